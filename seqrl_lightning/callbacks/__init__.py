@@ -1,0 +1,18 @@
+"""One job a file."""
+
+from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
+from seqrl_lightning.callbacks.episode_writer import EpisodeWriter
+from seqrl_lightning.callbacks.interrupt import InterruptCheckpoint
+from seqrl_lightning.callbacks.progress import EnvStepProgressBar
+from seqrl_lightning.callbacks.target_sync import TargetSync
+
+__all__ = [
+    "AgentCallback",
+    "EnvStepLogger",
+    "EnvStepProgressBar",
+    "Episode",
+    "EpisodeWriter",
+    "InterruptCheckpoint",
+    "TargetSync",
+]

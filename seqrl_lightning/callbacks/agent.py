@@ -1,0 +1,245 @@
+"""The agent: it acts in the environments and fills the replay memory."""
+
+import math
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, epsilon_greedy
+from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.types import BoolArray, State, require
+
+_MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only a run without EnvStepLogger has them
+
+
+class Episode(NamedTuple):
+    """A finished episode."""
+
+    env_steps: int  # taken in all environments until its end
+    env: int  # which of the environments
+    block: int  # whose rule held; 0 for tasks without blocks
+    episode_return: float  # undiscounted
+    episode_length: int  # env steps
+    terminated: bool  # rather than truncated
+
+
+class AgentCallback(Callback):
+    """Steps the environments with an epsilon-greedy policy, and keeps env steps and updates in the ratio asked for.
+
+    An env step is one real step of one environment. The extra step by which a vector environment resets itself after
+    an episode (next-step autoreset) is no env step, earns nothing, and is never sampled.
+
+    It warms the replay memory up before the first update. Then, after every ``updates_per_collect`` updates, it takes
+    ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time: what is
+    taken too much is taken less the next time.
+
+    Args:
+        warmup_env_steps: Env steps before the first update.
+        env_steps_per_update: Env steps for each update of the network.
+        updates_per_collect: Updates between two visits to the environments.
+        epsilon: The probability of a random action, as a function of the env steps taken so far.
+        max_env_steps: Env steps after which the run ends; None for no limit.
+        max_episodes: Episodes, over all environments, after which the run ends; None for no limit.
+
+    Attributes:
+        env_steps: Env steps taken so far.
+        episodes: Episodes finished so far.
+        recent_returns: The returns of the last 10 episodes.
+
+    Raises:
+        ConfigurationError: If a setting can't work.
+    """
+
+    def __init__(
+        self,
+        warmup_env_steps: int = 1000,
+        env_steps_per_update: float = 1.0,
+        updates_per_collect: int = 1,
+        epsilon: EpsilonSchedule = ExponentialEpsilon(),  # noqa: B008  (frozen)
+        max_env_steps: int | None = None,
+        max_episodes: int | None = None,
+    ) -> None:
+        require(warmup_env_steps > 0, "agent.warmup_env_steps", warmup_env_steps, "at least 1")
+        require(env_steps_per_update > 0, "agent.env_steps_per_update", env_steps_per_update, "positive")
+        require(updates_per_collect > 0, "agent.updates_per_collect", updates_per_collect, "at least 1")
+        require(
+            max_env_steps is None or max_env_steps > warmup_env_steps,
+            "agent.max_env_steps",
+            max_env_steps,
+            f"more than agent.warmup_env_steps = {warmup_env_steps}",
+        )
+        require(max_episodes is None or max_episodes > 0, "agent.max_episodes", max_episodes, "at least 1")
+        self.warmup_env_steps = warmup_env_steps
+        self.env_steps_per_update = env_steps_per_update
+        self.updates_per_collect = updates_per_collect
+        self.epsilon = epsilon
+        self.max_env_steps = max_env_steps
+        self.max_episodes = max_episodes
+        self.env_steps = 0
+        self.episodes = 0
+        self.recent_returns: deque[float] = deque(maxlen=10)
+        self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
+        self._warmed_up_at = 0  # env steps; from there on they are counted against the updates
+        self._resumed: dict[str, Any] | None = None
+
+    @staticmethod
+    def of(trainer: Trainer) -> "AgentCallback":
+        """The trainer's agent."""
+        return next(callback for callback in trainer.callbacks if isinstance(callback, AgentCallback))
+
+    def drain_episodes(self) -> list[Episode]:
+        """The episodes that finished since this was last called."""
+        episodes = list(self._finished)
+        self._finished.clear()
+        return episodes
+
+    # Lightning's hooks
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses settings that can't work with the data or would never end."""
+        if stage != "fit":
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        would_do = f"at least data.batch_size = {data.batch_size}"
+        require(self.warmup_env_steps >= data.batch_size, "agent.warmup_env_steps", self.warmup_env_steps, would_do)
+        would_do = f"at most data.capacity = {data.capacity}"
+        require(self.warmup_env_steps <= data.capacity, "agent.warmup_env_steps", self.warmup_env_steps, would_do)
+        budgets = (self.max_env_steps, self.max_episodes)
+        ends = (
+            any(budget is not None for budget in budgets)
+            or trainer.max_steps != -1
+            or trainer.max_epochs not in (-1, None)
+            or any(isinstance(callback, Timer) for callback in trainer.callbacks)
+            or trainer.fast_dev_run
+        )
+        would_do = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
+        require(bool(ends), "agent.max_env_steps", None, f"{would_do}: nothing ends this run")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the environments, or goes on in them, and warms the replay memory up."""
+        self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._rng = random_stream("agent", trainer.global_rank)
+        if self._resumed is None:
+            self._start_episodes(trainer)
+        else:
+            self._resume(trainer, self._resumed)
+        if not self._data.ring.num_slots:
+            self._warmed_up_at = self.env_steps + self.warmup_env_steps
+            self._collect(trainer, pl_module, self._warmed_up_at)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Takes the env steps that the updates so far ask for."""
+        updates = trainer.global_step // self.updates_per_collect * self.updates_per_collect
+        self._collect(trainer, pl_module, self._warmed_up_at + updates * self.env_steps_per_update)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, random stream and episodes under way; the environments' own state, where they can tell it."""
+        tensors = {name: torch.from_numpy(np.array(getattr(self, name))) for name in _EPISODE_STATE}
+        return {
+            **tensors,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "warmed_up_at": self._warmed_up_at,
+            "recent_returns": list(self.recent_returns),
+            "rng": self._rng.bit_generator.state,
+            "envs": self._envs.state_dict() if _can_tell_state(self._envs) else None,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the counters over; the environments follow when fitting starts."""
+        self.env_steps = state_dict["env_steps"]
+        self.episodes = state_dict["episodes"]
+        self._warmed_up_at = state_dict["warmed_up_at"]
+        self.recent_returns = deque(state_dict["recent_returns"], maxlen=10)
+        self._resumed = state_dict
+
+    # Episodes
+
+    @property
+    def _envs(self) -> Any:
+        return self._data.envs.unwrapped
+
+    def _start_episodes(self, trainer: Trainer) -> None:
+        """Starts an episode in every environment, from seeds that no earlier part of the run has used."""
+        seed = random_stream(f"environments from env step {self.env_steps}", trainer.global_rank).integers(2**31)
+        self._observation, infos = self._data.envs.reset(seed=int(seed))
+        self._data.ring.restart(self._observation)
+        self._data.block = _lowest_block(infos)
+        self._episode_return = np.zeros(self._data.num_envs)
+        self._episode_length = np.zeros(self._data.num_envs, np.int64)
+        self._is_restarting = np.zeros(self._data.num_envs, np.bool_)
+        self._state: State = None
+
+    def _resume(self, trainer: Trainer, state_dict: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state_dict["rng"]
+        if state_dict["envs"] is None or not _can_tell_state(self._envs):
+            rank_zero_info(
+                f"Not bitwise: {self._data.env_id} can't be set back to where it was; it goes on with new episodes."
+            )
+            self._start_episodes(trainer)
+            return
+        self._data.envs.reset()
+        self._envs.load_state_dict(state_dict["envs"])
+        self._state = None
+        for name in _EPISODE_STATE:
+            setattr(self, name, state_dict[name].numpy().copy())
+
+    def _collect(self, trainer: Trainer, pl_module: LightningModule, until_env_steps: float) -> None:
+        """Steps the environments until so many env steps were taken, or the run is over."""
+        while self.env_steps < until_env_steps and not self._is_over():
+            self._step(pl_module)
+        if self._is_over():
+            trainer.should_stop = True
+
+    def _is_over(self) -> bool:
+        return self.env_steps >= (self.max_env_steps or math.inf) or self.episodes >= (self.max_episodes or math.inf)
+
+    def _step(self, pl_module: Any) -> None:
+        q_values, self._state = pl_module.act_values(self._observation, self._state)
+        action = epsilon_greedy(q_values, self.epsilon(self.env_steps), self._rng)
+        self._observation, reward, terminated, truncated, infos = self._data.envs.step(action)
+        self._data.ring.add(action, reward, terminated, truncated, self._observation)
+
+        self.env_steps += self._data.num_envs - int(self._is_restarting.sum())
+        self._episode_return += reward
+        self._episode_length += ~self._is_restarting
+        if self._is_restarting.any():
+            self._data.block = _lowest_block(infos)
+        self._is_restarting = terminated | truncated
+        if self._is_restarting.any():
+            self._finish_episodes(terminated, infos)
+
+    def _finish_episodes(self, terminated: BoolArray, infos: dict[str, Any]) -> None:
+        blocks = infos.get("block", np.zeros(self._data.num_envs, np.int64))
+        for env in np.flatnonzero(self._is_restarting):
+            episode = Episode(
+                self.env_steps,
+                int(env),
+                int(blocks[env]),
+                float(self._episode_return[env]),
+                int(self._episode_length[env]),
+                bool(terminated[env]),
+            )
+            self._finished.append(episode)
+            self.recent_returns.append(episode.episode_return)
+            self.episodes += 1
+        self._episode_return[self._is_restarting] = 0.0
+        self._episode_length[self._is_restarting] = 0
+
+
+_EPISODE_STATE = ("_observation", "_episode_return", "_episode_length", "_is_restarting")
+
+
+def _lowest_block(infos: dict[str, Any]) -> int:
+    return int(infos["block"].min()) if "block" in infos else 0
+
+
+def _can_tell_state(envs: Any) -> bool:
+    return hasattr(envs, "state_dict") and hasattr(envs, "load_state_dict")

@@ -1,0 +1,104 @@
+"""Writes what learning and evaluation measured, with the env steps as x axis."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+
+
+class EnvStepLogger(Callback):
+    """Writes scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
+
+    - ``train/*``: the last batch's loss and Q-values, the agent's epsilon, speed, and the mean over the episodes that
+      finished since the last time.
+    - ``val/*``: what an evaluation logged.
+    - ``episodes.csv`` in the run's folder: one row for every episode (:class:`Episode`).
+
+    Nothing is computed between two writes, so that it costs nothing.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
+        self._agent = AgentCallback.of(trainer)
+        self._episodes: Path | None = None
+        if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:
+            self._episodes = Path(str(trainer.log_dir)) / "episodes.csv"
+            _start_table(self._episodes, Episode._fields, self._agent.env_steps)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._last = (time.perf_counter(), self._agent.env_steps, trainer.global_step)
+        self._batches = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes, every ``log_every_n_steps`` batches."""
+        self._batches += 1
+        if self._batches % trainer.log_every_n_steps == 0:
+            self._write(trainer, _learning(outputs))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes what the evaluation logged."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._log(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the episodes that are left."""
+        self._write(trainer, {})
+
+    def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
+        agent, (then, env_steps, updates) = self._agent, self._last
+        self._last = now, _, _ = (time.perf_counter(), agent.env_steps, trainer.global_step)
+        episodes = agent.drain_episodes()
+        if self._episodes is not None:
+            with self._episodes.open("a", newline="") as file:
+                csv.writer(file).writerows(episodes)
+        metrics = {
+            **learning,
+            **_means(episodes),
+            "epsilon": agent.epsilon(agent.env_steps),
+            "block": trainer.datamodule.block,  # type: ignore[attr-defined]
+            "buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
+            "updates": trainer.global_step,
+            "env_steps_per_second": (agent.env_steps - env_steps) / (now - then),
+            "updates_per_second": (trainer.global_step - updates) / (now - then),
+        }
+        self._log(trainer, {f"train/{name}": value for name, value in metrics.items()})
+
+    def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=self._agent.env_steps)
+
+
+def _learning(outputs: Any) -> dict[str, float]:
+    """What the last update showed. The only place where training waits for the device."""
+    return {
+        "loss": float(outputs["loss"]),
+        "q_value_mean": float(outputs["state_action_values"].mean()),
+        "td_error_abs_mean": float(outputs["td_errors"].abs().mean()),
+    }
+
+
+def _means(episodes: list[Episode]) -> dict[str, float]:
+    if not episodes:
+        return {}
+    return {
+        name: sum(getattr(episode, name) for episode in episodes) / len(episodes)
+        for name in ("episode_return", "episode_length")
+    }
+
+
+def _start_table(path: Path, fields: tuple[str, ...], env_steps: int) -> None:
+    """Leaves the table with its head and those rows that were written until ``env_steps``."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= env_steps]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([fields, *rows])

@@ -1,0 +1,189 @@
+"""``seqrl``: the only file that wires everything."""
+
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.callbacks import (
+    AgentCallback,
+    EnvStepLogger,
+    EnvStepProgressBar,
+    EpisodeWriter,
+    InterruptCheckpoint,
+    TargetSync,
+)
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.types import ConfigurationError
+
+_MISLEADING_WARNINGS = (
+    # A batch is drawn from the replay memory when it is asked for: workers would only delay it.
+    ".*does not have many workers.*",
+    # The replay memory is the state that matters, and it is in the checkpoint.
+    ".*your dataloader is not resumable.*",
+    # ReplayDataset's length is the epoch's, in every process: none sees fewer batches than another.
+    ".*Your `IterableDataset` has `__len__` defined.*",
+    # A resumed run goes on in its own folder.
+    ".*Checkpoint directory .* exists and is not empty.*",
+    # Batches below log_every_n_steps only mean that the first epoch logs nothing.
+    ".*The number of training batches .* is smaller than the logging interval.*",
+)
+
+
+class SeqRLArgumentParser(LightningArgumentParser):
+    """A parser whose errors are one line: what is wrong, without the list of everything there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints what is wrong and exits with status 2."""
+        fail(essential(message))
+
+
+class SeqRLCLI(LightningCLI):
+    """Lightning's CLI, with the agent, the target's synchronisation and checkpoints as settings of their own."""
+
+    def __init__(self, args: Any = None) -> None:
+        super().__init__(
+            DQN,
+            ReplayDataModule,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            parser_class=SeqRLArgumentParser,
+            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+            save_config_kwargs={"overwrite": True},
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds ``--agent.*``, ``--target_sync.*``, ``--checkpoint.*`` and ``--torch_threads``."""
+        parser.add_lightning_class_args(AgentCallback, "agent")
+        parser.add_lightning_class_args(TargetSync, "target_sync")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--torch_threads",
+            type=int,
+            default=1,
+            help="CPU threads of one process; small networks are fastest on one.",
+        )
+        parser.set_defaults(
+            {
+                "model": {"class_path": "DQN"},
+                "agent.epsilon": {"class_path": "ExponentialEpsilon"},
+                "checkpoint.monitor": "val/return_mean",
+                "checkpoint.mode": "max",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,  # a resumed run writes its last.ckpt, not a last-v1.ckpt
+            }
+        )
+        parser.link_arguments("data.obs_shape", "model.init_args.obs_shape", apply_on="instantiate")
+        parser.link_arguments("data.n_actions", "model.init_args.n_actions", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Finds the checkpoint, and takes over the network and the settings it was trained with."""
+        config = self.config[self.config.subcommand]
+        self._run_folder: Path | None = None
+        if config.ckpt_path is None:
+            return
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or ".")))
+            if self.config.subcommand == "fit":
+                self._run_folder = Path(config.ckpt_path).parent.parent
+        if not Path(config.ckpt_path).is_file():
+            raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
+        given = config.model.as_dict()
+        super()._parse_ckpt_path()
+        for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
+            sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
+
+    def before_instantiate_classes(self) -> None:
+        """Applies what holds for the whole process."""
+        torch.set_num_threads(self.config[self.subcommand].torch_threads)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
+        config = self._get(self.config_init, "trainer")
+        callbacks = [EnvStepLogger(), EpisodeWriter(), InterruptCheckpoint()]
+        if config.get("enable_progress_bar") is not False:
+            callbacks.append(EnvStepProgressBar())
+        self.trainer_defaults["callbacks"] = callbacks
+        if config.get("logger") in (None, True):
+            kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
+        if config.get("enable_checkpointing") is False:
+            parser = self._parser(self.subcommand)
+            parser.callback_keys = [key for key in parser.callback_keys if key != "checkpoint"]
+        return super().instantiate_trainer(**kwargs)
+
+    def _logger(self, root: str) -> TensorBoardLogger:
+        """Logs below ``root``: into a new run's folder, or on in that of a resumed run."""
+        if self._run_folder is None:
+            return TensorBoardLogger(root, default_hp_metric=False)
+        agent = torch.load(self._ckpt_path, weights_only=True, mmap=True)["callbacks"]["AgentCallback"]
+        return TensorBoardLogger(
+            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["env_steps"] + 1
+        )
+
+    @property
+    def _ckpt_path(self) -> str:
+        return str(self.config[self.subcommand].ckpt_path)
+
+
+def newest_checkpoint(root: Path) -> Path:
+    """The newest run's ``last.ckpt`` below ``root``.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    found = list(root.glob("lightning_logs/*/checkpoints/last.ckpt"))
+    if not found:
+        raise ConfigurationError(
+            f"ckpt_path is 'last', but there is no lightning_logs/*/checkpoints/last.ckpt in {root.resolve()}; "
+            "give the file, or the run's --trainer.default_root_dir"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
+    """The settings that both have and that differ: (name, used, given)."""
+    if isinstance(given, dict) and isinstance(used, dict):
+        inner = (_differences(given[k], used[k], k if k == "init_args" else f"{key}.{k}") for k in given if k in used)
+        return [difference for differences in inner for difference in differences]
+    return [] if given == used else [(key.replace("init_args.", ""), used, given)]
+
+
+def essential(message: str) -> str:
+    """A parser's message without its nesting: the key and what is wrong with it."""
+    if "Problem with given class_path" in message:
+        key = re.findall(r'Parser key "([\w.]+)"', message)
+        problem = re.findall(r"Problem with given class_path '[\w.]*?(\w+)':\s*(.*?)\s*(?:- Expected|Given value|$)", message, re.S)
+        name, reason = problem[-1]
+        message = f"{key[0]} {name}: {reason}" if key else f"{name}: {reason}"
+    return " ".join(message.split())
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the program with one line."""
+    sys.stderr.write(f"seqrl: error: {message}\n")
+    sys.exit(2)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line."""
+    for message in _MISLEADING_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    try:
+        SeqRLCLI(args)
+    except (ConfigurationError, MisconfigurationException) as error:
+        fail(" ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    main()

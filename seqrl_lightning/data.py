@@ -1,0 +1,228 @@
+"""The datamodule: which environments, which replay memory, and the loaders over them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from lightning.pytorch import LightningDataModule
+from torch import Generator
+from torch.utils.data import DataLoader, IterableDataset
+
+from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
+from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, require
+
+
+class ReplayDataModule(LightningDataModule):
+    """Environments to learn in, the replay memory they fill, and environments of their own to evaluate in.
+
+    Args:
+        env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
+        num_envs: Environments that the agent steps side by side.
+        env_kwargs: Arguments of the task.
+        vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default the task's own vectorised
+            implementation where it has one, else ``sync``.
+        batch_size: Transitions in a batch.
+        capacity: Slots of the replay memory, over all environments.
+        sampler: Which transitions make a batch.
+        batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
+        eval_episodes: Greedy episodes of an evaluation.
+        eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
+        eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
+
+    Attributes:
+        obs_shape: Shape of one observation.
+        n_actions: Number of actions.
+        ring: The replay memory.
+        envs: The environments to learn in (from ``setup("fit")`` on).
+        eval_envs: The environments to evaluate in (from ``setup`` on).
+        block: The block that training is in, the lowest of all environments; 0 for tasks without blocks. Written by
+            the agent.
+
+    Raises:
+        ConfigurationError: If a setting can't work with this task.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int = 1,
+        env_kwargs: dict[str, Any] | None = None,
+        vectorization_mode: str | None = None,
+        batch_size: int = 128,
+        capacity: int = 10_000,
+        sampler: Sampler | None = None,
+        batches_per_epoch: int = 1000,
+        eval_episodes: int = 10,
+        eval_num_envs: int | None = None,
+        eval_seed: int = 1_000_000,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["sampler"])
+        for name, value in (
+            ("num_envs", num_envs),
+            ("batch_size", batch_size),
+            ("batches_per_epoch", batches_per_epoch),
+            ("eval_episodes", eval_episodes),
+        ):
+            require(value > 0, f"data.{name}", value, "at least 1")
+        require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
+        self.eval_num_envs = eval_num_envs or eval_episodes
+        require(
+            eval_episodes % self.eval_num_envs == 0,
+            "data.eval_num_envs",
+            eval_num_envs,
+            f"a divisor of data.eval_episodes = {eval_episodes}",
+        )
+        self.env_id = env_id
+        self.num_envs = num_envs
+        self.env_kwargs = env_kwargs or {}
+        self.vectorization_mode = vectorization_mode
+        self.batch_size = batch_size
+        self.capacity = capacity
+        self.sampler = sampler or UniformSampler()
+        self.batches_per_epoch = batches_per_epoch
+        self.eval_episodes = eval_episodes
+        self.eval_seed = eval_seed
+        self.block = 0
+        self._rng = random_stream("replay")
+
+        probe = self.make_envs(1)
+        self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
+        self.num_blocks = _num_blocks(probe)
+        probe.close()
+        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype)
+
+    def make_envs(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
+        """Makes ``num_envs`` environments of the task. ``kwargs`` come on top of ``env_kwargs``.
+
+        Raises:
+            ConfigurationError: If there is no such task, it refuses its arguments, or it resets at once.
+        """
+        kwargs = {**self.env_kwargs, **kwargs}
+        try:
+            envs = gym.make_vec(
+                self.env_id, num_envs=num_envs, vectorization_mode=self.vectorization_mode, **kwargs
+            )
+        except ConfigurationError:
+            raise
+        except (gym.error.Error, ModuleNotFoundError) as error:
+            raise ConfigurationError(
+                f"data.env_id is {self.env_id!r}, which can't be made: {_one_line(error)}"
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"data.env_kwargs is {kwargs}, which {self.env_id} refuses: {_one_line(error)}"
+            ) from error
+        mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        require(mode == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", mode, "AutoresetMode.NEXT_STEP")
+        return _flattened(envs)
+
+    def setup(self, stage: str) -> None:
+        """Makes the environments that ``stage`` needs."""
+        if stage == "fit":
+            self._rng = random_stream("replay", self._rank)
+            self.envs = self.make_envs(self.num_envs)
+        self.eval_envs = self.make_envs(self.eval_num_envs)
+
+    def teardown(self, stage: str) -> None:
+        """Closes the environments."""
+        self.eval_envs.close()
+        if stage == "fit":
+            self.envs.close()
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    def train_dataloader(self) -> DataLoader[TransitionBatch]:
+        """Batches from the replay memory."""
+        dataset = ReplayDataset(self.ring, self.sampler, self.batch_size, self.batches_per_epoch, self._rng)
+        return _loader(dataset)
+
+    def val_dataloader(self) -> DataLoader[EvaluationTask]:
+        """The greedy episodes of an evaluation: each block's rule, or the task as it is."""
+        return _loader(_EvaluationTasks(self))
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+    def evaluation_names(self) -> tuple[str, ...]:
+        """What the results of an evaluation are called (see :class:`EvaluationTask`)."""
+        return ("", *(f"block_{k}/" for k in range(self.num_blocks)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The replay memory, its sampler's random stream and the block, as tensors and primitives."""
+        return {"ring": self.ring.state_dict(), "rng": self._rng.bit_generator.state, "block": self.block}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self.block = state_dict["block"]
+        self.ring.load_state_dict(state_dict["ring"])
+        self._rng.bit_generator.state = state_dict["rng"]
+
+
+class _EvaluationTasks(IterableDataset[EvaluationTask]):
+    """The evaluation of one moment. Iterable, so that every process plays all tasks, from seeds of its own."""
+
+    def __init__(self, data: ReplayDataModule) -> None:
+        self.data = data
+        self.num_batches = data.eval_episodes // data.eval_num_envs
+
+    def __len__(self) -> int:
+        return self.num_batches * max(1, self.data.num_blocks)
+
+    def __iter__(self) -> Iterator[EvaluationTask]:
+        data = self.data
+        first_seed = data.eval_seed + data._rank * data.eval_episodes
+        for batch in range(self.num_batches):
+            seed = first_seed + batch * data.eval_num_envs
+            if not data.num_blocks:
+                yield EvaluationTask(seed, None, ("",))
+            for block in range(data.num_blocks):
+                names = (f"block_{block}/", "") if block == data.block else (f"block_{block}/",)
+                yield EvaluationTask(seed, {"block": block}, names)
+
+
+def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
+    # The generator keeps the loader from drawing on torch's global stream; batches come whole, so nothing to collate.
+    return DataLoader(dataset, batch_size=None, num_workers=0, generator=Generator(), collate_fn=_identity)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
+
+
+def _flattened(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+    """Discrete observations become one-hot, composed ones flat, by Gymnasium's own wrapper."""
+    if isinstance(envs.single_observation_space, gym.spaces.Box):
+        return envs
+    return gym.wrappers.vector.FlattenObservation(envs)
+
+
+def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...], str, int]:
+    observation_space, action_space = envs.single_observation_space, envs.single_action_space
+    if not isinstance(action_space, gym.spaces.Discrete):
+        raise ConfigurationError(
+            f"data.env_id is {env_id!r}, whose actions are {action_space}; "
+            "value-based learning needs a Discrete action space"
+        )
+    require(action_space.start == 0, "the first action of data.env_id", int(action_space.start), "0")
+    shape = observation_space.shape
+    assert shape is not None
+    dtype = np.dtype(observation_space.dtype)
+    # Networks compute in float32: storing more would only cost memory.
+    return tuple(shape), ("float32" if dtype == np.float64 else dtype.name), int(action_space.n)
+
+
+def _num_blocks(envs: VectorEnv[Any, Any, Any]) -> int:
+    """How many blocks the task has; 0 for a task without blocks."""
+    if isinstance(envs.unwrapped, gym.vector.SyncVectorEnv):
+        return int(getattr(envs.unwrapped.envs[0].unwrapped, "num_blocks", 0))
+    return int(getattr(envs.unwrapped, "num_blocks", 0))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,91 @@
+"""How the agent explores: schedules of epsilon, and the choice between a greedy and a random action."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqrl_lightning.types import FloatArray, IntArray, require
+
+
+class EpsilonSchedule(ABC):
+    """The probability of a random action, as a function of the env steps taken so far."""
+
+    @abstractmethod
+    def __call__(self, env_steps: int) -> float:
+        """Returns epsilon, in [0, 1]."""
+
+
+def _require_probabilities(start: float, end: float) -> None:
+    require(0 <= start <= 1, "agent.epsilon.start", start, "a probability in [0, 1]")
+    require(0 <= end <= 1, "agent.epsilon.end", end, "a probability in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ExponentialEpsilon(EpsilonSchedule):
+    """``end + (start - end) * exp(-env_steps / decay_env_steps)``: the seed's schedule."""
+
+    start: float = 0.9
+    end: float = 0.05
+    decay_env_steps: int = 200
+
+    def __post_init__(self) -> None:
+        _require_probabilities(self.start, self.end)
+        require(self.decay_env_steps > 0, "agent.epsilon.decay_env_steps", self.decay_env_steps, "at least 1")
+
+    def __call__(self, env_steps: int) -> float:
+        """Returns epsilon, in [0, 1]."""
+        return self.end + (self.start - self.end) * math.exp(-env_steps / self.decay_env_steps)
+
+
+@dataclass(frozen=True)
+class LinearEpsilon(EpsilonSchedule):
+    """From ``start`` to ``end`` in a straight line over ``decay_env_steps``, then ``end``."""
+
+    start: float = 1.0
+    end: float = 0.05
+    decay_env_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        _require_probabilities(self.start, self.end)
+        require(self.decay_env_steps > 0, "agent.epsilon.decay_env_steps", self.decay_env_steps, "at least 1")
+
+    def __call__(self, env_steps: int) -> float:
+        """Returns epsilon, in [0, 1]."""
+        return self.start + (self.end - self.start) * min(1.0, env_steps / self.decay_env_steps)
+
+
+@dataclass(frozen=True)
+class ConstantEpsilon(EpsilonSchedule):
+    """The same ``epsilon`` throughout."""
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(0 <= self.epsilon <= 1, "agent.epsilon.epsilon", self.epsilon, "a probability in [0, 1]")
+
+    def __call__(self, env_steps: int) -> float:
+        """Returns epsilon, in [0, 1]."""
+        return self.epsilon
+
+
+def greedy(q_values: FloatArray) -> IntArray:
+    """The action of the highest value, the first of equals. ``[N, A] -> [N]``."""
+    return q_values.argmax(-1)
+
+
+def epsilon_greedy(q_values: FloatArray, epsilon: float, rng: np.random.Generator) -> IntArray:
+    """A random action with probability epsilon, else the greedy one (Sutton and Barto, section 2.2).
+
+    Args:
+        q_values: [N, A] float.
+        epsilon: The probability, in [0, 1].
+        rng: Draws N uniform numbers, then N actions.
+
+    Returns:
+        [N] int64.
+    """
+    num_envs, n_actions = q_values.shape
+    explore = rng.random(num_envs) < epsilon
+    return np.where(explore, rng.integers(n_actions, size=num_envs), greedy(q_values))

@@ -1,0 +1,21 @@
+"""Random streams of the package's own: seeded from the run's seed, never drawn from the global ones."""
+
+import os
+import zlib
+
+import numpy as np
+
+
+def random_stream(role: str, rank: int = 0) -> np.random.Generator:
+    """A stream of its own for each role and process.
+
+    Args:
+        role: Who draws from it, like ``agent``.
+        rank: The process.
+
+    Returns:
+        A generator seeded with the run's seed (``--seed_everything``), or afresh if there is none.
+    """
+    seed = os.environ.get("PL_GLOBAL_SEED")  # where Lightning's seed_everything leaves it
+    entropy = [int(seed), rank, zlib.crc32(role.encode())] if seed else None
+    return np.random.default_rng(np.random.SeedSequence(entropy))

@@ -1,0 +1,7 @@
+"""Replay: one ring of whole columns, samplers that are index arithmetic over it, and a dataset that yields batches."""
+
+from seqrl_lightning.replay.dataset import ReplayDataset
+from seqrl_lightning.replay.ring import RingBuffer
+from seqrl_lightning.replay.samplers import LatestSampler, Sampler, UniformSampler
+
+__all__ = ["LatestSampler", "ReplayDataset", "RingBuffer", "Sampler", "UniformSampler"]

@@ -1,0 +1,53 @@
+"""What the rooms hand to each other: typed batches, and the one error for a setting that cannot work."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+
+State = Any
+"""What a network carries from step to step; ``None`` at an episode's start. Feed-forward networks hand it through."""
+
+
+class TransitionBatch(NamedTuple):
+    """Transitions in the seed's terms. T is the length in time (1 for plain DQN), B the batch size."""
+
+    state_batch: Tensor  # [T, B, *obs] dtype of the observation space
+    action_batch: Tensor  # [T, B] int64
+    reward_batch: Tensor  # [T, B] float32
+    next_state_batch: Tensor  # [T, B, *obs] dtype of the observation space; an episode's last one is its final one
+    terminated_batch: Tensor  # [T, B] bool; false where an episode was only truncated
+
+
+class EvaluationTask(NamedTuple):
+    """Greedy episodes to play: one in each evaluation environment, environment i from ``seed + i``."""
+
+    seed: int
+    options: dict[str, Any] | None  # for the environments' reset()
+    names: tuple[str, ...]  # what its results are called: "" for val/return_mean, "block_0/" for val/block_0/...
+
+
+class ConfigurationError(ValueError):
+    """A setting that cannot work. Its message is one line: the setting, what was given, what would do."""
+
+
+def require(condition: bool, setting: str, given: object, would_do: str) -> None:
+    """Refuses a setting in the user's words.
+
+    Args:
+        condition: Whether the setting can work.
+        setting: Its name in the config, like ``data.batch_size``.
+        given: The value that was given.
+        would_do: What would work instead, as the end of "...; it must be".
+
+    Raises:
+        ConfigurationError: If ``condition`` is false.
+    """
+    if not condition:
+        raise ConfigurationError(f"{setting} is {given!r}; it must be {would_do}")
