@@ -1,5 +1,6 @@
 """``seqrl``: the only file that wires everything."""
 
+import logging
 import re
 import sys
 import warnings
@@ -8,7 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +20,7 @@ from seqrl_lightning.callbacks import (
     EnvStepLogger,
     EnvStepProgressBar,
     EpisodeWriter,
-    InterruptCheckpoint,
+    LastCheckpoint,
     TargetSync,
 )
 from seqrl_lightning.data import ReplayDataModule
@@ -34,6 +35,10 @@ _MISLEADING_WARNINGS = (
     ".*Your `IterableDataset` has `__len__` defined.*",
     # A resumed run goes on in its own folder.
     ".*Checkpoint directory .* exists and is not empty.*",
+    # Evaluating a checkpoint writes into a folder of its own, and keeps no best checkpoints.
+    ".*The dirpath has changed from .*",
+    # What Lightning and TensorBoard use of their own dependencies.
+    ".*treespec, LeafSpec.*",
     # Batches below log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
@@ -44,6 +49,8 @@ class SeqRLArgumentParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with status 2."""
+        if not self.exit_on_error:  # one of jsonargparse's inner parsers, whose message goes into an outer one's
+            super().error(message, ex)
         fail(essential(message))
 
 
@@ -80,8 +87,6 @@ class SeqRLCLI(LightningCLI):
                 "agent.epsilon": {"class_path": "ExponentialEpsilon"},
                 "checkpoint.monitor": "val/return_mean",
                 "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,  # a resumed run writes its last.ckpt, not a last-v1.ckpt
             }
         )
         parser.link_arguments("data.obs_shape", "model.init_args.obs_shape", apply_on="instantiate")
@@ -99,6 +104,8 @@ class SeqRLCLI(LightningCLI):
                 self._run_folder = Path(config.ckpt_path).parent.parent
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
+        if config.weights_only is None:
+            config.weights_only = True  # loading a checkpoint runs no code
         given = config.model.as_dict()
         super()._parse_ckpt_path()
         for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
@@ -111,15 +118,16 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
-        callbacks = [EnvStepLogger(), EpisodeWriter(), InterruptCheckpoint()]
+        callbacks: list[Callback] = [EnvStepLogger(), EpisodeWriter()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
+        if config.get("enable_checkpointing") is not False:
+            callbacks.append(LastCheckpoint())
+        else:
+            self._parser(self.subcommand).callback_keys.remove("checkpoint")
         self.trainer_defaults["callbacks"] = callbacks
         if config.get("logger") in (None, True):
             kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
-        if config.get("enable_checkpointing") is False:
-            parser = self._parser(self.subcommand)
-            parser.callback_keys = [key for key in parser.callback_keys if key != "checkpoint"]
         return super().instantiate_trainer(**kwargs)
 
     def _logger(self, root: str) -> TensorBoardLogger:
@@ -152,21 +160,30 @@ def newest_checkpoint(root: Path) -> Path:
 
 
 def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """The settings that both have and that differ: (name, used, given)."""
+    """The settings that were given and are not the ones used: (name, used, given)."""
     if isinstance(given, dict) and isinstance(used, dict):
         inner = (_differences(given[k], used[k], k if k == "init_args" else f"{key}.{k}") for k in given if k in used)
         return [difference for differences in inner for difference in differences]
-    return [] if given == used else [(key.replace("init_args.", ""), used, given)]
+    return [] if given in (used, None) else [(key.replace("init_args.", ""), used, given)]
+
+
+_KEY = re.compile(r'Parser key "([\w.]+)":')
+_NESTING = re.compile(  # what jsonargparse says of the types it tried, around the one line that tells what is wrong
+    r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>|- Expected a path .*"
+    r"|-? ?Problem with given class_path '.*':)"
+)
+_CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
 
 def essential(message: str) -> str:
-    """A parser's message without its nesting: the key and what is wrong with it."""
-    if "Problem with given class_path" in message:
-        key = re.findall(r'Parser key "([\w.]+)"', message)
-        problem = re.findall(r"Problem with given class_path '[\w.]*?(\w+)':\s*(.*?)\s*(?:- Expected|Given value|$)", message, re.S)
-        name, reason = problem[-1]
-        message = f"{key[0]} {name}: {reason}" if key else f"{name}: {reason}"
-    return " ".join(message.split())
+    """What a parser's message comes down to: the setting's name and what is wrong with it."""
+    key = ".".join(_KEY.findall(message))
+    lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
+    reason = " ".join(" ".join(lines).split()).removeprefix("- ")
+    reason = _CALLABLE.sub("", reason).split(". Got value: Namespace(")[0]
+    if unknown := re.fullmatch(r"Option '(\w+)' is not accepted", reason):
+        return f"{key}.{unknown[1]} is not a setting"
+    return f"{key}: {reason}" if key else reason
 
 
 def fail(message: str) -> NoReturn:
@@ -175,14 +192,23 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
+
+
 def main(args: list[str] | None = None) -> None:
     """The command line."""
     for message in _MISLEADING_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     try:
         SeqRLCLI(args)
     except (ConfigurationError, MisconfigurationException) as error:
         fail(" ".join(str(error).split()))
+    except ValueError as error:
+        if "Does not validate against" not in str(error):
+            raise
+        fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
 
 
 if __name__ == "__main__":

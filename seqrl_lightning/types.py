@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,7 +34,7 @@ class EvaluationTask(NamedTuple):
     names: tuple[str, ...]  # what its results are called: "" for val/return_mean, "block_0/" for val/block_0/...
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(MisconfigurationException):
     """A setting that cannot work. Its message is one line: the setting, what was given, what would do."""
 
 

@@ -124,7 +124,10 @@ class DQN(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over ``policy_net`` and, where one is set, its scheduler, stepped after every update."""
-        optimizer = self._optimizer(self.policy_net.parameters(), self.learning_rate)
+        try:
+            optimizer = self._optimizer(self.policy_net.parameters(), self.learning_rate)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ConfigurationError(f"model.optimizer can't be built: {error}") from error
         if self._lr_scheduler is None:
             return optimizer
         return {
