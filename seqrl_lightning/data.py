@@ -103,9 +103,7 @@ class ReplayDataModule(LightningDataModule):
         """
         kwargs = {**self.env_kwargs, **kwargs}
         try:
-            envs = gym.make_vec(
-                self.env_id, num_envs=num_envs, vectorization_mode=self.vectorization_mode, **kwargs
-            )
+            envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=self.vectorization_mode, **kwargs)
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:

@@ -72,7 +72,7 @@ class ConstantEpsilon(EpsilonSchedule):
 
 def greedy(q_values: FloatArray) -> IntArray:
     """The action of the highest value, the first of equals. ``[N, A] -> [N]``."""
-    return q_values.argmax(-1)
+    return np.asarray(q_values.argmax(-1))
 
 
 def epsilon_greedy(q_values: FloatArray, epsilon: float, rng: np.random.Generator) -> IntArray:

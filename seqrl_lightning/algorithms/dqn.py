@@ -17,7 +17,15 @@ from seqrl_lightning.exploration import greedy
 from seqrl_lightning.functional import double_q_values, huber_loss, max_q_values, one_step_targets
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.networks import MLP, NetworkCallable
-from seqrl_lightning.types import Array, ConfigurationError, EvaluationTask, IntArray, State, TransitionBatch, require
+from seqrl_lightning.types import (
+    Array,
+    ConfigurationError,
+    EvaluationTask,
+    IntArray,
+    State,
+    TransitionBatch,
+    require,
+)
 
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
 
@@ -74,7 +82,7 @@ class DQN(LightningModule):
         self.learning_rate = learning_rate
         self.gamma = gamma
         self.huber_delta = huber_delta
-        self.double = double
+        self.use_double_q = double  # `double` is nn.Module's cast to float64
         self.clip_grad_value = clip_grad_value
         self.clip_grad_norm = clip_grad_norm
         self._optimizer = optimizer
@@ -117,7 +125,7 @@ class DQN(LightningModule):
     def next_state_values(self, next_state_batch: Tensor) -> Tensor:
         """What the next states are worth to an agent that goes on greedily. ``[T, B, *obs] -> [T, B]``."""
         q_values, _ = self.target_net(next_state_batch, None)
-        if not self.double:
+        if not self.use_double_q:
             return max_q_values(q_values)
         selector_q_values, _ = self.policy_net(next_state_batch, None)
         return double_q_values(q_values, selector_q_values)
@@ -243,5 +251,10 @@ def _build_network(network: NetworkCallable, obs_shape: tuple[int, ...], n_actio
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"model.network does not fit data.env_id: it must be {fits} ({reason})") from error
-    require(tuple(outputs.shape) == (1, 1, n_actions), "model.network", name, f"{fits}, not {tuple(outputs.shape)}")
+    require(
+        tuple(outputs.shape) == (1, 1, n_actions),
+        "model.network",
+        name,
+        f"{fits}, not {tuple(outputs.shape)}",
+    )
     return net

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, epsilon_greedy
 from seqrl_lightning.random_streams import random_stream
@@ -88,7 +88,7 @@ class AgentCallback(Callback):
         self._resumed: dict[str, Any] | None = None
 
     @staticmethod
-    def of(trainer: Trainer) -> "AgentCallback":
+    def of(trainer: Any) -> "AgentCallback":
         """The trainer's agent."""
         return next(callback for callback in trainer.callbacks if isinstance(callback, AgentCallback))
 
@@ -106,7 +106,12 @@ class AgentCallback(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         would_do = f"at least data.batch_size = {data.batch_size}"
-        require(self.warmup_env_steps >= data.batch_size, "agent.warmup_env_steps", self.warmup_env_steps, would_do)
+        require(
+            self.warmup_env_steps >= data.batch_size,
+            "agent.warmup_env_steps",
+            self.warmup_env_steps,
+            would_do,
+        )
         would_do = f"at most data.capacity = {data.capacity}"
         require(self.warmup_env_steps <= data.capacity, "agent.warmup_env_steps", self.warmup_env_steps, would_do)
         budgets = (self.max_env_steps, self.max_episodes)
@@ -114,8 +119,8 @@ class AgentCallback(Callback):
             any(budget is not None for budget in budgets)
             or trainer.max_steps != -1
             or trainer.max_epochs not in (-1, None)
-            or any(isinstance(callback, Timer) for callback in trainer.callbacks)
-            or trainer.fast_dev_run
+            or any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            or trainer.fast_dev_run  # type: ignore[attr-defined]
         )
         would_do = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
         require(bool(ends), "agent.max_env_steps", None, f"{would_do}: nothing ends this run")

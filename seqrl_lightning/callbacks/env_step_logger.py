@@ -25,7 +25,7 @@ class EnvStepLogger(Callback):
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
         self._episodes: Path | None = None
-        if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:
+        if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._episodes = Path(str(trainer.log_dir)) / "episodes.csv"
             _start_table(self._episodes, Episode._fields, self._agent.env_steps)
 
@@ -39,7 +39,7 @@ class EnvStepLogger(Callback):
     ) -> None:
         """Writes, every ``log_every_n_steps`` batches."""
         self._batches += 1
-        if self._batches % trainer.log_every_n_steps == 0:
+        if self._batches % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._write(trainer, _learning(outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,8 +52,7 @@ class EnvStepLogger(Callback):
         self._write(trainer, {})
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
-        agent, (then, env_steps, updates) = self._agent, self._last
-        self._last = now, _, _ = (time.perf_counter(), agent.env_steps, trainer.global_step)
+        agent = self._agent
         episodes = agent.drain_episodes()
         if self._episodes is not None:
             with self._episodes.open("a", newline="") as file:
@@ -65,10 +64,20 @@ class EnvStepLogger(Callback):
             "block": trainer.datamodule.block,  # type: ignore[attr-defined]
             "buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
             "updates": trainer.global_step,
-            "env_steps_per_second": (agent.env_steps - env_steps) / (now - then),
-            "updates_per_second": (trainer.global_step - updates) / (now - then),
+            **self._speed(trainer),
         }
         self._log(trainer, {f"train/{name}": value for name, value in metrics.items()})
+
+    def _speed(self, trainer: Trainer) -> dict[str, float]:
+        """Speed since the last time that there were new env steps (they come in bunches)."""
+        then, env_steps, updates = self._last
+        if self._agent.env_steps == env_steps:
+            return {}
+        self._last = now, _, _ = (time.perf_counter(), self._agent.env_steps, trainer.global_step)
+        return {
+            "env_steps_per_second": (self._agent.env_steps - env_steps) / (now - then),
+            "updates_per_second": (trainer.global_step - updates) / (now - then),
+        }
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:

@@ -32,12 +32,15 @@ class TargetSync(Callback):
         self.tau = tau
         self.updates = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Follows the optimizer's steps from here on."""
-        move = get_ema_multi_avg_fn(1.0 - self.tau)
+        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]
         target = list(pl_module.target_net.parameters())
         policy = list(pl_module.policy_net.parameters())
-        target_buffers, policy_buffers = list(pl_module.target_net.buffers()), list(pl_module.policy_net.buffers())
+        target_buffers, policy_buffers = (
+            list(pl_module.target_net.buffers()),
+            list(pl_module.policy_net.buffers()),
+        )
 
         @torch.no_grad()
         def sync(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -53,7 +53,10 @@ class BlockSchedule:
         known = {"sequence", "episodes"}
         wanted = {"sequence"} if is_last else known
         require(
-            wanted <= set(spec) <= known, f"{_SETTING}[{k}]", dict(spec), f"given by {' and '.join(sorted(known))}"
+            wanted <= set(spec) <= known,
+            f"{_SETTING}[{k}]",
+            dict(spec),
+            f"given by {' and '.join(sorted(known))}",
         )
         episodes = spec.get("episodes", 1)
         is_count = isinstance(episodes, int) and not isinstance(episodes, bool) and episodes > 0
@@ -62,9 +65,9 @@ class BlockSchedule:
     def __len__(self) -> int:
         return len(self.names)
 
-    def block_of(self, finished_episodes: IntArray) -> IntArray:
+    def block_of(self, finished_episodes: IntArray | int) -> IntArray:
         """The block that holds after so many finished episodes, elementwise."""
-        return np.searchsorted(self._ends, finished_episodes, side="right")
+        return np.asarray(np.searchsorted(self._ends, finished_episodes, side="right"))
 
     def check_block(self, block: int) -> int:
         """Returns ``block`` if there is one of that number.
@@ -84,7 +87,7 @@ def _order(k: int, sequence: str, previous: str, objects: str) -> str:
     if swap := _SWAP.fullmatch(sequence):
         i, j = int(swap[1]), int(swap[2])
         would_do = f"two different positions in 1 to {len(objects)}"
-        require(i != j and 1 <= min(i, j) and max(i, j) <= len(objects), setting, sequence, would_do)
+        require(i != j and min(i, j) >= 1 and max(i, j) <= len(objects), setting, sequence, would_do)
         letters = list(previous)
         letters[i - 1], letters[j - 1] = letters[j - 1], letters[i - 1]
         return "".join(letters)

@@ -224,7 +224,11 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
             return None
         draw = write_board if self.render_mode == "ansi" else draw_board
         return tuple(
-            draw(self.schedule.names[block], position + self._num_given, None if pick < 0 else self._letters[pick])
+            draw(
+                self.schedule.names[block],
+                position + self._num_given,
+                None if pick < 0 else self._letters[pick],
+            )
             for block, position, pick in zip(self.block, self.position, self._last_pick, strict=True)
         )
 

@@ -1,5 +1,6 @@
 """The multilayer perceptron."""
 
+import itertools
 import math
 
 from torch import Tensor, nn
@@ -19,14 +20,12 @@ class MLP(nn.Module):
         ConfigurationError: If a hidden layer has no units.
     """
 
-    def __init__(
-        self, obs_shape: tuple[int, ...], n_actions: int, hidden_sizes: tuple[int, ...] = (128, 128)
-    ) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], n_actions: int, hidden_sizes: tuple[int, ...] = (128, 128)) -> None:
         super().__init__()
         require(min(hidden_sizes, default=1) > 0, "model.network.hidden_sizes", hidden_sizes, "positive sizes")
         sizes = [math.prod(obs_shape), *hidden_sizes]
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in itertools.pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-1], n_actions)

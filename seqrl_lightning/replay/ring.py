@@ -36,7 +36,10 @@ class RingBuffer:
 
     def __init__(self, capacity: int, num_envs: int, obs_shape: tuple[int, ...], obs_dtype: str) -> None:
         require(
-            capacity >= 2 * num_envs, "data.capacity", capacity, f"at least 2 * data.num_envs = {2 * num_envs}"
+            capacity >= 2 * num_envs,
+            "data.capacity",
+            capacity,
+            f"at least 2 * data.num_envs = {2 * num_envs}",
         )
         self.num_envs = num_envs
         self.num_rows = capacity // num_envs + 1  # the head is no stored transition
