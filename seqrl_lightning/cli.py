@@ -169,8 +169,8 @@ def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # what jsonargparse says of the types it tried, around the one line that tells what is wrong
-    r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>|- Expected a path .*"
-    r"|-? ?Problem with given class_path '.*':)"
+    r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
+    r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
 )
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 

@@ -6,7 +6,7 @@ two are written apart, so that a test can hold one against the other.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +21,7 @@ from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, requir
 _RENDER_MODES = ("ansi", "rgb_array")
 
 
-class OrderedEnv(gym.Env[FloatArray, np.int64]):
+class OrderedEnv(gym.Env[Any, np.int64]):
     """One environment in which objects are picked in an order that changes from block to block.
 
     Subclasses write ``_pick``, the rule. ``info`` holds the ``block`` (its number) and the ``correct_action`` (-1 if
@@ -36,7 +36,7 @@ class OrderedEnv(gym.Env[FloatArray, np.int64]):
         render_mode: ``ansi``, ``rgb_array`` or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(_RENDER_MODES), "render_fps": 4}
+    metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 4}
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class OrderedEnv(gym.Env[FloatArray, np.int64]):
             self._finished_episodes = 0
         block = (options or {}).get("block")
         self._fixed_block = None if block is None else self.schedule.check_block(block)
-        self.block = int(self.schedule.block_of(np.int64(self._finished_episodes))) if block is None else block
+        self.block = int(self.schedule.block_of(self._finished_episodes)) if block is None else block
         self.position = 0
         self._last_pick = None
         self._start()
@@ -127,7 +127,7 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     Subclasses write ``_pick``, the rule, over arrays of all environments. Arguments as for the single environment.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {**OrderedEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata = {**OrderedEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         return tuple(
             draw(
                 self.schedule.names[block],
-                position + self._num_given,
+                int(position) + self._num_given,
                 None if pick < 0 else self._letters[pick],
             )
             for block, position, pick in zip(self.block, self.position, self._last_pick, strict=True)
@@ -248,7 +248,7 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
 
 def _task(
     objects: str, distractors: str, blocks: Sequence[BlockSpec] | None, num_positions: int
-) -> tuple[BlockSchedule, gym.spaces.Box, gym.spaces.Discrete]:
+) -> tuple[BlockSchedule, gym.spaces.Box[Any], gym.spaces.Discrete]:
     schedule = BlockSchedule(blocks, objects)
     require(
         not set(objects) & set(distractors) and len(set(distractors)) == len(distractors),
