@@ -154,7 +154,8 @@ class DQN(LightningModule):
             nn.utils.clip_grad_value_(self.policy_net.parameters(), self.clip_grad_value)
         if self.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.policy_net.parameters(), self.clip_grad_norm)
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     # Acting
 

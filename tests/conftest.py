@@ -1,0 +1,15 @@
+import os
+
+import pytest
+import torch
+
+import tests.tasks  # noqa: F401  (registers the tests' own environments)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts from the same seed, and leaves none behind."""
+    monkeypatch.setitem(os.environ, "PL_GLOBAL_SEED", "7")
+    torch.manual_seed(7)

@@ -1,0 +1,40 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from seqrl_lightning.networks import MLP, Table
+from seqrl_lightning.types import ConfigurationError
+
+
+@pytest.mark.parametrize("network", [MLP, Table])
+def test_the_contract(network: type) -> None:
+    net = network((3, 2), 5)
+    outputs, state = net(torch.rand(4, 7, 3, 2), "handed through")
+    assert outputs.shape == (4, 7, 5)
+    assert state == "handed through"
+
+
+@pytest.mark.parametrize("network", [MLP, Table])
+def test_observations_of_any_dtype_are_taken(network: type) -> None:
+    net = network((3,), 2)
+    observation = torch.randint(0, 2, (1, 4, 3), dtype=torch.uint8)
+    assert_close(net(observation, None)[0], net(observation.float(), None)[0])
+
+
+def test_the_mlp_has_the_layers_it_was_asked_for() -> None:
+    shapes = [tuple(p.shape) for p in MLP((10,), 4, (32, 16)).parameters() if p.ndim == 2]
+    assert shapes == [(32, 10), (16, 32), (4, 16)]
+    assert [tuple(p.shape) for p in MLP((10,), 4, ()).parameters()] == [(4, 10), (4,)]
+
+
+def test_the_table_starts_at_zero_and_looks_up() -> None:
+    net = Table((3,), 2)
+    assert net.table.weight.count_nonzero() == 0
+    with torch.no_grad():
+        net.table.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    assert_close(net(torch.eye(3).unsqueeze(0), None)[0][0], torch.tensor([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]))
+
+
+def test_a_layer_without_units_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"model.network.hidden_sizes is \(8, 0\)"):
+        MLP((3,), 2, (8, 0))

@@ -1,0 +1,143 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqrl_lightning.replay import LatestSampler, RingBuffer, UniformSampler
+from seqrl_lightning.types import ConfigurationError
+
+Transition = tuple[int, int, float, int, bool]  # state, action, reward, next state, terminated
+
+
+class PlainReplay:
+    """What the ring should hold, as a slow list: every slot that was ever stored, the newest ones kept."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self.rows: list[list[Transition | None]] = []  # None: a final observation
+
+    def add(self, row: list[Transition | None]) -> None:
+        self.rows = [*self.rows, row][-self.num_rows :]
+
+    def transitions(self) -> list[Transition]:
+        return [slot for row in self.rows for slot in row if slot is not None]
+
+
+def fill(ring: RingBuffer, plain: PlainReplay, steps: list[list[int]]) -> None:
+    """Plays ``steps`` (0: goes on, 1: terminates, 2: truncates) in environments whose observations count up."""
+    num_envs = ring.num_envs
+    counter = np.arange(num_envs) * 1000
+    ring.restart(counter.astype(np.float32)[:, None])
+    ended = np.zeros(num_envs, bool)
+    for t, codes in enumerate(steps):
+        code = np.where(ended, 0, codes)  # the step after an end only resets
+        action, reward = np.full(num_envs, t % 7), np.where(ended, 0.0, t + 0.5)
+        state, counter = counter, counter + 1
+        ring.add(action, reward, code == 1, code == 2, counter.astype(np.float32)[:, None])
+        plain.add(
+            [
+                None if ended[e] else (int(state[e]), t % 7, t + 0.5, int(counter[e]), bool(code[e] == 1))
+                for e in range(num_envs)
+            ]
+        )
+        ended = code != 0
+
+
+def listed(batch: Any) -> list[Transition]:
+    columns = (column.squeeze(0).reshape(-1).tolist() for column in batch)
+    return [(int(s), a, r, int(s2), term) for s, a, r, s2, term in zip(*columns, strict=True)]
+
+
+@st.composite
+def episodes(draw: st.DrawFn) -> tuple[int, int, list[list[int]]]:
+    num_envs = draw(st.integers(1, 3))
+    num_rows = draw(st.integers(2, 6))
+    codes = st.sampled_from([0, 0, 1, 2])
+    steps = draw(st.lists(st.lists(codes, min_size=num_envs, max_size=num_envs), min_size=2, max_size=20))
+    return num_envs, num_rows, steps
+
+
+@given(episodes())
+def test_the_ring_holds_what_a_plain_list_would(case: tuple[int, int, list[list[int]]]) -> None:
+    num_envs, num_rows, steps = case
+    ring, plain = RingBuffer(num_rows * num_envs, num_envs, (1,), "float32"), PlainReplay(num_rows)
+    fill(ring, plain, steps)
+
+    slots = ring.slots(np.arange(1, ring.num_slots + 1))
+    held = listed(ring.transitions(slots[ring.is_transition(slots)]))
+    assert sorted(held) == sorted(plain.transitions())
+
+    drawn = listed(ring.transitions(UniformSampler()(ring, 50, np.random.default_rng(0))))
+    assert set(drawn) <= set(plain.transitions())
+
+    wanted = min(3, len(plain.transitions()))
+    latest = listed(ring.transitions(LatestSampler()(ring, wanted, np.random.default_rng(0))))
+    assert latest == plain.transitions()[-wanted:]
+
+
+@given(episodes())
+def test_a_ring_survives_its_state_dict(case: tuple[int, int, list[list[int]]]) -> None:
+    num_envs, num_rows, steps = case
+    ring, copy = (RingBuffer(num_rows * num_envs, num_envs, (1,), "float32") for _ in range(2))
+    fill(ring, PlainReplay(num_rows), steps)
+    copy.load_state_dict(ring.state_dict())
+    slots = ring.slots(np.arange(1, ring.num_slots + 1))
+    assert listed(copy.transitions(slots)) == listed(ring.transitions(slots))
+    assert copy.is_transition(slots).tolist() == ring.is_transition(slots).tolist()
+
+
+def test_uniform_means_uniform_over_transitions() -> None:
+    ring = RingBuffer(12, 1, (1,), "float32")
+    fill(ring, plain := PlainReplay(12), [[0], [1], [0], [0], [0], [2], [0], [0], [0], [0]])
+    drawn = listed(ring.transitions(UniformSampler()(ring, 80_000, np.random.default_rng(0))))
+    assert len(plain.transitions()) == 8
+    for transition in plain.transitions():
+        assert drawn.count(transition) == pytest.approx(10_000, rel=0.05)
+
+
+def test_restart_crosses_no_episode() -> None:
+    ring = RingBuffer(10, 1, (1,), "float32")
+    fill(ring, PlainReplay(10), [[0], [0]])
+    ring.restart(np.array([[500.0]], np.float32))
+    ring.add(np.array([1]), np.array([9.0]), np.array([False]), np.array([False]), np.array([[501.0]], np.float32))
+    slots = ring.slots(np.arange(1, ring.num_slots + 1))
+    held = listed(ring.transitions(slots[ring.is_transition(slots)]))
+    assert held == [(500, 1, 9.0, 501, False), (1, 1, 1.5, 2, False), (0, 0, 0.5, 1, False)]
+
+
+def test_batches_are_copies() -> None:
+    ring = RingBuffer(10, 1, (1,), "float32")
+    fill(ring, PlainReplay(10), [[0], [0]])
+    batch = ring.transitions(ring.slots(np.array([1])))
+    batch.state_batch.zero_()
+    assert ring.observation[1, 0, 0] == 1.0
+
+
+def test_batches_have_their_shapes_and_dtypes() -> None:
+    ring = RingBuffer(10, 2, (4, 3), "uint8")
+    ring.restart(np.ones((2, 4, 3), np.uint8))
+    ring.add(np.array([1, 0]), np.ones(2), np.zeros(2, bool), np.zeros(2, bool), np.ones((2, 4, 3), np.uint8))
+    batch = ring.transitions(np.array([0, 1, 0]))
+    shapes = [(str(column.dtype).removeprefix("torch."), tuple(column.shape)) for column in batch]
+    image = ("uint8", (1, 3, 4, 3))
+    assert shapes == [image, ("int64", (1, 3)), ("float32", (1, 3)), image, ("bool", (1, 3))]
+
+
+def test_observations_are_stored_once() -> None:
+    ring = RingBuffer(1000, 1, (84, 84), "uint8")
+    assert ring.observation.nbytes == 1001 * 84 * 84
+
+
+def test_a_ring_of_another_size_is_refused() -> None:
+    ring = RingBuffer(10, 1, (1,), "float32")
+    with pytest.raises(ConfigurationError, match=r"data.capacity is 20; it must be the checkpoint's 10"):
+        RingBuffer(20, 1, (1,), "float32").load_state_dict(ring.state_dict())
+    with pytest.raises(ConfigurationError, match=r"data.num_envs is 2; it must be the checkpoint's 1"):
+        RingBuffer(20, 2, (1,), "float32").load_state_dict(ring.state_dict())
+
+
+def test_too_small_a_ring_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"data.capacity is 7; it must be at least 2 \* data.num_envs = 8"):
+        RingBuffer(7, 4, (1,), "float32")

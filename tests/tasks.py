@@ -1,0 +1,67 @@
+"""Environments made for tests."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class Diary(gym.Env[Any, Any]):
+    """Every transition can be told apart: the observation is (environment, episode, step), the reward tells the action.
+
+    Episodes are 1 to 4 steps long and end by termination and truncation in turns.
+    """
+
+    observation_space = gym.spaces.Box(-1, 1e6, (3,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def __init__(self) -> None:
+        self.episode = -1
+        self.env = -1.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.env = float(seed % 1000)
+        self.episode += 1
+        self.t = 0
+        self.length = int(self.np_random.integers(1, 5))
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = self.reward(self._observation(), action)
+        self.t += 1
+        ended = self.t == self.length
+        return self._observation(), reward, ended and self.episode % 2 == 0, ended and self.episode % 2 == 1, {}
+
+    @staticmethod
+    def reward(observation: Any, action: int) -> float:
+        return float(observation[1] * 100 + observation[2] * 10 + action)
+
+    def _observation(self) -> Any:
+        return np.array([self.env, self.episode, self.t], np.float32)
+
+
+class Corridor(gym.Env[Any, Any]):
+    """Six states in a row; action 1 goes on, action 0 back to the start. Only the last step earns 1.
+
+    What the first steps are worth can only be known by bootstrapping. Truncated after 30 steps.
+    """
+
+    observation_space = gym.spaces.Box(0, 1, (6,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position = self.t = 0
+        return np.eye(6, dtype=np.float32)[0], {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        self.position = self.position + 1 if action == 1 else 0
+        done = self.position == 5
+        return np.eye(6, dtype=np.float32)[self.position], float(done), done, not done and self.t == 30, {}
+
+
+gym.register("tests/Diary-v0", Diary)
+gym.register("tests/Corridor-v0", Corridor)
