@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
-from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, require
+from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
 
 
 class ReplayDataModule(LightningDataModule):
@@ -60,7 +60,8 @@ class ReplayDataModule(LightningDataModule):
         eval_seed: int = 1_000_000,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["sampler"])
+        self.save_hyperparameters()
+        keep_plain(self.hparams)
         for name, value in (
             ("num_envs", num_envs),
             ("batch_size", batch_size),
@@ -69,6 +70,8 @@ class ReplayDataModule(LightningDataModule):
         ):
             require(value > 0, f"data.{name}", value, "at least 1")
         require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
+        modes = (None, *(mode.value for mode in gym.VectorizeMode))
+        require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
         self.eval_num_envs = eval_num_envs or eval_episodes
         require(
             eval_episodes % self.eval_num_envs == 0,
@@ -216,10 +219,12 @@ def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...
 
 
 def _num_blocks(envs: VectorEnv[Any, Any, Any]) -> int:
-    """How many blocks the task has; 0 for a task without blocks."""
-    if isinstance(envs.unwrapped, gym.vector.SyncVectorEnv):
-        return int(getattr(envs.unwrapped.envs[0].unwrapped, "num_blocks", 0))
-    return int(getattr(envs.unwrapped, "num_blocks", 0))
+    """How many blocks the task has; 0 for a task in which one rule holds throughout."""
+    task = envs.unwrapped
+    if isinstance(task, gym.vector.SyncVectorEnv):
+        task = task.envs[0].unwrapped  # type: ignore[assignment]
+    num_blocks = int(getattr(task, "num_blocks", 1))
+    return num_blocks if num_blocks > 1 else 0
 
 
 def _one_line(error: Exception) -> str:

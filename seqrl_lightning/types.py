@@ -1,5 +1,6 @@
 """What the rooms hand to each other: typed batches, and the one error for a setting that cannot work."""
 
+from collections.abc import MutableMapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,17 @@ class EvaluationTask(NamedTuple):
     seed: int
     options: dict[str, Any] | None  # for the environments' reset()
     names: tuple[str, ...]  # what its results are called: "" for val/return_mean, "block_0/" for val/block_0/...
+
+
+def keep_plain(hparams: MutableMapping[str, Any]) -> None:
+    """Removes what isn't a number, a text or a collection from saved hyperparameters.
+
+    A checkpoint holds plain values only, so that loading it runs no code. A class that the CLI built is there as text
+    (its ``class_path``); one that was handed in from Python is not saved.
+    """
+    plain = (type(None), bool, int, float, str, list, tuple, dict)
+    for name in [name for name, value in hparams.items() if not isinstance(value, plain)]:
+        del hparams[name]
 
 
 class ConfigurationError(MisconfigurationException):

@@ -24,6 +24,7 @@ from seqrl_lightning.types import (
     IntArray,
     State,
     TransitionBatch,
+    keep_plain,
     require,
 )
 
@@ -68,7 +69,8 @@ class DQN(LightningModule):
         clip_grad_norm: float | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network", "optimizer", "lr_scheduler"])
+        self.save_hyperparameters()
+        keep_plain(self.hparams)
         require(learning_rate > 0, "model.learning_rate", learning_rate, "positive")
         require(0 <= gamma <= 1, "model.gamma", gamma, "in [0, 1]")
         for name, value in (

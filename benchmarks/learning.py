@@ -1,0 +1,92 @@
+"""What a config reaches, over seeds: ``python -m benchmarks.learning configs/cartpole_dqn.yaml --seeds 5``.
+
+Trains each seed with ``seqrl fit``, evaluates the final policy (not the best) with ``seqrl test`` and prints a Markdown
+table; the figures go to ``benchmarks/results/learning_<config>.json``.
+"""
+
+import argparse
+import csv
+import json
+import platform
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seqrl_lightning.cli import SeqRLCLI
+
+RESULTS = Path(__file__).parent / "results"
+RUNNING = 5  # episodes in a row that make the criterion
+
+
+def main() -> None:
+    """Runs the seeds one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--eval_episodes", type=int, default=100)
+    parser.add_argument("--criterion", type=float, help=f"return of a mastered episode; {RUNNING} in a row are wanted")
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
+    args, overrides = parser.parse_known_args()
+    command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own from here on
+    seeds = [run_seed(args, overrides, seed) for seed in range(1, args.seeds + 1)]
+    report = {
+        "config": args.config.stem,
+        "command": "python -m benchmarks.learning " + " ".join(command),
+        "date": date.today().isoformat(),
+        "machine": {"cpu": platform.machine(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("torch", "lightning", "gymnasium", "seqrl-lightning")},
+        "seeds": seeds,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"learning_{args.config.stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(table(seeds))
+
+
+def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[str, Any]:
+    """Trains and evaluates one seed."""
+    root = args.runs / args.config.stem / f"seed_{seed}"
+    settings = ["--config", str(args.config), *overrides, "--trainer.enable_progress_bar", "false"]
+    settings += ["--trainer.default_root_dir", str(root), "--seed_everything", str(seed)]
+    run = SeqRLCLI(["fit", *settings]).trainer.log_dir
+    evaluation = ["--ckpt_path", f"{run}/checkpoints/last.ckpt", "--data.eval_episodes", str(args.eval_episodes)]
+    metrics = SeqRLCLI(["test", *settings, *evaluation]).trainer.callback_metrics
+    figures = {name.removeprefix("test/"): float(value) for name, value in metrics.items()}
+    episodes = read_episodes(Path(str(run)) / "episodes.csv")
+    result: dict[str, Any] = {
+        "seed": seed,
+        "env_steps": int(episodes[-1]["env_steps"]),
+        "episodes": len(episodes),
+        **{key: round(value, 3) for key, value in figures.items() if key.endswith(("return_mean", "return_min"))},
+    }
+    if args.criterion is not None:
+        for block in sorted({int(row["block"]) for row in episodes}):
+            returns = [float(row["episode_return"]) for row in episodes if int(row["block"]) == block]
+            result[f"block_{block}/episodes_to_criterion"] = episodes_to_criterion(returns, args.criterion)
+    return result
+
+
+def read_episodes(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's ``episodes.csv``."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def episodes_to_criterion(returns: list[float], criterion: float) -> int | None:
+    """The episode, counted from 1, with which the first ``RUNNING`` mastered ones in a row begin; None if never."""
+    for first in range(len(returns) - RUNNING + 1):
+        if min(returns[first : first + RUNNING]) >= criterion:
+            return first + 1
+    return None
+
+
+def table(seeds: list[dict[str, Any]]) -> str:
+    """A Markdown table with a row for each seed."""
+    columns = list(seeds[0])
+    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in seeds)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

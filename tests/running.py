@@ -1,0 +1,44 @@
+"""Small runs for tests."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.callbacks import AgentCallback, TargetSync
+from seqrl_lightning.data import ReplayDataModule
+
+
+def fit(
+    folder: Path,
+    data: dict[str, Any],
+    model: dict[str, Any],
+    agent: dict[str, Any],
+    target_sync: dict[str, Any] | None = None,
+    callbacks: list[Callback] | None = None,
+    module_class: type[DQN] = DQN,
+    logger: bool = False,
+    ckpt_path: str | None = None,
+    **trainer_flags: Any,
+) -> tuple[Trainer, LightningModule, ReplayDataModule]:
+    """Trains as the CLI would, without its start-up."""
+    datamodule = ReplayDataModule(**{"batches_per_epoch": 10_000, "eval_episodes": 1, **data})
+    module = module_class(datamodule.obs_shape, datamodule.n_actions, **model)
+    flags = {
+        "max_epochs": -1,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        **trainer_flags,
+    }
+    trainer = Trainer(
+        default_root_dir=folder,
+        logger=TensorBoardLogger(folder, default_hp_metric=False) if logger else False,
+        callbacks=[AgentCallback(**agent), TargetSync(**(target_sync or {})), *(callbacks or [])],
+        **flags,
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+    return trainer, module, datamodule

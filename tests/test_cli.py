@@ -1,0 +1,216 @@
+"""The command line, as a person meets it."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seqrl_lightning.cli import SeqRLCLI, main
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+Q_LEARNING = str(ROOT / "configs" / "sequence_q_learning.yaml")
+SEQUENCE = str(ROOT / "configs" / "sequence_dqn.yaml")
+
+
+def seqrl(*args: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "seqrl_lightning.cli", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def episodes(run: Path) -> list[dict[str, str]]:
+    with (run / "episodes.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_instantiates(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SeqRLCLI, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setattr(sys, "argv", ["seqrl"])
+    cli = SeqRLCLI(["fit", "--config", str(config), f"--trainer.default_root_dir={tmp_path}"])
+    names = {type(callback).__name__ for callback in cli.trainer.callbacks}  # type: ignore[attr-defined]
+    assert {"AgentCallback", "TargetSync", "EnvStepLogger", "LastCheckpoint", "ModelCheckpoint"} <= names
+    assert config.read_text().startswith("# ")  # the result that it reaches
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of tabular Q-learning."""
+    root = tmp_path_factory.mktemp("runs")
+    result = seqrl("fit", "--config", Q_LEARNING, "--trainer.default_root_dir", root, "--agent.max_episodes", 60)
+    assert result.returncode == 0, result.stderr
+    assert "Episodes 100%" in result.stdout
+    assert "UserWarning" not in result.stderr
+    return root / "lightning_logs" / "version_0"
+
+
+def test_a_run_leaves_what_it_should(run: Path) -> None:
+    assert (run / "config.yaml").exists()
+    assert (run / "checkpoints" / "last.ckpt").exists()
+    rows = episodes(run)
+    assert len(rows) == 60
+    assert [row["block"] for row in rows] == ["0"] * 15 + ["1"] * 45
+    assert [float(row["episode_return"]) for row in rows[4:15]].count(5.0) >= 9  # mastered
+
+
+def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    promised = {
+        "train/loss",
+        "train/episode_return",
+        "train/episode_length",
+        "train/epsilon",
+        "train/q_value_mean",
+        "train/env_steps_per_second",
+        "train/updates_per_second",
+        "train/buffer_fill",
+        "val/return_mean",
+        "val/block_0/return_mean",
+        "val/block_1/return_mean",
+    }
+    assert promised <= set(events.Tags()["scalars"])
+    last_step = int(episodes(run)[-1]["env_steps"])
+    updates = events.Scalars("train/updates")[-1]
+    assert updates.step == last_step  # env steps
+    assert updates.value == last_step - 1  # one update for each but the first
+    assert events.Scalars("val/return_mean")[-1].step == last_step
+
+
+def test_the_checkpoint_loads_without_running_code(run: Path) -> None:
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["callbacks"]["AgentCallback"]["episodes"] == 60
+    assert checkpoint["hyper_parameters"]["network"]["class_path"] == "seqrl_lightning.networks.Table"
+
+
+def test_a_checkpoint_alone_rebuilds_its_learner(run: Path) -> None:
+    from seqrl_lightning.algorithms import DQN
+
+    path = run / "checkpoints" / "last.ckpt"
+    dqn = DQN.load_from_checkpoint(path, weights_only=True)
+    saved = torch.load(path, weights_only=True)["state_dict"]["policy_net.table.weight"]
+    assert torch.equal(dqn.policy_net.table.weight, saved)  # type: ignore[union-attr, arg-type]
+    assert dqn.learning_rate == 0.1
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: Any) -> tuple[int, str, str]:
+    """Runs the CLI in this process: (exit status, standard output, the last line of the error output)."""
+    monkeypatch.setattr(sys, "argv", ["seqrl", *map(str, args)])
+    status = 0
+    try:
+        main()
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, (captured.err.strip().splitlines() or [""])[-1]
+
+
+def test_validate_test_and_predict_work_from_a_checkpoint(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = run.parent.parent
+    common = ("--config", Q_LEARNING, "--trainer.default_root_dir", root, "--ckpt_path", "last")
+    status, out, _ = call(capsys, monkeypatch, "validate", *common)
+    assert status == 0
+    assert "val/return_mean" in out
+    status, out, _ = call(capsys, monkeypatch, "test", *common)
+    assert status == 0
+    assert "test/block_1/return_mean" in out
+    status, _, _ = call(capsys, monkeypatch, "predict", *common)
+    assert status == 0
+    (path,) = root.glob("lightning_logs/*/predictions.csv")
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    by_block = {block: [row for row in rows if row["block"] == block] for block in ("0", "1")}
+    assert all(row["action"] == row["correct_action"] for row in by_block["1"])  # the block that training was in
+    assert [row["state"] for row in by_block["1"]][:2] == [
+        "[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]",
+        "[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]",
+    ]
+    assert [float(row["reward"]) for row in by_block["1"]] == [1.0] * 5
+
+
+BAD = {
+    "continuous actions": (["--data.env_id=Pendulum-v1", "--data.env_kwargs={}"], "needs a Discrete action space"),
+    "unknown env": (["--data.env_id=seqrl/Sequense-v0"], "data.env_id is 'seqrl/Sequense-v0'"),
+    "misfit network": (["--model.network=torch.nn.Flatten"], "model.network"),
+    "batch and buffer": (["--data.batch_size=1000"], "data.batch_size is 1000; it must be at most data.capacity = 500"),
+    "warm-up": (["--agent.warmup_env_steps=64"], "agent.warmup_env_steps is 64; it must be at least data.batch_size"),
+    "learning rate": (["--model.learning_rate=-1"], "model.learning_rate is -1.0; it must be positive"),
+    "objects": (["--data.env_kwargs={blocks: [{sequence: ABCDEFGHIK}]}"], "K is not among the objects ABCDEFGHIJ"),
+    "unknown model key": (["--model.gama=0.9"], "model.gama is not a setting"),
+    "unknown network key": (["--model.network.width=3"], "model.network.width is not a setting"),
+    "unknown data key": (["--data.batchsize=3"], "unrecognized arguments: --data.batchsize=3"),
+    "wrong type": (["--model.gamma=high"], "model.gamma: Expected a <class 'float'>. Got value: high"),
+    "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),
+    "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),
+    "no checkpoint": (["--ckpt_path=nowhere.ckpt"], "ckpt_path is 'nowhere.ckpt'; it must be a checkpoint file"),
+    "no last checkpoint": (["--ckpt_path=last"], "ckpt_path is 'last', but there is no"),
+    "no config": (["--config=nowhere.yaml"], "config: File does not exist: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_line(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args, message = BAD[case]
+    status, _, line = call(
+        capsys, monkeypatch, "fit", "--config", SEQUENCE, "--trainer.default_root_dir", tmp_path, *args
+    )
+    assert status == 2
+    assert line.startswith("seqrl: error: ")
+    assert message in line
+    assert not list(tmp_path.glob("lightning_logs/*/episodes.csv"))  # nothing was trained
+
+
+def test_a_checkpoint_of_another_task_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    status, _, line = call(
+        capsys,
+        monkeypatch,
+        "fit",
+        "--config",
+        SEQUENCE,
+        f"--trainer.default_root_dir={tmp_path}",
+        f"--ckpt_path={checkpoint}",
+    )
+    assert status == 2
+    assert "data.env_id is 'seqrl/Sequence-v0'; it must be the checkpoint's 'seqrl/SequenceDistractor-v0'" in line
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(run: Path, tmp_path: Path) -> None:
+    args = ["fit", "--config", Q_LEARNING, "--trainer.default_root_dir", str(tmp_path), "--agent.max_episodes", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seqrl_lightning.cli", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    folder = tmp_path / "lightning_logs" / "version_0"
+    while not (folder / "episodes.csv").exists() or len(episodes(folder)) < 5:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert "Interrupted: saved" in output
+    assert "Traceback" not in output
+    assert len(episodes(folder)) < 60
+
+    result = seqrl(*args, "--ckpt_path", "last")
+    assert result.returncode == 0, result.stderr
+    assert os.listdir(tmp_path / "lightning_logs") == ["version_0"]  # it went on in its own folder
+    assert (folder / "episodes.csv").read_text() == (run / "episodes.csv").read_text()
+    one, other = (torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, run))
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    assert all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])
