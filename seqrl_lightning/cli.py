@@ -37,11 +37,25 @@ _MISLEADING_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     # Evaluating a checkpoint writes into a folder of its own, and keeps no best checkpoints.
     ".*The dirpath has changed from .*",
+    # torchmetrics has summed the statistics over all processes before they are logged.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
     # What Lightning and TensorBoard use of their own dependencies.
     ".*treespec, LeafSpec.*",
     # Batches below log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
+
+
+# An advertisement, and a remark about the saving of optimizers that reads as if it were about loading pickles.
+_MISLEADING_REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_connector": "`weights_only`"}
+
+
+def _quieten_lightning() -> None:
+    for message in _MISLEADING_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    for module, words in _MISLEADING_REMARKS.items():
+        logger = logging.getLogger(f"lightning.pytorch.{module}")
+        logger.addFilter(lambda record, words=words: words not in record.getMessage())  # type: ignore[misc]
 
 
 class SeqRLArgumentParser(LightningArgumentParser):
@@ -58,6 +72,7 @@ class SeqRLCLI(LightningCLI):
     """Lightning's CLI, with the agent, the target's synchronisation and checkpoints as settings of their own."""
 
     def __init__(self, args: Any = None) -> None:
+        _quieten_lightning()
         super().__init__(
             DQN,
             ReplayDataModule,
@@ -192,15 +207,8 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
-
-
 def main(args: list[str] | None = None) -> None:
     """The command line."""
-    for message in _MISLEADING_WARNINGS:
-        warnings.filterwarnings("ignore", message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     try:
         SeqRLCLI(args)
     except (ConfigurationError, MisconfigurationException) as error:

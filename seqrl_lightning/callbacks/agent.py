@@ -43,12 +43,12 @@ class AgentCallback(Callback):
         env_steps_per_update: Env steps for each update of the network.
         updates_per_collect: Updates between two visits to the environments.
         epsilon: The probability of a random action, as a function of the env steps taken so far.
-        max_env_steps: Env steps after which the run ends; None for no limit.
-        max_episodes: Episodes, over all environments, after which the run ends; None for no limit.
+        max_env_steps: Env steps, over all environments and processes, after which the run ends; None for no limit.
+        max_episodes: Episodes, over all environments and processes, after which the run ends; None for no limit.
 
     Attributes:
-        env_steps: Env steps taken so far.
-        episodes: Episodes finished so far.
+        env_steps: Env steps that this process has taken so far.
+        episodes: Episodes that this process has finished so far.
         recent_returns: The returns of the last 10 episodes.
 
     Raises:
@@ -198,13 +198,16 @@ class AgentCallback(Callback):
 
     def _collect(self, trainer: Trainer, pl_module: LightningModule, until_env_steps: float) -> None:
         """Steps the environments until so many env steps were taken, or the run is over."""
-        while self.env_steps < until_env_steps and not self._is_over():
+        max_env_steps = (self.max_env_steps or math.inf) / trainer.world_size
+        max_episodes = self.max_episodes or math.inf
+        while self.env_steps < min(until_env_steps, max_env_steps) and self.episodes < max_episodes:
             self._step(pl_module)
-        if self._is_over():
+        is_over = self.env_steps >= max_env_steps or self.episodes >= max_episodes
+        if trainer.world_size > 1:  # all processes stop together, at the sum of their episodes
+            episodes = trainer.strategy.reduce(torch.tensor(float(self.episodes)), reduce_op="sum")
+            is_over = trainer.strategy.reduce_boolean_decision(is_over or bool(episodes >= max_episodes), all=False)
+        if is_over:
             trainer.should_stop = True
-
-    def _is_over(self) -> bool:
-        return self.env_steps >= (self.max_env_steps or math.inf) or self.episodes >= (self.max_episodes or math.inf)
 
     def _step(self, pl_module: Any) -> None:
         q_values, self._state = pl_module.act_values(self._observation, self._state)

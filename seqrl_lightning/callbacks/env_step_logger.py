@@ -25,8 +25,9 @@ class EnvStepLogger(Callback):
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
         self._episodes: Path | None = None
+        run = trainer.log_dir  # asked for in every process: they agree on it
         if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._episodes = Path(str(trainer.log_dir)) / "episodes.csv"
+            self._episodes = Path(str(run)) / "episodes.csv"
             _start_table(self._episodes, Episode._fields, self._agent.env_steps)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
