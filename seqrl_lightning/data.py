@@ -1,7 +1,7 @@
 """The datamodule: which environments, which replay memory, and the loaders over them."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -10,9 +10,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Generator
 from torch.utils.data import DataLoader, IterableDataset
 
+from seqrl_lightning.envs import SoloVectorEnv
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
+
+EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])
 
 
 class ReplayDataModule(LightningDataModule):
@@ -22,8 +25,8 @@ class ReplayDataModule(LightningDataModule):
         env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
         num_envs: Environments that the agent steps side by side.
         env_kwargs: Arguments of the task.
-        vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default the task's own vectorised
-            implementation where it has one, else ``sync``.
+        vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
+            stepped directly, and several by the task's own vectorised implementation where it has one, else ``sync``.
         batch_size: Transitions in a batch.
         capacity: Slots of the replay memory, over all environments.
         sampler: Which transitions make a batch.
@@ -106,6 +109,8 @@ class ReplayDataModule(LightningDataModule):
         """
         kwargs = {**self.env_kwargs, **kwargs}
         try:
+            if num_envs == 1 and self.vectorization_mode is None and _has_single_env(self.env_id):
+                return SoloVectorEnv(_flattened(gym.make(self.env_id, **kwargs), gym.wrappers.FlattenObservation))
             envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=self.vectorization_mode, **kwargs)
         except ConfigurationError:
             raise
@@ -119,7 +124,7 @@ class ReplayDataModule(LightningDataModule):
             ) from error
         mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         require(mode == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", mode, "AutoresetMode.NEXT_STEP")
-        return _flattened(envs)
+        return _flattened(envs, gym.wrappers.vector.FlattenObservation)
 
     def setup(self, stage: str) -> None:
         """Makes the environments that ``stage`` needs."""
@@ -196,11 +201,16 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
-def _flattened(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+def _flattened(envs: EnvsT, wrapper: Callable[[EnvsT], EnvsT]) -> EnvsT:
     """Discrete observations become one-hot, composed ones flat, by Gymnasium's own wrapper."""
-    if isinstance(envs.single_observation_space, gym.spaces.Box):
-        return envs
-    return gym.wrappers.vector.FlattenObservation(envs)
+    space = envs.single_observation_space if isinstance(envs, VectorEnv) else envs.observation_space
+    return envs if isinstance(space, gym.spaces.Box) else wrapper(envs)
+
+
+def _has_single_env(env_id: str) -> bool:
+    """Whether the task has an environment besides a vectorised one (as far as it is known before it is imported)."""
+    spec = gym.registry.get(env_id.rpartition(":")[2])
+    return spec is None or spec.entry_point is not None
 
 
 def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...], str, int]:
@@ -220,9 +230,11 @@ def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...
 
 def _num_blocks(envs: VectorEnv[Any, Any, Any]) -> int:
     """How many blocks the task has; 0 for a task in which one rule holds throughout."""
-    task = envs.unwrapped
-    if isinstance(task, gym.vector.SyncVectorEnv):
-        task = task.envs[0].unwrapped  # type: ignore[assignment]
+    task: Any = envs.unwrapped
+    if isinstance(task, SoloVectorEnv):
+        task = task.env.unwrapped
+    elif isinstance(task, gym.vector.SyncVectorEnv):
+        task = task.envs[0].unwrapped
     num_blocks = int(getattr(task, "num_blocks", 1))
     return num_blocks if num_blocks > 1 else 0
 

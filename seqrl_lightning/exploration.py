@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqrl_lightning.types import FloatArray, IntArray, require
+from seqrl_lightning.types import BoolArray, FloatArray, IntArray, require
 
 
 class EpsilonSchedule(ABC):
@@ -75,17 +75,19 @@ def greedy(q_values: FloatArray) -> IntArray:
     return np.asarray(q_values.argmax(-1))
 
 
-def epsilon_greedy(q_values: FloatArray, epsilon: float, rng: np.random.Generator) -> IntArray:
-    """A random action with probability epsilon, else the greedy one (Sutton and Barto, section 2.2).
+def explore(num_envs: int, n_actions: int, epsilon: float, rng: np.random.Generator) -> tuple[BoolArray, IntArray]:
+    """Who explores, and the random actions of those who do (epsilon-greedy; Sutton and Barto, section 2.2).
+
+    The values are not asked for: where everybody explores, nobody has to compute them.
 
     Args:
-        q_values: [N, A] float.
-        epsilon: The probability, in [0, 1].
-        rng: Draws N uniform numbers, then N actions.
+        num_envs: N, how many decide.
+        n_actions: How many actions there are.
+        epsilon: The probability of exploring, in [0, 1].
+        rng: Draws 2 N uniform numbers.
 
     Returns:
-        [N] int64.
+        Whether each explores, [N] bool, and a uniformly random action for each, [N] int64.
     """
-    num_envs, n_actions = q_values.shape
-    explore = rng.random(num_envs) < epsilon
-    return np.where(explore, rng.integers(n_actions, size=num_envs), greedy(q_values))
+    uniform = rng.random((2, num_envs))  # one call; `integers` costs ten times as much
+    return uniform[0] < epsilon, (uniform[1] * n_actions).astype(np.int64)

@@ -8,7 +8,8 @@ from seqrl_lightning.exploration import (
     EpsilonSchedule,
     ExponentialEpsilon,
     LinearEpsilon,
-    epsilon_greedy,
+    explore,
+    greedy,
 )
 from seqrl_lightning.types import ConfigurationError
 
@@ -43,14 +44,17 @@ def test_bad_settings_are_named(make: type, setting: str) -> None:
         make()
 
 
-def test_epsilon_is_the_rate_of_random_actions() -> None:
-    q_values = np.tile(np.array([0.0, 0.0, 1.0, 0.0]), (100_000, 1))
-    actions = epsilon_greedy(q_values, 0.2, np.random.default_rng(0))
-    assert (actions == 2).mean() == pytest.approx(0.8 + 0.2 / 4, abs=0.01)
-    for other in (0, 1, 3):
-        assert (actions == other).mean() == pytest.approx(0.2 / 4, abs=0.01)
+def test_epsilon_is_the_rate_of_random_actions_which_are_uniform() -> None:
+    explores, actions = explore(100_000, 4, 0.2, np.random.default_rng(0))
+    assert explores.mean() == pytest.approx(0.2, abs=0.01)
+    for chosen in (actions, actions[explores]):
+        assert np.bincount(chosen, minlength=4) / len(chosen) == pytest.approx(0.25, abs=0.01)
 
 
-def test_without_epsilon_the_first_of_the_best_is_taken() -> None:
-    q_values = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 1.0]])
-    assert epsilon_greedy(q_values, 0.0, np.random.default_rng(0)).tolist() == [1, 0]
+def test_the_extremes_of_epsilon() -> None:
+    assert explore(1000, 3, 1.0, np.random.default_rng(0))[0].all()
+    assert not explore(1000, 3, 0.0, np.random.default_rng(0))[0].any()
+
+
+def test_greedy_takes_the_first_of_the_best() -> None:
+    assert greedy(np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 1.0]])).tolist() == [1, 0]

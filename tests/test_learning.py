@@ -56,15 +56,15 @@ def numpy_q_learning(steps: int) -> np.ndarray[Any, Any]:
     env, rng, q = SequenceDistractorEnv(blocks=BLOCKS), random_stream("agent"), np.zeros((6, 6))
     state = int(env.reset(seed=0)[0].argmax())
     for _ in range(steps):
-        explore, random_action = rng.random(1)[0] < 0.1, rng.integers(6, size=1)[0]
-        action = random_action if explore else q[state].argmax()
+        uniform = rng.random(2)
+        action = int(uniform[1] * 6) if uniform[0] < 0.1 else q[state].argmax()
         observation, reward, terminated, truncated, _ = env.step(action)
         next_state = int(observation.argmax())
         q[state, action] += 0.1 * (reward + 0.95 * q[next_state].max() * (not terminated) - q[state, action])
         state = next_state
         if terminated or truncated:
             state = int(env.reset()[0].argmax())
-            rng.random(1), rng.integers(6, size=1)  # the step in which a vector environment resets itself
+            rng.random(2)  # the step in which a vector environment resets itself
     return q
 
 

@@ -10,7 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info
 
-from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, epsilon_greedy
+from seqrl_lightning.envs import state_of
+from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.types import BoolArray, State, require
 
@@ -125,14 +126,16 @@ class AgentCallback(Callback):
         would_do = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
         require(bool(ends), "agent.max_env_steps", None, f"{would_do}: nothing ends this run")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the environments, or goes on in them, and warms the replay memory up."""
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._rng = random_stream("agent", trainer.global_rank)
+        self._state: State = None
         if self._resumed is None:
             self._start_episodes(trainer)
         else:
             self._resume(trainer, self._resumed)
+        self._carries_state = pl_module.act_values(self._observation, self._state)[1] is not None
         if not self._data.ring.num_slots:
             self._warmed_up_at = self.env_steps + self.warmup_env_steps
             self._collect(trainer, pl_module, self._warmed_up_at)
@@ -154,7 +157,7 @@ class AgentCallback(Callback):
             "warmed_up_at": self._warmed_up_at,
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
-            "envs": self._envs.state_dict() if _can_tell_state(self._envs) else None,
+            "envs": state_of(self._data.envs),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -167,10 +170,6 @@ class AgentCallback(Callback):
 
     # Episodes
 
-    @property
-    def _envs(self) -> Any:
-        return self._data.envs.unwrapped
-
     def _start_episodes(self, trainer: Trainer) -> None:
         """Starts an episode in every environment, from seeds that no earlier part of the run has used."""
         seed = random_stream(f"environments from env step {self.env_steps}", trainer.global_rank).integers(2**31)
@@ -180,19 +179,17 @@ class AgentCallback(Callback):
         self._episode_return = np.zeros(self._data.num_envs)
         self._episode_length = np.zeros(self._data.num_envs, np.int64)
         self._is_restarting = np.zeros(self._data.num_envs, np.bool_)
-        self._state: State = None
 
     def _resume(self, trainer: Trainer, state_dict: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state_dict["rng"]
-        if state_dict["envs"] is None or not _can_tell_state(self._envs):
+        if state_dict["envs"] is None:
             rank_zero_info(
                 f"Not bitwise: {self._data.env_id} can't be set back to where it was; it goes on with new episodes."
             )
             self._start_episodes(trainer)
             return
         self._data.envs.reset()
-        self._envs.load_state_dict(state_dict["envs"])
-        self._state = None
+        self._data.envs.unwrapped.load_state_dict(state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
 
@@ -210,8 +207,10 @@ class AgentCallback(Callback):
             trainer.should_stop = True
 
     def _step(self, pl_module: Any) -> None:
-        q_values, self._state = pl_module.act_values(self._observation, self._state)
-        action = epsilon_greedy(q_values, self.epsilon(self.env_steps), self._rng)
+        explores, action = explore(self._data.num_envs, self._data.n_actions, self.epsilon(self.env_steps), self._rng)
+        if self._carries_state or not explores.all():  # else nobody needs the values
+            q_values, self._state = pl_module.act_values(self._observation, self._state)
+            action = np.where(explores, action, greedy(q_values))
         self._observation, reward, terminated, truncated, infos = self._data.envs.step(action)
         self._data.ring.add(action, reward, terminated, truncated, self._observation)
 
@@ -247,7 +246,3 @@ _EPISODE_STATE = ("_observation", "_episode_return", "_episode_length", "_is_res
 
 def _lowest_block(infos: dict[str, Any]) -> int:
     return int(infos["block"].min()) if "block" in infos else 0
-
-
-def _can_tell_state(envs: Any) -> bool:
-    return hasattr(envs, "state_dict") and hasattr(envs, "load_state_dict")

@@ -7,14 +7,17 @@ import gymnasium as gym
 from seqrl_lightning.envs.rollout import Step, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
+from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
 
 __all__ = [
     "SequenceDistractorEnv",
     "SequenceDistractorVectorEnv",
     "SequenceEnv",
     "SequenceVectorEnv",
+    "SoloVectorEnv",
     "Step",
     "rollout",
+    "state_of",
 ]
 
 

@@ -24,8 +24,8 @@ _RENDER_MODES = ("ansi", "rgb_array")
 class OrderedEnv(gym.Env[Any, np.int64]):
     """One environment in which objects are picked in an order that changes from block to block.
 
-    Subclasses write ``_pick``, the rule. ``info`` holds the ``block`` (its number) and the ``correct_action`` (-1 if
-    the sequence is complete).
+    Subclasses write ``_pick``, the rule, and add what it counts to ``_state_names``. ``info`` holds the ``block`` (its
+    number) and the ``correct_action`` (-1 if the sequence is complete).
 
     Args:
         objects: The objects of the sequence, a letter each.
@@ -37,6 +37,7 @@ class OrderedEnv(gym.Env[Any, np.int64]):
     """
 
     metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 4}
+    _state_names: tuple[str, ...] = ("block", "position", "_finished_episodes", "_fixed_block", "_last_pick")
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class OrderedEnv(gym.Env[Any, np.int64]):
         self.render_mode = render_mode
         self._letters = objects + distractors
         self._num_given = num_given
+        # Block k's sequence, then -1: no object is right once the sequence is complete.
+        self._correct: list[list[int]] = [[*sequence[num_given:], -1] for sequence in self.schedule.sequences.tolist()]
         self._finished_episodes = 0
         self._fixed_block: int | None = None
         self.block = 0
@@ -99,9 +102,7 @@ class OrderedEnv(gym.Env[Any, np.int64]):
         return self._observation(), reward, terminated, truncated, self._info()
 
     def _correct_action(self) -> int:
-        sequence = self.schedule.sequences[self.block]
-        next_object = self.position + self._num_given
-        return int(sequence[next_object]) if next_object < len(sequence) else -1
+        return self._correct[self.block][self.position]
 
     def _observation(self) -> FloatArray:
         one_hot = np.zeros(self.observation_space.shape or (), np.float32)
@@ -110,6 +111,15 @@ class OrderedEnv(gym.Env[Any, np.int64]):
 
     def _info(self) -> dict[str, Any]:
         return {"block": self.block, "correct_action": self._correct_action()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environment's own state, as numbers: what a checkpoint needs to go on exactly here."""
+        return {name: getattr(self, name) for name in self._state_names}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        for name in self._state_names:
+            setattr(self, name, state_dict[name])
 
     def render(self) -> Any:
         """The sequence so far and the last pick: a text (``ansi``) or a picture ``[H, W, 3] uint8`` (``rgb_array``)."""
@@ -124,10 +134,19 @@ class OrderedEnv(gym.Env[Any, np.int64]):
 class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     """The vectorised twin of :class:`OrderedEnv`: all environments in one NumPy step, next-step autoreset.
 
-    Subclasses write ``_pick``, the rule, over arrays of all environments. Arguments as for the single environment.
+    Subclasses write ``_pick``, the rule, over arrays of all environments, and add what it counts to ``_state_names``.
+    Arguments as for the single environment.
     """
 
     metadata = {**OrderedEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+    _state_names: tuple[str, ...] = (
+        "block",
+        "position",
+        "_finished_episodes",
+        "_is_fixed",
+        "_ended",
+        "_last_pick",
+    )
 
     def __init__(
         self,
@@ -234,16 +253,12 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
 
     def state_dict(self) -> dict[str, Any]:
         """The environments' own state, as tensors: what a checkpoint needs to go on exactly here."""
-        return {name: torch.from_numpy(value.copy()) for name, value in self._state().items()}
+        return {name: torch.from_numpy(getattr(self, name).copy()) for name in self._state_names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
-        for name, value in self._state().items():
-            value[:] = state_dict[name].numpy()
-
-    def _state(self) -> dict[str, Array]:
-        names = ("block", "position", "_finished_episodes", "_is_fixed", "_ended", "_last_pick")
-        return {name: getattr(self, name) for name in names}
+        for name in self._state_names:
+            getattr(self, name)[:] = state_dict[name].numpy()
 
 
 def _task(

@@ -28,6 +28,8 @@ class SequenceEnv(OrderedEnv):
         ConfigurationError: If the blocks don't fit the objects, or ``max_trials`` isn't positive.
     """
 
+    _state_names = (*OrderedEnv._state_names, "_trials")
+
     def __init__(
         self,
         objects: str = "ABCDEFGHIJ",
@@ -53,6 +55,8 @@ class SequenceEnv(OrderedEnv):
 class SequenceVectorEnv(OrderedVectorEnv):
     """The vectorised twin of :class:`SequenceEnv`, with the same arguments."""
 
+    _state_names = (*OrderedVectorEnv._state_names, "_trials")
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -74,6 +78,3 @@ class SequenceVectorEnv(OrderedVectorEnv):
         self.position += is_right
         terminated = self.position == self._correct.shape[1] - 1
         return is_right.astype(np.float64), terminated, ~terminated & (self._trials >= self.max_trials)
-
-    def _state(self) -> dict[str, np.ndarray]:
-        return {**super()._state(), "_trials": self._trials}

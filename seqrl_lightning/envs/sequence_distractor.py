@@ -29,6 +29,8 @@ class SequenceDistractorEnv(OrderedEnv):
         ConfigurationError: If blocks or distractors don't fit the objects, or ``max_errors`` isn't positive.
     """
 
+    _state_names = (*OrderedEnv._state_names, "_errors")
+
     def __init__(
         self,
         objects: str = "ABCDE",
@@ -57,6 +59,8 @@ class SequenceDistractorEnv(OrderedEnv):
 class SequenceDistractorVectorEnv(OrderedVectorEnv):
     """The vectorised twin of :class:`SequenceDistractorEnv`, with the same arguments."""
 
+    _state_names = (*OrderedVectorEnv._state_names, "_errors")
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -81,6 +85,3 @@ class SequenceDistractorVectorEnv(OrderedVectorEnv):
         np.maximum(self.position, 0, out=self.position)
         terminated = self.position == self._correct.shape[1] - 1
         return step.astype(np.float64), terminated, ~is_right & (self._errors >= self.max_errors)
-
-    def _state(self) -> dict[str, np.ndarray]:
-        return {**super()._state(), "_errors": self._errors}

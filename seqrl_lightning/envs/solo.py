@@ -1,0 +1,95 @@
+"""One environment as a vector environment, without the cost of a general one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from seqrl_lightning.types import Array, BoolArray
+
+
+class SoloVectorEnv(VectorEnv[Any, Any, Any]):
+    """A vector environment of one: what ``SyncVectorEnv`` does with one environment, at a fraction of the cost.
+
+    It resets in the step after an episode's end (next-step autoreset). Infos hold numbers and arrays only.
+
+    Args:
+        env: The environment, with a Box observation space.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self.env = env
+        self.num_envs = 1
+        self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.spec = env.spec
+        self.render_mode = env.render_mode
+        self.single_observation_space = env.observation_space
+        self.single_action_space = env.action_space
+        self.observation_space = batch_space(env.observation_space, 1)
+        self.action_space = batch_space(env.action_space, 1)
+        self._ended = False
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Starts an episode."""
+        single_seed = seed[0] if isinstance(seed, Sequence) else seed
+        observation, info = self.env.reset(seed=single_seed, options=options)
+        self._ended = False
+        return np.array([observation]), _batched(info)
+
+    def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
+        """Takes a step, or starts the next episode if the last step ended one."""
+        if self._ended:
+            observation, info = self.env.reset()
+            reward, terminated, truncated = 0.0, False, False
+        else:
+            observation, reward, terminated, truncated, info = self.env.step(actions[0])  # type: ignore[assignment]
+        self._ended = terminated or truncated
+        return (
+            np.array([observation]),
+            np.array([reward], np.float64),
+            np.array([terminated]),
+            np.array([truncated]),
+            _batched(info) if info else info,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environment's own state, which it has to be able to tell."""
+        return {"ended": self._ended, "env": self._task.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self._ended = state_dict["ended"]
+        self._task.load_state_dict(state_dict["env"])
+
+    @property
+    def _task(self) -> Any:
+        return self.env.unwrapped
+
+    def render(self) -> Any:
+        """The environment's picture, in a tuple."""
+        return (self.env.render(),)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+
+def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
+    """The environments' own state as tensors and primitives, for ``load_state_dict``; None if they can't tell it."""
+    vector: Any = envs.unwrapped
+    task = vector.env.unwrapped if isinstance(vector, SoloVectorEnv) else vector
+    state: dict[str, Any] | None = vector.state_dict() if hasattr(task, "state_dict") else None
+    return state
+
+
+def _batched(info: dict[str, Any]) -> dict[str, Any]:
+    batched: dict[str, Any] = {}
+    for key, value in info.items():
+        if isinstance(value, int | float | np.number | np.ndarray):
+            batched[key], batched[f"_{key}"] = np.array([value]), np.array([True])
+    return batched
