@@ -27,7 +27,7 @@ class ReplayDataModule(LightningDataModule):
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorised implementation where it has one, else ``sync``.
-        batch_size: Transitions in a batch.
+        batch_size: Transitions in a batch, which is what one update of the network learns from.
         capacity: Slots of the replay memory, over all environments.
         sampler: Which transitions make a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
@@ -140,12 +140,18 @@ class ReplayDataModule(LightningDataModule):
             self.envs.close()
 
     @property
+    def _updates_per_step(self) -> int:
+        """How many batches the learner takes at a time; they are drawn at once."""
+        return getattr(self.trainer.lightning_module, "updates_per_step", 1) if self.trainer else 1
+
+    @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
 
     def train_dataloader(self) -> DataLoader[TransitionBatch]:
         """Batches from the replay memory."""
-        dataset = ReplayDataset(self.ring, self.sampler, self.batch_size, self.batches_per_epoch, self._rng)
+        batch_size = self.batch_size * self._updates_per_step
+        dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng)
         return _loader(dataset)
 
     def val_dataloader(self) -> DataLoader[EvaluationTask]:

@@ -1,6 +1,7 @@
 """Deep Q-learning."""
 
 import copy
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -49,6 +50,9 @@ class DQN(LightningModule):
         double: Whether the policy network selects the action that the target network values (arXiv:1509.06461).
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
         clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        updates_per_step: Updates of the network in one ``training_step``, each with a batch of its own, all drawn
+            before the first. More than 1 spends the Trainer's fixed cost of a step once for all of them; it turns
+            automatic optimization off, so that the Trainer can't accumulate or clip gradients.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -67,6 +71,7 @@ class DQN(LightningModule):
         double: bool = False,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
+        updates_per_step: int = 1,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -79,6 +84,9 @@ class DQN(LightningModule):
             ("clip_grad_norm", clip_grad_norm),
         ):
             require(value is None or value > 0, f"model.{name}", value, "positive, or null for none")
+        require(updates_per_step > 0, "model.updates_per_step", updates_per_step, "at least 1")
+        self.automatic_optimization = updates_per_step == 1
+        self.updates_per_step = updates_per_step
         self.obs_shape = tuple(obs_shape)
         self.n_actions = n_actions
         self.learning_rate = learning_rate
@@ -97,8 +105,27 @@ class DQN(LightningModule):
     # Learning
 
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
-        """One update: Lightning zeroes the gradients, goes backward from the loss and steps the optimizer."""
-        return self.optimize_model(batch)
+        """One update, by Lightning: it zeroes the gradients, goes backward from the loss and steps the optimizer.
+
+        With ``updates_per_step`` K > 1: K updates, each from its part of the batch ([T, K * B]).
+        """
+        return self.optimize_model(batch) if self.automatic_optimization else self._update_many(batch)
+
+    def _update_many(self, batch: TransitionBatch) -> dict[str, Tensor]:
+        """Does by hand what automatic optimization does for one update. Returns what the last one showed."""
+        optimizer: Any = self.optimizers()
+        parts = zip(*(column.chunk(self.updates_per_step, dim=1) for column in batch), strict=True)
+        max_steps = self.trainer.max_steps
+        updates_left = max_steps - self.trainer.global_step if max_steps != -1 else self.updates_per_step
+        for part in itertools.islice(parts, updates_left):
+            outputs = self.optimize_model(TransitionBatch(*part))
+            optimizer.zero_grad()
+            self.manual_backward(outputs["loss"])
+            self.configure_gradient_clipping(optimizer)
+            optimizer.step()
+            if (scheduler := self.lr_schedulers()) is not None:
+                scheduler.step()  # type: ignore[union-attr]
+        return {**outputs, "loss": outputs["loss"].detach()}
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """The seed's update: the loss between predicted Q-values and those of the Bellman equation.
@@ -161,9 +188,10 @@ class DQN(LightningModule):
 
     # Acting
 
-    @torch.inference_mode()
     def act_values(self, observation: Array, state: State = None) -> tuple[Array, State]:
         """The value of each action, whatever the network puts out: everyone acts through this.
+
+        A network that offers ``forward_numpy`` is asked through it on the CPU.
 
         Args:
             observation: [N, *obs] of N environments.
@@ -172,9 +200,13 @@ class DQN(LightningModule):
         Returns:
             [N, n_actions] float32 and the next state.
         """
-        observation_batch = torch.from_numpy(np.asarray(observation)).to(self.device).unsqueeze(0)
-        q_values, state = self.policy_net(observation_batch, state)
-        return q_values.squeeze(0).float().cpu().numpy(), state
+        forward_numpy: Any = getattr(self.policy_net, "forward_numpy", None)
+        if forward_numpy is not None and self.device.type == "cpu" and self.dtype == torch.float32:
+            return forward_numpy(observation), state
+        with torch.inference_mode():
+            observation_batch = torch.from_numpy(np.asarray(observation)).to(self.device).unsqueeze(0)
+            q_values, state = self.policy_net(observation_batch, state)
+            return q_values.squeeze(0).float().cpu().numpy(), state
 
     def act(self, observation: Array, state: State = None) -> tuple[IntArray, State]:
         """The greedy policy. ``[N, *obs] -> [N]``."""
@@ -227,7 +259,13 @@ class DQN(LightningModule):
             values = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
             self.log_dict(values, logger=to_logger)
 
-    # Checkpoints
+    # Lightning
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves transitions without waiting for the device; evaluation tasks stay as they are."""
+        if device.type == "cpu" or not isinstance(batch, TransitionBatch):
+            return batch
+        return TransitionBatch(*(column.to(device, non_blocking=True) for column in batch))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another task, before its weights fail to fit.

@@ -3,9 +3,11 @@
 import itertools
 import math
 
+import numpy as np
 from torch import Tensor, nn
 
-from seqrl_lightning.types import State, require
+from seqrl_lightning.networks.numpy_layers import NumPyLayers
+from seqrl_lightning.types import Array, FloatArray, State, require
 
 
 class MLP(nn.Module):
@@ -29,8 +31,19 @@ class MLP(nn.Module):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-1], n_actions)
+        self._numpy_layers = NumPyLayers([m for m in self.modules() if isinstance(m, nn.Linear)])
 
     def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Values every action. ``[T, B, *obs] -> [T, B, n_actions]``; the state is handed through."""
         features = observation.flatten(2).to(self.head.weight.dtype)
         return self.head(self.body(features)), state
+
+    def forward_numpy(self, observation: Array) -> FloatArray:
+        """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""
+        features: FloatArray = np.asarray(observation, np.float32).reshape(len(observation), -1)
+        *hidden, (weight, bias) = self._numpy_layers()
+        for hidden_weight, hidden_bias in hidden:
+            features = features @ hidden_weight
+            features += hidden_bias
+            np.maximum(features, 0.0, out=features)
+        return features @ weight + bias

@@ -52,6 +52,10 @@ class RingBuffer:
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
         self.head = 0
         self.num_full_rows = 0  # rows behind the head
+        # The same memory with one index: what a batch is taken from.
+        columns = (self.observation, self.action, self.reward, self.terminated)
+        self._flat = [column.reshape(-1, *column.shape[2:]) for column in columns]
+        self._is_final_flat = self.is_final.reshape(-1)
 
     @property
     def num_slots(self) -> int:
@@ -111,18 +115,18 @@ class RingBuffer:
 
     def is_transition(self, slots: IntArray) -> BoolArray:
         """Which of the slots hold a transition, rather than an episode's final observation."""
-        return ~self.is_final.reshape(-1)[slots]
+        return ~self._is_final_flat[slots]
 
     def transitions(self, slots: IntArray) -> TransitionBatch:
         """Copies out the transitions of ``slots`` ([B] int64) as a batch with T = 1."""
         next_slots = (slots + self.num_envs) % (self.num_rows * self.num_envs)
-        observation = self.observation.reshape(-1, *self.observation.shape[2:])
+        observation, action, reward, terminated = self._flat
         return TransitionBatch(
-            state_batch=torch.from_numpy(observation[slots]).unsqueeze(0),
-            action_batch=torch.from_numpy(self.action.reshape(-1)[slots]).unsqueeze(0),
-            reward_batch=torch.from_numpy(self.reward.reshape(-1)[slots]).unsqueeze(0),
-            next_state_batch=torch.from_numpy(observation[next_slots]).unsqueeze(0),
-            terminated_batch=torch.from_numpy(self.terminated.reshape(-1)[slots]).unsqueeze(0),
+            state_batch=torch.from_numpy(observation.take(slots, 0)[None]),
+            action_batch=torch.from_numpy(action.take(slots)[None]),
+            reward_batch=torch.from_numpy(reward.take(slots)[None]),
+            next_state_batch=torch.from_numpy(observation.take(next_slots, 0)[None]),
+            terminated_batch=torch.from_numpy(terminated.take(slots)[None]),
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,3 +1,6 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -38,3 +41,28 @@ def test_the_table_starts_at_zero_and_looks_up() -> None:
 def test_a_layer_without_units_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"model.network.hidden_sizes is \(8, 0\)"):
         MLP((3,), 2, (8, 0))
+
+
+def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights() -> None:
+    net = MLP((3, 2), 5, (16, 8))
+    observation = torch.randn(7, 3, 2)
+
+    def assert_same() -> None:
+        expected = net(observation[None], None)[0][0].detach()
+        assert_close(torch.from_numpy(net.forward_numpy(observation.numpy())), expected, rtol=1e-4, atol=1e-5)
+
+    assert_same()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(2.0)  # in place, as an optimizer does
+    assert_same()
+    net.load_state_dict(MLP((3, 2), 5, (16, 8)).state_dict(), assign=True)  # other tensors
+    assert_same()
+    net = copy.deepcopy(net)
+    assert_same()
+
+
+def test_the_numpy_path_leaves_the_observation_alone() -> None:
+    observation = np.ones((2, 3), np.float32)
+    MLP((3,), 2, ()).forward_numpy(observation)
+    assert (observation == 1.0).all()
