@@ -1,5 +1,6 @@
 """``seqrl``: the only file that wires everything."""
 
+import gc
 import logging
 import re
 import sys
@@ -129,6 +130,11 @@ class SeqRLCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Applies what holds for the whole process."""
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
+
+    def before_fit(self) -> None:
+        """Tells Python's garbage collector to look no more at what is there to stay."""
+        gc.collect()
+        gc.freeze()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""

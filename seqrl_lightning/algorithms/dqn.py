@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
 from seqrl_lightning.envs.rollout import Step, rollout
 from seqrl_lightning.exploration import greedy
 from seqrl_lightning.functional import double_q_values, huber_loss, max_q_values, one_step_targets
@@ -113,18 +114,12 @@ class DQN(LightningModule):
 
     def _update_many(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Does by hand what automatic optimization does for one update. Returns what the last one showed."""
-        optimizer: Any = self.optimizers()
         parts = zip(*(column.chunk(self.updates_per_step, dim=1) for column in batch), strict=True)
         max_steps = self.trainer.max_steps
         updates_left = max_steps - self.trainer.global_step if max_steps != -1 else self.updates_per_step
         for part in itertools.islice(parts, updates_left):
             outputs = self.optimize_model(TransitionBatch(*part))
-            optimizer.zero_grad()
-            self.manual_backward(outputs["loss"])
-            self.configure_gradient_clipping(optimizer)
-            optimizer.step()
-            if (scheduler := self.lr_schedulers()) is not None:
-                scheduler.step()  # type: ignore[union-attr]
+            self._step(outputs["loss"])
         return {**outputs, "loss": outputs["loss"].detach()}
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
@@ -158,6 +153,11 @@ class DQN(LightningModule):
             return max_q_values(q_values)
         selector_q_values, _ = self.policy_net(next_state_batch, None)
         return double_q_values(q_values, selector_q_values)
+
+    def on_train_start(self) -> None:
+        """Chooses how losses become new weights where ``training_step`` sees to it itself."""
+        if not self.automatic_optimization:
+            self._step = PlainStep(self) if PlainStep.fits(self.trainer) else LightningStep(self)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over ``policy_net`` and, where one is set, its scheduler, stepped after every update."""
