@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
-from torch import Generator
 from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.envs import SoloVectorEnv
@@ -154,6 +154,12 @@ class ReplayDataModule(LightningDataModule):
         dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng)
         return _loader(dataset)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves transitions without waiting for the device; evaluation tasks stay as they are."""
+        if device.type == "cpu" or not isinstance(batch, TransitionBatch):
+            return batch
+        return TransitionBatch(*(column.to(device, non_blocking=True) for column in batch))
+
     def val_dataloader(self) -> DataLoader[EvaluationTask]:
         """The greedy episodes of an evaluation: each block's rule, or the task as it is."""
         return _loader(_EvaluationTasks(self))
@@ -200,7 +206,7 @@ class _EvaluationTasks(IterableDataset[EvaluationTask]):
 
 def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
     # The generator keeps the loader from drawing on torch's global stream; batches come whole, so nothing to collate.
-    return DataLoader(dataset, batch_size=None, num_workers=0, generator=Generator(), collate_fn=_identity)
+    return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 
 def _identity(batch: Any) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.algorithms import DQN
@@ -29,7 +30,7 @@ def fit(
     flags = {
         "max_epochs": -1,
         "num_sanity_val_steps": 0,
-        "enable_checkpointing": False,
+        "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks or []),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         **trainer_flags,

@@ -105,6 +105,17 @@ class DQN(LightningModule):
 
     # Learning
 
+    def setup(self, stage: str) -> None:
+        """Refuses checkpoints in the middle of a training step.
+
+        Raises:
+            ConfigurationError: If a ``ModelCheckpoint`` counts steps that aren't a multiple of ``updates_per_step``.
+        """
+        for callback in self.trainer.checkpoint_callbacks:
+            every = getattr(callback, "_every_n_train_steps", 0)
+            would_do = f"a multiple of model.updates_per_step = {self.updates_per_step}"
+            require(every % self.updates_per_step == 0, "checkpoint.every_n_train_steps", every, would_do)
+
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
         """One update, by Lightning: it zeroes the gradients, goes backward from the loss and steps the optimizer.
 
@@ -259,13 +270,7 @@ class DQN(LightningModule):
             values = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
             self.log_dict(values, logger=to_logger)
 
-    # Lightning
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Moves transitions without waiting for the device; evaluation tasks stay as they are."""
-        if device.type == "cpu" or not isinstance(batch, TransitionBatch):
-            return batch
-        return TransitionBatch(*(column.to(device, non_blocking=True) for column in batch))
+    # Checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another task, before its weights fail to fit.
