@@ -2,7 +2,7 @@
 
 Runs each job of ``JOBS`` for every peer that can be imported, in turns (A B C A B C ...), each in a process of its own
 with one thread, and prints medians and ratios. The figures go to ``benchmarks/results/throughput.json`` and ``.png``.
-A run's env steps per second count everything after start-up: acting, learning, logging, the progress bar, checkpoints.
+A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints.
 """
 
 import argparse
@@ -16,21 +16,62 @@ import sys
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "seqrl-lightning"
-PEERS = {  # name: (script, package that it needs)
-    OURS: ("ours", "seqrl_lightning"),
-    "bare loop": ("bare", "torch"),
-    "Stable-Baselines3": ("stable_baselines3", "stable_baselines3"),
-    "Tianshou": ("tianshou", "tianshou"),
-    "TorchRL": ("torchrl", "torchrl"),
+PACKAGES = {  # what a peer needs
+    "Stable-Baselines3": "stable_baselines3",
+    "Tianshou": "tianshou",
 }
+
+
+class Job(NamedTuple):
+    """What is run, and by whom: name of the peer to its script and arguments."""
+
+    title: str
+    peers: dict[str, list[str]]
+    unit: str = "env steps/s"
+
+
+def cartpole(title: str, config: str, ours: list[str], theirs: list[str]) -> Job:
+    """A job on CartPole-v1 that everyone can do."""
+    peers = {"bare loop": "bare", "Stable-Baselines3": "stable_baselines3", "Tianshou": "tianshou"}
+    jobs = {OURS: ["ours", "--config", f"benchmarks/jobs/{config}.yaml", *ours]}
+    return Job(title, jobs | {peer: [script, *theirs] for peer, script in peers.items()})
+
+
 JOBS = {
-    "A": ("1 environment, 1 update for 10 env steps", ["--env_steps", "20000"]),
-    "B": ("1 environment, 1 update for each env step", ["--env_steps", "4000", "--env_steps_per_update", "1"]),
-    "C": ("16 environments, 1 update for 10 env steps", ["--env_steps", "40000", "--num_envs", "16"]),
+    "A": cartpole(
+        "1 environment, 1 update for 10 env steps",
+        "a",
+        ["--trainer.max_steps", "1400", "--agent.epsilon.decay_env_steps", "7500"],
+        ["--env_steps", "15000"],
+    ),
+    "B": cartpole(
+        "1 environment, 1 update for each env step",
+        "b",
+        ["--trainer.max_steps", "2000", "--agent.epsilon.decay_env_steps", "1500"],
+        ["--env_steps", "3000", "--env_steps_per_update", "1"],
+    ),
+    "C": cartpole(
+        "16 environments, 1 update for 10 env steps",
+        "c",
+        ["--trainer.max_steps", "1900", "--agent.epsilon.decay_env_steps", "10000"],
+        ["--env_steps", "20000", "--num_envs", "16"],
+    ),
+    "R": Job(
+        "the seed's job, 10 updates a training step",
+        {
+            OURS: ["ours", "--config", "configs/sequence_dqn_reference.yaml", "--model.updates_per_step", "10"],
+            "seed's loop": ["seed_loop"],
+        },
+    ),
+    "F": Job(
+        "both orders mastered in 300 episodes",
+        {OURS: ["ours", "--config", "configs/sequence_dqn_fast.yaml"], "seed's loop": ["seed_loop"]},
+        unit="seconds",
+    ),
 }
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -39,34 +80,34 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    missing = [peer for peer in args.peers if importlib.util.find_spec(PEERS[peer][1]) is None]
+    missing = [peer for peer, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
     for peer in missing:
-        print(f"left out: {peer} (no package {PEERS[peer][1]}; pip install -e '.[bench]')")
-    peers = [peer for peer in args.peers if peer not in missing]
-    runs = {job: measure(job, peers, args.rounds) for job in args.jobs}
-    report = {**circumstances(), "left_out": missing, "env_steps_per_second": runs}
+        print(f"left out: {peer} (no package {PACKAGES[peer]}; pip install -e '.[bench]')")
+    runs = {name: measure(name, JOBS[name], missing, args.rounds) for name in args.jobs}
+    report = {**circumstances(), "left_out": missing, "units": {name: JOBS[name].unit for name in runs}, "runs": runs}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "throughput.json").write_text(json.dumps(report, indent=1) + "\n")
     print(table(runs))
     draw(runs, RESULTS / "throughput.png")
 
 
-def measure(job: str, peers: list[str], rounds: int) -> dict[str, list[float]]:
-    """Env steps per second of every run, the peers taking turns."""
-    speeds: dict[str, list[float]] = {peer: [] for peer in peers}
+def measure(name: str, job: Job, missing: list[str], rounds: int) -> dict[str, list[float]]:
+    """Every run's figure, the peers taking turns."""
+    figures: dict[str, list[float]] = {peer: [] for peer in job.peers if peer not in missing}
     for _ in range(rounds):
-        for peer in peers:
-            run = run_peer(PEERS[peer][0], JOBS[job][1])
-            speeds[peer].append(round(run["env_steps"] / run["seconds"], 1))
-            print(f"job {job}, {peer}: {speeds[peer][-1]:,.0f} env steps/s", flush=True)
-    return speeds
+        for peer in figures:
+            run = run_peer(job.peers[peer])
+            figure = run["seconds"] if job.unit == "seconds" else run["env_steps"] / run["seconds"]
+            figures[peer].append(round(figure, 2))
+            print(f"job {name}, {peer}: {figure:,.2f} {job.unit}", flush=True)
+    return figures
 
 
-def run_peer(script: str, settings: list[str]) -> dict[str, Any]:
+def run_peer(words: list[str]) -> dict[str, Any]:
     """Runs one job in a process of its own; its last line is its result."""
+    script, *settings = words
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.peers.{script}", *settings]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, check=False)
     if result.returncode:
@@ -78,7 +119,7 @@ def run_peer(script: str, settings: list[str]) -> dict[str, Any]:
 def circumstances() -> dict[str, Any]:
     """What the figures were taken with."""
     packages = {}
-    for package in (OURS, "torch", "lightning", "gymnasium", "numpy", "stable-baselines3", "tianshou", "torchrl"):
+    for package in (OURS, "torch", "lightning", "gymnasium", "numpy", "stable-baselines3", "tianshou"):
         try:
             packages[package] = version(package)
         except PackageNotFoundError:
@@ -102,14 +143,19 @@ def cpu_name() -> str:
 
 def table(runs: dict[str, dict[str, list[float]]]) -> str:
     """A Markdown table: medians, and how many times as fast this library is."""
-    lines = ["| job | | env steps/s (median) | seqrl-lightning is |", "| --- | --- | --- | --- |"]
-    for job, speeds in runs.items():
-        for peer, values in speeds.items():
-            # The ratio is taken round by round: the machine's speed drifts.
-            ratios = [ours / theirs for ours, theirs in zip(speeds.get(OURS, []), values, strict=False)]
-            ratio = f"{statistics.median(ratios):.2f}x" if ratios and peer != OURS else ""
-            lines.append(f"| {job}: {JOBS[job][0]} | {peer} | {statistics.median(values):,.0f} | {ratio} |")
+    lines = ["| job | | median | seqrl-lightning is |", "| --- | --- | --- | --- |"]
+    for name, figures in runs.items():
+        for peer, values in figures.items():
+            times = f"{speed_up(figures[OURS], values, JOBS[name].unit):.2f}x as fast" if peer != OURS else ""
+            median = f"{statistics.median(values):,.1f} {JOBS[name].unit}"
+            lines.append(f"| {name}: {JOBS[name].title} | {peer} | {median} | {times} |")
     return "\n".join(lines)
+
+
+def speed_up(ours: list[float], theirs: list[float], unit: str) -> float:
+    """The median ratio, taken round by round: the machine's speed drifts."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return statistics.median([1 / ratio for ratio in ratios] if unit == "seconds" else ratios)
 
 
 def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
@@ -120,13 +166,13 @@ def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(runs), figsize=(4 * len(runs), 2.6), squeeze=False, layout="constrained")
-    for axis, (job, speeds) in zip(axes[0], runs.items(), strict=True):
-        names = list(speeds)[::-1]
-        medians = [statistics.median(speeds[name]) for name in names]
+    for axis, (job, figures) in zip(axes[0], runs.items(), strict=True):
+        names = list(figures)[::-1]
+        medians = [statistics.median(figures[name]) for name in names]
         bars = axis.barh(names, medians, color=["#2a6f97" if name == OURS else "#b8c4cc" for name in names])
         axis.bar_label(bars, [f"{value:,.0f}" for value in medians], padding=3, fontsize=8)
-        axis.set_title(f"Job {job}: {JOBS[job][0]}", fontsize=8, loc="left")
-        axis.set_xlabel("env steps per second", fontsize=8)
+        axis.set_title(f"Job {job}: {JOBS[job].title}", fontsize=8, loc="left")
+        axis.set_xlabel(JOBS[job].unit, fontsize=8)
         axis.tick_params(labelsize=8)
         axis.margins(x=0.2)
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,7 @@
 """The same job in plain PyTorch and in other libraries.
 
 Each module is a script of one job: ``python -m benchmarks.peers.bare --env_steps 20000 --env_steps_per_update 10``.
-It prints one JSON line with ``env_steps``, ``updates`` and ``seconds``; start-up is not counted.
+Its last line is JSON, with ``env_steps``, ``updates`` and ``seconds``; start-up is not counted.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def arguments() -> argparse.Namespace:
@@ -30,9 +31,10 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def timed(peer: str, env_steps: int, updates: int) -> Iterator[None]:
-    """Times the block and prints the JSON line."""
+def timed(peer: str, **figures: int) -> Iterator[dict[str, Any]]:
+    """Times the block and prints the JSON line: ``figures``, and what the block adds to them."""
+    run: dict[str, Any] = {"peer": peer, **figures}
     start = time.perf_counter()
-    yield
-    seconds = time.perf_counter() - start
-    print(json.dumps({"peer": peer, "env_steps": env_steps, "updates": updates, "seconds": round(seconds, 4)}))
+    yield run
+    run["seconds"] = round(time.perf_counter() - start, 4)
+    print("\n" + json.dumps(run))

@@ -80,5 +80,5 @@ def main() -> None:
 
 
 updates = (args.env_steps - args.warmup_env_steps) // args.env_steps_per_update
-with timed("bare loop", args.env_steps, updates):
+with timed("bare loop", env_steps=args.env_steps, updates=updates):
     main()

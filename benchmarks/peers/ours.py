@@ -1,17 +1,17 @@
-"""This library's ``seqrl fit``, with everything on: Trainer, CLI, TensorBoard, progress bar, checkpoints."""
+"""This library's ``seqrl fit``, with everything on: Trainer, CLI, TensorBoard, progress bar, checkpoints.
+
+Takes the arguments of ``seqrl fit``: ``python -m benchmarks.peers.ours --config benchmarks/jobs/a.yaml``.
+"""
 
 import json
 import sys
 import tempfile
 import time
-from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback
 
-from benchmarks.peers import arguments
 from seqrl_lightning.cli import SeqRLCLI
-
-JOBS = Path(__file__).parent.parent / "jobs"
 
 
 class Clock(Callback):
@@ -36,22 +36,9 @@ class TimedCLI(SeqRLCLI):
         self.trainer.callbacks.append(self.clock)  # type: ignore[attr-defined]
 
 
-args = arguments()
-sys.argv = sys.argv[:1]
-updates = (args.env_steps - args.warmup_env_steps) // args.env_steps_per_update
-job = "c" if args.num_envs > 1 else "a"
+settings, sys.argv = sys.argv[1:], sys.argv[:1]
 with tempfile.TemporaryDirectory() as folder:
-    settings = {
-        "config": JOBS / f"{job}.yaml",
-        "trainer.default_root_dir": folder,
-        "trainer.max_steps": updates,
-        "agent.env_steps_per_update": args.env_steps_per_update,
-        "agent.epsilon.decay_env_steps": args.env_steps // 2,
-        "target_sync.sync_every_updates": args.sync_every_env_steps // args.env_steps_per_update,
-        "data.num_envs": args.num_envs,
-        "seed_everything": args.seed,
-    }
-    cli = TimedCLI(["fit", *(word for name, value in settings.items() for word in (f"--{name}", str(value)))])
-agent = next(callback for callback in cli.trainer.callbacks if hasattr(callback, "env_steps"))  # type: ignore[attr-defined]
-line = {"peer": "seqrl-lightning", "env_steps": agent.env_steps, "updates": cli.trainer.global_step}
-print("\n" + json.dumps({**line, "seconds": round(cli.clock.seconds, 4)}))
+    cli = TimedCLI(["fit", *settings, "--trainer.default_root_dir", folder])
+agent: Any = next(callback for callback in cli.trainer.callbacks if hasattr(callback, "env_steps"))  # type: ignore[attr-defined]
+run = {"peer": "seqrl-lightning", "env_steps": agent.env_steps, "updates": cli.trainer.global_step}
+print("\n" + json.dumps({**run, "seconds": round(cli.clock.seconds, 4)}))

@@ -29,5 +29,6 @@ model = DQN(
     device="cpu",
     verbose=0,
 )
-with timed("Stable-Baselines3", args.env_steps, (args.env_steps - args.warmup_env_steps) // args.env_steps_per_update):
+updates = (args.env_steps - args.warmup_env_steps) // args.env_steps_per_update
+with timed("Stable-Baselines3", env_steps=args.env_steps, updates=updates):
     model.learn(args.env_steps)

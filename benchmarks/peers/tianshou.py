@@ -48,5 +48,5 @@ settings = OffPolicyTrainerParams(
     verbose=False,
     test_in_training=False,
 )
-with timed("Tianshou", env_steps, env_steps // args.env_steps_per_update):
+with timed("Tianshou", env_steps=env_steps, updates=env_steps // args.env_steps_per_update):
     algorithm.run_training(settings)

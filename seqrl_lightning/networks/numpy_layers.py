@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import nn
 
 from seqrl_lightning.types import FloatArray
@@ -22,11 +23,11 @@ class NumPyLayers:
         self._arrays: list[tuple[FloatArray, FloatArray]] = []
 
     def __call__(self) -> list[tuple[FloatArray, FloatArray]]:
-        """Returns (weight [n_in, n_out], bias [n_out]) of each layer."""
+        """Returns (weight [n_in, n_out], bias [n_out]) of each layer; a layer without a bias has a zero instead."""
         parameters = [p for layer in self._layers for p in (layer.weight, layer.bias)]
-        addresses = [p.data_ptr() for p in parameters]
+        addresses = [0 if p is None else p.data_ptr() for p in parameters]
         if addresses != self._addresses:
-            arrays = [p.detach().numpy() for p in parameters]
+            arrays = [np.zeros(()) if p is None else p.detach().numpy() for p in parameters]
             self._arrays = [(weight.T, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True)]
             self._addresses = addresses
         return self._arrays

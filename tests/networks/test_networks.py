@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,8 +44,9 @@ def test_a_layer_without_units_is_refused() -> None:
         MLP((3,), 2, (8, 0))
 
 
-def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights() -> None:
-    net = MLP((3, 2), 5, (16, 8))
+@pytest.mark.parametrize("network", [lambda shape, n: MLP(shape, n, (16, 8)), Table])
+def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights(network: Any) -> None:
+    net = network((3, 2), 5)
     observation = torch.randn(7, 3, 2)
 
     def assert_same() -> None:
@@ -56,7 +58,8 @@ def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights()
         for parameter in net.parameters():
             parameter.mul_(2.0)  # in place, as an optimizer does
     assert_same()
-    net.load_state_dict(MLP((3, 2), 5, (16, 8)).state_dict(), assign=True)  # other tensors
+    other = {name: torch.randn_like(value) for name, value in net.state_dict().items()}
+    net.load_state_dict(other, assign=True)  # other tensors
     assert_same()
     net = copy.deepcopy(net)
     assert_same()
