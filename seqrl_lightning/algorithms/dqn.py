@@ -140,7 +140,7 @@ class DQN(LightningModule):
             batch: Transitions, [T, B].
 
         Returns:
-            ``loss``: [] float, and detached, [T, B] each: ``state_action_values`` and ``td_errors``.
+            ``loss``: [] float; ``state_action_values`` and ``expected_state_action_values``: [T, B] float, detached.
         """
         q_values, _ = self.policy_net(batch.state_batch, None)
         state_action_values = q_values.gather(-1, batch.action_batch.unsqueeze(-1)).squeeze(-1)
@@ -150,11 +150,10 @@ class DQN(LightningModule):
                 batch.reward_batch, batch.terminated_batch, next_state_values, self.gamma
             )
         loss = huber_loss(state_action_values, expected_state_action_values, self.huber_delta)
-        state_action_values = state_action_values.detach()
         return {
             "loss": loss,
-            "state_action_values": state_action_values,
-            "td_errors": expected_state_action_values - state_action_values,
+            "state_action_values": state_action_values.detach(),
+            "expected_state_action_values": expected_state_action_values,
         }
 
     def next_state_values(self, next_state_batch: Tensor) -> Tensor:
@@ -190,10 +189,11 @@ class DQN(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Limits the gradients by the module's settings, then by the Trainer's flags."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.clip_grad_value is not None:
-            nn.utils.clip_grad_value_(self.policy_net.parameters(), self.clip_grad_value)
+            nn.utils.clip_grad_value_(parameters, self.clip_grad_value)
         if self.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.policy_net.parameters(), self.clip_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

@@ -87,10 +87,11 @@ class EnvStepLogger(Callback):
 
 def _learning(outputs: Any) -> dict[str, float]:
     """What the last update showed. The only place where training waits for the device."""
+    values, targets = outputs["state_action_values"], outputs["expected_state_action_values"]
     return {
         "loss": float(outputs["loss"]),
-        "q_value_mean": float(outputs["state_action_values"].mean()),
-        "td_error_abs_mean": float(outputs["td_errors"].abs().mean()),
+        "q_value_mean": float(values.mean()),
+        "td_error_abs_mean": float((targets - values).abs().mean()),
     }
 
 

@@ -45,4 +45,4 @@ def one_step_targets(reward: Tensor, terminated: Tensor, next_state_values: Tens
     Returns:
         [...] float.
     """
-    return reward + gamma * next_state_values.masked_fill(terminated, 0.0)
+    return reward.add(next_state_values.masked_fill(terminated, 0.0), alpha=gamma)

@@ -26,17 +26,18 @@ class MLP(nn.Module):
         super().__init__()
         require(min(hidden_sizes, default=1) > 0, "model.network.hidden_sizes", hidden_sizes, "positive sizes")
         sizes = [math.prod(obs_shape), *hidden_sizes]
-        layers: list[nn.Module] = []
-        for n_in, n_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        self.body = nn.Sequential(*layers)
+        self.hidden = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
         self.head = nn.Linear(sizes[-1], n_actions)
-        self._numpy_layers = NumPyLayers([m for m in self.modules() if isinstance(m, nn.Linear)])
+        self._numpy_layers = NumPyLayers([*self.hidden, self.head])
 
     def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Values every action. ``[T, B, *obs] -> [T, B, n_actions]``; the state is handed through."""
-        features = observation.flatten(2).to(self.head.weight.dtype)
-        return self.head(self.body(features)), state
+        length, batch_size = observation.shape[:2]
+        # Two dimensions in between: a linear layer would flatten three, and unflatten them, forward and backward.
+        features = observation.reshape(length * batch_size, -1).to(self.head.weight.dtype)
+        for layer in self.hidden:
+            features = layer(features).relu_()
+        return self.head(features).view(length, batch_size, -1), state
 
     def forward_numpy(self, observation: Array) -> FloatArray:
         """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""

@@ -53,7 +53,7 @@ def test_the_loss_by_hand(double: bool, targets: list[float]) -> None:
     errors = [target - value for target, value in zip(targets, values, strict=True)]
     huber = [0.5 * e * e if abs(e) <= 1 else abs(e) - 0.5 for e in errors]
     assert_close(outputs["state_action_values"], tensor([values]))
-    assert_close(outputs["td_errors"], tensor([errors]))
+    assert_close(outputs["expected_state_action_values"], tensor([targets]))
     assert float(outputs["loss"].detach()) == pytest.approx(sum(huber) / 3)
 
 
