@@ -31,6 +31,9 @@ class ReplayDataModule(LightningDataModule):
         capacity: Slots of the replay memory, over all environments.
         sampler: Which transitions make a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
+        mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
+        save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a run that goes on
+            fills the memory anew before it learns.
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
@@ -58,6 +61,8 @@ class ReplayDataModule(LightningDataModule):
         capacity: int = 10_000,
         sampler: Sampler | None = None,
         batches_per_epoch: int = 1000,
+        mmap_dir: str | None = None,
+        save_replay: bool = True,
         eval_episodes: int = 10,
         eval_num_envs: int | None = None,
         eval_seed: int = 1_000_000,
@@ -90,6 +95,7 @@ class ReplayDataModule(LightningDataModule):
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
         self.batches_per_epoch = batches_per_epoch
+        self.save_replay = save_replay
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
         self.block = 0
@@ -99,7 +105,7 @@ class ReplayDataModule(LightningDataModule):
         self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
         self.num_blocks = _num_blocks(probe)
         probe.close()
-        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype)
+        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir)
 
     def make_envs(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
         """Makes ``num_envs`` environments of the task. ``kwargs`` come on top of ``env_kwargs``.
@@ -173,12 +179,14 @@ class ReplayDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The replay memory, its sampler's random stream and the block, as tensors and primitives."""
-        return {"ring": self.ring.state_dict(), "rng": self._rng.bit_generator.state, "block": self.block}
+        state = {"rng": self._rng.bit_generator.state, "block": self.block}
+        return {**state, "ring": self.ring.state_dict()} if self.save_replay else state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         self.block = state_dict["block"]
-        self.ring.load_state_dict(state_dict["ring"])
+        if "ring" in state_dict:
+            self.ring.load_state_dict(state_dict["ring"])
         self._rng.bit_generator.state = state_dict["rng"]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.algorithms import DQN
@@ -30,7 +30,7 @@ def fit(
     flags = {
         "max_epochs": -1,
         "num_sanity_val_steps": 0,
-        "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks or []),
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks or []),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         **trainer_flags,

@@ -54,6 +54,7 @@ class DQN(LightningModule):
         updates_per_step: Updates of the network in one ``training_step``, each with a batch of its own, all drawn
             before the first. More than 1 spends the Trainer's fixed cost of a step once for all of them; it turns
             automatic optimization off, so that the Trainer can't accumulate or clip gradients.
+        compile: Whether ``torch.compile`` compiles the networks; it pays for large ones only.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -73,6 +74,7 @@ class DQN(LightningModule):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -101,6 +103,9 @@ class DQN(LightningModule):
 
         self.policy_net = _build_network(network, self.obs_shape, n_actions)
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
+        if compile:
+            self.policy_net.compile()
+            self.target_net.compile()
         self.episode_statistics: dict[str, EpisodeStatistics] = {}
 
     # Learning

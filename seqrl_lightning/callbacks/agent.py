@@ -85,7 +85,7 @@ class AgentCallback(Callback):
         self.episodes = 0
         self.recent_returns: deque[float] = deque(maxlen=10)
         self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
-        self._warmed_up_at = 0  # env steps; from there on they are counted against the updates
+        self._warmup_total = 0  # env steps that were taken for no update
         self._resumed: dict[str, Any] | None = None
 
     @staticmethod
@@ -137,15 +137,15 @@ class AgentCallback(Callback):
             self._resume(trainer, self._resumed)
         self._carries_state = pl_module.act_values(self._observation, self._state)[1] is not None
         if not self._data.ring.num_slots:
-            self._warmed_up_at = self.env_steps + self.warmup_env_steps
-            self._collect(trainer, pl_module, self._warmed_up_at)
+            self._warmup_total += self.warmup_env_steps
+            self._collect(trainer, pl_module, self.env_steps + self.warmup_env_steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Takes the env steps that the updates so far ask for."""
         updates = trainer.global_step // self.updates_per_collect * self.updates_per_collect
-        self._collect(trainer, pl_module, self._warmed_up_at + updates * self.env_steps_per_update)
+        self._collect(trainer, pl_module, self._warmup_total + updates * self.env_steps_per_update)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, random stream and episodes under way; the environments' own state, where they can tell it."""
@@ -154,7 +154,7 @@ class AgentCallback(Callback):
             **tensors,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
-            "warmed_up_at": self._warmed_up_at,
+            "warmup_total": self._warmup_total,
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
             "envs": state_of(self._data.envs),
@@ -164,7 +164,7 @@ class AgentCallback(Callback):
         """Takes the counters over; the environments follow when fitting starts."""
         self.env_steps = state_dict["env_steps"]
         self.episodes = state_dict["episodes"]
-        self._warmed_up_at = state_dict["warmed_up_at"]
+        self._warmup_total = state_dict["warmup_total"]
         self.recent_returns = deque(state_dict["recent_returns"], maxlen=10)
         self._resumed = state_dict
 
@@ -192,6 +192,8 @@ class AgentCallback(Callback):
         self._data.envs.unwrapped.load_state_dict(state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
+        if not self._data.ring.num_slots:  # the checkpoint left the replay memory out
+            self._data.ring.restart(self._observation)
 
     def _collect(self, trainer: Trainer, pl_module: LightningModule, until_env_steps: float) -> None:
         """Steps the environments until so many env steps were taken, or the run is over."""

@@ -1,5 +1,9 @@
 """The replay memory: a time-major ring in which every observation is stored once."""
 
+import os
+import uuid
+import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +33,21 @@ class RingBuffer:
         num_envs: Number of environments that are stored side by side.
         obs_shape: Shape of one observation.
         obs_dtype: NumPy dtype of the observations.
+        mmap_dir: A folder for the observations, as a memory-mapped file that can be larger than memory; None keeps
+            them in memory.
 
     Raises:
         ConfigurationError: If there is room for fewer than two rows.
     """
 
-    def __init__(self, capacity: int, num_envs: int, obs_shape: tuple[int, ...], obs_dtype: str) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        obs_shape: tuple[int, ...],
+        obs_dtype: str,
+        mmap_dir: str | None = None,
+    ) -> None:
         require(
             capacity >= 2 * num_envs,
             "data.capacity",
@@ -44,7 +57,7 @@ class RingBuffer:
         self.num_envs = num_envs
         self.num_rows = capacity // num_envs + 1  # the head is no stored transition
         rows = (self.num_rows, num_envs)
-        self.observation: Array = np.zeros((*rows, *obs_shape), obs_dtype)
+        self.observation: Array = _zeros((*rows, *obs_shape), obs_dtype, mmap_dir)
         self.action: IntArray = np.zeros(rows, np.int64)
         self.reward: FloatArray = np.zeros(rows, np.float32)
         self.terminated: BoolArray = np.zeros(rows, np.bool_)
@@ -149,3 +162,14 @@ class RingBuffer:
             getattr(self, name)[:used] = state_dict[name].numpy()
         self.head = state_dict["head"]
         self.num_full_rows = state_dict["num_full_rows"]
+
+
+def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:
+    if mmap_dir is None:
+        return np.zeros(shape, dtype)
+    Path(mmap_dir).mkdir(parents=True, exist_ok=True)
+    # A name of its own for each process; the system gives the space back when the file is deleted.
+    path = Path(mmap_dir) / f"observation_{os.getpid()}_{uuid.uuid4().hex[:8]}.npy"
+    mapped: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    weakref.finalize(mapped.base, path.unlink, missing_ok=True)
+    return mapped

@@ -1,3 +1,5 @@
+import gc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +130,19 @@ def test_batches_have_their_shapes_and_dtypes() -> None:
 def test_observations_are_stored_once() -> None:
     ring = RingBuffer(1000, 1, (84, 84), "uint8")
     assert ring.observation.nbytes == 1001 * 84 * 84
+
+
+def test_a_memory_mapped_ring_is_the_same_ring_and_leaves_no_file(tmp_path: Path) -> None:
+    ring, mapped = RingBuffer(6, 1, (1,), "float32"), RingBuffer(6, 1, (1,), "float32", str(tmp_path / "new"))
+    assert isinstance(mapped.observation, np.memmap)
+    for one in (ring, mapped):
+        fill(one, PlainReplay(6), [[0], [1], [0], [0], [2], [0], [0], [0]])
+    slots = np.arange(7)
+    assert listed(mapped.transitions(slots)) == listed(ring.transitions(slots))
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    del mapped, one
+    gc.collect()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_ring_of_another_size_is_refused() -> None:

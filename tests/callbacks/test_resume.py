@@ -1,0 +1,68 @@
+"""A run that goes on from its checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint
+from tests.running import fit
+
+BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
+
+
+def run(folder: Path, max_steps: int, ckpt_path: Path | None = None, **data: Any) -> tuple[Any, Tensor]:
+    settings = {
+        "env_id": "seqrl/SequenceDistractor-v0",
+        "env_kwargs": {"objects": "ABCD", "blocks": BLOCKS},
+        "batch_size": 8,
+        "capacity": 60,
+        "batches_per_epoch": 25,
+    }
+    torch.manual_seed(3)
+    trainer, module, _ = fit(
+        folder,
+        {**settings, **data},
+        {},
+        {"warmup_env_steps": 16, "env_steps_per_update": 2},
+        callbacks=[LastCheckpoint()],
+        max_steps=max_steps,
+        ckpt_path=None if ckpt_path is None else str(ckpt_path),
+    )
+    weights = [p.detach().flatten() for net in (module.policy_net, module.target_net) for p in net.parameters()]  # type: ignore[union-attr]
+    return trainer, torch.cat(weights)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, num_envs: int) -> None:
+    whole, expected = run(tmp_path / "whole", 100, num_envs=num_envs)
+    run(tmp_path / "half", 50, num_envs=num_envs)
+    resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", num_envs=num_envs)
+    assert torch.equal(weights, expected)
+    one, other = AgentCallback.of(whole), AgentCallback.of(resumed)
+    assert (one.env_steps, one.episodes) == (other.env_steps, other.episodes)
+    for name in ("observation", "action", "reward", "is_final"):
+        np.testing.assert_array_equal(getattr(whole.datamodule.ring, name), getattr(resumed.datamodule.ring, name))
+
+
+def test_without_the_replay_memory_it_warms_up_anew(tmp_path: Path) -> None:
+    run(tmp_path / "half", 50, save_replay=False)
+    checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    assert "ring" not in torch.load(checkpoint, weights_only=True)["ReplayDataModule"]
+    resumed, _ = run(tmp_path / "rest", 60, checkpoint, save_replay=False)
+    assert resumed.global_step == 60
+    assert AgentCallback.of(resumed).env_steps == pytest.approx(16 + 2 * 60 + 16, abs=2)
+
+
+def test_an_environment_that_cant_be_set_back_starts_anew_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cartpole = {"env_id": "CartPole-v1", "env_kwargs": {}}
+    run(tmp_path / "half", 50, **cartpole)
+    with caplog.at_level("INFO"):
+        resumed, _ = run(tmp_path / "rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt", **cartpole)
+    assert "Not bitwise: CartPole-v1 can't be set back" in caplog.text
+    assert resumed.global_step == 60
