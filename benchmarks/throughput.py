@@ -86,7 +86,12 @@ def main() -> None:
     for peer in missing:
         print(f"left out: {peer} (no package {PACKAGES[peer]}; pip install -e '.[bench]')")
     runs = {name: measure(name, JOBS[name], missing, args.rounds) for name in args.jobs}
-    report = {**circumstances(), "left_out": missing, "units": {name: JOBS[name].unit for name in runs}, "runs": runs}
+    report = {
+        **circumstances("throughput"),
+        "left_out": missing,
+        "units": {name: JOBS[name].unit for name in runs},
+        "runs": runs,
+    }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "throughput.json").write_text(json.dumps(report, indent=1) + "\n")
     print(table(runs))
@@ -116,16 +121,26 @@ def run_peer(words: list[str]) -> dict[str, Any]:
     return line
 
 
-def circumstances() -> dict[str, Any]:
-    """What the figures were taken with."""
+def circumstances(benchmark: str) -> dict[str, Any]:
+    """What the figures of ``benchmarks.<benchmark>`` were taken with."""
     packages = {}
-    for package in (OURS, "torch", "lightning", "gymnasium", "numpy", "stable-baselines3", "tianshou"):
+    for package in (
+        OURS,
+        "torch",
+        "lightning",
+        "gymnasium",
+        "numpy",
+        "stable-baselines3",
+        "tianshou",
+        "torchrl",
+        "cpprb",
+    ):
         try:
             packages[package] = version(package)
         except PackageNotFoundError:
             packages[package] = "not installed"
     return {
-        "command": "python -m benchmarks.throughput " + " ".join(sys.argv[1:]),
+        "command": " ".join([f"python -m benchmarks.{benchmark}", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "cores": os.cpu_count(),
         "processor": f"{platform.machine()}, {cpu_name()}",
