@@ -73,6 +73,7 @@ JOBS = {
         unit="seconds",
     ),
 }
+VERSIONED = (OURS, "torch", "lightning", "gymnasium", "numpy", "stable-baselines3", "tianshou", "torchrl", "cpprb")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 

@@ -7,10 +7,10 @@ import json
 import sys
 import tempfile
 import time
-from typing import Any
 
 from lightning.pytorch import Callback
 
+from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.cli import SeqRLCLI
 
 
@@ -36,9 +36,15 @@ class TimedCLI(SeqRLCLI):
         self.trainer.callbacks.append(self.clock)  # type: ignore[attr-defined]
 
 
-settings, sys.argv = sys.argv[1:], sys.argv[:1]
-with tempfile.TemporaryDirectory() as folder:
-    cli = TimedCLI(["fit", *settings, "--trainer.default_root_dir", folder])
-agent: Any = next(callback for callback in cli.trainer.callbacks if hasattr(callback, "env_steps"))  # type: ignore[attr-defined]
-run = {"peer": "seqrl-lightning", "env_steps": agent.env_steps, "updates": cli.trainer.global_step}
-print("\n" + json.dumps({**run, "seconds": round(cli.clock.seconds, 4)}))
+def main() -> None:
+    """Trains and prints the JSON line."""
+    settings, sys.argv = sys.argv[1:], sys.argv[:1]
+    with tempfile.TemporaryDirectory() as folder:
+        cli = TimedCLI(["fit", *settings, "--trainer.default_root_dir", folder])
+    env_steps = AgentCallback.of(cli.trainer).env_steps
+    run = {"peer": "seqrl-lightning", "env_steps": env_steps, "updates": cli.trainer.global_step}
+    print("\n" + json.dumps({**run, "seconds": round(cli.clock.seconds, 4)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.vector import AsyncVectorEnv
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from seqrl_lightning.envs import state_of
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.types import BoolArray, State, require
+from seqrl_lightning.types import Array, BoolArray, IntArray, State, require
 
 _MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only a run without EnvStepLogger has them
 
@@ -46,6 +47,9 @@ class AgentCallback(Callback):
         epsilon: The probability of a random action, as a function of the env steps taken so far.
         max_env_steps: Env steps, over all environments and processes, after which the run ends; None for no limit.
         max_episodes: Episodes, over all environments and processes, after which the run ends; None for no limit.
+        overlap: Whether the environments take a step while the network is updated, in their own processes
+            (``data.vectorization_mode: async``). That step's actions come from the weights before the update. It pays
+            for slow environments: an iteration takes as long as the slower of the two, not as both.
 
     Attributes:
         env_steps: Env steps that this process has taken so far.
@@ -64,6 +68,7 @@ class AgentCallback(Callback):
         epsilon: EpsilonSchedule = ExponentialEpsilon(),  # noqa: B008  (frozen)
         max_env_steps: int | None = None,
         max_episodes: int | None = None,
+        overlap: bool = False,
     ) -> None:
         require(warmup_env_steps > 0, "agent.warmup_env_steps", warmup_env_steps, "at least 1")
         require(env_steps_per_update > 0, "agent.env_steps_per_update", env_steps_per_update, "positive")
@@ -81,6 +86,8 @@ class AgentCallback(Callback):
         self.epsilon = epsilon
         self.max_env_steps = max_env_steps
         self.max_episodes = max_episodes
+        self.overlap = overlap
+        self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
         self.env_steps = 0
         self.episodes = 0
         self.recent_returns: deque[float] = deque(maxlen=10)
@@ -115,6 +122,8 @@ class AgentCallback(Callback):
         )
         would_do = f"at most data.capacity = {data.capacity}"
         require(self.warmup_env_steps <= data.capacity, "agent.warmup_env_steps", self.warmup_env_steps, would_do)
+        would_do = "false, or data.vectorization_mode 'async' (and Box observations)"
+        require(not self.overlap or isinstance(data.envs, AsyncVectorEnv), "agent.overlap", self.overlap, would_do)
         budgets = (self.max_env_steps, self.max_episodes)
         ends = (
             any(budget is not None for budget in budgets)
@@ -140,12 +149,25 @@ class AgentCallback(Callback):
             self._warmup_total += self.warmup_env_steps
             self._collect(trainer, pl_module, self.env_steps + self.warmup_env_steps)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """With ``overlap``: sends the environments on their way, if the coming updates ask for a step."""
+        if self.overlap and self.env_steps < self._due(trainer.global_step + pl_module.updates_per_step):
+            self._in_flight = self._choose_action(pl_module)
+            self._data.envs.step_async(self._in_flight)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Takes the env steps that the updates so far ask for."""
-        updates = trainer.global_step // self.updates_per_collect * self.updates_per_collect
-        self._collect(trainer, pl_module, self._warmup_total + updates * self.env_steps_per_update)
+        """Takes the env steps that the updates so far ask for; none is in flight after it."""
+        if self._in_flight is not None:
+            self._take_in(self._in_flight, self._data.envs.step_wait())
+            self._in_flight = None
+        self._collect(trainer, pl_module, self._due(trainer.global_step))
+
+    def _due(self, updates: int) -> float:
+        """The env steps that there should be after so many updates."""
+        collected_after = updates // self.updates_per_collect * self.updates_per_collect
+        return self._warmup_total + collected_after * self.env_steps_per_update
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, random stream and episodes under way; the environments' own state, where they can tell it."""
@@ -200,7 +222,8 @@ class AgentCallback(Callback):
         max_env_steps = (self.max_env_steps or math.inf) / trainer.world_size
         max_episodes = self.max_episodes or math.inf
         while self.env_steps < min(until_env_steps, max_env_steps) and self.episodes < max_episodes:
-            self._step(pl_module)
+            action = self._choose_action(pl_module)
+            self._take_in(action, self._data.envs.step(action))
         is_over = self.env_steps >= max_env_steps or self.episodes >= max_episodes
         if trainer.world_size > 1:  # all processes stop together, at the sum of their episodes
             episodes = trainer.strategy.reduce(torch.tensor(float(self.episodes)), reduce_op="sum")
@@ -208,13 +231,18 @@ class AgentCallback(Callback):
         if is_over:
             trainer.should_stop = True
 
-    def _step(self, pl_module: Any) -> None:
+    def _choose_action(self, pl_module: Any) -> IntArray:
         data = self._data
         explores, action = explore(data.num_envs, data.n_actions, self.epsilon(self.env_steps), self._rng)
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
             q_values, self._state = pl_module.act_values(self._observation, self._state)
             action = np.where(explores, action, greedy(q_values))
-        self._observation, reward, terminated, truncated, infos = data.envs.step(action)
+        return action
+
+    def _take_in(self, action: IntArray, step: tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]) -> None:
+        """Stores what came of a step, and counts."""
+        data = self._data
+        self._observation, reward, terminated, truncated, infos = step
         data.ring.add(action, reward, terminated, truncated, self._observation)
 
         self._episode_return += reward

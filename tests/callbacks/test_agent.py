@@ -35,11 +35,13 @@ def run(tmp_path: Path, data: dict[str, Any] | None = None, **agent: Any) -> tup
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
-@pytest.mark.parametrize("vectorization_mode", ["sync", "async"])
-def test_no_bogus_transition_is_ever_sampled(tmp_path: Path, num_envs: int, vectorization_mode: str) -> None:
+@pytest.mark.parametrize(("vectorization_mode", "overlap"), [("sync", False), ("async", False), ("async", True)])
+def test_no_bogus_transition_is_ever_sampled(
+    tmp_path: Path, num_envs: int, vectorization_mode: str, overlap: bool
+) -> None:
     """In every batch, of a ring that is overwritten many times over, each transition is one that really happened."""
     data = {"num_envs": num_envs, "vectorization_mode": vectorization_mode}
-    recorder, agent, _ = run(tmp_path, data, env_steps_per_update=5, epsilon=ConstantEpsilon(1.0))
+    recorder, agent, _ = run(tmp_path, data, env_steps_per_update=5, epsilon=ConstantEpsilon(1.0), overlap=overlap)
     assert agent.env_steps > 2 * DIARY["capacity"]  # type: ignore[operator]
     ends = {"terminated": 0, "truncated": 0}
     for batch in recorder.batches:
@@ -91,6 +93,16 @@ def test_with_many_environments_the_ratio_holds_on_average(tmp_path: Path) -> No
     assert (np.array(recorder.env_steps) < due + 3).all()
 
 
+def test_an_overlapped_run_takes_the_same_steps_and_is_deterministic(tmp_path: Path) -> None:
+    data = {"num_envs": 2, "vectorization_mode": "async"}
+    runs = [run(tmp_path, data, overlap=True, env_steps_per_update=2) for _ in range(2)]
+    plain = run(tmp_path, data, env_steps_per_update=2)
+    assert runs[0][0].env_steps == runs[1][0].env_steps == plain[0].env_steps
+    one, other = (datamodule.ring for _, _, datamodule in runs)
+    np.testing.assert_array_equal(one.observation, other.observation)
+    np.testing.assert_array_equal(one.action, other.action)
+
+
 def test_max_env_steps_and_max_episodes_end_the_run(tmp_path: Path) -> None:
     assert run(tmp_path, max_env_steps=33)[1].env_steps == 33
     assert run(tmp_path, max_episodes=9)[1].episodes == 9
@@ -120,6 +132,7 @@ def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> N
         ({"updates_per_collect": 0}, "agent.updates_per_collect is 0"),
         ({"max_env_steps": 8}, "agent.max_env_steps is 8; it must be more than agent.warmup_env_steps = 8"),
         ({"max_episodes": 0}, "agent.max_episodes is 0"),
+        ({"overlap": True}, "agent.overlap is True; it must be false, or data.vectorization_mode 'async'"),
     ],
 )
 def test_bad_settings_are_named(tmp_path: Path, agent: dict[str, Any], message: str) -> None:
