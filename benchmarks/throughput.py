@@ -45,26 +45,30 @@ JOBS = {
     "A": cartpole(
         "1 environment, 1 update for 10 env steps",
         "a",
-        ["--trainer.max_steps", "1400", "--agent.epsilon.decay_env_steps", "7500"],
-        ["--env_steps", "15000"],
+        ["--trainer.max_steps", "500", "--agent.epsilon.decay_env_steps", "3000"],
+        ["--env_steps", "6000"],
     ),
     "B": cartpole(
         "1 environment, 1 update for each env step",
         "b",
-        ["--trainer.max_steps", "2000", "--agent.epsilon.decay_env_steps", "1500"],
-        ["--env_steps", "3000", "--env_steps_per_update", "1"],
+        ["--trainer.max_steps", "1000", "--agent.epsilon.decay_env_steps", "1000"],
+        ["--env_steps", "2000", "--env_steps_per_update", "1"],
     ),
     "C": cartpole(
         "16 environments, 1 update for 10 env steps",
         "c",
-        ["--trainer.max_steps", "1900", "--agent.epsilon.decay_env_steps", "10000"],
-        ["--env_steps", "20000", "--num_envs", "16"],
+        ["--trainer.max_steps", "1100", "--agent.epsilon.decay_env_steps", "6000"],
+        ["--env_steps", "12000", "--num_envs", "16"],
     ),
     "R": Job(
         "the seed's job, 10 updates a training step",
         {
-            OURS: ["ours", "--config", "configs/sequence_dqn_reference.yaml", "--model.updates_per_step", "10"],
-            "seed's loop": ["seed_loop"],
+            OURS: [
+                "ours",
+                *("--config", "configs/sequence_dqn_reference.yaml"),
+                *("--model.updates_per_step", "10", "--data.batches_per_epoch", "20", "--agent.max_episodes", "80"),
+            ],
+            "seed's loop": ["seed_loop", "--episodes", "80"],
         },
     ),
     "F": Job(

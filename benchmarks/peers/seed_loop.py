@@ -3,6 +3,7 @@
 Ten objects, 150 episodes in one order, 150 in the reverse, with the reference settings and Polyak averaging.
 """
 
+import argparse
 import math
 import random
 from collections import deque, namedtuple
@@ -16,13 +17,15 @@ from benchmarks.peers import timed
 from seqrl_lightning.envs import SequenceEnv  # the task itself is the same for everyone
 
 Transition = namedtuple("Transition", ("state", "action", "next_state", "reward"))
-BATCH_SIZE, GAMMA, EPS_START, EPS_END, EPS_DECAY, TAU, LR, EPISODES = 128, 0.99, 0.9, 0.05, 200, 0.005, 1e-4, 300
+BATCH_SIZE, GAMMA, EPS_START, EPS_END, EPS_DECAY, TAU, LR = 128, 0.99, 0.9, 0.05, 200, 0.005, 1e-4
 
 torch.set_num_threads(1)
 torch.manual_seed(1)
 random.seed(1)
-half = EPISODES // 2
-blocks = [{"sequence": "ABCDEFGHIJ", "episodes": half}, {"sequence": "reversed"}]
+parser = argparse.ArgumentParser()
+parser.add_argument("--episodes", type=int, default=300)
+args = parser.parse_args()
+blocks = [{"sequence": "ABCDEFGHIJ", "episodes": 150}, {"sequence": "reversed"}]
 env: gym.Env = SequenceEnv(blocks=blocks)
 
 
@@ -78,7 +81,7 @@ def sync_target() -> None:
 
 def main() -> None:
     global env_steps, updates
-    for _ in range(EPISODES):
+    for _ in range(args.episodes):
         state = torch.tensor(env.reset()[0], dtype=torch.float32).unsqueeze(0)
         done = False
         while not done:
