@@ -107,17 +107,17 @@ class ReplayDataModule(LightningDataModule):
         probe.close()
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir)
 
-    def make_envs(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
-        """Makes ``num_envs`` environments of the task. ``kwargs`` come on top of ``env_kwargs``.
+    def make_envs(self, num_envs: int, vectorization_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
+        """Makes ``num_envs`` environments of the task.
 
         Raises:
             ConfigurationError: If there is no such task, it refuses its arguments, or it resets at once.
         """
-        kwargs = {**self.env_kwargs, **kwargs}
+        kwargs = self.env_kwargs
         try:
-            if num_envs == 1 and self.vectorization_mode is None and _has_single_env(self.env_id):
+            if num_envs == 1 and vectorization_mode is None and _has_single_env(self.env_id):
                 return SoloVectorEnv(_flattened(gym.make(self.env_id, **kwargs), gym.wrappers.FlattenObservation))
-            envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=self.vectorization_mode, **kwargs)
+            envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=vectorization_mode, **kwargs)
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -136,8 +136,8 @@ class ReplayDataModule(LightningDataModule):
         """Makes the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
-            self.envs = self.make_envs(self.num_envs)
-        self.eval_envs = self.make_envs(self.eval_num_envs)
+            self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
+        self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
 
     def teardown(self, stage: str) -> None:
         """Closes the environments."""
@@ -253,8 +253,6 @@ def _num_blocks(envs: VectorEnv[Any, Any, Any]) -> int:
     task: Any = envs.unwrapped
     if isinstance(task, SoloVectorEnv):
         task = task.env.unwrapped
-    elif isinstance(task, gym.vector.SyncVectorEnv):
-        task = task.envs[0].unwrapped
     num_blocks = int(getattr(task, "num_blocks", 1))
     return num_blocks if num_blocks > 1 else 0
 

@@ -48,6 +48,12 @@ def test_every_block_is_evaluated_and_the_one_in_training_twice_named() -> None:
     assert data.evaluation_names() == ("", "block_0/", "block_1/")
 
 
+@pytest.mark.parametrize("vectorization_mode", [None, "sync", "async", "vector_entry_point"])
+def test_the_blocks_are_known_however_the_task_is_vectorised(vectorization_mode: str | None) -> None:
+    data = ReplayDataModule(**TASK, env_kwargs=BLOCKS, num_envs=2, vectorization_mode=vectorization_mode)
+    assert data.num_blocks == 2
+
+
 def test_batches_come_whole_from_the_ring() -> None:
     data = ReplayDataModule(**TASK, batch_size=5, capacity=50, batches_per_epoch=3)
     zeros = np.zeros(1, bool)
