@@ -185,12 +185,18 @@ def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(runs), figsize=(4 * len(runs), 2.6), squeeze=False, layout="constrained")
-    for axis, (job, figures) in zip(axes[0], runs.items(), strict=True):
+    columns = min(3, len(runs))
+    rows = -(-len(runs) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.2 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(runs) :]:
+        axis.set_axis_off()
+    for axis, (job, figures) in zip(axes.flat, runs.items(), strict=False):
         names = list(figures)[::-1]
         medians = [statistics.median(figures[name]) for name in names]
         bars = axis.barh(names, medians, color=["#2a6f97" if name == OURS else "#b8c4cc" for name in names])
-        axis.bar_label(bars, [f"{value:,.0f}" for value in medians], padding=3, fontsize=8)
+        axis.bar_label(
+            bars, [f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in medians], padding=3, fontsize=8
+        )
         axis.set_title(f"Job {job}: {JOBS[job].title}", fontsize=8, loc="left")
         axis.set_xlabel(JOBS[job].unit, fontsize=8)
         axis.tick_params(labelsize=8)
