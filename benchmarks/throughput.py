@@ -197,7 +197,7 @@ def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
         axis.bar_label(
             bars, [f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in medians], padding=3, fontsize=8
         )
-        axis.set_title(f"Job {job}: {JOBS[job].title}", fontsize=8, loc="left")
+        axis.set_title(f"{job}: {JOBS[job].title}", fontsize=7.5, loc="left")
         axis.set_xlabel(JOBS[job].unit, fontsize=8)
         axis.tick_params(labelsize=8)
         axis.margins(x=0.2)
