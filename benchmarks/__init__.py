@@ -1,1 +1,1 @@
-"""Measurements: what is learned (``learning``). Each is one command, and leaves its figures in ``results/``."""
+"""Measurements, each one command: ``learning``, ``throughput``, ``replay``, ``breakdown`` and ``overlap``."""

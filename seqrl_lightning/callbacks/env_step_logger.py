@@ -25,6 +25,7 @@ class EnvStepLogger(Callback):
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
         self._episodes: Path | None = None
+        self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         run = trainer.log_dir  # asked for in every process: they agree on it
         if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._episodes = Path(str(run)) / "episodes.csv"
@@ -52,12 +53,21 @@ class EnvStepLogger(Callback):
         """Writes the episodes that are left."""
         self._write(trainer, {})
 
-    def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
-        agent = self._agent
-        episodes = agent.drain_episodes()
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Brings the file up to the checkpoint: a run that goes on from there knows no earlier episodes."""
+        self._take_down_episodes()
+
+    def _take_down_episodes(self) -> None:
+        episodes = self._agent.drain_episodes()
+        self._unlogged += episodes
         if self._episodes is not None:
             with self._episodes.open("a", newline="") as file:
                 csv.writer(file).writerows(episodes)
+
+    def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
+        agent = self._agent
+        self._take_down_episodes()
+        episodes, self._unlogged = self._unlogged, []
         metrics = {
             **learning,
             **_means(episodes),

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor
 
-from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint
+from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -66,3 +67,25 @@ def test_an_environment_that_cant_be_set_back_starts_anew_and_says_so(
         resumed, _ = run(tmp_path / "rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt", **cartpole)
     assert "Not bitwise: CartPole-v1 can't be set back" in caplog.text
     assert resumed.global_step == 60
+
+
+class RowsAtCheckpoint(Callback):
+    """How many episodes there were, and how many rows the file had, right after each epoch's checkpoint."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        rows = (Path(trainer.log_dir) / "episodes.csv").read_text().splitlines()[1:]
+        self.seen.append((AgentCallback.of(trainer).episodes, len(rows)))
+
+
+def test_the_file_of_episodes_is_complete_at_every_checkpoint(tmp_path: Path) -> None:
+    seen = RowsAtCheckpoint()
+    data = {"env_id": "tests/Diary-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    callbacks: list[Callback] = [EnvStepLogger(), seen, LastCheckpoint()]
+    agent = {"warmup_env_steps": 16}
+    fit(tmp_path, data, {}, agent, callbacks=callbacks, logger=True, max_steps=40, log_every_n_steps=1000)
+    assert len(seen.seen) == 4
+    assert seen.seen[-1][0] > seen.seen[1][0] > 0
+    assert all(rows == episodes for episodes, rows in seen.seen[1:])
