@@ -96,7 +96,7 @@ def test_a_checkpoint_alone_rebuilds_its_learner(run: Path) -> None:
 
     path = run / "checkpoints" / "last.ckpt"
     dqn = DQN.load_from_checkpoint(path, weights_only=True)
-    saved = torch.load(path, weights_only=True)["state_dict"]["policy_net.table.weight"]
+    saved = torch.load(path, weights_only=True)["state_dict"]["policy_net.head.output.weight"]
     assert torch.equal(dqn.policy_net.table.weight, saved)  # type: ignore[union-attr, arg-type]
     assert dqn.learning_rate == 0.1
 

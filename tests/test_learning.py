@@ -36,7 +36,7 @@ def test_dqn_learns_what_has_to_be_bootstrapped(tmp_path: Path, module_class: ty
     _, module, _ = fit(
         tmp_path,
         {"env_id": "tests/Corridor-v0", "batch_size": 64, "capacity": 2000, "num_envs": 4},
-        {"network": lambda shape, n: MLP(shape, n, (32,)), "learning_rate": 5e-3, "gamma": 0.8},
+        {"network": lambda *shapes: MLP(*shapes, (32,)), "learning_rate": 5e-3, "gamma": 0.8},
         {"warmup_env_steps": 1000, "epsilon": ConstantEpsilon(1.0), "env_steps_per_update": 1},
         {"tau": 0.1},
         module_class=module_class,

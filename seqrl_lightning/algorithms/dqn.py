@@ -42,7 +42,7 @@ class DQN(LightningModule):
     Args:
         obs_shape: Shape of one observation (the CLI takes it from the task).
         n_actions: Number of actions (the CLI takes it from the task).
-        network: Builds the Q-network from ``obs_shape`` and ``n_actions``.
+        network: Builds the Q-network from ``obs_shape`` and the shape of its outputs, ``(n_actions,)``.
         optimizer: Builds the optimizer from the parameters and ``learning_rate``.
         lr_scheduler: Builds a scheduler from the optimizer; it is stepped after every update.
         learning_rate: The optimizer's learning rate.
@@ -101,7 +101,7 @@ class DQN(LightningModule):
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
 
-        self.policy_net = _build_network(network, self.obs_shape, n_actions)
+        self.policy_net = _build_network(network, self.obs_shape, (n_actions,))
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
         if compile:
             self.policy_net.compile()
@@ -289,12 +289,12 @@ class DQN(LightningModule):
             require(datamodule.env_id == saved, "data.env_id", datamodule.env_id, f"the checkpoint's {saved!r}")
 
 
-def _build_network(network: NetworkCallable, obs_shape: tuple[int, ...], n_actions: int) -> nn.Module:
+def _build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
     """Builds the network and tries it on one observation."""
-    fits = f"a network that turns observations of shape {obs_shape} into {n_actions} values"
+    fits = f"a network that turns observations of shape {obs_shape} into outputs of shape {out_shape}"
     name = getattr(network, "__name__", "the network")
     try:
-        net = network(obs_shape, n_actions)
+        net = network(obs_shape, out_shape)
         with torch.no_grad():
             outputs, _ = net(torch.zeros(1, 1, *obs_shape), None)
     except ConfigurationError:
@@ -303,7 +303,7 @@ def _build_network(network: NetworkCallable, obs_shape: tuple[int, ...], n_actio
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"model.network does not fit data.env_id: it must be {fits} ({reason})") from error
     require(
-        tuple(outputs.shape) == (1, 1, n_actions),
+        tuple(outputs.shape) == (1, 1, *out_shape),
         "model.network",
         name,
         f"{fits}, not {tuple(outputs.shape)}",

@@ -1,17 +1,23 @@
-"""Torch modules, all with one contract.
+"""Torch modules, all with one contract (:class:`Network`): a torso, then a head.
 
-``forward(observation, state) -> (outputs, state)`` with observations ``[T, B, *obs]`` and, for most, Q-values
-``[T, B, n_actions]`` as outputs. ``state`` is what the network carries from one call to the next: ``None`` at the
-start, handed through by networks that carry nothing. Built as ``Network(obs_shape, n_actions, **settings)``.
+``forward(observation, state, is_first) -> (outputs, state)`` with observations ``[T, B, *obs]`` and outputs
+``[T, B, *out_shape]``: Q-values, ``(n_actions,)``, or distributions, ``(n_actions, n_atoms)``. ``state`` is what the
+network carries from one call to the next, ``is_first`` the rows that start an episode. Built as
+``Net(obs_shape, out_shape, **settings)``.
 """
 
-from collections.abc import Callable
-
-from torch import nn
-
+from seqrl_lightning.networks.heads import DuelingHead, HeadCallable, LinearCallable, LinearHead
 from seqrl_lightning.networks.mlp import MLP
+from seqrl_lightning.networks.network import Network, NetworkCallable
 from seqrl_lightning.networks.table import Table
 
-NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]
-
-__all__ = ["MLP", "NetworkCallable", "Table"]
+__all__ = [
+    "MLP",
+    "DuelingHead",
+    "HeadCallable",
+    "LinearCallable",
+    "LinearHead",
+    "Network",
+    "NetworkCallable",
+    "Table",
+]

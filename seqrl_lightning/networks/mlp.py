@@ -2,49 +2,79 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor, nn
 
-from seqrl_lightning.networks.numpy_layers import NumPyLayers
+from seqrl_lightning.networks.heads import HeadCallable, LinearCallable, LinearHead
+from seqrl_lightning.networks.network import Network
+from seqrl_lightning.networks.numpy_layers import numpy_layers
 from seqrl_lightning.types import Array, FloatArray, State, require
 
 
-class MLP(nn.Module):
-    """Linear layers with ReLU between them, on the flattened observation.
+class MLP(Network):
+    """Linear layers, each followed by a ReLU, on the flattened observation.
 
     Args:
         obs_shape: Shape of one observation.
-        n_actions: Number of actions.
+        out_shape: Shape of the outputs for one observation.
         hidden_sizes: Units of each hidden layer.
+        head: Builds the head.
+        linear: Builds the hidden layers.
+        layer_norm: Whether each hidden layer is normalised before its ReLU (as in PQN, arXiv:2407.04811).
 
     Raises:
         ConfigurationError: If a hidden layer has no units.
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], n_actions: int, hidden_sizes: tuple[int, ...] = (128, 128)) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden_sizes: tuple[int, ...] = (128, 128),
+        head: HeadCallable = LinearHead,
+        linear: LinearCallable = nn.Linear,
+        layer_norm: bool = False,
+    ) -> None:
         require(min(hidden_sizes, default=1) > 0, "model.network.hidden_sizes", hidden_sizes, "positive sizes")
         sizes = [math.prod(obs_shape), *hidden_sizes]
-        self.hidden = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
-        self.head = nn.Linear(sizes[-1], n_actions)
-        self._numpy_layers = NumPyLayers([*self.hidden, self.head])
+        super().__init__(sizes[-1], out_shape, head)
 
-    def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Values every action. ``[T, B, *obs] -> [T, B, n_actions]``; the state is handed through."""
+        def layer(n_in: int, n_out: int) -> nn.Module:
+            return nn.Sequential(linear(n_in, n_out), nn.LayerNorm(n_out)) if layer_norm else linear(n_in, n_out)
+
+        self.hidden = nn.ModuleList(layer(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
+        self._numpy_hidden = numpy_layers(list(self.hidden), num_relu=len(self.hidden))
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[T, B, *obs] -> [T, B, feature_size]``; the state is handed through."""
+        return self._features(observation).view(*observation.shape[:2], -1), state
+
+    def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is handed through."""
         length, batch_size = observation.shape[:2]
-        # Two dimensions in between: a linear layer would flatten three, and unflatten them, forward and backward.
-        features = observation.reshape(length * batch_size, -1).to(self.head.weight.dtype)
+        return self.head(self._features(observation)).view(length, batch_size, *self.out_shape), state
+
+    def _features(self, observation: Tensor) -> Tensor:
+        # Two dimensions up to the end: a linear layer would flatten three, and unflatten them, forward and backward.
+        length, batch_size = observation.shape[:2]
+        features = observation.reshape(length * batch_size, -1).to(self.dtype)
         for layer in self.hidden:
             features = layer(features).relu_()
-        return self.head(features).view(length, batch_size, -1), state
+        return features
 
-    def forward_numpy(self, observation: Array) -> FloatArray:
-        """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""
+    @property
+    def forward_numpy(self) -> Callable[[Array], FloatArray] | None:
+        """What ``forward`` computes, for one step on the CPU in float32: ``[N, *obs] -> [N, n_actions]``.
+
+        None where the layers are others than linear ones, or the outputs others than a value for each action.
+        """
+        has_fast_head = getattr(self.head, "forward_numpy", None) is not None
+        return self._forward_numpy if has_fast_head and self._numpy_hidden is not None else None
+
+    def _forward_numpy(self, observation: Array) -> FloatArray:
+        assert self._numpy_hidden is not None
         features: FloatArray = np.asarray(observation, np.float32).reshape(len(observation), -1)
-        *hidden, (weight, bias) = self._numpy_layers()
-        for hidden_weight, hidden_bias in hidden:
-            features = features @ hidden_weight
-            features += hidden_bias
-            np.maximum(features, 0.0, out=features)
-        return features @ weight + bias
+        outputs: FloatArray = self.head.forward_numpy(self._numpy_hidden(features))  # type: ignore[operator]
+        return outputs

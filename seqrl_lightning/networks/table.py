@@ -1,15 +1,17 @@
 """The table of tabular Q-learning, as a network like any other."""
 
+import functools
 import math
 
 import numpy as np
 from torch import Tensor, nn
 
-from seqrl_lightning.networks.numpy_layers import NumPyLayers
+from seqrl_lightning.networks.heads import LinearHead
+from seqrl_lightning.networks.network import Network
 from seqrl_lightning.types import Array, FloatArray, State
 
 
-class Table(nn.Module):
+class Table(Network):
     """One Q-value for each state and action, all zero at first: a linear layer on the one-hot state.
 
     Sutton and Barto, chapter 6. Under SGD at learning rate alpha on half the squared TD error its update is
@@ -17,21 +19,28 @@ class Table(nn.Module):
 
     Args:
         obs_shape: Shape of one observation: a one-hot vector of the states.
-        n_actions: Number of actions.
+        out_shape: Shape of what the table holds for one state.
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], n_actions: int) -> None:
-        super().__init__()
-        self.table = nn.Linear(math.prod(obs_shape), n_actions, bias=False)
-        nn.init.zeros_(self.table.weight)
-        self._numpy_layers = NumPyLayers([self.table])
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        super().__init__(math.prod(obs_shape), out_shape, functools.partial(LinearHead, linear=_zeros))
 
-    def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Looks the states up. ``[T, B, *obs] -> [T, B, n_actions]``; the state is handed through."""
-        one_hot = observation.flatten(2).to(self.table.weight.dtype)
-        return self.table(one_hot), state
+    @property
+    def table(self) -> nn.Linear:
+        """The table: its ``weight`` is ``[prod(out_shape), n_states]``."""
+        return self.head.output  # type: ignore[return-value]
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        """The one-hot states themselves. ``[T, B, *obs] -> [T, B, n_states]``; the state is handed through."""
+        return observation.flatten(2).to(self.dtype), state
 
     def forward_numpy(self, observation: Array) -> FloatArray:
         """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""
-        ((weight, _),) = self._numpy_layers()
-        return np.asarray(observation, np.float32).reshape(len(observation), -1) @ weight
+        one_hot = np.asarray(observation, np.float32).reshape(len(observation), -1)
+        return self.head.forward_numpy(one_hot)  # type: ignore[operator, no-any-return]
+
+
+def _zeros(n_in: int, n_out: int) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer

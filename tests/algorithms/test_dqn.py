@@ -118,24 +118,27 @@ def test_a_scheduler_is_stepped_with_the_updates() -> None:
 
 
 class WrongWidth(nn.Module):
-    def __init__(self, obs_shape: tuple[int, ...], n_actions: int) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.layer = nn.Linear(obs_shape[0], n_actions + 1)
+        self.layer = nn.Linear(obs_shape[0], out_shape[0] + 1)
 
     def forward(self, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.layer(observation), state
 
 
 class WrongInput(WrongWidth):
-    def __init__(self, obs_shape: tuple[int, ...], n_actions: int) -> None:
-        super().__init__((obs_shape[0] + 1,), n_actions - 1)
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        super().__init__((obs_shape[0] + 1,), (out_shape[0] - 1,))
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"network": WrongWidth}, r"model.network is 'WrongWidth'; it must be .* shape \(4,\) into 3 values, not"),
-        ({"network": WrongInput}, r"model.network does not fit .* shape \(4,\) into 3 values"),
+        (
+            {"network": WrongWidth},
+            r"model.network is 'WrongWidth'; it must be .* \(4,\) into outputs of shape \(3,\), not",
+        ),
+        ({"network": WrongInput}, r"model.network does not fit .* shape \(4,\) into outputs of shape \(3,\)"),
         ({"learning_rate": -1e-3}, "model.learning_rate is -0.001; it must be positive"),
         ({"gamma": 1.5}, r"model.gamma is 1.5; it must be in \[0, 1\]"),
         ({"huber_delta": 0.0}, "model.huber_delta is 0.0"),
@@ -158,7 +161,7 @@ def test_a_compiled_learner_learns_the_same(tmp_path: Path) -> None:
     def weights(compile: bool) -> Tensor:
         torch.manual_seed(3)
         data = {"env_id": "tests/Corridor-v0", "batch_size": 8, "capacity": 100}
-        model = {"network": lambda shape, n: MLP(shape, n, (8,)), "compile": compile}
+        model = {"network": lambda *shapes: MLP(*shapes, (8,)), "compile": compile}
         _, module, _ = fit(tmp_path, data, model, {"warmup_env_steps": 8}, max_steps=20)
         return torch.cat([p.detach().flatten() for p in module.policy_net.parameters()])  # type: ignore[union-attr]
 

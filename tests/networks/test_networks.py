@@ -6,33 +6,53 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import MLP, Table
+from seqrl_lightning.networks import MLP, DuelingHead, Network, Table
 from seqrl_lightning.types import ConfigurationError
 
 
 @pytest.mark.parametrize("network", [MLP, Table])
-def test_the_contract(network: type) -> None:
-    net = network((3, 2), 5)
-    outputs, state = net(torch.rand(4, 7, 3, 2), "handed through")
-    assert outputs.shape == (4, 7, 5)
-    assert state == "handed through"
+@pytest.mark.parametrize("out_shape", [(5,), (5, 4)])
+def test_the_contract(network: type[Network], out_shape: tuple[int, ...]) -> None:
+    net: Any = network((3, 2), out_shape)
+    observation, state = torch.rand(4, 7, 3, 2), torch.rand(1, 7, 1)
+    outputs, next_state = net(observation, state, torch.ones(4, 7, dtype=torch.bool))
+    assert outputs.shape == (4, 7, *out_shape)
+    assert next_state is state
+    features, next_state = net.torso(observation, state)
+    assert features.shape == (4, 7, net.feature_size)
+    assert next_state is state
+    assert_close(net.head(features), outputs)
 
 
 @pytest.mark.parametrize("network", [MLP, Table])
 def test_observations_of_any_dtype_are_taken(network: type) -> None:
-    net = network((3,), 2)
+    net = network((3,), (2,))
     observation = torch.randint(0, 2, (1, 4, 3), dtype=torch.uint8)
     assert_close(net(observation, None)[0], net(observation.float(), None)[0])
+    assert net.double()(observation, None)[0].dtype == torch.float64
+    assert copy.deepcopy(net).float()(observation, None)[0].dtype == torch.float32
 
 
 def test_the_mlp_has_the_layers_it_was_asked_for() -> None:
-    shapes = [tuple(p.shape) for p in MLP((10,), 4, (32, 16)).parameters() if p.ndim == 2]
-    assert shapes == [(32, 10), (16, 32), (4, 16)]
-    assert [tuple(p.shape) for p in MLP((10,), 4, ()).parameters()] == [(4, 10), (4,)]
+    shapes = [tuple(p.shape) for p in MLP((10,), (4,), (32, 16)).parameters() if p.ndim == 2]
+    assert sorted(shapes) == [(4, 16), (16, 32), (32, 10)]
+    assert [tuple(p.shape) for p in MLP((10,), (4,), ()).parameters()] == [(4, 10), (4,)]
+
+
+def test_layer_norm_comes_before_the_relu() -> None:
+    net = MLP((3,), (2,), (8,), layer_norm=True)
+    features, _ = net.torso(1000.0 * torch.randn(1, 5, 3))
+    weight, bias = net.hidden[0][0].weight, net.hidden[0][0].bias  # type: ignore[index]
+    observation = torch.randn(1, 5, 3)
+    before = observation @ weight.T + bias
+    normed = (before - before.mean(-1, keepdim=True)) / (before.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    assert_close(net.torso(observation)[0], normed.relu())
+    assert features.max() < 8**0.5  # no element of a normalised vector is larger
+    assert net.forward_numpy is None
 
 
 def test_the_table_starts_at_zero_and_looks_up() -> None:
-    net = Table((3,), 2)
+    net = Table((3,), (2,))
     assert net.table.weight.count_nonzero() == 0
     with torch.no_grad():
         net.table.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
@@ -41,12 +61,20 @@ def test_the_table_starts_at_zero_and_looks_up() -> None:
 
 def test_a_layer_without_units_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"model.network.hidden_sizes is \(8, 0\)"):
-        MLP((3,), 2, (8, 0))
+        MLP((3,), (2,), (8, 0))
 
 
-@pytest.mark.parametrize("network", [lambda shape, n: MLP(shape, n, (16, 8)), Table])
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda *shapes: MLP(*shapes, (16, 8)),
+        lambda *shapes: MLP(*shapes, (16, 8), head=DuelingHead),
+        lambda *shapes: MLP(*shapes, ()),
+        Table,
+    ],
+)
 def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights(network: Any) -> None:
-    net = network((3, 2), 5)
+    net = network((3, 2), (5,))
     observation = torch.randn(7, 3, 2)
 
     def assert_same() -> None:
@@ -65,7 +93,11 @@ def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights(n
     assert_same()
 
 
+def test_there_is_no_numpy_path_for_distributions() -> None:
+    assert MLP((3,), (2, 5)).forward_numpy is None
+
+
 def test_the_numpy_path_leaves_the_observation_alone() -> None:
     observation = np.ones((2, 3), np.float32)
-    MLP((3,), 2, ()).forward_numpy(observation)
+    MLP((3,), (2,), ()).forward_numpy(observation)  # type: ignore[misc]
     assert (observation == 1.0).all()
