@@ -22,7 +22,9 @@ from seqrl_lightning.callbacks import (
     EnvStepLogger,
     EnvStepProgressBar,
     EpisodeWriter,
+    GlobalRandomStreams,
     LastCheckpoint,
+    PriorityWriter,
     TargetSync,
 )
 from seqrl_lightning.data import ReplayDataModule
@@ -89,6 +91,7 @@ class SeqRLCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--agent.*``, ``--target_sync.*``, ``--checkpoint.*`` and ``--torch_threads``."""
+        parser.add_lightning_class_args(PriorityWriter, "priorities")  # before the agent
         parser.add_lightning_class_args(AgentCallback, "agent")
         parser.add_lightning_class_args(TargetSync, "target_sync")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -140,7 +143,7 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = [EnvStepLogger(), EpisodeWriter()]
+        callbacks: list[Callback] = [GlobalRandomStreams(), EnvStepLogger(), EpisodeWriter()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:

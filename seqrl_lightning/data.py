@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.envs import SoloVectorEnv
+from seqrl_lightning.envs import SoloVectorEnv, action_mask_of
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
@@ -46,6 +46,8 @@ class ReplayDataModule(LightningDataModule):
         eval_envs: The environments to evaluate in (from ``setup`` on).
         block: The block that training is in, the lowest of all environments; 0 for tasks without blocks. Written by
             the agent.
+        epsilon: The agent's probability of a random action at present. Written by the agent.
+        has_action_masks: Whether the task says which actions it allows (``info["action_mask"]``).
 
     Raises:
         ConfigurationError: If a setting can't work with this task.
@@ -99,13 +101,16 @@ class ReplayDataModule(LightningDataModule):
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
         self.block = 0
+        self.epsilon = 0.0
         self._rng = random_stream("replay")
 
         probe = self.make_envs(1)
         self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
         self.num_blocks = _num_blocks(probe)
+        self.has_action_masks = action_mask_of(probe.reset(seed=0)[1]) is not None
         probe.close()
-        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir)
+        num_masked_actions = self.n_actions if self.has_action_masks else 0
+        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions)
 
     def make_envs(self, num_envs: int, vectorization_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
         """Makes ``num_envs`` environments of the task.
@@ -136,6 +141,7 @@ class ReplayDataModule(LightningDataModule):
         """Makes the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
+            self.ring.awaits_next_action = self._learner_needs("next_action")
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
 
@@ -150,6 +156,10 @@ class ReplayDataModule(LightningDataModule):
         """How many batches the learner takes at a time; they are drawn at once."""
         return getattr(self.trainer.lightning_module, "updates_per_step", 1) if self.trainer else 1
 
+    def _learner_needs(self, name: str) -> bool:
+        """Whether the learner asks for something that batches don't hold by default, like ``needs_next_action``."""
+        return bool(self.trainer) and getattr(self.trainer.lightning_module, f"needs_{name}", False)
+
     @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
@@ -157,14 +167,15 @@ class ReplayDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[TransitionBatch]:
         """Batches from the replay memory."""
         batch_size = self.batch_size * self._updates_per_step
-        dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng)
+        epsilon = (lambda: self.epsilon) if self._learner_needs("epsilon") else None
+        dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng, epsilon)
         return _loader(dataset)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves transitions without waiting for the device; evaluation tasks stay as they are."""
         if device.type == "cpu" or not isinstance(batch, TransitionBatch):
             return batch
-        return TransitionBatch(*(column.to(device, non_blocking=True) for column in batch))
+        return batch.map(lambda column: column.to(device, non_blocking=True))._replace(slot_batch=batch.slot_batch)
 
     def val_dataloader(self) -> DataLoader[EvaluationTask]:
         """The greedy episodes of an evaluation: each block's rule, or the task as it is."""
@@ -180,13 +191,16 @@ class ReplayDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The replay memory, its sampler's random stream and the block, as tensors and primitives."""
         state = {"rng": self._rng.bit_generator.state, "block": self.block}
-        return {**state, "ring": self.ring.state_dict()} if self.save_replay else state
+        if not self.save_replay:
+            return state
+        return {**state, "ring": self.ring.state_dict(), "sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         self.block = state_dict["block"]
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"])
+            self.sampler.load_state_dict(state_dict["sampler"])
         self._rng.bit_generator.state = state_dict["rng"]
 
 

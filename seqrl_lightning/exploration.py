@@ -70,12 +70,24 @@ class ConstantEpsilon(EpsilonSchedule):
         return self.epsilon
 
 
-def greedy(q_values: FloatArray) -> IntArray:
-    """The action of the highest value, the first of equals. ``[N, A] -> [N]``."""
+def greedy(q_values: FloatArray, action_mask: BoolArray | None = None) -> IntArray:
+    """The allowed action of the highest value, the first of equals.
+
+    Args:
+        q_values: [N, A] float.
+        action_mask: [N, A] bool, true where an action is allowed; None allows all.
+
+    Returns:
+        [N] int64.
+    """
+    if action_mask is not None:
+        q_values = np.where(action_mask, q_values, -np.inf)
     return np.asarray(q_values.argmax(-1))
 
 
-def explore(num_envs: int, n_actions: int, epsilon: float, rng: np.random.Generator) -> tuple[BoolArray, IntArray]:
+def explore(
+    num_envs: int, n_actions: int, epsilon: float, rng: np.random.Generator, action_mask: BoolArray | None = None
+) -> tuple[BoolArray, IntArray]:
     """Who explores, and the random actions of those who do (epsilon-greedy; Sutton and Barto, section 2.2).
 
     The values are not asked for: where everybody explores, nobody has to compute them.
@@ -85,9 +97,13 @@ def explore(num_envs: int, n_actions: int, epsilon: float, rng: np.random.Genera
         n_actions: How many actions there are.
         epsilon: The probability of exploring, in [0, 1].
         rng: Draws 2 N uniform numbers.
+        action_mask: [N, A] bool, true where an action is allowed; None allows all.
 
     Returns:
-        Whether each explores, [N] bool, and a uniformly random action for each, [N] int64.
+        Whether each explores, [N] bool, and a uniformly random allowed action for each, [N] int64.
     """
     uniform = rng.random((2, num_envs))  # one call; `integers` costs ten times as much
-    return uniform[0] < epsilon, (uniform[1] * n_actions).astype(np.int64)
+    if action_mask is None:
+        return uniform[0] < epsilon, (uniform[1] * n_actions).astype(np.int64)
+    rank = (uniform[1] * action_mask.sum(1)).astype(np.int64)  # which of the allowed ones
+    return uniform[0] < epsilon, (action_mask.cumsum(1) > rank[:, None]).argmax(1)

@@ -1,6 +1,6 @@
 """What the rooms hand to each other: typed batches, and the one error for a setting that cannot work."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +18,33 @@ State = Any
 
 
 class TransitionBatch(NamedTuple):
-    """Transitions in the seed's terms. T is the length in time (1 for plain DQN), B the batch size."""
+    """Transitions in the seed's terms. T is the length in time (1 for single transitions), B the batch size.
+
+    With n-step returns the "next" state is the one up to n steps ahead. Columns that nobody asked for are None.
+    """
 
     state_batch: Tensor  # [T, B, *obs] dtype of the observation space
     action_batch: Tensor  # [T, B] int64
-    reward_batch: Tensor  # [T, B] float32
+    reward_batch: Tensor  # [T, B, n] float32: the rewards on the way to the next state, 0 from there on
     next_state_batch: Tensor  # [T, B, *obs] dtype of the observation space; an episode's last one is its final one
     terminated_batch: Tensor  # [T, B] bool; false where an episode was only truncated
+    num_steps_batch: Tensor | None = None  # [T, B] int64, in [1, n]: steps to the next state; None: one
+    weight_batch: Tensor | None = None  # [T, B] float32: what each counts in the loss; None: one
+    slot_batch: Tensor | None = None  # [T, B] int64: where priorities are to be written (on the CPU)
+    next_action_batch: Tensor | None = None  # [T, B] int64: taken in the next state; -1 where none was
+    action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the state allows
+    next_action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the next state allows
+    epsilon_batch: Tensor | None = None  # [T, B] float32: the behaviour policy's epsilon at present
+    is_first_batch: Tensor | None = None  # [T, B] bool: the state is an episode's first
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "TransitionBatch":
+        """The batch with ``function`` applied to every column that is there."""
+        return TransitionBatch(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
+
+    def split(self, parts: int) -> Iterator["TransitionBatch"]:
+        """Equal parts of the batch, one after the other."""
+        columns = ([None] * parts if column is None else column.chunk(parts, dim=1) for column in self)
+        return (TransitionBatch(*part) for part in zip(*columns, strict=True))
 
 
 class EvaluationTask(NamedTuple):

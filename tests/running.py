@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.callbacks import AgentCallback, TargetSync
+from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, TargetSync
 from seqrl_lightning.data import ReplayDataModule
 
 
@@ -38,7 +38,13 @@ def fit(
     trainer = Trainer(
         default_root_dir=folder,
         logger=TensorBoardLogger(folder, default_hp_metric=False) if logger else False,
-        callbacks=[AgentCallback(**agent), TargetSync(**(target_sync or {})), *(callbacks or [])],
+        callbacks=[
+            GlobalRandomStreams(),
+            PriorityWriter(),
+            AgentCallback(**agent),
+            TargetSync(**(target_sync or {})),
+            *(callbacks or []),
+        ],
         **flags,
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)

@@ -22,8 +22,8 @@ BLOCKS = [{"sequence": "ABCDE", "episodes": 15}, {"sequence": "ADCBE"}]
 
 
 class WithoutBootstrap(DQN):
-    def next_state_values(self, next_state_batch: Tensor) -> Tensor:
-        return torch.zeros_like(super().next_state_values(next_state_batch))
+    def next_state_values(self, batch: Any) -> Tensor:
+        return torch.zeros_like(super().next_state_values(batch))
 
 
 class WithoutReward(DQN):

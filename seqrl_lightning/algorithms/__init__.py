@@ -1,5 +1,11 @@
-"""The learners. ``dqn.py`` reads from top to bottom; the others override one method."""
+"""The learners. ``dqn.py`` reads from top to bottom; the others override a method or two."""
 
+from seqrl_lightning.algorithms.c51 import C51
+from seqrl_lightning.algorithms.discrete_sac import DiscreteSAC
 from seqrl_lightning.algorithms.dqn import DQN
+from seqrl_lightning.algorithms.iqn import IQN
+from seqrl_lightning.algorithms.pqn import PQN
+from seqrl_lightning.algorithms.qr_dqn import QRDQN
+from seqrl_lightning.algorithms.sarsa import SARSA, ExpectedSARSA
 
-__all__ = ["DQN"]
+__all__ = ["C51", "DQN", "IQN", "PQN", "QRDQN", "SARSA", "DiscreteSAC", "ExpectedSARSA"]

@@ -7,22 +7,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
-from seqrl_lightning.envs.rollout import Step, rollout
 from seqrl_lightning.exploration import greedy
-from seqrl_lightning.functional import double_q_values, huber_loss, max_q_values, one_step_targets
-from seqrl_lightning.metrics import EpisodeStatistics
+from seqrl_lightning.functional import (
+    bootstrap_discounts,
+    bootstrapped_targets,
+    expected_value,
+    huber_losses,
+    mask_actions,
+    n_step_returns,
+    soft_policy,
+    value_of,
+    weighted_mean,
+)
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.types import (
     Array,
+    BoolArray,
     ConfigurationError,
-    EvaluationTask,
     IntArray,
     State,
     TransitionBatch,
@@ -33,7 +41,7 @@ from seqrl_lightning.types import (
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
 
 
-class DQN(LightningModule):
+class DQN(GreedyEvaluation):
     """Deep Q-Network (Mnih et al., arXiv:1312.5602; with a target network as in Nature 518, 2015).
 
     It learns from batches of transitions and never sees an environment: ``AgentCallback`` acts through
@@ -42,13 +50,17 @@ class DQN(LightningModule):
     Args:
         obs_shape: Shape of one observation (the CLI takes it from the task).
         n_actions: Number of actions (the CLI takes it from the task).
-        network: Builds the Q-network from ``obs_shape`` and the shape of its outputs, ``(n_actions,)``.
+        network: Builds the Q-network from ``obs_shape`` and ``n_actions``.
         optimizer: Builds the optimizer from the parameters and ``learning_rate``.
         lr_scheduler: Builds a scheduler from the optimizer; it is stepped after every update.
         learning_rate: The optimizer's learning rate.
         gamma: Discount factor, in [0, 1].
         huber_delta: Where the Huber loss turns from a parabola into a line; None for half the squared error.
         double: Whether the policy network selects the action that the target network values (arXiv:1509.06461).
+        munchausen_alpha: How much of the scaled log-policy is added to the reward (Munchausen DQN, arXiv:2007.14430;
+            0.9 there); 0 for none. The policy that is learned about is then the softmax of the target network.
+        munchausen_temperature: That softmax's temperature.
+        munchausen_clip: The least that is added to the reward, before ``munchausen_alpha``.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
         clip_grad_norm: Largest norm of the whole gradient; None for no limit.
         updates_per_step: Updates of the network in one ``training_step``, each with a batch of its own, all drawn
@@ -71,6 +83,9 @@ class DQN(LightningModule):
         gamma: float = 0.99,
         huber_delta: float | None = 1.0,
         double: bool = False,
+        munchausen_alpha: float = 0.0,
+        munchausen_temperature: float = 0.03,
+        munchausen_clip: float = -1.0,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
@@ -87,6 +102,12 @@ class DQN(LightningModule):
             ("clip_grad_norm", clip_grad_norm),
         ):
             require(value is None or value > 0, f"model.{name}", value, "positive, or null for none")
+        require(0 <= munchausen_alpha <= 1, "model.munchausen_alpha", munchausen_alpha, "in [0, 1]")
+        would_do = "positive"
+        require(munchausen_temperature > 0, "model.munchausen_temperature", munchausen_temperature, would_do)
+        require(munchausen_clip <= 0, "model.munchausen_clip", munchausen_clip, "0 or less")
+        would_do = "false with munchausen_alpha, which has a policy of its own"
+        require(not (double and munchausen_alpha), "model.double", double, would_do)
         require(updates_per_step > 0, "model.updates_per_step", updates_per_step, "at least 1")
         self.automatic_optimization = updates_per_step == 1
         self.updates_per_step = updates_per_step
@@ -96,17 +117,29 @@ class DQN(LightningModule):
         self.gamma = gamma
         self.huber_delta = huber_delta
         self.use_double_q = double  # `double` is nn.Module's cast to float64
+        self.munchausen_alpha = munchausen_alpha
+        self.munchausen_temperature = munchausen_temperature
+        self.munchausen_clip = munchausen_clip
         self.clip_grad_value = clip_grad_value
         self.clip_grad_norm = clip_grad_norm
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
 
-        self.policy_net = _build_network(network, self.obs_shape, (n_actions,))
+        self.policy_net = self.build_network(network)
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
         if compile:
             self.policy_net.compile()
             self.target_net.compile()
-        self.episode_statistics: dict[str, EpisodeStatistics] = {}
+
+    # What the network puts out: the two methods that change with it
+
+    def build_network(self, network: NetworkCallable) -> nn.Module:
+        """Builds the network, here one that puts out Q-values ``[T, B, A]``, and tries it on one observation."""
+        return build_network(network, self.obs_shape, (self.n_actions,))
+
+    def q_values(self, outputs: Tensor) -> Tensor:
+        """The Q-values ``[..., A]`` in the network's outputs, here the same."""
+        return outputs
 
     # Learning
 
@@ -130,13 +163,18 @@ class DQN(LightningModule):
 
     def _update_many(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Does by hand what automatic optimization does for one update. Returns what the last one showed."""
-        parts = zip(*(column.chunk(self.updates_per_step, dim=1) for column in batch), strict=True)
         max_steps = self.trainer.max_steps
         updates_left = max_steps - self.trainer.global_step if max_steps != -1 else self.updates_per_step
-        for part in itertools.islice(parts, updates_left):
-            outputs = self.optimize_model(TransitionBatch(*part))
+        priorities = []
+        for part in itertools.islice(batch.split(self.updates_per_step), updates_left):
+            outputs = self.optimize_model(part)
             self._step(outputs["loss"])
-        return {**outputs, "loss": outputs["loss"].detach()}
+            if "priority_batch" in outputs:
+                priorities.append(outputs["priority_batch"])
+        outputs["loss"] = outputs["loss"].detach()
+        if priorities:
+            outputs["priority_batch"] = torch.cat(priorities, dim=1)
+        return outputs
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """The seed's update: the loss between predicted Q-values and those of the Bellman equation.
@@ -145,29 +183,90 @@ class DQN(LightningModule):
             batch: Transitions, [T, B].
 
         Returns:
-            ``loss``: [] float; ``state_action_values`` and ``expected_state_action_values``: [T, B] float, detached.
+            See :meth:`summary`.
         """
-        q_values, _ = self.policy_net(batch.state_batch, None)
-        state_action_values = q_values.gather(-1, batch.action_batch.unsqueeze(-1)).squeeze(-1)
+        outputs, _ = self.policy_net(batch.state_batch)
+        state_action_values = value_of(outputs, batch.action_batch)
         with torch.no_grad():
-            next_state_values = self.next_state_values(batch.next_state_batch)
-            expected_state_action_values = one_step_targets(
-                batch.reward_batch, batch.terminated_batch, next_state_values, self.gamma
+            next_state_values = self.next_state_values(batch)
+            expected_state_action_values = bootstrapped_targets(
+                self.returns(batch), self.discounts(batch), next_state_values
             )
-        loss = huber_loss(state_action_values, expected_state_action_values, self.huber_delta)
-        return {
-            "loss": loss,
+        losses = huber_losses(state_action_values, expected_state_action_values, self.huber_delta)
+        return self.summary(batch, losses, state_action_values, expected_state_action_values)
+
+    def returns(self, batch: TransitionBatch) -> Tensor:
+        """The rewards up to the next state, discounted, with Munchausen's addition to the first. [T, B]."""
+        returns = n_step_returns(batch.reward_batch, self.gamma)
+        if self.munchausen_alpha == 0.0:
+            return returns
+        q_values = self.q_values(self.target_net(batch.state_batch)[0])
+        _, scaled_log_policy = soft_policy(q_values, self.munchausen_temperature, batch.action_mask_batch)
+        bonus = value_of(scaled_log_policy, batch.action_batch).clamp(self.munchausen_clip, 0.0)
+        return returns + self.munchausen_alpha * bonus
+
+    def discounts(self, batch: TransitionBatch) -> Tensor:
+        """The factor of the next state's value: gamma^n, and 0 after a terminal state. [T, B]."""
+        return bootstrap_discounts(batch.terminated_batch, batch.num_steps_batch, self.gamma)
+
+    def next_state_values(self, batch: TransitionBatch) -> Tensor:
+        """What the next states are worth, as the target network sees it. [T, B], or [T, B, atoms]."""
+        outputs, _ = self.target_net(batch.next_state_batch)
+        selector, _ = self.policy_net(batch.next_state_batch) if self.use_double_q else (outputs, None)
+        return self.follow_policy(outputs, self.q_values(selector), batch)
+
+    def follow_policy(self, values: Tensor, q_values: Tensor, batch: TransitionBatch) -> Tensor:
+        """The value of the next states under the policy that is learned about: here the greedy one.
+
+        With Munchausen it is the softmax, whose entropy is worth something too (arXiv:2007.14430, eq. 3).
+
+        Args:
+            values: [T, B, A] or [T, B, A, atoms] float, of the next states' actions.
+            q_values: [T, B, A] float, which make the policy.
+            batch: The transitions.
+
+        Returns:
+            [T, B] or [T, B, atoms] float.
+        """
+        mask = batch.next_action_mask_batch
+        if self.munchausen_alpha == 0.0:
+            return value_of(values, mask_actions(q_values, mask).argmax(-1))
+        policy, scaled_log_policy = soft_policy(q_values, self.munchausen_temperature, mask)
+        entropy = -expected_value(scaled_log_policy, policy)
+        state_values = expected_value(values, policy)
+        return state_values + (entropy if state_values.dim() == entropy.dim() else entropy.unsqueeze(-1))
+
+    def summary(
+        self,
+        batch: TransitionBatch,
+        losses: Tensor,
+        state_action_values: Tensor,
+        expected_state_action_values: Tensor,
+        priority: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What an update returns.
+
+        Args:
+            batch: The transitions that were learned from.
+            losses: [T, B] float, of each transition.
+            state_action_values: [T, B] float.
+            expected_state_action_values: [T, B] float.
+            priority: [T, B] float, of each transition; None for the TD error's size.
+
+        Returns:
+            ``loss``: [] float, the mean over the batch by its weights; ``state_action_values`` and
+            ``expected_state_action_values``: [T, B] float, detached; for prioritized replay ``priority_batch``:
+            [T, B] float, detached.
+        """
+        outputs = {
+            "loss": weighted_mean(losses, batch.weight_batch),
             "state_action_values": state_action_values.detach(),
             "expected_state_action_values": expected_state_action_values,
         }
-
-    def next_state_values(self, next_state_batch: Tensor) -> Tensor:
-        """What the next states are worth to an agent that goes on greedily. ``[T, B, *obs] -> [T, B]``."""
-        q_values, _ = self.target_net(next_state_batch, None)
-        if not self.use_double_q:
-            return max_q_values(q_values)
-        selector_q_values, _ = self.policy_net(next_state_batch, None)
-        return double_q_values(q_values, selector_q_values)
+        if batch.slot_batch is not None:
+            error = expected_state_action_values - outputs["state_action_values"]
+            outputs["priority_batch"] = (error if priority is None else priority.detach()).abs()
+        return outputs
 
     def on_train_start(self) -> None:
         """Chooses how losses become new weights where ``training_step`` sees to it itself."""
@@ -204,7 +303,9 @@ class DQN(LightningModule):
 
     # Acting
 
-    def act_values(self, observation: Array, state: State = None) -> tuple[Array, State]:
+    def act_values(
+        self, observation: Array, state: State = None, is_first: BoolArray | None = None
+    ) -> tuple[Array, State]:
         """The value of each action, whatever the network puts out: everyone acts through this.
 
         A network that offers ``forward_numpy`` is asked through it on the CPU.
@@ -212,6 +313,7 @@ class DQN(LightningModule):
         Args:
             observation: [N, *obs] of N environments.
             state: What the network carries; None at the start.
+            is_first: [N] bool, where an episode starts, so that the state there is forgotten; None: nowhere.
 
         Returns:
             [N, n_actions] float32 and the next state.
@@ -221,59 +323,16 @@ class DQN(LightningModule):
             return forward_numpy(observation), state
         with torch.inference_mode():
             observation_batch = torch.from_numpy(np.asarray(observation)).to(self.device).unsqueeze(0)
-            q_values, state = self.policy_net(observation_batch, state)
-            return q_values.squeeze(0).float().cpu().numpy(), state
+            is_first_batch = None if is_first is None else torch.from_numpy(is_first).to(self.device).unsqueeze(0)
+            outputs, state = self.policy_net(observation_batch, state, is_first_batch)
+            return self.q_values(outputs).squeeze(0).float().cpu().numpy(), state
 
-    def act(self, observation: Array, state: State = None) -> tuple[IntArray, State]:
+    def act(
+        self, observation: Array, state: State = None, action_mask: BoolArray | None = None
+    ) -> tuple[IntArray, State]:
         """The greedy policy. ``[N, *obs] -> [N]``."""
         q_values, state = self.act_values(observation, state)
-        return greedy(q_values), state
-
-    # Evaluation
-
-    def validation_step(self, batch: EvaluationTask, batch_idx: int) -> None:
-        """Plays greedy episodes in the datamodule's evaluation environments."""
-        self._evaluate(batch)
-
-    def test_step(self, batch: EvaluationTask, batch_idx: int) -> None:
-        """The same as ``validation_step``."""
-        self._evaluate(batch)
-
-    def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[Step]:
-        """Plays greedy episodes and returns their steps."""
-        return list(self._rollout(batch))
-
-    def on_validation_epoch_start(self) -> None:
-        """Begins new statistics, for the same names in every process."""
-        names = self.trainer.datamodule.evaluation_names()  # type: ignore[attr-defined]
-        self.episode_statistics = {name: EpisodeStatistics().to(self.device) for name in names}
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs ``val/return_mean`` and the like, for the block that training is in and for every block."""
-        self._log_evaluation("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs ``test/return_mean`` and the like."""
-        self._log_evaluation("test")
-
-    def _rollout(self, task: EvaluationTask) -> Any:
-        envs = self.trainer.datamodule.eval_envs  # type: ignore[attr-defined]
-        return rollout(self.act, envs, task.seed, task.options)
-
-    def _evaluate(self, task: EvaluationTask) -> None:
-        steps = [(step.reward * step.is_playing, step.is_playing) for step in self._rollout(task)]
-        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*steps, strict=True))
-        for name in task.names:
-            self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))
-
-    def _log_evaluation(self, stage: str) -> None:
-        # While fitting, EnvStepLogger writes what is logged here, with the env steps as x axis.
-        to_logger = self.trainer.state.fn != "fit"
-        for name, statistics in self.episode_statistics.items():
-            values = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
-            self.log_dict(values, logger=to_logger)
+        return greedy(q_values, action_mask), state
 
     # Checkpoints
 
@@ -289,23 +348,22 @@ class DQN(LightningModule):
             require(datamodule.env_id == saved, "data.env_id", datamodule.env_id, f"the checkpoint's {saved!r}")
 
 
-def _build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
-    """Builds the network and tries it on one observation."""
+def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
+    """Builds a network and tries it on one observation.
+
+    Raises:
+        ConfigurationError: If it doesn't turn observations of ``obs_shape`` into outputs of ``out_shape``.
+    """
     fits = f"a network that turns observations of shape {obs_shape} into outputs of shape {out_shape}"
     name = getattr(network, "__name__", "the network")
     try:
         net = network(obs_shape, out_shape)
         with torch.no_grad():
-            outputs, _ = net(torch.zeros(1, 1, *obs_shape), None)
+            outputs, _ = net(torch.zeros(1, 1, *obs_shape))
     except ConfigurationError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"model.network does not fit data.env_id: it must be {fits} ({reason})") from error
-    require(
-        tuple(outputs.shape) == (1, 1, *out_shape),
-        "model.network",
-        name,
-        f"{fits}, not {tuple(outputs.shape)}",
-    )
+    require(tuple(outputs.shape) == (1, 1, *out_shape), "model.network", name, f"{fits}, not {tuple(outputs.shape)}")
     return net

@@ -3,7 +3,9 @@
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.episode_writer import EpisodeWriter
+from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
+from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
 from seqrl_lightning.callbacks.target_sync import TargetSync
 
@@ -13,6 +15,8 @@ __all__ = [
     "EnvStepProgressBar",
     "Episode",
     "EpisodeWriter",
+    "GlobalRandomStreams",
     "LastCheckpoint",
+    "PriorityWriter",
     "TargetSync",
 ]

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info
 
-from seqrl_lightning.envs import state_of
+from seqrl_lightning.envs import action_mask_of, state_of
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.types import Array, BoolArray, IntArray, State, require
@@ -144,7 +144,7 @@ class AgentCallback(Callback):
             self._start_episodes(trainer)
         else:
             self._resume(trainer, self._resumed)
-        self._carries_state = pl_module.act_values(self._observation, self._state)[1] is not None
+        self._carries_state = pl_module.act_values(self._observation)[1] is not None
         if not self._data.ring.num_slots:
             self._warmup_total += self.warmup_env_steps
             self._collect(trainer, pl_module, self.env_steps + self.warmup_env_steps)
@@ -180,6 +180,8 @@ class AgentCallback(Callback):
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
             "envs": state_of(self._data.envs),
+            "action_mask": None if self._action_mask is None else torch.from_numpy(self._action_mask.copy()),
+            "network_state": self._state,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -196,11 +198,13 @@ class AgentCallback(Callback):
         """Starts an episode in every environment, from seeds that no earlier part of the run has used."""
         seed = random_stream(f"environments from env step {self.env_steps}", trainer.global_rank).integers(2**31)
         self._observation, infos = self._data.envs.reset(seed=int(seed))
-        self._data.ring.restart(self._observation)
+        self._action_mask = self._mask_of(infos)
+        self._data.ring.restart(self._observation, self._action_mask)
         self._data.block = _lowest_block(infos)
         self._episode_return = np.zeros(self._data.num_envs)
         self._episode_length = np.zeros(self._data.num_envs, np.int64)
         self._is_restarting = np.zeros(self._data.num_envs, np.bool_)
+        self._is_first = np.ones(self._data.num_envs, np.bool_)
 
     def _resume(self, trainer: Trainer, state_dict: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state_dict["rng"]
@@ -214,8 +218,10 @@ class AgentCallback(Callback):
         self._data.envs.unwrapped.load_state_dict(state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
+        self._action_mask = None if state_dict["action_mask"] is None else state_dict["action_mask"].numpy().copy()
+        self._state = state_dict["network_state"]
         if not self._data.ring.num_slots:  # the checkpoint left the replay memory out
-            self._data.ring.restart(self._observation)
+            self._data.ring.restart(self._observation, self._action_mask)
 
     def _collect(self, trainer: Trainer, pl_module: LightningModule, until_env_steps: float) -> None:
         """Steps the environments until so many env steps were taken, or the run is over."""
@@ -231,19 +237,24 @@ class AgentCallback(Callback):
         if is_over:
             trainer.should_stop = True
 
+    def _mask_of(self, infos: dict[str, Any]) -> BoolArray | None:
+        return action_mask_of(infos) if self._data.has_action_masks else None
+
     def _choose_action(self, pl_module: Any) -> IntArray:
-        data = self._data
-        explores, action = explore(data.num_envs, data.n_actions, self.epsilon(self.env_steps), self._rng)
+        data, mask = self._data, self._action_mask
+        data.epsilon = self.epsilon(self.env_steps)
+        explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
-            q_values, self._state = pl_module.act_values(self._observation, self._state)
-            action = np.where(explores, action, greedy(q_values))
+            q_values, self._state = pl_module.act_values(self._observation, self._state, self._is_first)
+            action = np.where(explores, action, greedy(q_values, mask))
         return action
 
     def _take_in(self, action: IntArray, step: tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]) -> None:
         """Stores what came of a step, and counts."""
         data = self._data
         self._observation, reward, terminated, truncated, infos = step
-        data.ring.add(action, reward, terminated, truncated, self._observation)
+        self._action_mask = self._mask_of(infos)
+        data.ring.add(action, reward, terminated, truncated, self._observation, self._action_mask)
 
         self._episode_return += reward
         self._episode_length += ~self._is_restarting
@@ -251,6 +262,7 @@ class AgentCallback(Callback):
         if restarted := int(np.count_nonzero(self._is_restarting)):  # several times as fast as any()
             self.env_steps -= restarted
             data.block = _lowest_block(infos)
+        self._is_first = self._is_restarting  # the step that reset an environment showed its first observation
         self._is_restarting = terminated | truncated
         if np.count_nonzero(self._is_restarting):
             self._finish_episodes(terminated, infos)
@@ -273,7 +285,7 @@ class AgentCallback(Callback):
         self._episode_length[self._is_restarting] = 0
 
 
-_EPISODE_STATE = ("_observation", "_episode_return", "_episode_length", "_is_restarting")
+_EPISODE_STATE = ("_observation", "_episode_return", "_episode_length", "_is_restarting", "_is_first")
 
 
 def _lowest_block(infos: dict[str, Any]) -> int:

@@ -33,7 +33,10 @@ class TargetSync(Callback):
         self.updates = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Follows the optimizer's steps from here on."""
+        """Follows the optimizer's steps from here on, unless the module has no target network of its own."""
+        self._hook = None
+        if pl_module.target_net is pl_module.policy_net:
+            return
         move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]
         target = list(pl_module.target_net.parameters())
         policy = list(pl_module.policy_net.parameters())
@@ -54,7 +57,8 @@ class TargetSync(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lets the optimizer go."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
 
     def state_dict(self) -> dict[str, Any]:
         """How many updates there were, so that the next sync comes when it is due."""

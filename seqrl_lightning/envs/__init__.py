@@ -4,7 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from seqrl_lightning.envs.rollout import Step, rollout
+from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
@@ -16,6 +16,7 @@ __all__ = [
     "SequenceVectorEnv",
     "SoloVectorEnv",
     "Step",
+    "action_mask_of",
     "rollout",
     "state_of",
 ]

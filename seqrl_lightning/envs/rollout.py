@@ -8,8 +8,8 @@ from gymnasium.vector import VectorEnv
 
 from seqrl_lightning.types import Array, BoolArray, IntArray, State
 
-Act = Callable[[Array, State], tuple[IntArray, State]]
-"""From observations [N, *obs] and the policy's state to actions [N] and the next state."""
+Act = Callable[[Array, State, BoolArray | None], tuple[IntArray, State]]
+"""From observations [N, *obs], the policy's state and the allowed actions [N, A] to actions [N] and the next state."""
 
 
 class Step(NamedTuple):
@@ -39,8 +39,18 @@ def rollout(
     is_playing = np.ones(envs.num_envs, np.bool_)
     state: State = None
     while is_playing.any():
-        action, state = act(observation, state)
+        action, state = act(observation, state, action_mask_of(infos))
         next_observation, reward, terminated, truncated, next_infos = envs.step(action)
         yield Step(observation, action, reward, terminated, truncated, infos, is_playing)
         is_playing = is_playing & ~(terminated | truncated)
         observation, infos = next_observation, next_infos
+
+
+def action_mask_of(infos: dict[str, Any]) -> BoolArray | None:
+    """The actions that are allowed, [N, A] bool, as Gymnasium and PettingZoo say it: ``info["action_mask"]``."""
+    mask = infos.get("action_mask")
+    if mask is None:
+        return None
+    if mask.dtype == object:  # a vector environment keeps arrays in an array of objects
+        mask = np.stack(list(mask))
+    return np.asarray(mask, np.bool_)

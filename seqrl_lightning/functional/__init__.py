@@ -1,6 +1,34 @@
 """Pure tensor functions: each learning rule's maths, and nothing else."""
 
-from seqrl_lightning.functional.losses import huber_loss
-from seqrl_lightning.functional.targets import double_q_values, max_q_values, one_step_targets
+from seqrl_lightning.functional.distributional import (
+    categorical_projection,
+    quantile_huber_losses,
+    quantile_midpoints,
+)
+from seqrl_lightning.functional.losses import huber_losses, weighted_mean
+from seqrl_lightning.functional.policies import epsilon_greedy_policy, mask_actions, soft_policy
+from seqrl_lightning.functional.targets import (
+    bootstrap_discounts,
+    bootstrapped_targets,
+    expected_value,
+    lambda_returns,
+    n_step_returns,
+    value_of,
+)
 
-__all__ = ["double_q_values", "huber_loss", "max_q_values", "one_step_targets"]
+__all__ = [
+    "bootstrap_discounts",
+    "bootstrapped_targets",
+    "categorical_projection",
+    "epsilon_greedy_policy",
+    "expected_value",
+    "huber_losses",
+    "lambda_returns",
+    "mask_actions",
+    "n_step_returns",
+    "quantile_huber_losses",
+    "quantile_midpoints",
+    "soft_policy",
+    "value_of",
+    "weighted_mean",
+]

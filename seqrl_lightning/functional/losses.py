@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def huber_loss(prediction: Tensor, target: Tensor, delta: float | None) -> Tensor:
-    """The mean Huber loss: ``e^2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``.
+def huber_losses(prediction: Tensor, target: Tensor, delta: float | None) -> Tensor:
+    """The Huber loss of each: ``e^2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``.
 
     Args:
         prediction: [...] float.
@@ -13,8 +13,21 @@ def huber_loss(prediction: Tensor, target: Tensor, delta: float | None) -> Tenso
         delta: Where the parabola turns into a line; ``None`` means nowhere (half the squared error).
 
     Returns:
-        [] float.
+        [...] float.
     """
     if delta is None:
-        return 0.5 * F.mse_loss(prediction, target)
-    return F.huber_loss(prediction, target, delta=delta)
+        return 0.5 * F.mse_loss(prediction, target, reduction="none")
+    return F.huber_loss(prediction, target, delta=delta, reduction="none")
+
+
+def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of ``weight * losses``; the plain mean without weights.
+
+    Args:
+        losses: [...] float.
+        weight: [...] float, or None.
+
+    Returns:
+        [] float.
+    """
+    return losses.mean() if weight is None else (losses * weight).mean()

@@ -2,6 +2,14 @@
 
 from seqrl_lightning.replay.dataset import ReplayDataset
 from seqrl_lightning.replay.ring import RingBuffer
-from seqrl_lightning.replay.samplers import LatestSampler, Sampler, UniformSampler
+from seqrl_lightning.replay.samplers import LatestSampler, PrioritizedSampler, RolloutSampler, Sampler, UniformSampler
 
-__all__ = ["LatestSampler", "ReplayDataset", "RingBuffer", "Sampler", "UniformSampler"]
+__all__ = [
+    "LatestSampler",
+    "PrioritizedSampler",
+    "ReplayDataset",
+    "RingBuffer",
+    "RolloutSampler",
+    "Sampler",
+    "UniformSampler",
+]

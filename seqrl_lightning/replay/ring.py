@@ -11,7 +11,8 @@ import torch
 
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, TransitionBatch, require
 
-_COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "is_final")
+_COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "is_final", "action_mask")
+_COUNTERS = ("head", "num_full_rows", "num_added")
 
 
 class RingBuffer:
@@ -35,6 +36,11 @@ class RingBuffer:
         obs_dtype: NumPy dtype of the observations.
         mmap_dir: A folder for the observations, as a memory-mapped file that can be larger than memory; None keeps
             them in memory.
+        num_masked_actions: For tasks that allow some actions only: how many actions there are. 0: no masks are kept.
+
+    Attributes:
+        num_added: Rows that were ever completed.
+        awaits_next_action: Whether a transition is one only when the action in its next state is known too (SARSA).
 
     Raises:
         ConfigurationError: If there is room for fewer than two rows.
@@ -47,6 +53,7 @@ class RingBuffer:
         obs_shape: tuple[int, ...],
         obs_dtype: str,
         mmap_dir: str | None = None,
+        num_masked_actions: int = 0,
     ) -> None:
         require(
             capacity >= 2 * num_envs,
@@ -63,12 +70,15 @@ class RingBuffer:
         self.terminated: BoolArray = np.zeros(rows, np.bool_)
         self.truncated: BoolArray = np.zeros(rows, np.bool_)
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
+        self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
+        self.awaits_next_action = False
         self.head = 0
+        self.num_added = 0
         self.num_full_rows = 0  # rows behind the head
         # The same memory with one index: what a batch is taken from.
-        columns = (self.observation, self.action, self.reward, self.terminated)
-        self._flat = [column.reshape(-1, *column.shape[2:]) for column in columns]
-        self._is_final_flat = self.is_final.reshape(-1)
+        columns = (self.observation, self.action, self.reward, self.terminated, self.is_final, self.action_mask)
+        self._flat = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
+        self._is_final_flat = self._flat[4]
 
     @property
     def num_slots(self) -> int:
@@ -80,17 +90,20 @@ class RingBuffer:
         """The part of the capacity that is in use, in [0, 1]."""
         return self.num_full_rows / (self.num_rows - 1)
 
-    def restart(self, observation: Array) -> None:
+    def restart(self, observation: Array, action_mask: BoolArray | None = None) -> None:
         """Begins new episodes in all environments, whatever came before.
 
         Args:
             observation: [num_envs, *obs] the first observations.
+            action_mask: [num_envs, A] the actions that they allow, where masks are kept.
         """
         if self.num_full_rows:  # the old episodes end here, unfinished: their last observation stays behind as final
             self.is_final[self.head] = True
             self._advance()
         self.observation[self.head] = observation
         self.is_final[self.head] = False
+        if action_mask is not None:
+            self.action_mask[self.head] = action_mask
 
     def add(
         self,
@@ -99,6 +112,7 @@ class RingBuffer:
         terminated: BoolArray,
         truncated: BoolArray,
         next_observation: Array,
+        next_action_mask: BoolArray | None = None,
     ) -> None:
         """Completes the head with one step of all environments and moves on to the next row.
 
@@ -108,6 +122,7 @@ class RingBuffer:
             terminated: [num_envs] bool.
             truncated: [num_envs] bool.
             next_observation: [num_envs, *obs] what the environments showed next.
+            next_action_mask: [num_envs, A] the actions that it allows, where masks are kept.
         """
         row = self.head
         self.action[row] = action
@@ -117,10 +132,13 @@ class RingBuffer:
         self._advance()
         self.observation[self.head] = next_observation
         np.logical_or(terminated, truncated, out=self.is_final[self.head])
+        if next_action_mask is not None:
+            self.action_mask[self.head] = next_action_mask
 
     def _advance(self) -> None:
         self.head = (self.head + 1) % self.num_rows
         self.num_full_rows = min(self.num_full_rows + 1, self.num_rows - 1)
+        self.num_added += 1
 
     def slots(self, age: IntArray) -> IntArray:
         """The indices of the slots that were stored ``age`` slots before the head's, 1 being the newest."""
@@ -128,25 +146,91 @@ class RingBuffer:
 
     def is_transition(self, slots: IntArray) -> BoolArray:
         """Which of the slots hold a transition, rather than an episode's final observation."""
+        if self.awaits_next_action:
+            return ~self._is_final_flat[slots] & (slots != self._open_slots()[slots % self.num_envs])
         return ~self._is_final_flat[slots]
 
-    def transitions(self, slots: IntArray) -> TransitionBatch:
-        """Copies out the transitions of ``slots`` ([B] int64) as a batch with T = 1."""
-        next_slots = (slots + self.num_envs) % (self.num_rows * self.num_envs)
-        observation, action, reward, terminated = self._flat
-        return TransitionBatch(
+    def is_final_at(self, slots: IntArray) -> BoolArray:
+        """Which of the slots hold an episode's final observation."""
+        return self._is_final_flat[slots]
+
+    def _open_slots(self) -> IntArray:
+        """The slot of each environment at which looking ahead has to stop: [num_envs] int64.
+
+        It is the head's. While actions are awaited, it is the one before, unless an episode ended with that one: the
+        head's action isn't known yet.
+        """
+        env = np.arange(self.num_envs)
+        if not self.awaits_next_action:
+            return self.head * self.num_envs + env
+        row = np.where(self.is_final[self.head], self.head, (self.head - 1) % self.num_rows)
+        return row * self.num_envs + env
+
+    def transitions(self, slots: IntArray, n_step: int = 1) -> TransitionBatch:
+        """Copies out the transitions of ``slots`` ([B] int64) as a batch with T = 1.
+
+        With ``n_step`` n > 1 a transition leads n steps ahead, or to the end of its episode, or to the newest
+        observation, whichever comes first (Sutton and Barto, section 7.1).
+        """
+        observation, action, reward, terminated, _, action_mask = self._flat
+        if n_step == 1:
+            rewards, num_steps, last_slots = reward.take(slots)[:, None], None, slots
+        else:
+            rewards, steps, last_slots = self._look_ahead(slots, n_step)
+            num_steps = torch.from_numpy(steps[None])
+        next_slots = (last_slots + self.num_envs) % (self.num_rows * self.num_envs)
+        batch = TransitionBatch(
             state_batch=torch.from_numpy(observation.take(slots, 0)[None]),
             action_batch=torch.from_numpy(action.take(slots)[None]),
-            reward_batch=torch.from_numpy(reward.take(slots)[None]),
+            reward_batch=torch.from_numpy(rewards[None]),
             next_state_batch=torch.from_numpy(observation.take(next_slots, 0)[None]),
-            terminated_batch=torch.from_numpy(terminated.take(slots)[None]),
+            terminated_batch=torch.from_numpy(terminated.take(last_slots)[None]),
+            num_steps_batch=num_steps,
         )
+        if self.awaits_next_action:
+            next_action = np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))
+            batch = batch._replace(next_action_batch=torch.from_numpy(next_action[None]))
+        if action_mask.shape[1]:
+            masks = (torch.from_numpy(action_mask.take(which, 0)[None]) for which in (slots, next_slots))
+            batch = batch._replace(action_mask_batch=next(masks), next_action_mask_batch=next(masks))
+        return batch
+
+    def _look_ahead(self, slots: IntArray, n_step: int) -> tuple[FloatArray, IntArray, IntArray]:
+        """The rewards [B, n] from each slot on, how many count [B], and the slot of the last that does [B]."""
+        path = (slots + self.num_envs * np.arange(n_step)[:, None]) % (self.num_rows * self.num_envs)
+        stops = self._is_final_flat[path] | (path == self._open_slots()[slots % self.num_envs])
+        counts = np.logical_and.accumulate(~stops, axis=0)
+        num_steps = np.count_nonzero(counts, axis=0)
+        rewards = self._flat[2].take(path) * counts
+        return np.ascontiguousarray(rewards.T), num_steps, path[num_steps - 1, np.arange(len(slots))]
+
+    def latest_rows(self, num_rows: int) -> TransitionBatch:
+        """Copies out the newest ``num_rows`` rows as they are: a batch with T = ``num_rows`` and B = ``num_envs``.
+
+        ``weight_batch`` is 0 where a row holds an episode's final observation instead of a transition.
+        """
+        rows = (self.head + np.arange(-num_rows, 1)) % self.num_rows
+        observation = torch.from_numpy(self.observation[rows])
+        is_final = torch.from_numpy(self.is_final[rows])
+        batch = TransitionBatch(
+            state_batch=observation[:-1],
+            action_batch=torch.from_numpy(self.action[rows[:-1]]),
+            reward_batch=torch.from_numpy(self.reward[rows[:-1], :, None]),
+            next_state_batch=observation[1:],
+            terminated_batch=torch.from_numpy(self.terminated[rows[:-1]]),
+            weight_batch=1.0 - is_final[:-1].float(),
+        )
+        if self.action_mask.shape[2]:
+            masks = torch.from_numpy(self.action_mask[rows])
+            batch = batch._replace(action_mask_batch=masks[:-1], next_action_mask_batch=masks[1:])
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the rows in use, as tensors, and where the head is."""
         used = self.num_full_rows + 1  # until the ring is full the head is right behind the full rows
         columns = {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in _COLUMNS}
-        return {**columns, "num_rows": self.num_rows, "head": self.head, "num_full_rows": self.num_full_rows}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        return {**columns, **counters, "num_rows": self.num_rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over the state of a ring of the same size.
@@ -160,8 +244,8 @@ class RingBuffer:
         require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
         for name in _COLUMNS:
             getattr(self, name)[:used] = state_dict[name].numpy()
-        self.head = state_dict["head"]
-        self.num_full_rows = state_dict["num_full_rows"]
+        for name in _COUNTERS:
+            setattr(self, name, state_dict[name])
 
 
 def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:

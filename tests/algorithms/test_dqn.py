@@ -31,7 +31,7 @@ def batch_of(
     return TransitionBatch(
         one_hot[states][None],
         tensor(actions)[None],
-        tensor(rewards)[None],
+        tensor(rewards)[None, :, None],
         one_hot[nexts][None],
         tensor(terminated)[None],
     )
@@ -57,6 +57,45 @@ def test_the_loss_by_hand(double: bool, targets: list[float]) -> None:
     assert_close(outputs["state_action_values"], tensor([values]))
     assert_close(outputs["expected_state_action_values"], tensor([targets]))
     assert float(outputs["loss"].detach()) == pytest.approx(sum(huber) / 3)
+
+
+def test_n_step_targets_bootstrap_by_gamma_to_the_n() -> None:
+    rewards = tensor([[[1.0, 2.0, 4.0], [1.0, 0.0, 0.0]]])
+    batch = BATCH.map(lambda column: column[:, :2])
+    batch = batch._replace(reward_batch=rewards, num_steps_batch=tensor([[3, 1]]))
+    expected = tabular_dqn().optimize_model(batch)["expected_state_action_values"]
+    assert_close(expected, tensor([[1.0 + 0.5 * 2.0 + 0.25 * 4.0 + 0.125 * 7.0, 1.0]]))
+
+
+def test_munchausen_by_hand() -> None:
+    dqn = tabular_dqn(munchausen_alpha=0.9, munchausen_temperature=2.0, munchausen_clip=-0.5)
+    expected = dqn.optimize_model(BATCH)["expected_state_action_values"]
+    log_policy = (TARGET / 2.0).log_softmax(-1)
+    soft_values = (log_policy.exp() * (TARGET - 2.0 * log_policy)).sum(-1)
+    bonus = 0.9 * (2.0 * log_policy).clamp(min=-0.5)  # of the action that was taken
+    by_hand = [
+        1.0 + bonus[0, 1] + 0.5 * soft_values[1],
+        -1.0 + bonus[1, 0],
+        0.0 + bonus[0, 0] + 0.5 * soft_values[2],
+    ]
+    assert_close(expected, torch.stack(by_hand)[None])
+
+
+def test_forbidden_actions_are_not_bootstrapped_from() -> None:
+    mask = tensor([[[True, False], [True, True], [False, True]]])
+    expected = tabular_dqn().optimize_model(BATCH._replace(next_action_mask_batch=mask))
+    targets = [1.0 + 0.5 * 5.0, -1.0, 0.5 * 8.0]
+    assert_close(expected["expected_state_action_values"], tensor([targets]))
+
+
+def test_weights_weigh_the_loss_and_errors_become_priorities() -> None:
+    plain = tabular_dqn().optimize_model(BATCH)
+    assert "priority_batch" not in plain
+    weighted = BATCH._replace(weight_batch=tensor([[1.0, 0.0, 0.5]]), slot_batch=tensor([[4, 5, 6]]))
+    outputs = tabular_dqn().optimize_model(weighted)
+    errors = (plain["expected_state_action_values"] - plain["state_action_values"]).abs()
+    assert_close(outputs["priority_batch"], errors)
+    assert_close(outputs["loss"].detach(), (errors[0, 0] - 0.5 + 0.5 * (errors[0, 2] - 0.5)) / 3)
 
 
 def test_half_the_squared_error_without_a_delta() -> None:
@@ -122,7 +161,7 @@ class WrongWidth(nn.Module):
         super().__init__()
         self.layer = nn.Linear(obs_shape[0], out_shape[0] + 1)
 
-    def forward(self, observation: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, observation: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         return self.layer(observation), state
 
 

@@ -2,33 +2,74 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from seqrl_lightning.functional import double_q_values, max_q_values, one_step_targets
+from seqrl_lightning.functional import (
+    bootstrap_discounts,
+    bootstrapped_targets,
+    expected_value,
+    lambda_returns,
+    n_step_returns,
+    value_of,
+)
 
 
-def test_max_q_values_by_hand() -> None:
-    assert_close(max_q_values(tensor([[1.0, 3.0, 2.0], [-1.0, -3.0, -2.0]])), tensor([3.0, -1.0]))
+def test_value_of_picks_the_action() -> None:
+    assert_close(value_of(tensor([[1.0, 3.0, 2.0], [4.0, 5.0, 6.0]]), tensor([2, 0])), tensor([2.0, 4.0]))
 
 
-def test_double_q_values_by_hand() -> None:
-    target, policy = tensor([[1.0, 5.0, 2.0]]), tensor([[0.0, 1.0, 9.0]])
-    assert_close(double_q_values(target, policy), tensor([2.0]))  # the policy selects action 2, the target values it
+def test_value_of_picks_the_actions_distribution() -> None:
+    values = torch.arange(2 * 3 * 4.0).view(1, 2, 3, 4)
+    assert_close(value_of(values, tensor([[1, 2]])), torch.stack([values[0, 0, 1], values[0, 1, 2]])[None])
 
 
-def test_double_q_values_equal_the_maximum_if_both_networks_agree() -> None:
-    q_values = torch.randn(3, 4, 5)
-    assert_close(double_q_values(q_values, q_values), max_q_values(q_values))
+def test_expected_value_by_hand() -> None:
+    policy = tensor([[0.25, 0.75]])
+    assert_close(expected_value(tensor([[4.0, 8.0]]), policy), tensor([7.0]))
+    atoms = tensor([[[4.0, 0.0], [8.0, 4.0]]])
+    assert_close(expected_value(atoms, policy), tensor([[7.0, 3.0]]))
 
 
-def test_one_step_targets_by_hand() -> None:
-    targets = one_step_targets(
-        reward=tensor([1.0, 1.0, -2.0]),
-        terminated=tensor([False, True, False]),
-        next_state_values=tensor([10.0, 10.0, -4.0]),
-        gamma=0.5,
-    )
-    assert_close(targets, tensor([6.0, 1.0, -4.0]))
+def test_n_step_returns_by_hand() -> None:
+    assert_close(n_step_returns(tensor([[1.0], [2.0]]), 0.5), tensor([1.0, 2.0]))
+    assert_close(n_step_returns(tensor([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]]), 0.5), tensor([3.0, 8.0]))
 
 
-def test_a_terminal_state_is_worth_nothing_even_if_its_value_is_not_finite() -> None:
-    targets = one_step_targets(tensor([1.0]), tensor([True]), tensor([float("nan")]), 0.9)
-    assert_close(targets, tensor([1.0]))
+def test_bootstrapping_goes_by_gamma_to_the_n_and_ends_with_the_episode() -> None:
+    assert_close(bootstrap_discounts(tensor([False, True]), None, 0.5), tensor([0.5, 0.0]))
+    discounts = bootstrap_discounts(tensor([False, False, True]), tensor([3, 1, 2]), 0.5)
+    assert_close(discounts, tensor([0.125, 0.5, 0.0]))
+    targets = bootstrapped_targets(tensor([1.0, 1.0, 1.0]), discounts, tensor([8.0, 8.0, 8.0]))
+    assert_close(targets, tensor([2.0, 5.0, 1.0]))
+
+
+def test_targets_of_distributions_move_every_atom() -> None:
+    targets = bootstrapped_targets(tensor([1.0]), tensor([0.5]), tensor([[2.0, 4.0]]))
+    assert_close(targets, tensor([[2.0, 3.0]]))
+
+
+# One environment over five steps; the third terminates, the fifth is the rollout's last.
+REWARD = tensor([1.0, 2.0, 3.0, 4.0, 5.0])[:, None]
+TERMINATED = tensor([False, False, True, False, False])[:, None]
+VALUES = tensor([10.0, 20.0, 30.0, 40.0, 50.0])[:, None]
+
+
+def test_lambda_returns_by_hand() -> None:
+    returns = lambda_returns(REWARD, TERMINATED, TERMINATED, VALUES, gamma=0.5, lambda_=0.5)
+    g4 = 5.0 + 0.5 * 50.0
+    g3 = 4.0 + 0.5 * (0.5 * 40.0 + 0.5 * g4)
+    g2 = 3.0
+    g1 = 2.0 + 0.5 * (0.5 * 20.0 + 0.5 * g2)
+    g0 = 1.0 + 0.5 * (0.5 * 10.0 + 0.5 * g1)
+    assert_close(returns.squeeze(1), tensor([g0, g1, g2, g3, g4]))
+
+
+def test_lambda_zero_is_one_step_and_one_is_monte_carlo() -> None:
+    one_step = REWARD + 0.5 * VALUES.masked_fill(TERMINATED, 0.0)
+    assert_close(lambda_returns(REWARD, TERMINATED, TERMINATED, VALUES, 0.5, 0.0), one_step)
+    to_the_end = lambda_returns(REWARD, TERMINATED, TERMINATED, VALUES, 0.5, 1.0)
+    assert_close(to_the_end[0], tensor([1.0 + 0.5 * 2.0 + 0.25 * 3.0]))
+
+
+def test_a_truncated_episode_bootstraps_and_looks_no_further() -> None:
+    truncated_after_two = tensor([False, True, True, False, False])[:, None]
+    returns = lambda_returns(REWARD, TERMINATED, truncated_after_two, VALUES, 0.5, 1.0)
+    assert_close(returns[1], tensor([2.0 + 0.5 * 20.0]))

@@ -1,0 +1,71 @@
+"""Evaluation, which all algorithms have in common: greedy episodes, in Lightning's own loops."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+
+from seqrl_lightning.envs.rollout import Step, rollout
+from seqrl_lightning.metrics import EpisodeStatistics
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray, State
+
+
+class GreedyEvaluation(LightningModule):
+    """A module with a greedy policy, ``act``, whose episodes are played, counted and handed out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.episode_statistics: dict[str, EpisodeStatistics] = {}
+
+    @abstractmethod
+    def act(
+        self, observation: Array, state: State = None, action_mask: BoolArray | None = None
+    ) -> tuple[IntArray, State]:
+        """The greedy policy. ``[N, *obs] -> [N]`` and the next state."""
+
+    def validation_step(self, batch: EvaluationTask, batch_idx: int) -> None:
+        """Plays greedy episodes in the datamodule's evaluation environments."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: EvaluationTask, batch_idx: int) -> None:
+        """The same as ``validation_step``."""
+        self._evaluate(batch)
+
+    def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[Step]:
+        """Plays greedy episodes and returns their steps."""
+        return list(self._rollout(batch))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins new statistics, for the same names in every process."""
+        names = self.trainer.datamodule.evaluation_names()  # type: ignore[attr-defined]
+        self.episode_statistics = {name: EpisodeStatistics().to(self.device) for name in names}
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs ``val/return_mean`` and the like, for the block that training is in and for every block."""
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs ``test/return_mean`` and the like."""
+        self._log_evaluation("test")
+
+    def _rollout(self, task: EvaluationTask) -> Iterator[Step]:
+        envs = self.trainer.datamodule.eval_envs  # type: ignore[attr-defined]
+        return rollout(self.act, envs, task.seed, task.options)
+
+    def _evaluate(self, task: EvaluationTask) -> None:
+        steps = [(step.reward * step.is_playing, step.is_playing) for step in self._rollout(task)]
+        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*steps, strict=True))
+        for name in task.names:
+            self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))
+
+    def _log_evaluation(self, stage: str) -> None:
+        # While fitting, EnvStepLogger writes what is logged here, with the env steps as x axis.
+        to_logger = self.trainer.state.fn != "fit"
+        for name, statistics in self.episode_statistics.items():
+            values: dict[str, Any] = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
+            self.log_dict(values, logger=to_logger)

@@ -1,0 +1,112 @@
+"""PQN: Q-learning from many environments at once, without a replay memory and without a target network."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from seqrl_lightning.algorithms.dqn import DQN
+from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of
+from seqrl_lightning.types import TransitionBatch, require
+
+
+class PQN(DQN):
+    """Parallelised Q-network (Gallici et al., arXiv:2407.04811, algorithm 1).
+
+    A training step takes the newest steps of all environments ([T, N], ``data.sampler: RolloutSampler``), fixes their
+    lambda-returns once, and runs ``epochs`` epochs of minibatches of ``data.batch_size`` over them. Give the network
+    layer normalisation, which is what keeps it stable without a target network (section 3).
+
+    Args:
+        args: See :class:`DQN`; ``double``, ``munchausen_alpha`` and ``updates_per_step`` have no meaning here.
+        lambda_: How far the returns look ahead, in [0, 1].
+        epochs: How often each transition is learned from.
+        kwargs: See :class:`DQN`.
+
+    Raises:
+        ConfigurationError: If a setting can't work.
+    """
+
+    def __init__(self, *args: Any, lambda_: float = 0.65, epochs: int = 4, **kwargs: Any) -> None:
+        require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
+        require(epochs > 0, "model.epochs", epochs, "at least 1")
+        super().__init__(*args, **kwargs)
+        require(not self.use_double_q, "model.double", True, "false: there is one network only")
+        alpha, updates = self.munchausen_alpha, self.updates_per_step
+        require(alpha == 0.0, "model.munchausen_alpha", alpha, "0: there is one network only")
+        require(updates == 1, "model.updates_per_step", updates, "left out: it follows from epochs and minibatches")
+        self.lambda_ = lambda_
+        self.epochs = epochs
+        self.target_net = self.policy_net
+        self.automatic_optimization = False
+
+    def setup(self, stage: str) -> None:
+        """Counts the updates of a training step.
+
+        Raises:
+            ConfigurationError: If rollouts don't divide into minibatches, or the agent's settings don't fit them.
+        """
+        if stage == "fit":
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            length = getattr(data.sampler, "length", None)
+            sampler = type(data.sampler).__name__
+            require(length is not None, "data.sampler", sampler, "RolloutSampler")
+            rollout = length * data.num_envs
+            would_do = f"a divisor of data.sampler.length * data.num_envs = {rollout}"
+            require(rollout % data.batch_size == 0, "data.batch_size", data.batch_size, would_do)
+            self.updates_per_step = self.epochs * (rollout // data.batch_size)
+            self._check_agent(self.trainer, rollout)
+        super().setup(stage)
+
+    def _check_agent(self, trainer: Trainer, rollout: int) -> None:
+        """The agent has to bring exactly one rollout for each training step."""
+        for agent in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(agent, "updates_per_collect"):
+                wanted = {
+                    "updates_per_collect": self.updates_per_step,
+                    "env_steps_per_update": rollout / self.updates_per_step,
+                    "warmup_env_steps": rollout,
+                }
+                for name, value in wanted.items():
+                    given = getattr(agent, name)
+                    require(given == value, f"agent.{name}", given, f"{value} for one rollout a training step")
+
+    def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Learns from one rollout, [T, N]."""
+        states, actions, targets = self._learnable(batch)
+        updates_left = self.updates_per_step
+        if self.trainer.max_steps != -1:
+            updates_left = min(updates_left, self.trainer.max_steps - self.trainer.global_step)
+        order = torch.cat([torch.randperm(len(actions)) for _ in range(self.epochs)])
+        # As many minibatches whatever the number of final observations in the rollout: the agent counts updates.
+        for indices in order.tensor_split(self.updates_per_step)[:updates_left]:
+            q_values, _ = self.policy_net(states[:, indices])
+            state_action_values = value_of(q_values, actions[None, indices])
+            target = targets[None, indices]
+            loss = huber_losses(state_action_values, target, self.huber_delta).mean()
+            self._step(loss)
+        return {
+            "loss": loss.detach(),
+            "state_action_values": state_action_values.detach(),
+            "expected_state_action_values": target,
+        }
+
+    def _learnable(self, batch: TransitionBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The transitions of a rollout, in a row: states [1, M, *obs], actions [M] and lambda-returns [M]."""
+        assert batch.weight_batch is not None
+        is_transition = batch.weight_batch > 0
+        with torch.no_grad():
+            q_values, _ = self.policy_net(batch.next_state_batch)
+            next_state_values = mask_actions(q_values, batch.next_action_mask_batch).amax(-1)
+        is_last = torch.ones_like(is_transition)
+        is_last[:-1] = ~is_transition[1:]  # what follows is a final observation
+        targets = lambda_returns(
+            batch.reward_batch.squeeze(-1),
+            batch.terminated_batch,
+            is_last,
+            next_state_values,
+            self.gamma,
+            self.lambda_,
+        )
+        return batch.state_batch[is_transition][None], batch.action_batch[is_transition], targets[is_transition]

@@ -1,0 +1,211 @@
+"""Every algorithm learns what has to be bootstrapped, and does not when its bootstrap is taken away."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
+from seqrl_lightning.exploration import ConstantEpsilon
+from seqrl_lightning.networks import MLP, DuelingHead
+from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
+from seqrl_lightning.types import ConfigurationError, TransitionBatch
+from tests.running import fit
+
+OPTIMAL = 0.8 ** np.arange(4, -1, -1)  # of going on, in the corridor's five states
+
+
+def mlp(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
+    return MLP(obs_shape, out_shape, (32,))
+
+
+def dueling(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
+    return MLP(obs_shape, out_shape, (32,), head=DuelingHead)
+
+
+def learn(
+    folder: Path,
+    module_class: type[DQN],
+    model: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    agent: dict[str, Any] | None = None,
+    max_steps: int = 400,
+) -> np.ndarray[Any, Any]:
+    """Q-values of the corridor's states, after learning from an agent that acts at random (if not told otherwise)."""
+    _, module, _ = fit(
+        folder,
+        {"env_id": "tests/Corridor-v0", "batch_size": 64, "capacity": 2000, "num_envs": 4, **(data or {})},
+        {"network": mlp, "learning_rate": 5e-3, "gamma": 0.8, **(model or {})},
+        {"warmup_env_steps": 1000, "epsilon": ConstantEpsilon(1.0), "env_steps_per_update": 1, **(agent or {})},
+        {"tau": 0.1},
+        module_class=module_class,
+        max_steps=max_steps,
+    )
+    module.eval()
+    q_values: np.ndarray[Any, Any] = module.act_values(np.eye(6, dtype=np.float32)[:5])[0]
+    return q_values
+
+
+ATOMS = {"v_min": -0.5, "v_max": 1.5, "n_atoms": 41, "learning_rate": 1e-2}
+LADDER: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any]]] = {
+    "double": (DQN, {"double": True}, {}),
+    "dueling": (DQN, {"network": dueling}, {}),
+    "prioritized n-step": (DQN, {}, {"sampler": PrioritizedSampler(n_step=3, beta_env_steps=1000)}),
+    "C51": (C51, ATOMS, {}),
+    "QR-DQN": (QRDQN, {"n_quantiles": 11}, {}),
+    "IQN": (IQN, {}, {}),
+    "IQN, dueling, prioritized n-step": (
+        IQN,
+        {"network": dueling, "double": True},
+        {"sampler": PrioritizedSampler(n_step=3)},
+    ),
+}
+
+
+class WithoutBootstrap:
+    """Mixed into an algorithm: nothing follows any state."""
+
+    def discounts(self, batch: Any) -> Tensor:
+        return torch.zeros_like(super().discounts(batch))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_the_ladder_learns_what_has_to_be_bootstrapped(tmp_path: Path, name: str) -> None:
+    module_class, model, data = LADDER[name]
+    q_values = learn(tmp_path, module_class, model, data)
+    assert (q_values.argmax(-1) == 1).all()
+    np.testing.assert_allclose(q_values[:, 1], OPTIMAL, atol=0.12)
+
+
+@pytest.mark.parametrize("name", ["C51", "QR-DQN", "IQN"])
+def test_not_without_the_bootstrap(tmp_path: Path, name: str) -> None:
+    module_class, model, data = LADDER[name]
+    broken = type("Broken", (WithoutBootstrap, module_class), {})
+    assert np.abs(learn(tmp_path, broken, model, data)[:, 1] - OPTIMAL).max() > 0.3
+
+
+def test_munchausen_prefers_the_same_actions(tmp_path: Path) -> None:
+    for module_class in (DQN, IQN):
+        q_values = learn(tmp_path / module_class.__name__, module_class, {"munchausen_alpha": 0.9}, max_steps=600)
+        assert (q_values.argmax(-1) == 1).all()
+
+
+def expected_sarsa_values(epsilon: float) -> np.ndarray[Any, Any]:
+    """Policy evaluation and improvement to the fixed point, without regard to truncation."""
+    q_values = np.zeros((6, 2))
+    for _ in range(500):
+        greedy = np.eye(2)[q_values.argmax(1)]
+        values = ((1 - epsilon) * greedy + epsilon / 2) * q_values
+        state_values = np.append(values.sum(1)[:5], 0.0)
+        q_values[:5, 1] = 0.8 * state_values[1:] + (np.arange(5) == 4)
+        q_values[:5, 0] = 0.8 * state_values[0]
+    return q_values[:5]
+
+
+@pytest.mark.parametrize("module_class", [SARSA, ExpectedSARSA])
+def test_on_policy_values_count_exploration_in(tmp_path: Path, module_class: type[DQN]) -> None:
+    q_values = learn(
+        tmp_path,
+        module_class,
+        {"learning_rate": 1e-2, "optimizer": lambda params, lr: torch.optim.Adam(params, lr)},
+        {"sampler": UniformSampler() if module_class is ExpectedSARSA else LatestSampler(), "num_envs": 64},
+        {"epsilon": ConstantEpsilon(0.5), "env_steps_per_update": 64, "warmup_env_steps": 1000},
+        max_steps=800,
+    )
+    np.testing.assert_allclose(q_values[:, 1], expected_sarsa_values(0.5)[:, 1], atol=0.12)
+    assert np.abs(q_values[:, 1] - OPTIMAL).max() > 0.2  # the greedy policy's values are others
+
+
+def test_discrete_sac_acts_by_its_policy(tmp_path: Path) -> None:
+    model = {"target_entropy_ratio": 0.1, "initial_temperature": 0.1}
+    logits = learn(tmp_path, DiscreteSAC, model, agent={"epsilon": ConstantEpsilon(0.0)}, max_steps=800)
+    assert (logits.argmax(-1) == 1).all()
+
+
+def test_discrete_sac_samples_in_training_only() -> None:
+    sac = DiscreteSAC((6,), 2, network=mlp)
+    observation = np.zeros((1000, 6), np.float32)
+    logits = sac.eval().act_values(observation)[0]
+    share = (sac.train().act_values(observation)[0].argmax(-1) == 1).mean()
+    assert share == pytest.approx(float(torch.from_numpy(logits[0]).softmax(-1)[1]), abs=0.05)
+
+
+def test_each_part_of_discrete_sac_learns_from_its_own_term() -> None:
+    sac = DiscreteSAC((6,), 2, network=mlp, target_entropy_ratio=0.9)
+    state, one = torch.rand(1, 8, 6), torch.ones(1, 8)
+    batch = TransitionBatch(state, one.long(), one.unsqueeze(-1), state, one.bool())
+    sac.optimize_model(batch)["loss"].backward()
+    gradients = {name: p.grad for name, p in sac.policy_net.named_parameters()}
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
+    values = sac.policy_net.critic_values(state)  # type: ignore[operator]
+    critics_alone = sum(0.5 * (v[..., 1] - 1.0).clamp(-1, 1).pow(2).mean() for v in values)
+    sac.zero_grad()
+    critics_alone.backward()
+    for name, p in sac.policy_net.named_parameters():
+        if name.startswith("critics"):
+            torch.testing.assert_close(p.grad, gradients[name])
+
+
+PQN_AGENT = {"warmup_env_steps": 64, "updates_per_collect": 4, "env_steps_per_update": 16.0}
+
+
+def pqn_net(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
+    return MLP(obs_shape, out_shape, (32,), layer_norm=True)
+
+
+def test_pqn_learns_without_replay_and_target(tmp_path: Path) -> None:
+    q_values = learn(
+        tmp_path,
+        PQN,
+        {"network": pqn_net, "epochs": 2},
+        {"num_envs": 8, "batch_size": 32, "capacity": 200, "sampler": RolloutSampler(8)},
+        PQN_AGENT,
+        max_steps=1600,
+    )
+    assert (q_values.argmax(-1) == 1).all()
+    # Returns over several steps of a random policy are lower than the greedy one's.
+    assert q_values[4, 1] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "agent", "message"),
+    [
+        ({}, {"sampler": UniformSampler()}, {}, "data.sampler is 'UniformSampler'; it must be RolloutSampler"),
+        ({}, {"batch_size": 48}, {}, "data.batch_size is 48; it must be a divisor of .* = 64"),
+        ({}, {}, {"updates_per_collect": 1}, "agent.updates_per_collect is 1; it must be 4"),
+        ({}, {}, {"warmup_env_steps": 128}, "agent.warmup_env_steps is 128; it must be 64"),
+        ({"double": True}, {}, {}, "model.double is True; it must be false"),
+        ({"updates_per_step": 2}, {}, {}, "model.updates_per_step is 2"),
+    ],
+)
+def test_pqn_says_what_its_rollouts_need(
+    tmp_path: Path, model: dict[str, Any], data: dict[str, Any], agent: dict[str, Any], message: str
+) -> None:
+    rollouts = {"num_envs": 8, "batch_size": 32, "capacity": 200, "sampler": RolloutSampler(8), **data}
+    with pytest.raises(ConfigurationError, match=message):
+        learn(tmp_path, PQN, {"epochs": 2, **model}, rollouts, {**PQN_AGENT, **agent}, max_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("module_class", "settings", "message"),
+    [
+        (C51, {"n_atoms": 1}, "model.n_atoms is 1"),
+        (C51, {"v_min": 1.0, "v_max": 0.0}, "model.v_min is 1.0"),
+        (C51, {"munchausen_alpha": 0.9}, "model.munchausen_alpha is 0.9; it must be 0"),
+        (QRDQN, {"n_quantiles": 0}, "model.n_quantiles is 0"),
+        (IQN, {"cvar": 0.0}, "model.cvar is 0.0"),
+        (IQN, {"n_fractions": 0}, "model.n_fractions is 0"),
+        (DiscreteSAC, {"target_entropy_ratio": 1.0}, "model.target_entropy_ratio is 1.0"),
+        (DiscreteSAC, {"double": True}, "model.double is True"),
+        (DQN, {"munchausen_alpha": 0.9, "double": True}, "model.double is True"),
+        (DQN, {"munchausen_alpha": 2.0}, "model.munchausen_alpha is 2.0"),
+        (DQN, {"munchausen_alpha": 0.9, "munchausen_temperature": 0.0}, "model.munchausen_temperature is 0.0"),
+        (PQN, {"lambda_": 1.5}, "model.lambda_ is 1.5"),
+    ],
+)
+def test_settings_that_cannot_work(module_class: type[DQN], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        module_class((6,), 2, **settings)
