@@ -158,7 +158,7 @@ class ReplayDataModule(LightningDataModule):
 
     def _learner_needs(self, name: str) -> bool:
         """Whether the learner asks for something that batches don't hold by default, like ``needs_next_action``."""
-        return bool(self.trainer) and getattr(self.trainer.lightning_module, f"needs_{name}", False)
+        return self.trainer is not None and getattr(self.trainer.lightning_module, f"needs_{name}", False)
 
     @property
     def _rank(self) -> int:
@@ -190,14 +190,14 @@ class ReplayDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The replay memory, its sampler's random stream and the block, as tensors and primitives."""
-        state = {"rng": self._rng.bit_generator.state, "block": self.block}
+        state = {"rng": self._rng.bit_generator.state, "block": self.block, "epsilon": self.epsilon}
         if not self.save_replay:
             return state
         return {**state, "ring": self.ring.state_dict(), "sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
-        self.block = state_dict["block"]
+        self.block, self.epsilon = state_dict["block"], state_dict["epsilon"]
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"])
             self.sampler.load_state_dict(state_dict["sampler"])

@@ -29,9 +29,7 @@ class C51(DQN):
         ConfigurationError: If a setting can't work.
     """
 
-    def __init__(
-        self, *args: Any, n_atoms: int = 51, v_min: float = -10.0, v_max: float = 10.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, n_atoms: int = 51, v_min: float = -10.0, v_max: float = 10.0, **kwargs: Any) -> None:
         require(n_atoms >= 2, "model.n_atoms", n_atoms, "at least 2")
         require(v_min < v_max, "model.v_min", v_min, f"below model.v_max = {v_max}")
         self.n_atoms = n_atoms

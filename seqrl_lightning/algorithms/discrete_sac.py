@@ -29,6 +29,9 @@ class DiscreteSAC(DQN):
         ConfigurationError: If a setting can't work.
     """
 
+    policy_net: "ActorCritics"
+    target_net: "ActorCritics"
+
     def __init__(
         self, *args: Any, target_entropy_ratio: float = 0.5, initial_temperature: float = 1.0, **kwargs: Any
     ) -> None:
@@ -43,8 +46,8 @@ class DiscreteSAC(DQN):
 
     def build_network(self, network: NetworkCallable) -> nn.Module:
         """Builds the actor and the critics, all of the same kind."""
-        nets = [build_network(network, self.obs_shape, (self.n_actions,)) for _ in range(3)]
-        return ActorCritics(*nets, initial_temperature=self.initial_temperature)
+        actor, critic_1, critic_2 = (build_network(network, self.obs_shape, (self.n_actions,)) for _ in range(3))
+        return ActorCritics(actor, critic_1, critic_2, self.initial_temperature)
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: the critics', the actor's and the temperature's."""
@@ -100,9 +103,7 @@ class ActorCritics(nn.Module):
         self.critics = nn.ModuleList([critic_1, critic_2])
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
 
-    def forward(
-        self, observation: Tensor, state: State = None, is_first: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """The policy's logits. ``[T, B, *obs] -> [T, B, A]`` and the next state."""
         logits, state = self.actor(observation, state, is_first)
         return logits, state

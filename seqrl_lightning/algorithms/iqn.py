@@ -31,6 +31,9 @@ class IQN(DQN):
         ConfigurationError: If a setting can't work.
     """
 
+    policy_net: "ImplicitQuantileNetwork"
+    target_net: "ImplicitQuantileNetwork"
+
     def __init__(
         self,
         *args: Any,
@@ -107,9 +110,7 @@ class ImplicitQuantileNetwork(nn.Module):
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.pi * torch.arange(n_cosines))
 
-    def forward(
-        self, observation: Tensor, state: State = None, is_first: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """The quantiles to act on. ``[T, B, *obs] -> [T, B, A, K]`` and the next state."""
         features, state = self.torso(observation, state, is_first)
         return self.quantiles(features, self.acting_fractions), state

@@ -77,8 +77,8 @@ class RingBuffer:
         self.num_full_rows = 0  # rows behind the head
         # The same memory with one index: what a batch is taken from.
         columns = (self.observation, self.action, self.reward, self.terminated, self.is_final, self.action_mask)
-        self._flat = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
-        self._is_final_flat = self._flat[4]
+        self._flat: list[Array] = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
+        self._is_final_flat: BoolArray = self._flat[4]
 
     @property
     def num_slots(self) -> int:
@@ -146,9 +146,10 @@ class RingBuffer:
 
     def is_transition(self, slots: IntArray) -> BoolArray:
         """Which of the slots hold a transition, rather than an episode's final observation."""
+        is_transition: BoolArray = ~self._is_final_flat[slots]
         if self.awaits_next_action:
-            return ~self._is_final_flat[slots] & (slots != self._open_slots()[slots % self.num_envs])
-        return ~self._is_final_flat[slots]
+            is_transition &= slots != self._open_slots()[slots % self.num_envs]
+        return is_transition
 
     def is_final_at(self, slots: IntArray) -> BoolArray:
         """Which of the slots hold an episode's final observation."""

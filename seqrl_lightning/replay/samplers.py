@@ -22,7 +22,7 @@ class Sampler(ABC):
         """What the sampler remembers, as tensors and primitives."""
         return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: B027  (nothing to remember is the rule)
         """Goes on where ``state_dict`` was taken."""
 
 

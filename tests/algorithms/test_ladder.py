@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.exploration import ConstantEpsilon
+from seqrl_lightning.functional import huber_losses
 from seqrl_lightning.networks import MLP, DuelingHead
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, TransitionBatch
@@ -53,14 +54,14 @@ ATOMS = {"v_min": -0.5, "v_max": 1.5, "n_atoms": 41, "learning_rate": 1e-2}
 LADDER: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any]]] = {
     "double": (DQN, {"double": True}, {}),
     "dueling": (DQN, {"network": dueling}, {}),
-    "prioritized n-step": (DQN, {}, {"sampler": PrioritizedSampler(n_step=3, beta_env_steps=1000)}),
+    "prioritized": (DQN, {}, {"sampler": PrioritizedSampler(beta_env_steps=1000)}),
     "C51": (C51, ATOMS, {}),
     "QR-DQN": (QRDQN, {"n_quantiles": 11}, {}),
     "IQN": (IQN, {}, {}),
-    "IQN, dueling, prioritized n-step": (
+    "IQN, double, dueling, prioritized": (
         IQN,
         {"network": dueling, "double": True},
-        {"sampler": PrioritizedSampler(n_step=3)},
+        {"sampler": PrioritizedSampler()},
     ),
 }
 
@@ -78,6 +79,14 @@ def test_the_ladder_learns_what_has_to_be_bootstrapped(tmp_path: Path, name: str
     q_values = learn(tmp_path, module_class, model, data)
     assert (q_values.argmax(-1) == 1).all()
     np.testing.assert_allclose(q_values[:, 1], OPTIMAL, atol=0.12)
+
+
+def test_returns_over_several_steps_are_partly_those_of_the_policy_that_acts(tmp_path: Path) -> None:
+    data = {"sampler": UniformSampler(n_step=5)}
+    of_a_random_agent = learn(tmp_path / "1", DQN, data=data)
+    assert of_a_random_agent[0, 1] < 0.5 * OPTIMAL[0]  # they are not corrected for it
+    of_a_greedy_one = learn(tmp_path / "2", DQN, data=data, agent={"epsilon": ConstantEpsilon(0.1)})
+    assert of_a_greedy_one[4, 1] == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("name", ["C51", "QR-DQN", "IQN"])
@@ -141,7 +150,7 @@ def test_each_part_of_discrete_sac_learns_from_its_own_term() -> None:
     gradients = {name: p.grad for name, p in sac.policy_net.named_parameters()}
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
     values = sac.policy_net.critic_values(state)  # type: ignore[operator]
-    critics_alone = sum(0.5 * (v[..., 1] - 1.0).clamp(-1, 1).pow(2).mean() for v in values)
+    critics_alone = sum(huber_losses(v[..., 1], one, 1.0).mean() for v in values)
     sac.zero_grad()
     critics_alone.backward()
     for name, p in sac.policy_net.named_parameters():

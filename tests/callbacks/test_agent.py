@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch import Callback
 
 from seqrl_lightning.callbacks import AgentCallback
@@ -28,6 +29,7 @@ class Recorder(Callback):
 
 def run(tmp_path: Path, data: dict[str, Any] | None = None, **agent: Any) -> tuple[Recorder, AgentCallback, Any]:
     recorder = Recorder()
+    torch.manual_seed(7)  # the same network in every run of a test
     trainer, _, datamodule = fit(
         tmp_path, {**DIARY, **(data or {})}, {}, {"warmup_env_steps": 8, **agent}, callbacks=[recorder], max_steps=60
     )
@@ -45,7 +47,7 @@ def test_no_bogus_transition_is_ever_sampled(
     assert agent.env_steps > 2 * DIARY["capacity"]  # type: ignore[operator]
     ends = {"terminated": 0, "truncated": 0}
     for batch in recorder.batches:
-        state, action, reward, next_state, terminated = (column.squeeze(0).numpy() for column in batch)
+        state, action, reward, next_state, terminated = (column.squeeze(0).numpy() for column in batch[:5])
         for i in range(len(state)):
             env, episode, t = state[i]
             assert next_state[i].tolist() == [env, episode, t + 1]

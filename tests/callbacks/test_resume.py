@@ -1,5 +1,6 @@
 """A run that goes on from its checkpoint."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,24 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
+from seqrl_lightning.exploration import ConstantEpsilon
+from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
 
 
-def run(folder: Path, max_steps: int, ckpt_path: Path | None = None, **data: Any) -> tuple[Any, Tensor]:
+def run(
+    folder: Path,
+    max_steps: int,
+    ckpt_path: Path | None = None,
+    module_class: type[DQN] = DQN,
+    model: dict[str, Any] | None = None,
+    agent: dict[str, Any] | None = None,
+    **data: Any,
+) -> tuple[Any, Tensor]:
     settings = {
         "env_id": "seqrl/SequenceDistractor-v0",
         "env_kwargs": {"objects": "ABCD", "blocks": BLOCKS},
@@ -27,8 +39,9 @@ def run(folder: Path, max_steps: int, ckpt_path: Path | None = None, **data: Any
     trainer, module, _ = fit(
         folder,
         {**settings, **data},
-        {},
-        {"warmup_env_steps": 16, "env_steps_per_update": 2},
+        model or {},
+        {"warmup_env_steps": 16, "env_steps_per_update": 2, **(agent or {})},
+        module_class=module_class,
         callbacks=[LastCheckpoint()],
         max_steps=max_steps,
         ckpt_path=None if ckpt_path is None else str(ckpt_path),
@@ -47,6 +60,40 @@ def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, num_envs: int) -> No
     assert (one.env_steps, one.episodes) == (other.env_steps, other.episodes)
     for name in ("observation", "action", "reward", "is_final"):
         np.testing.assert_array_equal(getattr(whole.datamodule.ring, name), getattr(resumed.datamodule.ring, name))
+
+
+ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "prioritized n-step": (DQN, {"munchausen_alpha": 0.9}, {}, {"sampler": PrioritizedSampler(n_step=3)}),
+    "SARSA": (SARSA, {}, {}, {"sampler": LatestSampler()}),
+    "Expected SARSA": (ExpectedSARSA, {}, {}, {}),
+    "C51": (C51, {}, {}, {}),
+    "IQN": (IQN, {"double": True}, {}, {"sampler": PrioritizedSampler()}),
+    "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
+    "PQN": (
+        PQN,
+        {"epochs": 2},
+        {"warmup_env_steps": 24, "updates_per_collect": 6, "env_steps_per_update": 4.0},
+        {"num_envs": 3, "sampler": RolloutSampler(8), "batch_size": 8, "batches_per_epoch": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: str) -> None:
+    module_class, model, agent, data = ALGORITHMS[name]
+
+    def go(folder: str, max_steps: int, ckpt_path: Path | None = None) -> tuple[Any, Tensor]:
+        fresh = {**data, **({"sampler": copy.deepcopy(data["sampler"])} if "sampler" in data else {})}
+        return run(tmp_path / folder, max_steps, ckpt_path, module_class, model, agent, **fresh)
+
+    whole, expected = go("whole", 60)
+    go("half", 30)
+    torch.rand(17)  # whatever else draws from torch's stream
+    resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
+    assert torch.equal(weights, expected)
+    assert AgentCallback.of(whole).env_steps == AgentCallback.of(resumed).env_steps
+    states = [trainer.datamodule.sampler.state_dict() for trainer in (whole, resumed)]
+    torch.testing.assert_close(states[0], states[1], rtol=0.0, atol=0.0)
 
 
 def test_without_the_replay_memory_it_warms_up_anew(tmp_path: Path) -> None:

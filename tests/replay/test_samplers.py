@@ -91,7 +91,9 @@ def test_sarsa_gets_the_action_that_was_taken_next(steps: list[list[int]], n_ste
     for sampler in (UniformSampler(n_step), LatestSampler(n_step)):
         batch = sampler(ring, 4, np.random.default_rng(0))
         assert batch.next_action_batch is not None
-        for next_state, next_action in zip(batch.next_state_batch.view(-1), batch.next_action_batch.view(-1), strict=True):
+        for next_state, next_action in zip(
+            batch.next_state_batch.view(-1), batch.next_action_batch.view(-1), strict=True
+        ):
             assert int(next_action) == taken.get(int(next_state), -1)
 
 
