@@ -6,18 +6,23 @@ network carries from one call to the next, ``is_first`` the rows that start an e
 ``Net(obs_shape, out_shape, **settings)``.
 """
 
+from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN
 from seqrl_lightning.networks.heads import DuelingHead, HeadCallable, LinearCallable, LinearHead
 from seqrl_lightning.networks.mlp import MLP
 from seqrl_lightning.networks.network import Network, NetworkCallable
+from seqrl_lightning.networks.noisy import NoisyLinear
 from seqrl_lightning.networks.table import Table
 
 __all__ = [
     "MLP",
     "DuelingHead",
     "HeadCallable",
+    "ImpalaResNet",
     "LinearCallable",
     "LinearHead",
+    "NatureCNN",
     "Network",
     "NetworkCallable",
+    "NoisyLinear",
     "Table",
 ]
