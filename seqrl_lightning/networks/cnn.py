@@ -37,7 +37,10 @@ class ConvolutionalNetwork(Network):
         linear: LinearCallable,
     ) -> None:
         require(
-            hidden_size is None or hidden_size > 0, "network.hidden_size", hidden_size, "positive, or null for none"
+            hidden_size is None or hidden_size > 0,
+            "model.network.hidden_size",
+            hidden_size,
+            "positive, or null for none",
         )
         with torch.no_grad():
             flat_size = convolutions(torch.zeros(1, *image_shape(obs_shape))).numel()
@@ -118,8 +121,10 @@ class ImpalaResNet(ConvolutionalNetwork):
         head: HeadCallable = LinearHead,
         linear: LinearCallable = nn.Linear,
     ) -> None:
-        require(width_scale > 0, "network.width_scale", width_scale, "at least 1")
-        require(pool_size is None or pool_size > 0, "network.pool_size", pool_size, "at least 1, or null for none")
+        require(width_scale > 0, "model.network.width_scale", width_scale, "at least 1")
+        require(
+            pool_size is None or pool_size > 0, "model.network.pool_size", pool_size, "at least 1, or null for none"
+        )
         channels = [image_shape(obs_shape)[0], *(width_scale * size for size in (16, 32, 32))]
         stages = [_stage(n_in, n_out, spectral_norm) for n_in, n_out in itertools.pairwise(channels)]
         pool = nn.Identity() if pool_size is None else nn.AdaptiveMaxPool2d(pool_size)
