@@ -81,7 +81,7 @@ def test_a_native_environment_goes_on_from_its_state(env_id: str, kwargs: dict[s
 def test_rollout_plays_one_episode_in_each_environment() -> None:
     envs = gym.make_vec("seqrl/Sequence-v0", num_envs=3, objects="ABC", max_trials=5)
     acts = iter(np.array([[1, 0, 0], [2, 1, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]]))
-    steps = list(rollout(lambda observation, state: (next(acts), state), envs, seed=0))
+    steps = list(rollout(lambda observation, state, mask: (next(acts), state), envs, seed=0))
     returns = sum(step.reward * step.is_playing for step in steps)
     lengths = sum(step.is_playing.astype(int) for step in steps)
     assert returns.tolist() == [2.0, 2.0, 0.0]
