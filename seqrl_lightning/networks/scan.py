@@ -18,7 +18,7 @@ def linear_scan(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
     Returns:
         h, [T, ...].
     """
-    outputs: Tensor = _LinearScan.apply(decay, inputs, initial)
+    outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -33,7 +33,7 @@ class _LinearScan(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         decay, outputs, initial = ctx.saved_tensors
         backward_decay = torch.cat([torch.zeros_like(decay[:1]), decay[1:].flip(0)])
