@@ -4,21 +4,16 @@ from typing import Any
 
 import gymnasium as gym
 
+from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
+from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
+from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
+from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
 from seqrl_lightning.envs.rollout import Step, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
 
-__all__ = [
-    "SequenceDistractorEnv",
-    "SequenceDistractorVectorEnv",
-    "SequenceEnv",
-    "SequenceVectorEnv",
-    "SoloVectorEnv",
-    "Step",
-    "rollout",
-    "state_of",
-]
+__all__ = ["SoloVectorEnv", "Step", "rollout", "state_of"]
 
 
 def _register(env_id: str, single: type[gym.Env[Any, Any]], vector: type[gym.vector.VectorEnv[Any, Any, Any]]) -> None:
@@ -29,5 +24,9 @@ def _register(env_id: str, single: type[gym.Env[Any, Any]], vector: type[gym.vec
     )
 
 
+_register("seqrl/DelayedRecall-v0", DelayedRecallEnv, DelayedRecallVectorEnv)
+_register("seqrl/MemoryChain-v0", MemoryChainEnv, MemoryChainVectorEnv)
+_register("seqrl/NBack-v0", NBackEnv, NBackVectorEnv)
+_register("seqrl/Recall-v0", RecallEnv, RecallVectorEnv)
 _register("seqrl/Sequence-v0", SequenceEnv, SequenceVectorEnv)
 _register("seqrl/SequenceDistractor-v0", SequenceDistractorEnv, SequenceDistractorVectorEnv)
