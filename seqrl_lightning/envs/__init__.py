@@ -18,8 +18,16 @@ from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
+from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
 
-__all__ = ["SoloVectorEnv", "Step", "rollout", "state_of"]
+__all__ = [
+    "FlattenMultiDiscreteAction",
+    "PreviousActionReward",
+    "SoloVectorEnv",
+    "Step",
+    "rollout",
+    "state_of",
+]
 
 
 def _register(env_id: str, single: type[gym.Env[Any, Any]], vector: type[gym.vector.VectorEnv[Any, Any, Any]]) -> None:

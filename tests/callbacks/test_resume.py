@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
+from seqrl_lightning.envs import PreviousActionReward
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -37,11 +38,19 @@ def run(folder: Path, max_steps: int, ckpt_path: Path | None = None, **data: Any
     return trainer, torch.cat(weights)
 
 
-@pytest.mark.parametrize("num_envs", [1, 3])
-def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, num_envs: int) -> None:
-    whole, expected = run(tmp_path / "whole", 100, num_envs=num_envs)
-    run(tmp_path / "half", 50, num_envs=num_envs)
-    resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", num_envs=num_envs)
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"num_envs": 1},
+        {"num_envs": 3},
+        {"wrappers": [PreviousActionReward]},
+        {"env_id": "seqrl/NBack-v0", "env_kwargs": {"trials": 4}, "num_envs": 3},
+    ],
+)
+def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, data: dict[str, Any]) -> None:
+    whole, expected = run(tmp_path / "whole", 100, **data)
+    run(tmp_path / "half", 50, **data)
+    resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", **data)
     assert torch.equal(weights, expected)
     one, other = AgentCallback.of(whole), AgentCallback.of(resumed)
     assert (one.env_steps, one.episodes) == (other.env_steps, other.episodes)
