@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.envs import SoloVectorEnv, action_mask_of
@@ -15,6 +16,7 @@ from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
 
+WrapperCallable = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])
 
 
@@ -27,6 +29,10 @@ class ReplayDataModule(LightningDataModule):
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorised implementation where it has one, else ``sync``.
+        wrappers: Gymnasium wrappers around each single environment, in this order, like
+            ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
+            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
+            one, also those to evaluate in.
         batch_size: Transitions in a batch, which is what one update of the network learns from.
         capacity: Slots of the replay memory, over all environments.
         sampler: Which transitions make a batch.
@@ -59,6 +65,7 @@ class ReplayDataModule(LightningDataModule):
         num_envs: int = 1,
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
+        wrappers: list[WrapperCallable] | None = None,
         batch_size: int = 128,
         capacity: int = 10_000,
         sampler: Sampler | None = None,
@@ -82,6 +89,9 @@ class ReplayDataModule(LightningDataModule):
         require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
+        would_do = "sync or async with data.wrappers, which wrap single environments"
+        is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
+        require(not (wrappers and is_native), "data.vectorization_mode", vectorization_mode, would_do)
         self.eval_num_envs = eval_num_envs or eval_episodes
         require(
             eval_episodes % self.eval_num_envs == 0,
@@ -93,6 +103,7 @@ class ReplayDataModule(LightningDataModule):
         self.num_envs = num_envs
         self.env_kwargs = env_kwargs or {}
         self.vectorization_mode = vectorization_mode
+        self.wrappers = wrappers or []
         self.batch_size = batch_size
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
@@ -105,6 +116,7 @@ class ReplayDataModule(LightningDataModule):
         self._rng = random_stream("replay")
 
         probe = self.make_envs(1)
+        _report_flattening(probe, env_id)
         self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
         self.num_blocks = _num_blocks(probe)
         self.has_action_masks = action_mask_of(probe.reset(seed=0)[1]) is not None
@@ -116,13 +128,18 @@ class ReplayDataModule(LightningDataModule):
         """Makes ``num_envs`` environments of the task.
 
         Raises:
-            ConfigurationError: If there is no such task, it refuses its arguments, or it resets at once.
+            ConfigurationError: If there is no such task, it refuses its arguments or a wrapper, or it resets at once.
         """
         kwargs = self.env_kwargs
+        has_single_env = _has_single_env(self.env_id)
+        would_do = f"left out: {self.env_id} has no single environments"
+        require(has_single_env or not self.wrappers, "data.wrappers", self.wrappers, would_do)
         try:
-            if num_envs == 1 and vectorization_mode is None and _has_single_env(self.env_id):
-                return SoloVectorEnv(_flattened(gym.make(self.env_id, **kwargs), gym.wrappers.FlattenObservation))
-            envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=vectorization_mode, **kwargs)
+            if num_envs == 1 and vectorization_mode is None and has_single_env:
+                env = self._wrapped(gym.make(self.env_id, **kwargs))
+                return SoloVectorEnv(_flattened(env, gym.wrappers.FlattenObservation))
+            mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
+            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=self.wrappers, **kwargs)  # type: ignore[arg-type]
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -133,9 +150,17 @@ class ReplayDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"data.env_kwargs is {kwargs}, which {self.env_id} refuses: {_one_line(error)}"
             ) from error
-        mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        require(mode == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", mode, "AutoresetMode.NEXT_STEP")
+        resets = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        require(resets == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", resets, "AutoresetMode.NEXT_STEP")
         return _flattened(envs, gym.wrappers.vector.FlattenObservation)
+
+    def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        for k, wrapper in enumerate(self.wrappers):
+            try:
+                env = wrapper(env)
+            except (AssertionError, TypeError, ValueError, gym.error.Error) as error:
+                raise ConfigurationError(f"data.wrappers[{k}] can't wrap {self.env_id}: {_one_line(error)}") from error
+        return env
 
     def setup(self, stage: str) -> None:
         """Makes the environments that ``stage`` needs."""
@@ -241,6 +266,18 @@ def _flattened(envs: EnvsT, wrapper: Callable[[EnvsT], EnvsT]) -> EnvsT:
     return envs if isinstance(space, gym.spaces.Box) else wrapper(envs)
 
 
+def _report_flattening(envs: VectorEnv[Any, Any, Any], env_id: str) -> None:
+    flattened = envs.env if isinstance(envs, SoloVectorEnv) else envs
+    if isinstance(flattened, gym.wrappers.FlattenObservation):
+        original = flattened.env.observation_space
+    elif isinstance(flattened, gym.wrappers.vector.FlattenObservation):
+        original = flattened.env.single_observation_space
+    else:
+        return
+    shape = envs.single_observation_space.shape
+    rank_zero_info(f"The observations of {env_id}, {original}, are flattened to {shape}, what is Discrete one-hot.")
+
+
 def _has_single_env(env_id: str) -> bool:
     """Whether the task has an environment besides a vectorised one (as far as it is known before it is imported)."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
@@ -249,6 +286,11 @@ def _has_single_env(env_id: str) -> bool:
 
 def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...], str, int]:
     observation_space, action_space = envs.single_observation_space, envs.single_action_space
+    if isinstance(action_space, gym.spaces.MultiDiscrete):
+        raise ConfigurationError(
+            f"data.env_id is {env_id!r}, whose actions are {action_space}; "
+            "data.wrappers [FlattenMultiDiscreteAction] makes one action of each combination"
+        )
     if not isinstance(action_space, gym.spaces.Discrete):
         raise ConfigurationError(
             f"data.env_id is {env_id!r}, whose actions are {action_space}; "

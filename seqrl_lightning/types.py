@@ -66,9 +66,16 @@ def keep_plain(hparams: MutableMapping[str, Any]) -> None:
     A checkpoint holds plain values only, so that loading it runs no code. A class that the CLI built is there as text
     (its ``class_path``); one that was handed in from Python is not saved.
     """
-    plain = (type(None), bool, int, float, str, list, tuple, dict)
-    for name in [name for name, value in hparams.items() if not isinstance(value, plain)]:
+    for name in [name for name, value in hparams.items() if not _is_plain(value)]:
         del hparams[name]
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, type(None) | bool | int | float | str)
 
 
 class ConfigurationError(MisconfigurationException):

@@ -63,5 +63,21 @@ class Corridor(gym.Env[Any, Any]):
         return np.eye(6, dtype=np.float32)[self.position], float(done), done, not done and self.t == 30, {}
 
 
+class Lights(gym.Env[Any, Any]):
+    """Shows the switches that were set last."""
+
+    observation_space = gym.spaces.MultiDiscrete([2, 3])
+    action_space: gym.Space[Any] = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.array([0, 0]), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        return np.array(action) - self.action_space.start, 0.0, False, False, {}  # type: ignore[attr-defined]
+
+
 gym.register("tests/Diary-v0", Diary)
 gym.register("tests/Corridor-v0", Corridor)
+gym.register("tests/Lights-v0", Lights)

@@ -10,6 +10,15 @@ from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.types import Array, BoolArray
 
+_STATELESS = (
+    gym.wrappers.OrderEnforcing,
+    gym.wrappers.PassiveEnvChecker,
+    gym.wrappers.TransformAction,
+    gym.wrappers.TransformObservation,
+    gym.wrappers.TransformReward,
+)
+"""Wrappers that carry nothing from step to step."""
+
 
 class SoloVectorEnv(VectorEnv[Any, Any, Any]):
     """A vector environment of one: what ``SyncVectorEnv`` does with one environment, at a fraction of the cost.
@@ -57,18 +66,34 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
             _batched(info) if info else info,
         )
 
+    @property
+    def tells_state(self) -> bool:
+        """Whether the environment and all its wrappers can tell their state, or have none."""
+        task, *wrappers = self._layers
+        tell = (hasattr(wrapper, "state_dict") or isinstance(wrapper, _STATELESS) for wrapper in wrappers)
+        return hasattr(task, "state_dict") and all(tell)
+
     def state_dict(self) -> dict[str, Any]:
-        """The environment's own state, which it has to be able to tell."""
-        return {"ended": self._ended, "env": self._task.state_dict()}
+        """The environment's own state and its wrappers'; only where ``tells_state``."""
+        return {"ended": self._ended, "layers": [layer.state_dict() for layer in self._layers_with_state]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         self._ended = state_dict["ended"]
-        self._task.load_state_dict(state_dict["env"])
+        for layer, layer_state in zip(self._layers_with_state, state_dict["layers"], strict=True):
+            layer.load_state_dict(layer_state)
 
     @property
-    def _task(self) -> Any:
-        return self.env.unwrapped
+    def _layers(self) -> list[Any]:
+        """The task itself, and its wrappers from the inside out."""
+        layers: list[Any] = [self.env]
+        while isinstance(layers[0], gym.Wrapper):
+            layers.insert(0, layers[0].env)
+        return layers
+
+    @property
+    def _layers_with_state(self) -> list[Any]:
+        return [layer for layer in self._layers if hasattr(layer, "state_dict")]
 
     def render(self) -> Any:
         """The environment's picture, in a tuple."""
@@ -82,8 +107,8 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
 def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
     """The environments' own state as tensors and primitives, for ``load_state_dict``; None if they can't tell it."""
     vector: Any = envs.unwrapped
-    task = vector.env.unwrapped if isinstance(vector, SoloVectorEnv) else vector
-    state: dict[str, Any] | None = vector.state_dict() if hasattr(task, "state_dict") else None
+    tells_state = vector.tells_state if isinstance(vector, SoloVectorEnv) else hasattr(vector, "state_dict")
+    state: dict[str, Any] | None = vector.state_dict() if tells_state else None
     return state
 
 
