@@ -101,7 +101,7 @@ def test_what_the_agent_did_is_in_the_replay_memory(tmp_path: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     assert data.obs_shape == (6 + 2 + 1,)
     assert (batch.next_state_batch[..., 6:8].argmax(-1) == batch.action_batch).all()
-    assert (batch.next_state_batch[..., 8] == batch.reward_batch).all()
+    assert (batch.next_state_batch[..., 8] == batch.reward_batch.squeeze(-1)).all()
     at_the_start = batch.state_batch[..., 6:8].sum(-1) == 0
     assert at_the_start.any()
     assert (batch.state_batch[at_the_start][:, 0] == 1).all()
