@@ -1,5 +1,6 @@
 """The datamodule: which environments, which replay memory, and the loaders over them."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -35,6 +36,8 @@ class ReplayDataModule(LightningDataModule):
             one, also those to evaluate in.
         batch_size: Transitions in a batch, which is what one update of the network learns from.
         capacity: Slots of the replay memory, over all environments.
+        frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
+            ``wrappers``); the replay memory keeps each of them once.
         sampler: Which transitions make a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
         mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
@@ -66,6 +69,7 @@ class ReplayDataModule(LightningDataModule):
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
         wrappers: list[WrapperCallable] | None = None,
+        frame_stack: int = 1,
         batch_size: int = 128,
         capacity: int = 10_000,
         sampler: Sampler | None = None,
@@ -81,6 +85,7 @@ class ReplayDataModule(LightningDataModule):
         keep_plain(self.hparams)
         for name, value in (
             ("num_envs", num_envs),
+            ("frame_stack", frame_stack),
             ("batch_size", batch_size),
             ("batches_per_epoch", batches_per_epoch),
             ("eval_episodes", eval_episodes),
@@ -91,7 +96,8 @@ class ReplayDataModule(LightningDataModule):
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
         would_do = "sync or async with data.wrappers, which wrap single environments"
         is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
-        require(not (wrappers and is_native), "data.vectorization_mode", vectorization_mode, would_do)
+        wraps = bool(wrappers) or frame_stack > 1
+        require(not (wraps and is_native), "data.vectorization_mode", vectorization_mode, would_do)
         self.eval_num_envs = eval_num_envs or eval_episodes
         require(
             eval_episodes % self.eval_num_envs == 0,
@@ -103,7 +109,9 @@ class ReplayDataModule(LightningDataModule):
         self.num_envs = num_envs
         self.env_kwargs = env_kwargs or {}
         self.vectorization_mode = vectorization_mode
-        self.wrappers = wrappers or []
+        self.wrappers = list(wrappers or [])
+        if frame_stack > 1:
+            self.wrappers.append(functools.partial(gym.wrappers.FrameStackObservation, stack_size=frame_stack))
         self.batch_size = batch_size
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
@@ -122,7 +130,9 @@ class ReplayDataModule(LightningDataModule):
         self.has_action_masks = action_mask_of(probe.reset(seed=0)[1]) is not None
         probe.close()
         num_masked_actions = self.n_actions if self.has_action_masks else 0
-        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions)
+        self.ring = RingBuffer(
+            capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions, frame_stack
+        )
 
     def make_envs(self, num_envs: int, vectorization_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
         """Makes ``num_envs`` environments of the task.

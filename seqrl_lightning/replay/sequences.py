@@ -76,9 +76,8 @@ class SequenceSampler(Sampler):
         self._longest = 1  # episode so far, in steps
         self._step: IntArray = np.zeros(0, np.int64)  # of each environment's episode, at the first row not yet seen
         self._waiting: list[list[int]] = []  # each environment's windows that aren't complete yet
-        # Of the oldest rows, some of what a window needs may be overwritten: its burn-in, the kept state.
-        self._margin = max(burn_in + 1, self.stride - burn_in) + 1
-        self._states: Array | None = None  # [blocks, num_envs, S, ...]: what the network carried where windows start
+        self._margin = burn_in + 2  # rows after the head whose burn-in, or the row before it, is overwritten
+        self._states: dict[int, Array] = {}  # slot -> [S, ...]: what the network carried where a window starts
 
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns windows, with ``slot_batch`` [1, B] if they are prioritized."""
@@ -96,9 +95,9 @@ class SequenceSampler(Sampler):
 
     def _draw(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
         """[B] int64: where the windows start."""
-        if self._tree.total == 0.0:  # no window is complete yet
+        if self._tree.total == 0.0:  # no window is complete yet: those that are under way have to do
             waiting = np.array([slot for slots in self._waiting for slot in slots])
-            return waiting[(rng.random(batch_size) * len(waiting)).astype(np.int64)]
+            self._tree.update(waiting, np.full(len(waiting), self._max_weight))
         slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
         while (redraw := np.flatnonzero(self._tree.weights[slots] == 0.0)).size:  # by rounding
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
@@ -168,33 +167,33 @@ class SequenceSampler(Sampler):
         """
         if not self.stored_state or state is None:
             return
-        starts = ((step + self.burn_in) % self.stride == 0) & (step > 0)
-        if np.count_nonzero(starts):
-            if self._states is None:
-                # Within an episode states are kept `stride` rows apart, and the next episode's first is further down.
-                blocks = ring.num_rows // (self.stride - self.burn_in) + 1
-                shape = (blocks, ring.num_envs, state.shape[0], *state.shape[2:])
-                self._states = np.zeros(shape, np.float32)
-            self._states[self._block(ring.head), starts] = state.cpu().numpy()[:, starts].swapaxes(0, 1)
-
-    def _block(self, row: Any) -> Any:
-        return row // (self.stride - self.burn_in)
+        is_start = ((step + self.burn_in) % self.stride == 0) & (step > 0)
+        first_slot = ring.head * ring.num_envs
+        for env, starts in enumerate(is_start.tolist()):
+            if starts:
+                self._states[first_slot + env] = state[:, env].cpu().numpy().copy()
+            else:
+                self._states.pop(first_slot + env, None)  # of the row that is being overwritten
 
     def _states_at(self, ring: RingBuffer, slots: IntArray) -> Tensor | None:
-        """[S, B, ...]: what the network carries into the first row of each window, or of its burn-in."""
-        if self._states is None:
+        """[S, B, ...]: what the network carries into the first row of each window, or of its burn-in.
+
+        Where nothing was kept an episode starts before anything is learned from, so that the network forgets it.
+        """
+        if not self._states:
             return None
-        row, env = slots // ring.num_envs, slots % ring.num_envs
-        states = self._states[self._block((row - self.burn_in) % ring.num_rows), env]
-        return torch.from_numpy(np.ascontiguousarray(states.swapaxes(0, 1)))
+        nothing = np.zeros_like(next(iter(self._states.values())))
+        first_slots = (slots - self.burn_in * ring.num_envs) % self._tree.size
+        return torch.from_numpy(np.stack([self._states.get(slot, nothing) for slot in first_slots.tolist()], axis=1))
 
     def state_dict(self) -> dict[str, Any]:
         """The windows, their priorities and the kept states."""
-        tensors = {"weights": self._tree.weights, "step": self._step, "states": self._states}
+        tensors = {"weights": self._tree.weights, "step": self._step}
         counters = {"max_weight": self._max_weight, "rows_seen": self._rows_seen, "longest": self._longest}
         waiting = [list(slots) for slots in self._waiting]
         return {
-            **{name: None if array is None else torch.from_numpy(array.copy()) for name, array in tensors.items()},
+            **{name: torch.from_numpy(array.copy()) for name, array in tensors.items()},
+            "states": {slot: torch.from_numpy(state.copy()) for slot, state in self._states.items()},
             **counters,
             "waiting": waiting,
         }
@@ -205,7 +204,7 @@ class SequenceSampler(Sampler):
         self._tree = SumTree(len(weights))
         self._tree.update(np.arange(len(weights)), weights)
         self._step = state_dict["step"].numpy().copy()
-        self._states = None if state_dict["states"] is None else state_dict["states"].numpy().copy()
+        self._states = {slot: state.numpy().copy() for slot, state in state_dict["states"].items()}
         self._max_weight = state_dict["max_weight"]
         self._rows_seen = state_dict["rows_seen"]
         self._longest = state_dict["longest"]

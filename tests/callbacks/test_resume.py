@@ -14,7 +14,8 @@ from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, E
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler
+from seqrl_lightning.networks import GRU
+from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -77,6 +78,12 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
     "Expected SARSA": (ExpectedSARSA, {}, {}, {}),
     "C51": (C51, {}, {}, {}),
     "IQN": (IQN, {"double": True}, {}, {"sampler": PrioritizedSampler()}),
+    "R2D2": (
+        DQN,
+        {"network": GRU, "double": True, "value_rescaling": 1e-3},
+        {},
+        {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2, prioritized=True)},
+    ),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
     "PQN": (
         PQN,
