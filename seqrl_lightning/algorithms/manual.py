@@ -8,6 +8,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from seqrl_lightning.algorithms.fused_adam import FusedAdamStep
+
 _HOOKS = (
     "on_before_backward",
     "on_after_backward",
@@ -48,6 +50,7 @@ class PlainStep:
         self.counted: Any = module.optimizers()  # Lightning's wrapper, which counts the steps
         optimizer: Any = module.optimizers(use_pl_optimizer=False)
         self.optimizer = optimizer
+        self.step = FusedAdamStep(optimizer) if FusedAdamStep.fits(optimizer) else optimizer.step
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scheduler: Any = module.lr_schedulers()
 
@@ -73,7 +76,7 @@ class PlainStep:
         loss.backward()  # type: ignore[no-untyped-call]
         self.module.configure_gradient_clipping(self.optimizer)
         self.counted._on_before_step()
-        self.optimizer.step()
+        self.step()
         self.counted._on_after_step()
         if self.scheduler is not None:
             self.scheduler.step()
