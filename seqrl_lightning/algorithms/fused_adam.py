@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.adam import adam
 
 
 class FusedAdamStep:
@@ -20,6 +19,7 @@ class FusedAdamStep:
         self.optimizer: Any = optimizer
         (self.group,) = optimizer.param_groups
         self.parameters = self.group["params"]
+        self.kernel: Any = torch._fused_adamw_ if self.group["decoupled_weight_decay"] else torch._fused_adam_
         self.states: list[list[Any]] = []  # of all parameters: first moments, second moments, step counts
 
     @staticmethod
@@ -28,7 +28,9 @@ class FusedAdamStep:
         if type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) != 1:
             return False
         group, has_pre_hooks = optimizer.param_groups[0], bool(optimizer._optimizer_step_pre_hooks)
-        return bool(group["fused"]) and not (group["amsgrad"] or group["differentiable"] or has_pre_hooks)
+        if group["amsgrad"] or group["differentiable"] or has_pre_hooks:
+            return False
+        return bool(group["fused"]) and isinstance(group["lr"], float)
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -40,20 +42,21 @@ class FusedAdamStep:
             return
         group = self.group
         beta1, beta2 = group["betas"]
-        adam(
+        first_moments, second_moments, step_counts = self.states
+        torch._foreach_add_(step_counts, 1)
+        self.kernel(
             self.parameters,
-            gradients,  # type: ignore[arg-type]
-            *self.states[:2],
+            gradients,
+            first_moments,
+            second_moments,
             [],
-            self.states[2],
-            fused=True,
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            amsgrad=False,
+            step_counts,
+            lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
+            amsgrad=False,
             maximize=group["maximize"],
         )
         for hook in self.optimizer._optimizer_step_post_hooks.values():

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -53,6 +54,7 @@ class PlainStep:
         self.step = FusedAdamStep(optimizer) if FusedAdamStep.fits(optimizer) else optimizer.step
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scheduler: Any = module.lr_schedulers()
+        self.one = torch.ones((), device=module.device)  # the loss's own gradient
 
     @staticmethod
     def fits(trainer: Trainer) -> bool:
@@ -73,7 +75,7 @@ class PlainStep:
         """One update from ``loss`` ([] float)."""
         for parameter in self.parameters:  # what optimizer.zero_grad() does, without its profiling
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(self.one)  # type: ignore[no-untyped-call]
         self.module.configure_gradient_clipping(self.optimizer)
         self.counted._on_before_step()
         self.step()
