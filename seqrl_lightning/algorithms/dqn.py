@@ -358,7 +358,8 @@ class DQN(GreedyEvaluation):
         """Limits the gradients by the module's settings, then by the Trainer's flags."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.clip_grad_value is not None:
-            nn.utils.clip_grad_value_(parameters, self.clip_grad_value)
+            for gradient in (p.grad for p in parameters if p.grad is not None):  # half the time of clip_grad_value_
+                gradient.clamp_(-self.clip_grad_value, self.clip_grad_value)
         if self.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
         if gradient_clip_val is not None:
