@@ -105,9 +105,9 @@ def test_optimal_chance_and_memoryless_returns(env_id: str, kwargs: dict[str, An
     optimal = gym.make(env_id, **kwargs).unwrapped.optimal_return  # type: ignore[attr-defined]
     assert mean_return(env_id, remembering, num_envs=200, **kwargs) == pytest.approx(optimal) == pytest.approx(1.0)
     chance = 2 / 4 - 1
-    assert mean_return(env_id, at_random(4), **kwargs) == pytest.approx(chance, abs=0.06)
+    assert mean_return(env_id, at_random(4), **kwargs) == pytest.approx(chance, abs=0.08)
     cue_blind = mean_return(env_id, lambda history: history[-1][:, :4].argmax(1), **kwargs)
-    assert cue_blind == pytest.approx(chance, abs=0.06)
+    assert cue_blind == pytest.approx(chance, abs=0.08)
 
 
 @pytest.mark.parametrize(("env_id", "kwargs", "remembering"), MEMORY_TASKS[:3] + MEMORY_TASKS[5:])
@@ -118,7 +118,7 @@ def test_a_symbol_cannot_be_carried_in_ones_own_actions(
         symbol, action = history[-1][:, :4], history[-1][:, -5:-1]
         return np.where(action.any(1), action.argmax(1), symbol.argmax(1))
 
-    assert mean_return(env_id, echo, **kwargs) == pytest.approx(-0.5, abs=0.06)
+    assert mean_return(env_id, echo, **kwargs) == pytest.approx(-0.5, abs=0.08)
 
 
 @pytest.mark.parametrize(("env_id", "kwargs", "remembering"), MEMORY_TASKS)
