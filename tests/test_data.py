@@ -151,6 +151,18 @@ def test_composed_observations_become_flat_and_the_log_says_so(
         assert set(np.unique(observation)) == {0, 1}
 
 
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_popgym(num_envs: int) -> None:
+    pytest.importorskip("popgym", reason="needs the extra popgym")
+    settings = {"env_id": "popgym:popgym-RepeatFirstEasy-v0", "num_envs": num_envs}
+    assert ReplayDataModule(**settings).obs_shape == (4,)
+    data = ReplayDataModule(**settings, wrappers=[PreviousActionReward])
+    data.setup("fit")
+    first = data.envs.reset(seed=0)[0][:, :4].argmax(1)
+    assert (data.envs.step(first)[1] > 0).all()  # the task is to repeat what was shown first
+    assert data.envs.step((first + 1) % 4)[0].shape == (num_envs, 4 + 4 + 1)
+
+
 def test_box_observations_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         ReplayDataModule(**TASK)

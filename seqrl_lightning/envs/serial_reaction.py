@@ -68,6 +68,7 @@ class SerialReaction(SymbolTask):
         self.length = self._num_seen - 1 + trials
         self._trials = trials
         # Lists, since single numbers are read from them: several times as fast as from arrays.
+        self._cumulative_start = self.grammar.start.cumsum()[:-1].tolist()
         self._cumulative = self.grammar.next_symbol.cumsum(axis=1)[:, :-1].tolist()
         self._successor = self.grammar.successor.tolist()
         distribution, self.optimal_return = self.grammar.start, 0.0
@@ -77,9 +78,10 @@ class SerialReaction(SymbolTask):
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draws the symbols."""
-        state = int(rng.choice(len(self.grammar.start), p=self.grammar.start))
+        start, *uniforms = rng.random(self._trials + 1).tolist()
+        state = bisect_right(self._cumulative_start, start)
         symbols = self.grammar.seen[state].tolist()
-        for uniform in rng.random(self._trials).tolist():
+        for uniform in uniforms:
             symbol = bisect_right(self._cumulative[state], uniform)
             state = self._successor[state][symbol]
             symbols.append(symbol)

@@ -169,7 +169,7 @@ class SymbolVectorEnv(TaskVectorEnv):
 
 def random_symbols(rng: np.random.Generator, num_symbols: int, length: int) -> IntArray:
     """Symbols drawn independently and uniformly, [length] int64."""
-    return rng.integers(num_symbols, size=length)
+    return (rng.random(length) * num_symbols).astype(np.int64)  # a third of what integers() takes for a few symbols
 
 
 def one_hot(symbols: IntArray, size: int) -> FloatArray:

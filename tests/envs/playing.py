@@ -11,7 +11,7 @@ History = list[Any]
 
 
 def mean_return(
-    env_id: str, policy: Callable[[History], Any], num_envs: int = 2000, seed: int = 0, **kwargs: Any
+    env_id: str, policy: Callable[[History], Any], num_envs: int = 1000, seed: int = 0, **kwargs: Any
 ) -> float:
     """The mean return of one episode in each environment."""
     envs = gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)

@@ -38,7 +38,7 @@ def test_the_twin_agrees() -> None:
     np.testing.assert_allclose(one[0], other[0], rtol=1e-6)
     ends = np.zeros(2, int)
     previous = one[0]
-    for _ in range(400):
+    for _ in range(250):
         velocities = 50 * (one[0] - previous)
         previous = one[0]
         # The first environment's pole is held up by its velocity; the others' fall.

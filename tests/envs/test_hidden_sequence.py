@@ -62,14 +62,14 @@ def explorer(history: History) -> np.ndarray:  # type: ignore[type-arg]
 def test_optimal_chance_and_memoryless_returns() -> None:
     optimal = gym.make(ENV_ID).unwrapped.optimal_return  # type: ignore[attr-defined]
     assert optimal == 5 * 8 - 5
-    assert mean_return(ENV_ID, explorer, num_envs=400) == pytest.approx(optimal, abs=0.35)
-    assert mean_return(ENV_ID, at_random(5)) == pytest.approx(80 * (2 / 5 - 1), abs=0.7)
+    assert mean_return(ENV_ID, explorer, num_envs=200) == pytest.approx(optimal, abs=0.5)
+    assert mean_return(ENV_ID, at_random(5)) == pytest.approx(80 * (2 / 5 - 1), abs=1.0)
 
     def next_of_last(history: History) -> np.ndarray:  # type: ignore[type-arg]
         return np.asarray((history[-1][:, :5].argmax(1) + 1) % 5)
 
     assert searching_in_turn() == pytest.approx(-13.2, abs=0.05)  # as the docstring says
-    assert mean_return(ENV_ID, next_of_last, num_envs=1000) == pytest.approx(searching_in_turn(), abs=1.5)
+    assert mean_return(ENV_ID, next_of_last) == pytest.approx(searching_in_turn(), abs=1.5)
 
 
 def searching_in_turn() -> float:

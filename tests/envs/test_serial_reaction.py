@@ -58,7 +58,7 @@ def test_bigram_returns() -> None:
     env = gym.make(ENV_ID, grammar=BIGRAM, trials=30)
     assert env.unwrapped.optimal_return == pytest.approx(expected)  # type: ignore[attr-defined]
     best = np.argmax(BIGRAM, axis=1)
-    played = mean_return(ENV_ID, lambda history: best[symbols_of(history, 3)[-1]], grammar=BIGRAM, trials=30)
+    played = mean_return(ENV_ID, lambda history: best[symbols_of(history[-1:], 3)[-1]], grammar=BIGRAM, trials=30)
     assert played == pytest.approx(expected, abs=0.25)
     assert mean_return(ENV_ID, at_random(3), grammar=BIGRAM, trials=30) == pytest.approx(10, abs=0.25)
 
@@ -75,7 +75,7 @@ def test_trigram_returns() -> None:
     assert env.unwrapped.optimal_return == pytest.approx(expected)  # type: ignore[attr-defined]
 
     def remembering(history: History) -> Any:
-        seen = symbols_of(history, 3)
+        seen = symbols_of(history[-2:], 3)
         return probability.argmax(1)[3 * seen[-2] + seen[-1]] if len(seen) > 1 else np.zeros(seen.shape[1], int)
 
     assert mean_return(ENV_ID, remembering, grammar=TRIGRAM, trials=20) == pytest.approx(expected, abs=0.25)
@@ -85,7 +85,7 @@ def test_trigram_returns() -> None:
     memoryless = 20 * float(joint.max(axis=1).sum())
     assert memoryless < expected - 1
     best = joint.argmax(axis=1)
-    played = mean_return(ENV_ID, lambda history: best[symbols_of(history, 3)[-1]], grammar=TRIGRAM, trials=20)
+    played = mean_return(ENV_ID, lambda history: best[symbols_of(history[-1:], 3)[-1]], grammar=TRIGRAM, trials=20)
     assert played == pytest.approx(memoryless, abs=0.25)
 
 
@@ -96,13 +96,13 @@ def test_alternating_returns() -> None:
     following = np.array([2, 3, 1, 0])  # by default A C B D
 
     def counting(history: History) -> Any:
-        seen = symbols_of(history, 4)
-        return following[seen[-2]] if len(seen) % 2 == 0 else np.zeros(seen.shape[1], int)
+        seen = symbols_of(history[-2:], 4)
+        return following[seen[-2]] if len(history) % 2 == 0 else np.zeros(seen.shape[1], int)
 
     assert mean_return(ENV_ID, counting) == pytest.approx(expected, abs=0.2)
     assert mean_return(ENV_ID, at_random(4)) == pytest.approx(10, abs=0.2)
     # The present symbol alone says nothing: a random symbol comes next, or follows on one that is not seen any more.
-    assert mean_return(ENV_ID, lambda history: following[symbols_of(history, 4)[-1]]) == pytest.approx(10, abs=0.2)
+    assert mean_return(ENV_ID, lambda history: following[symbols_of(history[-1:], 4)[-1]]) == pytest.approx(10, abs=0.2)
 
 
 def test_a_periodic_grammar_has_its_stationary_distribution() -> None:

@@ -50,14 +50,16 @@ def test_memory_chain_by_hand() -> None:
 
 
 def test_n_back_by_hand() -> None:
-    observations, rewards, correct = play("seqrl/NBack-v0", [0, 0, 1, 1, 1, 1], n=2, num_symbols=3, trials=4, seed=1)
+    kwargs = {"n": 2, "num_symbols": 3, "trials": 4}
+    observations, _, correct = play("seqrl/NBack-v0", [0] * 6, **kwargs)
     symbols = [observation[:3].index(1) for observation in observations[:6]]
     assert correct == [-1, -1, *symbols[:4], -1]
-    assert rewards == [0, 0, *(0.25 if symbol == 1 else -0.25 for symbol in symbols[:4])]
-    assert 0.25 in rewards
-    assert -0.25 in rewards
+    wrong = (symbols[2] + 1) % 3
+    actions = [1, 1, symbols[0], symbols[1], wrong, symbols[3]]
+    observations, rewards, _ = play("seqrl/NBack-v0", actions, **kwargs)
+    assert rewards == [0, 0, 0.25, 0.25, -0.25, 0.25]
     assert observations[2][3:] == [0, 0, 0, 0]  # the first two actions didn't count
-    assert observations[3][3:] == [0, 1, 0, rewards[2]]
+    assert observations[5][3:] == [*(k == wrong for k in range(3)), -0.25]
 
 
 @pytest.mark.parametrize("order", ["copy", "reverse"])
@@ -103,9 +105,9 @@ def test_optimal_chance_and_memoryless_returns(env_id: str, kwargs: dict[str, An
     optimal = gym.make(env_id, **kwargs).unwrapped.optimal_return  # type: ignore[attr-defined]
     assert mean_return(env_id, remembering, num_envs=200, **kwargs) == pytest.approx(optimal) == pytest.approx(1.0)
     chance = 2 / 4 - 1
-    assert mean_return(env_id, at_random(4), **kwargs) == pytest.approx(chance, abs=0.06)
+    assert mean_return(env_id, at_random(4), **kwargs) == pytest.approx(chance, abs=0.08)
     cue_blind = mean_return(env_id, lambda history: history[-1][:, :4].argmax(1), **kwargs)
-    assert cue_blind == pytest.approx(chance, abs=0.06)
+    assert cue_blind == pytest.approx(chance, abs=0.08)
 
 
 @pytest.mark.parametrize(("env_id", "kwargs", "remembering"), MEMORY_TASKS[:3] + MEMORY_TASKS[5:])
@@ -116,7 +118,7 @@ def test_a_symbol_cannot_be_carried_in_ones_own_actions(
         symbol, action = history[-1][:, :4], history[-1][:, -5:-1]
         return np.where(action.any(1), action.argmax(1), symbol.argmax(1))
 
-    assert mean_return(env_id, echo, **kwargs) == pytest.approx(-0.5, abs=0.06)
+    assert mean_return(env_id, echo, **kwargs) == pytest.approx(-0.5, abs=0.08)
 
 
 @pytest.mark.parametrize(("env_id", "kwargs", "remembering"), MEMORY_TASKS)
