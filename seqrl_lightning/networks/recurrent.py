@@ -62,11 +62,11 @@ class RecurrentNetwork(Network):
         for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size)):
             require(size is None or size > 0, f"model.network.{name}", size, "positive")
         super().__init__(hidden_size, out_shape, head)
-        input_size = math.prod(obs_shape) + 1
+        obs_size = math.prod(obs_shape)
         self.encoder = (
-            nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(input_size, encoder_size), nn.ReLU())
+            nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
         )
-        self.core = self.build_core(encoder_size or input_size, hidden_size)
+        self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size)
         if chrono_init is not None:
             self.init_memory(chrono_biases(hidden_size, chrono_init))
 
@@ -76,7 +76,11 @@ class RecurrentNetwork(Network):
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """Sets the biases of the gates that keep what is remembered, ``[hidden_size]``."""
+        """Sets the biases of the gates that keep what is remembered, ``[hidden_size]``.
+
+        Gates that keep write little. Where an episode starts there is nothing to keep: the weight of that input, the
+        last one, cancels the bias, so that what is seen first is written as by a gate without it.
+        """
         raise NotImplementedError
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +93,7 @@ class RecurrentNetwork(Network):
         observation = observation.to(self.dtype)
         if state is None:
             state = observation.new_zeros(1, observation.shape[1], self.state_size)
-        inputs = self.encoder(with_starts(observation, state, is_first))
+        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
         if is_first is None:
             return self.run_core(inputs, state)
         features = []
@@ -134,8 +138,8 @@ class GRU(RecurrentNetwork):
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
         """The update gate, which keeps where it is open: torch's order is reset, update, new."""
-        _, update, _ = self.core.bias_ih_l0.chunk(3)  # type: ignore[operator]
-        update.copy_(biases)
+        self.core.bias_ih_l0.chunk(3)[1].copy_(biases)  # type: ignore[operator]
+        self.core.weight_ih_l0[:, -1].chunk(3)[1].copy_(-biases)  # type: ignore[index]
 
 
 class LSTM(RecurrentNetwork):
@@ -173,6 +177,7 @@ class LSTM(RecurrentNetwork):
         write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
         forget.copy_(biases)
         write.copy_(-biases)
+        self.core.weight_ih_l0[:, -1].chunk(4)[0].copy_(biases)  # type: ignore[index]
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Takes the state apart and puts it together."""

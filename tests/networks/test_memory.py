@@ -195,8 +195,11 @@ def test_chrono_biases_are_those_of_the_delays() -> None:
     write, forget, _, _ = net.core.bias_ih_l0.chunk(4)
     assert (forget >= 0).all()
     assert_close(write, -forget)
+    assert_close(net.core.weight_ih_l0.chunk(4)[0][:, -1], forget)
     net = GRU((2,), (2,), 8, chrono_init=50)
-    assert (net.core.bias_ih_l0.chunk(3)[1] >= 0).all()
+    update = net.core.bias_ih_l0.chunk(3)[1]
+    assert (update >= 0).all()
+    assert_close(net.core.weight_ih_l0.chunk(3)[1][:, -1], -update)  # where an episode starts the gate is half open
 
 
 @pytest.mark.parametrize(
