@@ -14,7 +14,8 @@ from seqrl_lightning.types import State, require
 class FrameStack(MLP):
     """An MLP on the last observations of the episode; those before its start are zero.
 
-    The state is ``[length - 1, B, obs_size + 1]``: observations, and whether they belong to the present episode.
+    The state is ``[length - 1, B, obs_size + 1]``: observations, and a mark of those that belong to the
+    present episode.
 
     Args:
         obs_shape: Shape of one observation.
@@ -49,7 +50,7 @@ class FrameStack(MLP):
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, feature_size]``."""
         inputs = observation.flatten(2).to(self.dtype)
-        rows, episode, next_state = with_history(inputs, state, is_first, self.length - 1)
+        rows, _, episode, next_state = with_history(inputs, state, is_first, self.length - 1)
         stacks = rows.unfold(0, self.length, 1).transpose(2, 3)  # [T, B, length, obs_size], the present one last
         episodes = episode.unfold(0, self.length, 1)
         is_seen = episodes == episodes[..., -1:]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
 from seqrl_lightning.networks.network import Network
-from seqrl_lightning.networks.recurrent import chrono_biases
+from seqrl_lightning.networks.recurrent import chrono_biases, with_starts
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import State, require
 
@@ -17,8 +17,8 @@ class MinGRU(Network):
 
     A unit's gate and candidate depend on its input alone: ``h[t] = (1 - z[t]) h[t - 1] + z[t] c[t]`` with
     ``z = sigmoid(W x)`` and ``c = V x``, so that all times are computed at once. What a gate can't see in one layer it
-    sees in the next. Each part is normalised before and added to its input. The state is
-    ``[num_layers, B, hidden_size]``.
+    sees in the next. Each part is normalised before and added to its input. That an episode starts is a further input.
+    The state is ``[num_layers, B, hidden_size]``.
 
     Args:
         obs_shape: Shape of one observation.
@@ -45,15 +45,16 @@ class MinGRU(Network):
         for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
             require(size > 0, f"model.network.{name}", size, "positive")
         super().__init__(hidden_size, out_shape, head)
-        self.encoder = nn.Linear(math.prod(obs_shape), hidden_size)
+        self.encoder = nn.Linear(math.prod(obs_shape) + 1, hidden_size)
         self.layers = nn.ModuleList(MinGRULayer(hidden_size, chrono_init) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_size)
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, hidden_size]``, and the state ``[num_layers, B, hidden_size]``."""
-        features = self.encoder(observation.flatten(2).to(self.dtype))
+        observation = observation.to(self.dtype)
         if state is None:
-            state = features.new_zeros(len(self.layers), *features.shape[1:])
+            state = observation.new_zeros(len(self.layers), observation.shape[1], self.feature_size)
+        features = self.encoder(with_starts(observation, state, is_first))
         keeps = None if is_first is None else ~is_first.unsqueeze(-1)
         next_state = []
         for layer, hidden in zip(self.layers, state.split(1), strict=True):
@@ -69,12 +70,11 @@ class MinGRULayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.gate_and_candidate = nn.Linear(hidden_size, 2 * hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(hidden_size),
-            nn.Linear(hidden_size, 2 * hidden_size),
+            nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
-            nn.Linear(2 * hidden_size, hidden_size),
+            nn.Linear(hidden_size, hidden_size),
         )
         if chrono_init is not None:
             with torch.no_grad():
@@ -86,5 +86,5 @@ class MinGRULayer(nn.Module):
         gate = gate.sigmoid()
         decay = 1.0 - gate if keeps is None else (1.0 - gate) * keeps
         memory = linear_scan(decay, gate * candidate, hidden)
-        outputs = inputs + self.output(memory)
+        outputs = inputs + memory
         return outputs + self.feed_forward(outputs), memory[-1:]

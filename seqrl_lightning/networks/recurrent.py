@@ -10,8 +10,30 @@ from seqrl_lightning.networks.network import Network
 from seqrl_lightning.types import State, require
 
 
+def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> Tensor:
+    """The flattened observations, and as a last column 1 where an episode starts.
+
+    A network that has nothing in its state yet can't tell that by itself: its gates would have to learn to.
+
+    Args:
+        observation: [T, B, *obs] float.
+        state: [S, B, state_size]; an episode starts in row 0 where it is zero.
+        is_first: [T, B] bool, or None.
+
+    Returns:
+        [T, B, obs_size + 1].
+    """
+    starts = observation.new_zeros(*observation.shape[:2], 1)
+    if is_first is not None:
+        starts.copy_(is_first.unsqueeze(-1))
+    starts[0].masked_fill_(~state.any(0).any(-1, keepdim=True), 1.0)
+    return torch.cat([observation.flatten(2), starts], dim=-1)
+
+
 class RecurrentNetwork(Network):
     """A recurrent core on the flattened observation, with a linear layer and ReLU before it if asked for.
+
+    That an episode starts is a further input.
 
     Args:
         obs_shape: Shape of one observation.
@@ -44,7 +66,7 @@ class RecurrentNetwork(Network):
         self.encoder = (
             nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
         )
-        self.core = self.build_core(encoder_size or obs_size, hidden_size)
+        self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size)
         if chrono_init is not None:
             self.init_memory(chrono_biases(hidden_size, chrono_init))
 
@@ -54,7 +76,11 @@ class RecurrentNetwork(Network):
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """Sets the biases of the gates that keep what is remembered, ``[hidden_size]``."""
+        """Sets the biases of the gates that keep what is remembered, ``[hidden_size]``.
+
+        Gates that keep write little. Where an episode starts there is nothing to keep: the weight of that input, the
+        last one, cancels the bias, so that what is seen first is written as by a gate without it.
+        """
         raise NotImplementedError
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,9 +90,10 @@ class RecurrentNetwork(Network):
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, hidden_size]``, and the state ``[1, B, state_size]``."""
-        inputs = self.encoder(observation.flatten(2).to(self.dtype))
+        observation = observation.to(self.dtype)
         if state is None:
-            state = inputs.new_zeros(1, inputs.shape[1], self.state_size)
+            state = observation.new_zeros(1, observation.shape[1], self.state_size)
+        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
         if is_first is None:
             return self.run_core(inputs, state)
         features = []
@@ -111,8 +138,8 @@ class GRU(RecurrentNetwork):
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
         """The update gate, which keeps where it is open: torch's order is reset, update, new."""
-        _, update, _ = self.core.bias_ih_l0.chunk(3)  # type: ignore[operator]
-        update.copy_(biases)
+        self.core.bias_ih_l0.chunk(3)[1].copy_(biases)  # type: ignore[operator]
+        self.core.weight_ih_l0[:, -1].chunk(3)[1].copy_(-biases)  # type: ignore[index]
 
 
 class LSTM(RecurrentNetwork):
@@ -150,6 +177,7 @@ class LSTM(RecurrentNetwork):
         write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
         forget.copy_(biases)
         write.copy_(-biases)
+        self.core.weight_ih_l0[:, -1].chunk(4)[0].copy_(biases)  # type: ignore[index]
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Takes the state apart and puts it together."""

@@ -16,10 +16,10 @@ class Transformer(Network):
     """Causal self-attention over a window of the present episode (DTQN, arXiv:2206.01078).
 
     The gates around each part are GRU cells (GTrXL, arXiv:1910.06764, eq. 6) that start as identities. Where something
-    was seen tells a learned bias for each distance in time. A layer looks back ``context_length - 1`` steps, so that
-    all of them together look back ``num_layers`` times as far, and that many observations are the state:
-    ``[num_layers * (context_length - 1), B, obs_size + 1]`` with a last column that says which of them belong to the
-    present episode. Acting step by step then equals reading the whole sequence, to the last digit.
+    was seen tells a learned bias for each distance in time; that an episode starts is a further input. A layer looks
+    back ``context_length - 1`` steps, so that all of them together look back ``num_layers`` times as far, and that many
+    observations are the state: ``[num_layers * (context_length - 1), B, obs_size + 1]``, with a mark of those of the
+    present episode in the last column. Acting step by step is then the same as reading the whole sequence.
 
     Args:
         obs_shape: Shape of one observation.
@@ -51,7 +51,7 @@ class Transformer(Network):
         require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, would_do)
         super().__init__(hidden_size, out_shape, head)
         self.context_length = context_length
-        self.encoder = nn.Linear(math.prod(obs_shape), hidden_size)
+        self.encoder = nn.Linear(math.prod(obs_shape) + 1, hidden_size)
         self.layers = nn.ModuleList(TransformerLayer(hidden_size, num_heads, context_length) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -59,8 +59,9 @@ class Transformer(Network):
         """``[T, B, *obs] -> [T, B, hidden_size]``."""
         reach = self.context_length - 1
         inputs = observation.flatten(2).to(self.dtype)
-        rows, episode, next_state = with_history(inputs, state, is_first, len(self.layers) * reach)
+        rows, starts, episode, next_state = with_history(inputs, state, is_first, len(self.layers) * reach)
         n_past = 0 if state is None else int((episode[: -len(inputs)] >= 0).any(1).sum())  # the others come first
+        rows = torch.cat([rows, starts.unsqueeze(-1)], dim=-1)
         rows, episode = (x[-n_past - len(inputs) :] for x in (rows, episode))
 
         time = torch.arange(len(rows), device=rows.device)

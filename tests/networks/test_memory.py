@@ -18,9 +18,9 @@ from seqrl_lightning.types import ConfigurationError
 OBS, OUT, T, B = (2, 2), (3,), 13, 4
 CORES: dict[str, Callable[..., Network]] = {
     "GRU": functools.partial(GRU, hidden_size=8),
-    "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=6, chrono_init=20),
+    "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=16, chrono_init=20),
     "LSTM": functools.partial(LSTM, hidden_size=8),
-    "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=6, chrono_init=20),
+    "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=16, chrono_init=20),
     "MinGRU": functools.partial(MinGRU, hidden_size=8),
     "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
     "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
@@ -159,7 +159,9 @@ def test_the_parallel_scan_is_a_loop_with_its_gradients() -> None:
 
 def test_lstm_state_is_h_and_c() -> None:
     net, observation = build(CORES["LSTM"])
-    _, (h, c) = net.core(observation.flatten(2))  # type: ignore[operator]
+    first = torch.zeros(T, B, 1)
+    first[0] = 1.0
+    _, (h, c) = net.core(torch.cat([observation.flatten(2), first], -1))  # type: ignore[operator]
     assert_close(net(observation)[1], torch.cat([h, c], -1))
 
 
@@ -170,7 +172,7 @@ def test_a_frame_stack_by_hand() -> None:
     is_first = torch.tensor([True, False, True, False]).view(4, 1)
     features, state = net.torso(observation, None, is_first)
     assert features[:, 0].tolist() == [[0, 0, 1], [0, 1, 2], [0, 0, 3], [0, 3, 4]]
-    assert state[:, 0].tolist() == [[3, 1], [4, 1]]
+    assert state[:, 0].tolist() == [[3, 2], [4, 1]]  # 2 marks the episode's first
     features, state = net.torso(torch.full((1, 1, 1), 5.0), state)
     assert features[:, 0].tolist() == [[3, 4, 5]]
 
@@ -193,8 +195,11 @@ def test_chrono_biases_are_those_of_the_delays() -> None:
     write, forget, _, _ = net.core.bias_ih_l0.chunk(4)
     assert (forget >= 0).all()
     assert_close(write, -forget)
+    assert_close(net.core.weight_ih_l0.chunk(4)[0][:, -1], forget)
     net = GRU((2,), (2,), 8, chrono_init=50)
-    assert (net.core.bias_ih_l0.chunk(3)[1] >= 0).all()
+    update = net.core.bias_ih_l0.chunk(3)[1]
+    assert (update >= 0).all()
+    assert_close(net.core.weight_ih_l0.chunk(3)[1][:, -1], -update)  # where an episode starts the gate is half open
 
 
 @pytest.mark.parametrize(
