@@ -78,7 +78,7 @@ class MinGRULayer(nn.Module):
         )
         if chrono_init is not None:
             with torch.no_grad():
-                self.gate_and_candidate.bias[:hidden_size].copy_(-chrono_biases(hidden_size, chrono_init))
+                self.gate_and_candidate.bias[: hidden_size // 2] = -chrono_biases(hidden_size // 2, chrono_init)
 
     def forward(self, inputs: Tensor, hidden: Tensor, keeps: Tensor | None) -> tuple[Tensor, Tensor]:
         """``[T, B, hidden_size]``, ``[1, B, hidden_size]`` and ``[T, B, 1]`` bool, false where an episode starts."""

@@ -40,8 +40,9 @@ class RecurrentNetwork(Network):
         out_shape: Shape of the outputs for one observation.
         hidden_size: Units of the core.
         encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
-        chrono_init: The longest delay in time steps that the core is to bridge; its gates start with time scales
-            drawn from all delays up to that (arXiv:1804.11188). None for torch's own initialisation.
+        chrono_init: The longest delay in time steps that the core is to bridge; the gates of half of its
+            units start with time scales drawn from all delays up to that (arXiv:1804.11188), the others stay quick.
+            None for torch's own initialisation of all.
         head: Builds the head.
 
     Raises:
@@ -68,7 +69,7 @@ class RecurrentNetwork(Network):
         )
         self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size)
         if chrono_init is not None:
-            self.init_memory(chrono_biases(hidden_size, chrono_init))
+            self.init_memory(chrono_biases(hidden_size // 2, chrono_init))
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
         """The core: ``inputs [T, B, input_size], state -> features [T, B, hidden_size], state``."""
@@ -76,7 +77,7 @@ class RecurrentNetwork(Network):
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """Sets the biases of the gates that keep what is remembered, ``[hidden_size]``.
+        """Sets the biases of the gates that keep what is remembered, for the first units: ``[hidden_size // 2]``.
 
         Gates that keep write little. Where an episode starts there is nothing to keep: the weight of that input, the
         last one, cancels the bias, so that what is seen first is written as by a gate without it.
@@ -138,8 +139,9 @@ class GRU(RecurrentNetwork):
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
         """The update gate, which keeps where it is open: torch's order is reset, update, new."""
-        self.core.bias_ih_l0.chunk(3)[1].copy_(biases)  # type: ignore[operator]
-        self.core.weight_ih_l0[:, -1].chunk(3)[1].copy_(-biases)  # type: ignore[index]
+        slow = slice(len(biases))
+        self.core.bias_ih_l0.chunk(3)[1][slow] = biases  # type: ignore[operator]
+        self.core.weight_ih_l0[:, -1].chunk(3)[1][slow] = -biases  # type: ignore[index]
 
 
 class LSTM(RecurrentNetwork):
@@ -175,9 +177,9 @@ class LSTM(RecurrentNetwork):
     def init_memory(self, biases: Tensor) -> None:
         """The forget gate, and the input gate the other way round: torch's order is input, forget, cell, output."""
         write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
-        forget.copy_(biases)
-        write.copy_(-biases)
-        self.core.weight_ih_l0[:, -1].chunk(4)[0].copy_(biases)  # type: ignore[index]
+        slow = slice(len(biases))
+        forget[slow], write[slow] = biases, -biases
+        self.core.weight_ih_l0[:, -1].chunk(4)[0][slow] = biases  # type: ignore[index]
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Takes the state apart and puts it together."""
