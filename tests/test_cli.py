@@ -34,6 +34,8 @@ def episodes(run: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_instantiates(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if config.stem.startswith("pong"):
+        pytest.importorskip("ale_py", reason="needs the extra atari")
     monkeypatch.setattr(SeqRLCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setattr(sys, "argv", ["seqrl"])
     cli = SeqRLCLI(["fit", "--config", str(config), f"--trainer.default_root_dir={tmp_path}"])

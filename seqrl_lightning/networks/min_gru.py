@@ -39,7 +39,7 @@ class MinGRU(Network):
         out_shape: tuple[int, ...],
         hidden_size: int = 64,
         num_layers: int = 2,
-        chrono_init: int | None = None,
+        chrono_init: int | None = 128,
         head: HeadCallable = LinearHead,
     ) -> None:
         for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):

@@ -126,7 +126,7 @@ class GRU(RecurrentNetwork):
         out_shape: tuple[int, ...],
         hidden_size: int = 64,
         encoder_size: int | None = None,
-        chrono_init: int | None = None,
+        chrono_init: int | None = 128,
         head: HeadCallable = LinearHead,
     ) -> None:
         self.state_size = hidden_size
@@ -163,7 +163,7 @@ class LSTM(RecurrentNetwork):
         out_shape: tuple[int, ...],
         hidden_size: int = 64,
         encoder_size: int | None = None,
-        chrono_init: int | None = None,
+        chrono_init: int | None = 128,
         head: HeadCallable = LinearHead,
     ) -> None:
         self.state_size = 2 * hidden_size
