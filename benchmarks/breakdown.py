@@ -51,7 +51,7 @@ def main() -> None:
     watch.put_around(manual.PlainStep, "__call__", "step, all in all")
     watch.put_around(torch.Tensor, "backward", "backward")
     watch.put_around(AgentCallback, "_collect", "agent, all in all")
-    watch.put_around(UniformSampler, "__call__", "sample (draw)")
+    watch.put_around(UniformSampler, "slots", "sample (draw)")
 
     class Breakdown(TimedCLI):
         def before_fit(self) -> None:

@@ -1,7 +1,8 @@
 """What replay costs at 10^4, 10^5 and 10^6 transitions, beside other libraries: ``python -m benchmarks.replay``.
 
-Times one ``add`` of one transition and one ``sample`` of a uniform batch from a full memory, in microseconds; the
-libraries take turns. The figures go to ``benchmarks/results/replay.json``.
+Times one ``add`` of one transition, one ``sample`` of a uniform batch from a full memory, and one prioritized sample
+with the update of its priorities, in microseconds; the libraries take turns. The figures go to
+``benchmarks/results/replay.json``.
 """
 
 import importlib.util
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 
 from benchmarks.throughput import RESULTS, circumstances
-from seqrl_lightning.replay import RingBuffer, UniformSampler
+from seqrl_lightning.replay import PrioritizedSampler, RingBuffer, UniformSampler
 
 SIZES, BATCH_SIZE, OBS_SIZE, ROUNDS, CALLS = (10_000, 100_000, 1_000_000), 128, 4, 9, 200
+PRIORITIZED, PRIORITIZED_BATCH_SIZE = "prioritized sample and update", 64
 Operations = dict[str, Callable[[], Any]]
 
 
@@ -29,9 +31,18 @@ def ours(size: int) -> Operations:
     ring.restart(observation)
     for t in range(size):
         ring.add(action, reward, yes if t % 200 == 0 else no, no, observation)
+    prioritized = PrioritizedSampler()
+    errors = rng.random(PRIORITIZED_BATCH_SIZE)
+
+    def sample_and_update() -> None:
+        batch = prioritized(ring, PRIORITIZED_BATCH_SIZE, rng)
+        assert batch.slot_batch is not None
+        prioritized.update_priorities(batch.slot_batch[0].numpy(), errors)
+
     return {
         "add": lambda: ring.add(action, reward, no, no, observation),
-        "sample": lambda: ring.transitions(sampler(ring, BATCH_SIZE, rng)),
+        "sample": lambda: sampler(ring, BATCH_SIZE, rng),
+        PRIORITIZED: sample_and_update,
     }
 
 
@@ -52,9 +63,9 @@ def stable_baselines3(size: int) -> Operations:
 
 
 def torchrl(size: int) -> Operations:
-    """TorchRL's ReplayBuffer over a LazyTensorStorage."""
+    """TorchRL's buffers over a LazyTensorStorage; its sum tree is in C++."""
     from tensordict import TensorDict
-    from torchrl.data import LazyTensorStorage, ReplayBuffer
+    from torchrl.data import LazyTensorStorage, PrioritizedReplayBuffer, ReplayBuffer
 
     def transitions(n: int) -> TensorDict:
         columns = {"observation": torch.zeros(n, OBS_SIZE), "action": torch.zeros(n, dtype=torch.int64)}
@@ -64,19 +75,45 @@ def torchrl(size: int) -> Operations:
     buffer = ReplayBuffer(storage=LazyTensorStorage(size), batch_size=BATCH_SIZE)
     buffer.extend(transitions(size))
     one = transitions(1)[0]
-    return {"add": lambda: buffer.add(one), "sample": buffer.sample}
+    operations: Operations = {"add": lambda: buffer.add(one), "sample": buffer.sample}
+    storage = LazyTensorStorage(size)
+    try:
+        prioritized = PrioritizedReplayBuffer(alpha=0.6, beta=0.4, storage=storage, batch_size=PRIORITIZED_BATCH_SIZE)
+    except RuntimeError as error:
+        print(f"left out: TorchRL's prioritized buffer ({error})")
+        return operations
+    prioritized.extend(transitions(size))
+    errors = torch.rand(PRIORITIZED_BATCH_SIZE)
+
+    def sample_and_update() -> None:
+        _, info = prioritized.sample(return_info=True)
+        prioritized.update_priority(info["index"], errors)
+
+    return {**operations, PRIORITIZED: sample_and_update}
 
 
 def cpprb(size: int) -> Operations:
-    """Cpprb's ReplayBuffer (C++)."""
-    from cpprb import ReplayBuffer
+    """Cpprb's buffers (C++)."""
+    from cpprb import PrioritizedReplayBuffer, ReplayBuffer
 
     shapes = {"obs": {"shape": OBS_SIZE}, "next_obs": {"shape": OBS_SIZE}, "act": {}, "rew": {}, "done": {}}
     buffer = ReplayBuffer(size, shapes)
     one = {"obs": np.zeros(OBS_SIZE), "next_obs": np.zeros(OBS_SIZE), "act": 0, "rew": 1.0, "done": 0}
     many = {name: np.zeros((size, OBS_SIZE) if "obs" in name else size) for name in one}
     buffer.add(**many)
-    return {"add": lambda: buffer.add(**one), "sample": lambda: buffer.sample(BATCH_SIZE)}
+    prioritized = PrioritizedReplayBuffer(size, shapes, alpha=0.6)
+    prioritized.add(**many)
+    errors = np.random.default_rng(0).random(PRIORITIZED_BATCH_SIZE)
+
+    def sample_and_update() -> None:
+        batch = prioritized.sample(PRIORITIZED_BATCH_SIZE, beta=0.4)
+        prioritized.update_priorities(batch["indexes"], errors)
+
+    return {
+        "add": lambda: buffer.add(**one),
+        "sample": lambda: buffer.sample(BATCH_SIZE),
+        PRIORITIZED: sample_and_update,
+    }
 
 
 LIBRARIES = {
@@ -99,7 +136,7 @@ def main() -> None:
     print("| library | operation | " + " | ".join(f"{size:,}" for size in SIZES) + " |")
     print("| --- | --- |" + " --- |" * len(SIZES))
     for name in figures[SIZES[0]]:
-        for operation in ("add", "sample"):
+        for operation in figures[SIZES[0]][name]:
             row = " | ".join(f"{figures[size][name][operation]:,.1f}" for size in SIZES)
             print(f"| {name} | {operation} (microseconds) | {row} |")
 
@@ -107,7 +144,9 @@ def main() -> None:
 def measure(size: int, missing: list[str]) -> dict[str, dict[str, float]]:
     """The median time of a call of each operation, in microseconds."""
     operations = {name: make(size) for name, (make, _) in LIBRARIES.items() if name not in missing}
-    times: dict[str, dict[str, list[float]]] = {name: {"add": [], "sample": []} for name in operations}
+    times: dict[str, dict[str, list[float]]] = {
+        name: {operation: [] for operation in calls} for name, calls in operations.items()
+    }
     for _ in range(ROUNDS):
         for name, calls in operations.items():
             for operation, call in calls.items():

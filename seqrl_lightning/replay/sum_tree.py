@@ -4,7 +4,7 @@ import numpy as np
 
 from seqrl_lightning.types import FloatArray, IntArray
 
-_WIDTH = 16  # children of a node: few levels, as each costs a handful of NumPy calls whatever the batch's size
+_WIDTH = 32  # children of a node: few levels, as each costs a handful of NumPy calls whatever the batch's size
 
 
 class SumTree:
@@ -55,10 +55,13 @@ class SumTree:
         """
         mass = mass.copy()
         node = np.zeros(len(mass), np.int64)
-        each = np.arange(len(mass))
+        first = np.arange(0, len(mass) * _WIDTH, _WIDTH)
         for level in reversed(self._levels):
-            sums = level[node].cumsum(1)
-            child = np.minimum((sums <= mass[:, None]).sum(1), _WIDTH - 1)
-            mass -= sums[each, child] - level[node, child]
+            weights = level.take(node, 0)
+            sums = weights.cumsum(1)
+            child = (sums > mass[:, None]).argmax(1)  # by rounding there may be none; then it is the first
+            chosen = first + child
+            mass -= sums.take(chosen)
+            mass += weights.take(chosen)
             node = node * _WIDTH + child
-        return node
+        return np.minimum(node, self.size - 1)

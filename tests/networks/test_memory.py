@@ -200,7 +200,9 @@ def test_chrono_biases_are_those_of_the_delays() -> None:
     net = GRU((2,), (2,), 8, chrono_init=50)
     update = net.core.bias_ih_l0.chunk(3)[1]
     assert (update[:4] >= 0).all()
-    assert_close(net.core.weight_ih_l0.chunk(3)[1][:4, -1], -update[:4])  # where an episode starts the gate is half open
+    assert_close(
+        net.core.weight_ih_l0.chunk(3)[1][:4, -1], -update[:4]
+    )  # where an episode starts the gate is half open
 
 
 @pytest.mark.parametrize(
