@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
+from seqrl_lightning.algorithms.reading import read
 from seqrl_lightning.functional import categorical_projection, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import TransitionBatch, require
@@ -49,7 +50,7 @@ class C51(DQN):
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
-        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
+        outputs, next_outputs = read(self.policy_net, batch, next_states=self.use_double_q)
         logits = value_of(outputs, batch.action_batch)  # [T, B, n_atoms]
         with torch.no_grad():
             next_probabilities = self.next_state_values(batch, next_outputs).softmax(-1)

@@ -29,6 +29,7 @@ class DiscreteSAC(DQN):
         ConfigurationError: If a setting can't work.
     """
 
+    reads_windows = False
     policy_net: "ActorCritics"
     target_net: "ActorCritics"
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
+from seqrl_lightning.algorithms.reading import read, read_next
 from seqrl_lightning.exploration import greedy
 from seqrl_lightning.functional import (
     bootstrap_discounts,
@@ -41,8 +42,6 @@ from seqrl_lightning.types import (
 )
 
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
-Reader = Callable[..., tuple[Tensor, State]]
-"""Reads (observation [T, B, *obs], state, is_first) in order: ([T, B, ...], state)."""
 
 
 class DQN(GreedyEvaluation):
@@ -152,16 +151,31 @@ class DQN(GreedyEvaluation):
 
     # Learning
 
+    reads_windows = True  # whether a network that remembers can be trained
+
     def setup(self, stage: str) -> None:
-        """Refuses checkpoints in the middle of a training step.
+        """Refuses what can't be learned from, and checkpoints in the middle of a training step.
 
         Raises:
-            ConfigurationError: If a ``ModelCheckpoint`` counts steps that aren't a multiple of ``updates_per_step``.
+            ConfigurationError: If the sampler doesn't fit the network or the algorithm, or a ``ModelCheckpoint`` counts
+                steps that aren't a multiple of ``updates_per_step``.
         """
+        if stage == "fit":
+            self._check_sampler(self.trainer.datamodule.sampler)  # type: ignore[attr-defined]
         for callback in self.trainer.checkpoint_callbacks:
             every = getattr(callback, "_every_n_train_steps", 0)
             would_do = f"a multiple of model.updates_per_step = {self.updates_per_step}"
             require(every % self.updates_per_step == 0, "checkpoint.every_n_train_steps", every, would_do)
+
+    def _check_sampler(self, sampler: Any) -> None:
+        """A network that remembers has to read what happened in order, and single transitions have no order."""
+        with torch.no_grad():
+            _, state = self.policy_net(torch.zeros(1, 1, *self.obs_shape))
+        remembers, algorithm = state is not None, type(self).__name__
+        would_do = f"one without memory: {algorithm} learns from single steps"
+        require(self.reads_windows or not remembers, "model.network", "a network that remembers", would_do)
+        would_do = "SequenceSampler for a network that remembers"
+        require(sampler.gives_windows or not remembers, "data.sampler", type(sampler).__name__, would_do)
 
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
         """One update, by Lightning: it zeroes the gradients, goes backward from the loss and steps the optimizer.
@@ -194,45 +208,12 @@ class DQN(GreedyEvaluation):
         Returns:
             See :meth:`summary`.
         """
-        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
+        outputs, next_outputs = read(self.policy_net, batch, next_states=self.use_double_q)
         state_action_values = value_of(outputs, batch.action_batch)
         with torch.no_grad():
             expected_state_action_values = self.targets(batch, self.next_state_values(batch, next_outputs))
         losses = huber_losses(state_action_values, expected_state_action_values, self.huber_delta)
         return self.summary(batch, losses, state_action_values, expected_state_action_values)
-
-    def read(self, net: Reader, batch: TransitionBatch, next_states: bool = True) -> tuple[Tensor, Tensor | None]:
-        """What a network makes of the states and, without a gradient, of the next states.
-
-        Windows of consecutive steps are read once and in order, from the state that comes with them, and the next
-        states are those of the rows below.
-
-        Args:
-            net: The network, or a part of it that reads as a network does.
-            batch: [T, B].
-            next_states: Whether next states are asked for.
-
-        Returns:
-            [T, B, ...] of the states, and of the next states or None.
-        """
-        if batch.is_first_batch is None:
-            outputs, _ = net(batch.state_batch)
-            if not next_states:
-                return outputs, None
-            with torch.no_grad():
-                return outputs, net(batch.next_state_batch)[0]
-        network_state = batch.network_state
-        if batch.burn_in_state_batch is not None:
-            with torch.no_grad():
-                _, network_state = net(batch.burn_in_state_batch, network_state, batch.burn_in_is_first_batch)
-        rows = torch.cat([batch.state_batch, batch.next_state_batch[-1:]])
-        outputs, _ = net(rows, network_state, batch.is_first_batch)
-        next_outputs = outputs[1:].detach()
-        if batch.num_steps_batch is not None:
-            below = torch.arange(len(next_outputs), device=rows.device)[:, None] + batch.num_steps_batch - 1
-            index = below.reshape(*below.shape, *[1] * (next_outputs.dim() - 2)).expand_as(next_outputs)
-            next_outputs = next_outputs.gather(0, index)
-        return outputs[:-1], next_outputs
 
     def targets(self, batch: TransitionBatch, next_state_values: Tensor) -> Tensor:
         """The values that the Bellman equation expects, from those of the next states. [T, B] or [T, B, atoms]."""
@@ -246,7 +227,7 @@ class DQN(GreedyEvaluation):
         returns = n_step_returns(batch.reward_batch, self.gamma)
         if self.munchausen_alpha == 0.0:
             return returns
-        q_values = self.q_values(self.read(self.target_net, batch, next_states=False)[0])
+        q_values = self.q_values(read(self.target_net, batch)[0])
         _, scaled_log_policy = soft_policy(q_values, self.munchausen_temperature, batch.action_mask_batch)
         bonus = value_of(scaled_log_policy, batch.action_batch).clamp(self.munchausen_clip, 0.0)
         return returns + self.munchausen_alpha * bonus
@@ -265,18 +246,9 @@ class DQN(GreedyEvaluation):
         Returns:
             [T, B], or [T, B, atoms].
         """
-        outputs = self.read_next(self.target_net, batch)
+        outputs = read_next(self.target_net, batch)
         selector = policy_outputs if self.use_double_q and policy_outputs is not None else outputs
         return self.follow_policy(outputs, self.q_values(selector), batch)
-
-    def read_next(self, net: Reader, batch: TransitionBatch) -> Tensor:
-        """What a network makes of the next states alone. [T, B, ...]."""
-        if batch.is_first_batch is None:
-            outputs: Tensor = net(batch.next_state_batch)[0]
-            return outputs
-        next_outputs = self.read(net, batch)[1]
-        assert next_outputs is not None
-        return next_outputs
 
     def follow_policy(self, values: Tensor, q_values: Tensor, batch: TransitionBatch) -> Tensor:
         """The value of the next states under the policy that is learned about: here the greedy one.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
+from seqrl_lightning.algorithms.reading import read, read_next
 from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import State, TransitionBatch, require
@@ -72,7 +73,7 @@ class IQN(DQN):
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
         fractions = torch.rand(*batch.action_batch.shape, self.n_fractions, device=self.device)
-        features, next_features = self.read(self.policy_net.torso, batch, next_states=self.use_double_q)
+        features, next_features = read(self.policy_net.torso, batch, next_states=self.use_double_q)
         quantiles = value_of(self.policy_net.quantiles(features, fractions), batch.action_batch)  # [T, B, N]
         with torch.no_grad():
             targets = self.targets(batch, self.next_state_values(batch, next_features))
@@ -87,7 +88,7 @@ class IQN(DQN):
             policy_outputs: The policy network's features of the next states, [T, B, F]; only for double Q-learning.
         """
         fractions = torch.rand(*batch.action_batch.shape, self.n_target_fractions, device=self.device)
-        features = self.read_next(self.target_net.torso, batch)
+        features = read_next(self.target_net.torso, batch)
         values = self.target_net.quantiles(features, fractions)
         net, selector_features = self.target_net, features
         if self.use_double_q and policy_outputs is not None:

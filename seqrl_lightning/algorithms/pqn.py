@@ -28,6 +28,8 @@ class PQN(DQN):
         ConfigurationError: If a setting can't work.
     """
 
+    reads_windows = False
+
     def __init__(self, *args: Any, lambda_: float = 0.65, epochs: int = 4, **kwargs: Any) -> None:
         require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
         require(epochs > 0, "model.epochs", epochs, "at least 1")

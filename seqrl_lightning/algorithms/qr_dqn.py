@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
+from seqrl_lightning.algorithms.reading import read
 from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import TransitionBatch, require
@@ -42,7 +43,7 @@ class QRDQN(DQN):
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
-        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
+        outputs, next_outputs = read(self.policy_net, batch, next_states=self.use_double_q)
         quantiles = value_of(outputs, batch.action_batch)  # [T, B, n_quantiles]
         with torch.no_grad():
             targets = self.targets(batch, self.next_state_values(batch, next_outputs))

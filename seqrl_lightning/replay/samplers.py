@@ -14,6 +14,8 @@ from seqrl_lightning.types import FloatArray, IntArray, TransitionBatch, require
 class Sampler(ABC):
     """Makes batches from the ring."""
 
+    gives_windows = False  # whether batches are windows of consecutive steps
+
     @abstractmethod
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns a batch of ``batch_size`` transitions of ``ring``, which isn't empty."""
@@ -198,6 +200,8 @@ class RolloutSampler(Sampler):
     Raises:
         ConfigurationError: If ``length`` isn't positive.
     """
+
+    gives_windows = True
 
     def __init__(self, length: int = 32) -> None:
         require(length > 0, "data.sampler.length", length, "at least 1")

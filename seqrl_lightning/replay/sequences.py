@@ -37,6 +37,8 @@ class SequenceSampler(Sampler):
         ConfigurationError: If a setting can't work.
     """
 
+    gives_windows = True
+
     def __init__(
         self,
         length: int = 128,

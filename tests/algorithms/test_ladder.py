@@ -11,7 +11,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.functional import huber_losses
-from seqrl_lightning.networks import MLP, DuelingHead
+from seqrl_lightning.networks import GRU, MLP, DuelingHead
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, TransitionBatch
 from tests.running import fit
@@ -218,3 +218,15 @@ def test_pqn_says_what_its_rollouts_need(
 def test_settings_that_cannot_work(module_class: type[DQN], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         module_class((6,), 2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("module_class", "message"),
+    [
+        (DQN, "data.sampler is 'UniformSampler'; it must be SequenceSampler for a network that remembers"),
+        (DiscreteSAC, "model.network is 'a network that remembers'; it must be one without memory"),
+    ],
+)
+def test_a_network_that_remembers_needs_windows(tmp_path: Path, module_class: type[DQN], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        learn(tmp_path, module_class, {"network": GRU}, max_steps=1)
