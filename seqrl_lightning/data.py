@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.envs import SoloVectorEnv, action_mask_of
+from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, tracked
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
@@ -122,7 +122,8 @@ class ReplayDataModule(LightningDataModule):
         try:
             if num_envs == 1 and vectorization_mode is None and _has_single_env(self.env_id):
                 return SoloVectorEnv(_flattened(gym.make(self.env_id, **kwargs), gym.wrappers.FlattenObservation))
-            envs = gym.make_vec(self.env_id, num_envs=num_envs, vectorization_mode=vectorization_mode, **kwargs)
+            wrappers = (TrackedEnv,) if vectorization_mode == "async" else ()
+            envs = gym.make_vec(self.env_id, num_envs, vectorization_mode, wrappers=wrappers, **kwargs)
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -135,7 +136,7 @@ class ReplayDataModule(LightningDataModule):
             ) from error
         mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         require(mode == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", mode, "AutoresetMode.NEXT_STEP")
-        return _flattened(envs, gym.wrappers.vector.FlattenObservation)
+        return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
 
     def setup(self, stage: str) -> None:
         """Makes the environments that ``stage`` needs."""

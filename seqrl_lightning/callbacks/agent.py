@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info
 
-from seqrl_lightning.envs import action_mask_of, state_of
+from seqrl_lightning.envs import action_mask_of, set_state, state_of
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.types import Array, BoolArray, IntArray, State, require
@@ -215,7 +215,7 @@ class AgentCallback(Callback):
             self._start_episodes(trainer)
             return
         self._data.envs.reset()
-        self._data.envs.unwrapped.load_state_dict(state_dict["envs"])
+        set_state(self._data.envs, state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
         self._action_mask = None if state_dict["action_mask"] is None else state_dict["action_mask"].numpy().copy()

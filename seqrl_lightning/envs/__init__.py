@@ -7,7 +7,8 @@ import gymnasium as gym
 from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
-from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
+from seqrl_lightning.envs.solo import SoloVectorEnv
+from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
 
 __all__ = [
     "SequenceDistractorEnv",
@@ -16,9 +17,12 @@ __all__ = [
     "SequenceVectorEnv",
     "SoloVectorEnv",
     "Step",
+    "TrackedEnv",
     "action_mask_of",
     "rollout",
+    "set_state",
     "state_of",
+    "tracked",
 ]
 
 

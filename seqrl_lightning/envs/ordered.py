@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -252,13 +251,13 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The environments' own state, as tensors: what a checkpoint needs to go on exactly here."""
-        return {name: torch.from_numpy(getattr(self, name).copy()) for name in self._state_names}
+        """The environments' own state, as arrays: what a checkpoint needs to go on exactly here."""
+        return {name: getattr(self, name).copy() for name in self._state_names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         for name in self._state_names:
-            getattr(self, name)[:] = state_dict[name].numpy()
+            getattr(self, name)[:] = state_dict[name]
 
 
 def _task(

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from seqrl_lightning.envs.state import env_state, set_env_state
 from seqrl_lightning.types import Array, BoolArray
 
 
@@ -57,18 +58,15 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
             _batched(info) if info else info,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """The environment's own state, which it has to be able to tell."""
-        return {"ended": self._ended, "env": self._task.state_dict()}
+    def state_dict(self) -> dict[str, Any] | None:
+        """Where the environment is; None if it can't tell."""
+        state = env_state(self.env)
+        return None if state is None else {"ended": self._ended, **state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         self._ended = state_dict["ended"]
-        self._task.load_state_dict(state_dict["env"])
-
-    @property
-    def _task(self) -> Any:
-        return self.env.unwrapped
+        set_env_state(self.env, state_dict)
 
     def render(self) -> Any:
         """The environment's picture, in a tuple."""
@@ -77,14 +75,6 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environment."""
         self.env.close()
-
-
-def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
-    """The environments' own state as tensors and primitives, for ``load_state_dict``; None if they can't tell it."""
-    vector: Any = envs.unwrapped
-    task = vector.env.unwrapped if isinstance(vector, SoloVectorEnv) else vector
-    state: dict[str, Any] | None = vector.state_dict() if hasattr(task, "state_dict") else None
-    return state
 
 
 def _batched(info: dict[str, Any]) -> dict[str, Any]:
