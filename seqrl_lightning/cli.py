@@ -25,10 +25,12 @@ from seqrl_lightning.callbacks import (
     GlobalRandomStreams,
     LastCheckpoint,
     PriorityWriter,
+    SideCars,
     TargetSync,
 )
+from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, RunError
 
 _MISLEADING_WARNINGS = (
     # A batch is drawn from the replay memory when it is asked for: workers would only delay it.
@@ -119,8 +121,9 @@ class SeqRLCLI(LightningCLI):
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
-            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or ".")))
-            if self.config.subcommand == "fit":
+            goes_on = self.config.subcommand == "fit"
+            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or "."), goes_on))
+            if goes_on:
                 self._run_folder = Path(config.ckpt_path).parent.parent
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
@@ -143,7 +146,7 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = [GlobalRandomStreams(), EnvStepLogger(), EpisodeWriter()]
+        callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger(), EpisodeWriter()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:
@@ -169,19 +172,33 @@ class SeqRLCLI(LightningCLI):
         return str(self.config[self.subcommand].ckpt_path)
 
 
-def newest_checkpoint(root: Path) -> Path:
-    """The newest run's ``last.ckpt`` below ``root``.
+def newest_checkpoint(root: Path, with_side_cars: bool = True) -> Path:
+    """The newest run's ``last.ckpt`` below ``root``; the one before it, with a line that says so, if it is damaged.
+
+    Args:
+        root: The runs' ``trainer.default_root_dir``.
+        with_side_cars: Whether they are needed too.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is none that can be used.
     """
-    found = list(root.glob("lightning_logs/*/checkpoints/last.ckpt"))
+    runs = {path.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
+    found = [last for run in runs for last in (run / "last.ckpt", previous_of(run / "last.ckpt")) if last.exists()]
     if not found:
         raise ConfigurationError(
             f"ckpt_path is 'last', but there is no lightning_logs/*/checkpoints/last.ckpt in {root.resolve()}; "
             "give the file, or the run's --trainer.default_root_dir"
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    last = max(found, key=lambda path: path.stat().st_mtime).parent / "last.ckpt"
+    if (reason := what_is_wrong(last, with_side_cars)) is None:
+        return last
+    previous = previous_of(last)
+    if (why := what_is_wrong(previous, with_side_cars)) is not None:
+        raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before, {previous.name}: {why}")
+    sys.stderr.write(f"seqrl: {last} can't be used: {reason}; going on from the one before it, {previous.name}\n")
+    if last.exists() and with_side_cars:  # so that it never takes the place of the one before it
+        last.replace(last.with_name("last.damaged"))
+    return previous
 
 
 def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
@@ -211,10 +228,10 @@ def essential(message: str) -> str:
     return f"{key}: {reason}" if key else reason
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Ends the program with one line."""
     sys.stderr.write(f"seqrl: error: {message}\n")
-    sys.exit(2)
+    sys.exit(status)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -223,6 +240,8 @@ def main(args: list[str] | None = None) -> None:
         SeqRLCLI(args)
     except (ConfigurationError, MisconfigurationException) as error:
         fail(" ".join(str(error).split()))
+    except RunError as error:
+        fail(str(error), status=1)
     except ValueError as error:
         if "Does not validate against" not in str(error):
             raise

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, TargetSync
+from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, SideCars, TargetSync
 from seqrl_lightning.data import ReplayDataModule
 
 
@@ -40,6 +40,7 @@ def fit(
         logger=TensorBoardLogger(folder, default_hp_metric=False) if logger else False,
         callbacks=[
             GlobalRandomStreams(),
+            SideCars(),
             PriorityWriter(),
             AgentCallback(**agent),
             TargetSync(**(target_sync or {})),

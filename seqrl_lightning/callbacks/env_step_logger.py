@@ -21,11 +21,14 @@ class EnvStepLogger(Callback):
     Nothing is computed between two writes, so that it costs nothing.
     """
 
+    def __init__(self) -> None:
+        self._batches = 0
+        self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
         self._episodes: Path | None = None
-        self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         run = trainer.log_dir  # asked for in every process: they agree on it
         if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._episodes = Path(str(run)) / "episodes.csv"
@@ -34,7 +37,6 @@ class EnvStepLogger(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
         self._last = (time.perf_counter(), self._agent.env_steps, trainer.global_step)
-        self._batches = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -53,9 +55,15 @@ class EnvStepLogger(Callback):
         """Writes the episodes that are left."""
         self._write(trainer, {})
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Brings the file up to the checkpoint: a run that goes on from there knows no earlier episodes."""
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is between two writes. Brings the file up to here: a run that goes on knows no earlier episodes."""
         self._take_down_episodes()
+        return {"batches": self._batches, "unlogged": [list(episode) for episode in self._unlogged]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self._batches = state_dict["batches"]
+        self._unlogged = [Episode(*episode) for episode in state_dict["unlogged"]]
 
     def _take_down_episodes(self) -> None:
         episodes = self._agent.drain_episodes()
