@@ -4,6 +4,7 @@ import gc
 import logging
 import re
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import (
@@ -47,6 +49,8 @@ _MISLEADING_WARNINGS = (
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     # What Lightning and TensorBoard use of their own dependencies.
     ".*treespec, LeafSpec.*",
+    # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
+    ".*`broadcast_buffers` is deprecated.*",
     # Batches below log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
@@ -134,6 +138,16 @@ class SeqRLCLI(LightningCLI):
         for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
             sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; if another process is lost on the way, says which."""
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if isinstance(error, RunError) or "onnection" not in str(error) or self.trainer.world_size == 1:
+                raise
+            which, reason = lost_process(self.trainer), " ".join(str(error).split())
+            raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
+
     def before_instantiate_classes(self) -> None:
         """Applies what holds for the whole process."""
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
@@ -154,6 +168,9 @@ class SeqRLCLI(LightningCLI):
         else:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         self.trainer_defaults["callbacks"] = callbacks
+        if config.get("strategy") == "ddp":
+            # Buffers hold noise and the like, of which each process has its own.
+            kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         if config.get("logger") in (None, True):
             kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
         return super().instantiate_trainer(**kwargs)
@@ -164,12 +181,23 @@ class SeqRLCLI(LightningCLI):
             return TensorBoardLogger(root, default_hp_metric=False)
         agent = torch.load(self._ckpt_path, weights_only=True, mmap=True)["callbacks"]["AgentCallback"]
         return TensorBoardLogger(
-            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["env_steps"] + 1
+            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["total_env_steps"] + 1
         )
 
     @property
     def _ckpt_path(self) -> str:
         return str(self.config[self.subcommand].ckpt_path)
+
+
+def lost_process(trainer: Trainer) -> str:
+    """Which process of the run has ended, as far as this one can tell."""
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    for _ in range(20):  # its connection breaks before the system says that it ended
+        for rank, process in enumerate(started, start=1):
+            if process.poll():
+                return f"rank {rank} (process {process.pid}, status {process.returncode})"
+        time.sleep(0.1)
+    return "another process" if started or trainer.global_rank == 0 else "rank 0, or another process,"
 
 
 def newest_checkpoint(root: Path, with_side_cars: bool = True) -> Path:

@@ -142,6 +142,7 @@ class ReplayDataModule(LightningDataModule):
         """Makes the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
+            self.ring.num_processes = self.trainer.world_size if self.trainer else 1
             self.ring.awaits_next_action = self._learner_needs("next_action")
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)

@@ -22,8 +22,8 @@ _MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only
 class Episode(NamedTuple):
     """A finished episode."""
 
-    env_steps: int  # taken in all environments until its end
-    env: int  # which of the environments
+    env_steps: int  # taken in all environments until its end (with several processes: as if all were equally far)
+    env: int  # which of the environments, over all processes
     block: int  # whose rule held; 0 for tasks without blocks
     episode_return: float  # undiscounted
     episode_length: int  # env steps
@@ -38,7 +38,8 @@ class AgentCallback(Callback):
 
     It warms the replay memory up before the first update. Then, after every ``updates_per_collect`` updates, it takes
     ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time: what is
-    taken too much is taken less the next time.
+    taken too much is taken less the next time. With several processes each has environments, a replay memory and
+    random streams of its own and keeps to this by itself; epsilon follows the env steps of all of them.
 
     Args:
         warmup_env_steps: Env steps before the first update.
@@ -54,6 +55,8 @@ class AgentCallback(Callback):
     Attributes:
         env_steps: Env steps that this process has taken so far.
         episodes: Episodes that this process has finished so far.
+        total_env_steps: Env steps of all processes, after the last update.
+        total_episodes: Episodes of all processes, after the last update.
         recent_returns: The returns of the last 10 episodes.
 
     Raises:
@@ -88,8 +91,10 @@ class AgentCallback(Callback):
         self.max_episodes = max_episodes
         self.overlap = overlap
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
-        self.env_steps = 0
-        self.episodes = 0
+        self.env_steps = self.total_env_steps = 0
+        self.episodes = self.total_episodes = 0
+        self._rank, self._world_size = 0, 1
+        self._block = 0  # the lowest of this process
         self.recent_returns: deque[float] = deque(maxlen=10)
         self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
         self._warmup_total = 0  # env steps that were taken for no update
@@ -138,6 +143,7 @@ class AgentCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the environments, or goes on in them, and warms the replay memory up."""
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._rank, self._world_size = trainer.global_rank, trainer.world_size
         self._rng = random_stream("agent", trainer.global_rank)
         self._state: State = None
         if self._resumed is None:
@@ -176,6 +182,9 @@ class AgentCallback(Callback):
             **tensors,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
+            "block": self._block,
+            "total_env_steps": self.total_env_steps,
+            "total_episodes": self.total_episodes,
             "warmup_total": self._warmup_total,
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
@@ -188,6 +197,8 @@ class AgentCallback(Callback):
         """Takes the counters over; the environments follow when fitting starts."""
         self.env_steps = state_dict["env_steps"]
         self.episodes = state_dict["episodes"]
+        self.total_env_steps = state_dict["total_env_steps"]
+        self.total_episodes = state_dict["total_episodes"]
         self._warmup_total = state_dict["warmup_total"]
         self.recent_returns = deque(state_dict["recent_returns"], maxlen=10)
         self._resumed = state_dict
@@ -200,7 +211,7 @@ class AgentCallback(Callback):
         self._observation, infos = self._data.envs.reset(seed=int(seed))
         self._action_mask = self._mask_of(infos)
         self._data.ring.restart(self._observation, self._action_mask)
-        self._data.block = _lowest_block(infos)
+        self._block = _lowest_block(infos)
         self._episode_return = np.zeros(self._data.num_envs)
         self._episode_length = np.zeros(self._data.num_envs, np.int64)
         self._is_restarting = np.zeros(self._data.num_envs, np.bool_)
@@ -218,6 +229,7 @@ class AgentCallback(Callback):
         set_state(self._data.envs, state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
+        self._block = state_dict["block"]
         self._action_mask = None if state_dict["action_mask"] is None else state_dict["action_mask"].numpy().copy()
         self._state = state_dict["network_state"]
         if not self._data.ring.num_slots:  # the checkpoint left the replay memory out
@@ -230,19 +242,28 @@ class AgentCallback(Callback):
         while self.env_steps < min(until_env_steps, max_env_steps) and self.episodes < max_episodes:
             action = self._choose_action(pl_module)
             self._take_in(action, self._data.envs.step(action))
-        is_over = self.env_steps >= max_env_steps or self.episodes >= max_episodes
-        if trainer.world_size > 1:  # all processes stop together, at the sum of their episodes
-            episodes = trainer.strategy.reduce(torch.tensor(float(self.episodes)), reduce_op="sum")
-            is_over = trainer.strategy.reduce_boolean_decision(is_over or bool(episodes >= max_episodes), all=False)
-        if is_over:
+        self._count_all(trainer, pl_module)
+        budget = self.max_env_steps or math.inf
+        if self.total_env_steps >= budget or self.total_episodes >= max_episodes:
             trainer.should_stop = True
+
+    def _count_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts over all processes, so that they log the same, evaluate the same block and stop together."""
+        counts = [self.env_steps, self.episodes, self._block]
+        if self._world_size > 1:
+            mine = torch.tensor(counts, device=pl_module.device)
+            of_all = [torch.empty_like(mine) for _ in range(self._world_size)]
+            torch.distributed.all_gather(of_all, mine)
+            env_steps, episodes, blocks = torch.stack(of_all).T
+            counts = [int(env_steps.sum()), int(episodes.sum()), int(blocks.min())]
+        self.total_env_steps, self.total_episodes, self._data.block = counts
 
     def _mask_of(self, infos: dict[str, Any]) -> BoolArray | None:
         return action_mask_of(infos) if self._data.has_action_masks else None
 
     def _choose_action(self, pl_module: Any) -> IntArray:
         data, mask = self._data, self._action_mask
-        data.epsilon = self.epsilon(self.env_steps)
+        data.epsilon = self.epsilon(self.env_steps * self._world_size)
         explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
             q_values, self._state = pl_module.act_values(self._observation, self._state, self._is_first)
@@ -261,7 +282,7 @@ class AgentCallback(Callback):
         self.env_steps += data.num_envs
         if restarted := int(np.count_nonzero(self._is_restarting)):  # several times as fast as any()
             self.env_steps -= restarted
-            data.block = _lowest_block(infos)
+            self._block = _lowest_block(infos)
         self._is_first = self._is_restarting  # the step that reset an environment showed its first observation
         self._is_restarting = terminated | truncated
         if np.count_nonzero(self._is_restarting):
@@ -271,8 +292,8 @@ class AgentCallback(Callback):
         blocks = infos.get("block", np.zeros(self._data.num_envs, np.int64))
         for env in np.flatnonzero(self._is_restarting):
             episode = Episode(
-                self.env_steps,
-                int(env),
+                self.env_steps * self._world_size,
+                self._rank * self._data.num_envs + int(env),
                 int(blocks[env]),
                 float(self._episode_return[env]),
                 int(self._episode_length[env]),

@@ -40,6 +40,7 @@ class RingBuffer:
 
     Attributes:
         num_added: Rows that were ever completed.
+        num_processes: How many processes fill rings side by side; what follows all env steps counts with it.
         awaits_next_action: Whether a transition is one only when the action in its next state is known too (SARSA).
 
     Raises:
@@ -71,6 +72,7 @@ class RingBuffer:
         self.truncated: BoolArray = np.zeros(rows, np.bool_)
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
         self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
+        self.num_processes = 1
         self.awaits_next_action = False
         self.head = 0
         self.num_added = 0

@@ -122,7 +122,8 @@ class PrioritizedSampler(TransitionSampler):
         """Returns a batch with ``weight_batch`` and ``slot_batch``."""
         slots = self.slots(ring, batch_size, rng)
         probability = self._tree.weights[slots] / self._tree.total
-        weight = (ring.num_slots * probability) ** -self._beta_after(ring.num_added * ring.num_envs)
+        env_steps = ring.num_added * ring.num_envs * ring.num_processes
+        weight = (ring.num_slots * probability) ** -self._beta_after(env_steps)
         weight /= weight.max()
         return ring.transitions(slots, self.n_step)._replace(
             weight_batch=torch.from_numpy(weight[None].astype(np.float32)), slot_batch=torch.from_numpy(slots[None])
