@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, tracked
+from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, discard, tracked
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
@@ -146,6 +146,11 @@ class ReplayDataModule(LightningDataModule):
             self.ring.awaits_next_action = self._learner_needs("next_action")
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
+
+    def remake_envs(self) -> None:
+        """Makes the environments to learn in anew: one of them is broken."""
+        discard(self.envs)
+        self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
 
     def teardown(self, stage: str) -> None:
         """Closes the environments."""

@@ -88,6 +88,7 @@ class EnvStepLogger(Callback):
             "epsilon": agent.epsilon(agent.total_env_steps),
             "block": trainer.datamodule.block,  # type: ignore[attr-defined]
             "buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
+            "env_faults": agent.total_env_faults,
             "updates": trainer.global_step,
             **self._speed(trainer),
         }

@@ -33,4 +33,6 @@ class PriorityWriter(Callback):
         errors = outputs["priority_batch"].cpu().numpy().reshape(-1)
         # The last training step of a run may have used only a part of its batches.
         slots = batch.slot_batch.numpy().reshape(-1)[: len(errors)]
-        trainer.datamodule.sampler.update_priorities(slots, errors.astype(np.float64))  # type: ignore[attr-defined]
+        is_finite = np.isfinite(errors)  # the others' update was refused
+        sampler: Any = trainer.datamodule.sampler  # type: ignore[attr-defined]
+        sampler.update_priorities(slots[is_finite], errors[is_finite].astype(np.float64))

@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
@@ -11,14 +12,18 @@ from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
 
 __all__ = [
+    "EnvFault",
     "SequenceDistractorEnv",
     "SequenceDistractorVectorEnv",
     "SequenceEnv",
     "SequenceVectorEnv",
     "SoloVectorEnv",
     "Step",
+    "StepCheck",
     "TrackedEnv",
     "action_mask_of",
+    "discard",
+    "fault_of",
     "rollout",
     "set_state",
     "state_of",

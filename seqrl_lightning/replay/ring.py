@@ -107,6 +107,20 @@ class RingBuffer:
         if action_mask is not None:
             self.action_mask[self.head] = action_mask
 
+    def drop(self, env: int, length: int) -> int:
+        """Forgets an environment's newest steps, whose episode broke: none of them is a transition any more.
+
+        Args:
+            env: The environment.
+            length: Steps; no more are forgotten than there are.
+
+        Returns:
+            How many were forgotten.
+        """
+        length = min(length, self.num_full_rows)
+        self.is_final[(self.head - np.arange(length + 1)) % self.num_rows, env] = True
+        return length
+
     def add(
         self,
         action: IntArray,
