@@ -28,6 +28,7 @@ from seqrl_lightning.callbacks import (
     LastCheckpoint,
     PriorityWriter,
     SideCars,
+    SkippedUpdates,
     TargetSync,
 )
 from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
@@ -96,10 +97,11 @@ class SeqRLCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--agent.*``, ``--target_sync.*``, ``--checkpoint.*`` and ``--torch_threads``."""
+        """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
         parser.add_lightning_class_args(PriorityWriter, "priorities")  # before the agent
         parser.add_lightning_class_args(AgentCallback, "agent")
         parser.add_lightning_class_args(TargetSync, "target_sync")
+        parser.add_lightning_class_args(SkippedUpdates, "skipped_updates")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_argument(
             "--torch_threads",

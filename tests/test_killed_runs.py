@@ -22,13 +22,13 @@ data:
   batch_size: 16
   capacity: 800
   batches_per_epoch: 100
-  eval_episodes: 2
+  eval_episodes: 1
   sampler: {sampler}
 model:
   class_path: DQN
   init_args: {{network: {{class_path: MLP, init_args: {{hidden_sizes: [16]}}}}}}
 agent: {{warmup_env_steps: 100, env_steps_per_update: 2}}
-trainer: {{max_steps: 4000, log_every_n_steps: 70, enable_progress_bar: false}}
+trainer: {{max_steps: 3000, log_every_n_steps: 30, enable_progress_bar: false}}
 """
 SAMPLERS = {
     "DQN": "{class_path: UniformSampler}",
@@ -70,18 +70,30 @@ def rows(root: Path) -> list[list[str]]:
 
 
 def kill_and_go_on(root: Path, kills: int) -> None:
-    """Kills the run ``kills`` times, each time soon after it has saved something new; then lets it finish."""
+    """Kills the run ``kills`` times, each time soon after it has saved something new; then lets it finish.
+
+    The last time it isn't killed but asked to end, twice: it saves in the middle of an epoch.
+    """
     moments = random.Random(kills)
-    for _ in range(kills):
+    for kill in range(kills + 1):
         before = last(root).stat().st_mtime if last(root).exists() else 0.0
         process = start(root, *(("--ckpt_path", "last") if before else ()))
         while not last(root).exists() or last(root).stat().st_mtime == before:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
         time.sleep(moments.uniform(0.0, 0.7))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "too late: the run was over"
-        process.communicate()
+        if kill < kills:
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, "too late: the run was over"
+            process.communicate()
+            continue
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate()
+        assert process.returncode == 143, output
+        assert "Traceback" not in output
+        assert "Interrupted: saved" in output
     process = start(root, "--ckpt_path", "last")
     output, _ = process.communicate()
     assert process.returncode == 0, output

@@ -23,7 +23,7 @@ CONFIG = """
 seed_everything: 3
 data:
   env_id: seqrl/Sequence-v0
-  env_kwargs: {objects: ABCD, blocks: [{sequence: ABCD, episodes: 20}, {sequence: reversed}]}
+  env_kwargs: {objects: ABCD, blocks: [{sequence: ABCD, episodes: 4}, {sequence: reversed}]}
   num_envs: 2
   batch_size: 16
   capacity: 800

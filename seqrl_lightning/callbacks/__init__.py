@@ -8,6 +8,7 @@ from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
 from seqrl_lightning.callbacks.side_cars import SideCars
+from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "LastCheckpoint",
     "PriorityWriter",
     "SideCars",
+    "SkippedUpdates",
     "TargetSync",
 ]

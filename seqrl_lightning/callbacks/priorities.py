@@ -35,4 +35,5 @@ class PriorityWriter(Callback):
         slots = batch.slot_batch.numpy().reshape(-1)[: len(errors)]
         is_finite = np.isfinite(errors)  # the others' update was refused
         sampler: Any = trainer.datamodule.sampler  # type: ignore[attr-defined]
-        sampler.update_priorities(slots[is_finite], errors[is_finite].astype(np.float64))
+        if is_finite.any():
+            sampler.update_priorities(slots[is_finite], errors[is_finite].astype(np.float64))

@@ -49,8 +49,10 @@ class StepCheck:
         if observation.shape != self._shape:
             raise EnvFault(None, f"the observations' shape is {observation.shape}, not {self._shape}")
         if self._can_be_outside:
-            is_inside = (observation >= self._low) & (observation <= self._high)
-            if not is_inside.all():
+            # Counting is several times as fast as all().
+            is_above, is_below = observation >= self._low, observation <= self._high
+            if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
+                is_inside = is_above & is_below
                 env = _first_wrong(is_inside)
                 values = observation[env][~is_inside[env]]
                 raise EnvFault(env, f"the observation has {values.flat[0]}, which is outside its space")
@@ -62,7 +64,7 @@ class StepCheck:
             EnvFault: If one isn't finite.
         """
         is_finite = np.isfinite(reward)
-        if not is_finite.all():
+        if np.count_nonzero(is_finite) < is_finite.size:
             env = _first_wrong(is_finite)
             raise EnvFault(env, f"the reward is {reward[env]}")
 
