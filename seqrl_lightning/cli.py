@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import re
 import sys
 import time
@@ -265,17 +266,20 @@ def fail(message: str, status: int = 2) -> NoReturn:
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line."""
+    """The command line. An error is one line; ``SEQRL_TRACEBACK=1`` in the environment shows where it came from."""
     try:
         SeqRLCLI(args)
-    except (ConfigurationError, MisconfigurationException) as error:
-        fail(" ".join(str(error).split()))
-    except RunError as error:
-        fail(str(error), status=1)
-    except ValueError as error:
-        if "Does not validate against" not in str(error):
+    except Exception as error:  # whatever it is, one line comes first
+        if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
-        fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
+        message = " ".join(str(error).split())
+        if isinstance(error, ConfigurationError | MisconfigurationException):
+            fail(message)
+        if isinstance(error, RunError):
+            fail(message, status=1)
+        if isinstance(error, ValueError) and "Does not validate against" in message:
+            fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
+        fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
 
 
 if __name__ == "__main__":

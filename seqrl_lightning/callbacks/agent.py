@@ -83,7 +83,8 @@ class AgentCallback(Callback):
         max_env_restarts: int = 10,
     ) -> None:
         require(warmup_env_steps > 0, "agent.warmup_env_steps", warmup_env_steps, "at least 1")
-        require(env_steps_per_update > 0, "agent.env_steps_per_update", env_steps_per_update, "positive")
+        would_do = "positive and finite"
+        require(0 < env_steps_per_update < math.inf, "agent.env_steps_per_update", env_steps_per_update, would_do)
         require(updates_per_collect > 0, "agent.updates_per_collect", updates_per_collect, "at least 1")
         require(
             max_env_steps is None or max_env_steps > warmup_env_steps,
