@@ -23,6 +23,7 @@ OURS = "seqrl-lightning"
 PACKAGES = {  # what a peer needs
     "Stable-Baselines3": "stable_baselines3",
     "Tianshou": "tianshou",
+    "TorchRL": "torchrl",
 }
 
 
@@ -36,7 +37,12 @@ class Job(NamedTuple):
 
 def cartpole(title: str, config: str, ours: list[str], theirs: list[str]) -> Job:
     """A job on CartPole-v1 that everyone can do."""
-    peers = {"bare loop": "bare", "Stable-Baselines3": "stable_baselines3", "Tianshou": "tianshou"}
+    peers = {
+        "bare loop": "bare",
+        "Stable-Baselines3": "stable_baselines3",
+        "Tianshou": "tianshou",
+        "TorchRL": "torchrl",
+    }
     jobs = {OURS: ["ours", "--config", f"benchmarks/jobs/{config}.yaml", *ours]}
     return Job(title, jobs | {peer: [script, *theirs] for peer, script in peers.items()})
 
@@ -51,8 +57,8 @@ JOBS = {
     "B": cartpole(
         "1 environment, 1 update for each env step",
         "b",
-        ["--trainer.max_steps", "1000", "--agent.epsilon.decay_env_steps", "1000"],
-        ["--env_steps", "2000", "--env_steps_per_update", "1"],
+        ["--trainer.max_steps", "4000", "--agent.epsilon.decay_env_steps", "2500"],
+        ["--env_steps", "5000", "--env_steps_per_update", "1"],
     ),
     "C": cartpole(
         "16 environments, 1 update for 10 env steps",
@@ -61,14 +67,15 @@ JOBS = {
         ["--env_steps", "12000", "--num_envs", "16"],
     ),
     "R": Job(
-        "the seed's job, 10 updates a training step",
+        "the seed's job, 300 episodes, 1 update for each env step",
         {
             OURS: [
                 "ours",
                 *("--config", "configs/sequence_dqn_reference.yaml"),
-                *("--model.updates_per_step", "10", "--data.batches_per_epoch", "20", "--agent.max_episodes", "80"),
+                # 10 updates a batch: evaluated every 2,000 updates, where the seed's loop is never.
+                *("--model.updates_per_step", "10", "--data.batches_per_epoch", "200"),
             ],
-            "seed's loop": ["seed_loop", "--episodes", "80"],
+            "seed's loop": ["seed_loop"],
         },
     ),
     "F": Job(
@@ -129,17 +136,7 @@ def run_peer(words: list[str]) -> dict[str, Any]:
 def circumstances(benchmark: str) -> dict[str, Any]:
     """What the figures of ``benchmarks.<benchmark>`` were taken with."""
     packages = {}
-    for package in (
-        OURS,
-        "torch",
-        "lightning",
-        "gymnasium",
-        "numpy",
-        "stable-baselines3",
-        "tianshou",
-        "torchrl",
-        "cpprb",
-    ):
+    for package in VERSIONED:
         try:
             packages[package] = version(package)
         except PackageNotFoundError:

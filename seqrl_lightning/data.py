@@ -1,5 +1,6 @@
 """The datamodule: which environments, which replay memory, and the loaders over them."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, discard, tracked
@@ -15,6 +17,7 @@ from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
 
+WrapperCallable = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])
 
 
@@ -27,8 +30,14 @@ class ReplayDataModule(LightningDataModule):
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorised implementation where it has one, else ``sync``.
+        wrappers: Gymnasium wrappers around each single environment, in this order, like
+            ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
+            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
+            one, also those to evaluate in.
         batch_size: Transitions in a batch, which is what one update of the network learns from.
         capacity: Slots of the replay memory, over all environments.
+        frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
+            ``wrappers``); the replay memory keeps each of them once.
         sampler: Which transitions make a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
         mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
@@ -59,6 +68,8 @@ class ReplayDataModule(LightningDataModule):
         num_envs: int = 1,
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
+        wrappers: list[WrapperCallable] | None = None,
+        frame_stack: int = 1,
         batch_size: int = 128,
         capacity: int = 10_000,
         sampler: Sampler | None = None,
@@ -74,6 +85,7 @@ class ReplayDataModule(LightningDataModule):
         keep_plain(self.hparams)
         for name, value in (
             ("num_envs", num_envs),
+            ("frame_stack", frame_stack),
             ("batch_size", batch_size),
             ("batches_per_epoch", batches_per_epoch),
             ("eval_episodes", eval_episodes),
@@ -82,6 +94,10 @@ class ReplayDataModule(LightningDataModule):
         require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
+        would_do = "sync or async with data.wrappers, which wrap single environments"
+        is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
+        wraps = bool(wrappers) or frame_stack > 1
+        require(not (wraps and is_native), "data.vectorization_mode", vectorization_mode, would_do)
         self.eval_num_envs = eval_num_envs or eval_episodes
         require(
             eval_episodes % self.eval_num_envs == 0,
@@ -93,6 +109,9 @@ class ReplayDataModule(LightningDataModule):
         self.num_envs = num_envs
         self.env_kwargs = env_kwargs or {}
         self.vectorization_mode = vectorization_mode
+        self.wrappers = list(wrappers or [])
+        if frame_stack > 1:
+            self.wrappers.append(functools.partial(gym.wrappers.FrameStackObservation, stack_size=frame_stack))
         self.batch_size = batch_size
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
@@ -105,25 +124,34 @@ class ReplayDataModule(LightningDataModule):
         self._rng = random_stream("replay")
 
         probe = self.make_envs(1)
+        _report_flattening(probe, env_id)
         self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
         self.num_blocks = _num_blocks(probe)
         self.has_action_masks = action_mask_of(probe.reset(seed=0)[1]) is not None
         probe.close()
         num_masked_actions = self.n_actions if self.has_action_masks else 0
-        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions)
+        self.ring = RingBuffer(
+            capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions, frame_stack
+        )
 
     def make_envs(self, num_envs: int, vectorization_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
         """Makes ``num_envs`` environments of the task.
 
         Raises:
-            ConfigurationError: If there is no such task, it refuses its arguments, or it resets at once.
+            ConfigurationError: If there is no such task, it refuses its arguments or a wrapper, or it resets at once.
         """
         kwargs = self.env_kwargs
+        has_single_env = _has_single_env(self.env_id)
+        would_do = f"left out: {self.env_id} has no single environments"
+        require(has_single_env or not self.wrappers, "data.wrappers", self.wrappers, would_do)
         try:
-            if num_envs == 1 and vectorization_mode is None and _has_single_env(self.env_id):
-                return SoloVectorEnv(_flattened(gym.make(self.env_id, **kwargs), gym.wrappers.FlattenObservation))
-            wrappers = (TrackedEnv,) if vectorization_mode == "async" else ()
-            envs = gym.make_vec(self.env_id, num_envs, vectorization_mode, wrappers=wrappers, **kwargs)
+            if num_envs == 1 and vectorization_mode is None and has_single_env:
+                env = self._wrapped(gym.make(self.env_id, **kwargs))
+                return SoloVectorEnv(_flattened(env, gym.wrappers.FlattenObservation))
+            mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
+            in_processes = mode == gym.VectorizeMode.ASYNC.value
+            wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
+            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=wrappers, **kwargs)
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -134,9 +162,17 @@ class ReplayDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"data.env_kwargs is {kwargs}, which {self.env_id} refuses: {_one_line(error)}"
             ) from error
-        mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        require(mode == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", mode, "AutoresetMode.NEXT_STEP")
+        resets = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        require(resets == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", resets, "AutoresetMode.NEXT_STEP")
         return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
+
+    def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        for k, wrapper in enumerate(self.wrappers):
+            try:
+                env = wrapper(env)
+            except (AssertionError, TypeError, ValueError, gym.error.Error) as error:
+                raise ConfigurationError(f"data.wrappers[{k}] can't wrap {self.env_id}: {_one_line(error)}") from error
+        return env
 
     def setup(self, stage: str) -> None:
         """Makes the environments that ``stage`` needs."""
@@ -248,6 +284,18 @@ def _flattened(envs: EnvsT, wrapper: Callable[[EnvsT], EnvsT]) -> EnvsT:
     return envs if isinstance(space, gym.spaces.Box) else wrapper(envs)
 
 
+def _report_flattening(envs: VectorEnv[Any, Any, Any], env_id: str) -> None:
+    flattened = envs.env if isinstance(envs, SoloVectorEnv) else envs
+    if isinstance(flattened, gym.wrappers.FlattenObservation):
+        original = flattened.env.observation_space
+    elif isinstance(flattened, gym.wrappers.vector.FlattenObservation):
+        original = flattened.env.single_observation_space
+    else:
+        return
+    shape = envs.single_observation_space.shape
+    rank_zero_info(f"The observations of {env_id}, {original}, are flattened to {shape}, what is Discrete one-hot.")
+
+
 def _has_single_env(env_id: str) -> bool:
     """Whether the task has an environment besides a vectorised one (as far as it is known before it is imported)."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
@@ -256,6 +304,11 @@ def _has_single_env(env_id: str) -> bool:
 
 def _spaces(envs: VectorEnv[Any, Any, Any], env_id: str) -> tuple[tuple[int, ...], str, int]:
     observation_space, action_space = envs.single_observation_space, envs.single_action_space
+    if isinstance(action_space, gym.spaces.MultiDiscrete):
+        raise ConfigurationError(
+            f"data.env_id is {env_id!r}, whose actions are {action_space}; "
+            "data.wrappers [FlattenMultiDiscreteAction] makes one action of each combination"
+        )
     if not isinstance(action_space, gym.spaces.Discrete):
         raise ConfigurationError(
             f"data.env_id is {env_id!r}, whose actions are {action_space}; "

@@ -35,7 +35,12 @@ class TransitionBatch(NamedTuple):
     action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the state allows
     next_action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the next state allows
     epsilon_batch: Tensor | None = None  # [T, B] float32: the behaviour policy's epsilon at present
-    is_first_batch: Tensor | None = None  # [T, B] bool: the state is an episode's first
+    # Of windows of consecutive steps only, which a network reads in order. There the next state is that of the row
+    # below, `num_steps_batch` rows down.
+    is_first_batch: Tensor | None = None  # [T + 1, B] bool: the state is an episode's first, the last next one too
+    network_state: Tensor | None = None  # [S, B, ...] float32: what the network carries into the first row
+    burn_in_state_batch: Tensor | None = None  # [P, B, *obs]: rows before, to bring the network's state up to date
+    burn_in_is_first_batch: Tensor | None = None  # [P, B] bool
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "TransitionBatch":
         """The batch with ``function`` applied to every column that is there."""
@@ -61,9 +66,16 @@ def keep_plain(hparams: MutableMapping[str, Any]) -> None:
     A checkpoint holds plain values only, so that loading it runs no code. A class that the CLI built is there as text
     (its ``class_path``); one that was handed in from Python is not saved.
     """
-    plain = (type(None), bool, int, float, str, list, tuple, dict)
-    for name in [name for name, value in hparams.items() if not isinstance(value, plain)]:
+    for name in [name for name, value in hparams.items() if not _is_plain(value)]:
         del hparams[name]
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, type(None) | bool | int | float | str)
 
 
 class ConfigurationError(MisconfigurationException):

@@ -114,5 +114,53 @@ class Breaking(Diary):
 
 
 gym.register("tests/Breaking-v0", Breaking)
+
+
+class Lights(gym.Env[Any, Any]):
+    """Shows the switches that were set last."""
+
+    observation_space = gym.spaces.MultiDiscrete([2, 3])
+    action_space: gym.Space[Any] = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.array([0, 0]), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        return np.array(action) - self.action_space.start, 0.0, False, False, {}  # type: ignore[attr-defined]
+
+
 gym.register("tests/Diary-v0", Diary)
 gym.register("tests/Corridor-v0", Corridor)
+gym.register("tests/Lights-v0", Lights)
+
+
+class Doors(gym.Env[Any, Any]):
+    """Three doors, of which two are open (``info["action_mask"]``); going through one that isn't is an error.
+
+    Door k earns k, so that only the mask keeps from the last. Episodes are five steps long.
+    """
+
+    observation_space = gym.spaces.Box(0, 1, (3,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self._look()
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if not self.is_open[action]:
+            raise AssertionError(f"door {action} is shut")
+        self.t += 1
+        observation, info = self._look()
+        return observation, float(action), self.t == 5, False, info
+
+    def _look(self) -> tuple[Any, dict[str, Any]]:
+        self.is_open = np.ones(3, np.int8)
+        self.is_open[self.np_random.integers(3)] = 0
+        return self.is_open.astype(np.float32), {"action_mask": self.is_open}
+
+
+gym.register("tests/Doors-v0", Doors)

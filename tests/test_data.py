@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -5,7 +6,9 @@ import numpy as np
 import pytest
 
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
+from tests.running import fit
 
 TASK = {"env_id": "seqrl/Sequence-v0"}
 BLOCKS = {"blocks": [{"sequence": "ABCDEFGHIJ", "episodes": 5}, {"sequence": "reversed"}]}
@@ -54,6 +57,124 @@ def test_the_blocks_are_known_however_the_task_is_vectorised(vectorization_mode:
     assert data.num_blocks == 2
 
 
+def limited(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(env, max_episode_steps=3)
+
+
+def doubled(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return gym.wrappers.TransformReward(env, lambda reward: 2 * reward)
+
+
+@pytest.mark.parametrize(("num_envs", "vectorization_mode"), [(1, None), (3, None), (2, "sync"), (2, "async")])
+def test_wrappers_are_applied_in_order_to_each_environment(num_envs: int, vectorization_mode: str | None) -> None:
+    # The previous reward is what the wrapper inside gives; the doubling outside it comes after.
+    wrappers = [limited, doubled, PreviousActionReward, doubled]
+    data = ReplayDataModule(**TASK, num_envs=num_envs, vectorization_mode=vectorization_mode, wrappers=wrappers)
+    assert data.obs_shape == (10 + 10 + 1,)
+    data.setup("fit")
+    for envs in (data.envs, data.eval_envs):
+        observation, infos = envs.reset(seed=0)
+        assert (observation[:, 10:] == 0).all()
+        assert (infos["correct_action"] == 1).all()
+        observation, reward, *_ = envs.step(np.ones(envs.num_envs, int))
+        assert (reward == 4).all()
+        assert (observation[:, -1] == 2).all()
+        for _ in range(2):
+            *_, truncated, _ = envs.step(np.zeros(envs.num_envs, int))
+        assert truncated.all()
+    data.teardown("fit")
+
+
+def test_blocks_are_known_through_wrappers() -> None:
+    assert ReplayDataModule(**TASK, env_kwargs=BLOCKS, num_envs=2, wrappers=[PreviousActionReward]).num_blocks == 2
+
+
+def test_wrappers_from_python_stay_out_of_the_saved_hyperparameters() -> None:
+    data = ReplayDataModule(**TASK, wrappers=[PreviousActionReward])
+    assert "wrappers" not in data.hparams
+    assert data.hparams["env_id"] == TASK["env_id"]
+
+
+def test_what_the_agent_did_is_in_the_replay_memory(tmp_path: Path) -> None:
+    settings = {"env_id": "tests/Corridor-v0", "wrappers": [PreviousActionReward], "num_envs": 3, "batch_size": 64}
+    _, _, data = fit(tmp_path, settings, {}, {"warmup_env_steps": 90}, max_steps=20)
+    batch = next(iter(data.train_dataloader()))
+    assert data.obs_shape == (6 + 2 + 1,)
+    assert (batch.next_state_batch[..., 6:8].argmax(-1) == batch.action_batch).all()
+    assert (batch.next_state_batch[..., 8] == batch.reward_batch.squeeze(-1)).all()
+    at_the_start = batch.state_batch[..., 6:8].sum(-1) == 0
+    assert at_the_start.any()
+    assert (batch.state_batch[at_the_start][:, 0] == 1).all()
+
+
+class Scene(gym.Env[Any, Any]):
+    """An observation made of parts."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, space: gym.Space[Any]) -> None:
+        self.observation_space = space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(0)
+        return self.observation_space.sample(), {}
+
+
+gym.register("tests/Scene-v0", Scene)
+PARTS = (gym.spaces.Discrete(3), gym.spaces.Box(0, 1, (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("space", "size", "one_hots"),
+    [
+        (gym.spaces.Discrete(3), 3, 1),
+        (gym.spaces.MultiDiscrete([2, 3]), 5, 2),
+        (gym.spaces.Tuple(PARTS), 3 + 4, None),
+        (gym.spaces.Dict(a=PARTS[0], b=PARTS[1]), 3 + 4, None),
+    ],
+)
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_composed_observations_become_flat_and_the_log_says_so(
+    space: gym.Space[Any], size: int, one_hots: int | None, num_envs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        data = ReplayDataModule("tests/Scene-v0", num_envs=num_envs, env_kwargs={"space": space})
+        data.setup("fit")
+    assert caplog.text.count("The observations of tests/Scene-v0") == 1
+    assert f"are flattened to ({size},)" in caplog.text
+    assert data.obs_shape == (size,)
+    observation = data.envs.reset(seed=0)[0]
+    assert observation.shape == (num_envs, size)
+    if one_hots is not None:
+        assert (observation.sum(axis=1) == one_hots).all()
+        assert set(np.unique(observation)) == {0, 1}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_popgym(num_envs: int) -> None:
+    pytest.importorskip("popgym", reason="needs the extra popgym")
+    settings = {"env_id": "popgym:popgym-RepeatFirstEasy-v0", "num_envs": num_envs}
+    assert ReplayDataModule(**settings).obs_shape == (4,)
+    data = ReplayDataModule(**settings, wrappers=[PreviousActionReward])
+    data.setup("fit")
+    first = data.envs.reset(seed=0)[0][:, :4].argmax(1)
+    assert (data.envs.step(first)[1] > 0).all()  # the task is to repeat what was shown first
+    assert data.envs.step((first + 1) % 4)[0].shape == (num_envs, 4 + 4 + 1)
+
+
+def test_box_observations_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        ReplayDataModule(**TASK)
+    assert "flattened" not in caplog.text
+
+
+def test_combined_actions_need_a_wrapper_and_the_error_names_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"actions are MultiDiscrete.*FlattenMultiDiscreteAction"):
+        ReplayDataModule("tests/Lights-v0")
+    assert ReplayDataModule("tests/Lights-v0", wrappers=[FlattenMultiDiscreteAction]).n_actions == 6
+
+
 def test_batches_come_whole_from_the_ring() -> None:
     data = ReplayDataModule(**TASK, batch_size=5, capacity=50, batches_per_epoch=3)
     zeros = np.zeros(1, bool)
@@ -93,6 +214,16 @@ gym.register("tests/Instant-v0", vector_entry_point=Instant)
         ({**TASK, "num_envs": 0}, "data.num_envs is 0"),
         ({**TASK, "batches_per_epoch": 0}, "data.batches_per_epoch is 0"),
         ({**TASK, "eval_episodes": 5, "eval_num_envs": 2}, "data.eval_num_envs is 2; it must be a divisor of"),
+        ({**TASK, "wrappers": [FlattenMultiDiscreteAction]}, r"FlattenMultiDiscreteAction needs MultiDiscrete actions"),
+        (
+            {**TASK, "wrappers": [limited, gym.wrappers.TimeLimit]},
+            r"data.wrappers\[1\] can't wrap seqrl/Sequence-v0: .*",
+        ),
+        (
+            {**TASK, "wrappers": [limited], "vectorization_mode": "vector_entry_point"},
+            r"vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
+        ),
+        ({"env_id": "tests/Instant-v0", "wrappers": [limited]}, r"data.wrappers is .*; it must be left out"),
         ({**TASK, "vectorization_mode": "threads"}, "data.vectorization_mode is 'threads'; it must be"),
     ],
 )

@@ -22,8 +22,8 @@ BLOCKS = [{"sequence": "ABCDE", "episodes": 15}, {"sequence": "ADCBE"}]
 
 
 class WithoutBootstrap(DQN):
-    def next_state_values(self, batch: Any) -> Tensor:
-        return torch.zeros_like(super().next_state_values(batch))
+    def next_state_values(self, batch: Any, policy_outputs: Any) -> Tensor:
+        return torch.zeros_like(super().next_state_values(batch, policy_outputs))
 
 
 class WithoutReward(DQN):

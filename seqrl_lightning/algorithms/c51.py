@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.functional import bootstrapped_targets, categorical_projection, value_of
+from seqrl_lightning.functional import categorical_projection, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import TransitionBatch, require
 
@@ -49,13 +49,12 @@ class C51(DQN):
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
-        outputs, _ = self.policy_net(batch.state_batch)
+        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
         logits = value_of(outputs, batch.action_batch)  # [T, B, n_atoms]
         with torch.no_grad():
-            next_probabilities = self.next_state_values(batch).softmax(-1)
+            next_probabilities = self.next_state_values(batch, next_outputs).softmax(-1)
             atoms = self.support.expand_as(next_probabilities)
-            returns = bootstrapped_targets(self.returns(batch), self.discounts(batch), atoms)
-            target_probabilities = categorical_projection(next_probabilities, returns, self.support)
+            target_probabilities = categorical_projection(next_probabilities, self.targets(batch, atoms), self.support)
         losses = -(target_probabilities * logits.log_softmax(-1)).sum(-1)
         state_action_values = logits.detach().softmax(-1) @ self.support
         return self.summary(batch, losses, state_action_values, target_probabilities @ self.support, priority=losses)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.functional import bootstrapped_targets, expected_value, huber_losses, mask_actions, value_of
+from seqrl_lightning.functional import expected_value, huber_losses, mask_actions, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import Array, BoolArray, State, TransitionBatch, require
 
@@ -58,8 +58,7 @@ class DiscreteSAC(DQN):
         policy = log_policy.exp()
         temperature = nets.log_temperature.exp().detach()
         with torch.no_grad():
-            next_state_values = self.next_state_values(batch)
-            targets = bootstrapped_targets(self.returns(batch), self.discounts(batch), next_state_values)
+            targets = self.targets(batch, self.next_state_values(batch, None))
             lower_values = torch.minimum(*values)
 
         critic_losses = [huber_losses(of_critic, targets, self.huber_delta) for of_critic in state_action_values]
@@ -69,7 +68,7 @@ class DiscreteSAC(DQN):
         losses = critic_losses[0] + critic_losses[1] + actor_losses + temperature_losses
         return self.summary(batch, losses, state_action_values[0], targets)
 
-    def next_state_values(self, batch: TransitionBatch) -> Tensor:
+    def next_state_values(self, batch: TransitionBatch, policy_outputs: Tensor | None) -> Tensor:
         """The soft value of the next states: by the lower critic, with the policy's entropy. [T, B]."""
         logits, _ = self.policy_net(batch.next_state_batch)
         log_policy = mask_actions(logits, batch.next_action_mask_batch).log_softmax(-1)

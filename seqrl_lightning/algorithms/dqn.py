@@ -23,7 +23,9 @@ from seqrl_lightning.functional import (
     huber_losses,
     mask_actions,
     n_step_returns,
+    rescale_values,
     soft_policy,
+    unscale_values,
     value_of,
     weighted_mean,
 )
@@ -40,6 +42,8 @@ from seqrl_lightning.types import (
 )
 
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
+Reader = Callable[..., tuple[Tensor, State]]
+"""Reads (observation [T, B, *obs], state, is_first) in order: ([T, B, ...], state)."""
 
 
 class DQN(GreedyEvaluation):
@@ -62,6 +66,8 @@ class DQN(GreedyEvaluation):
             0.9 there); 0 for none. The policy that is learned about is then the softmax of the target network.
         munchausen_temperature: That softmax's temperature.
         munchausen_clip: The least that is added to the reward, before ``munchausen_alpha``.
+        value_rescaling: The epsilon of R2D2's rescaling of values, ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x``
+            (arXiv:1805.11593; 1e-3 there): the network learns rescaled values. None for none.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
         clip_grad_norm: Largest norm of the whole gradient; None for no limit.
         updates_per_step: Updates of the network in one ``training_step``, each with a batch of its own, all drawn
@@ -87,6 +93,7 @@ class DQN(GreedyEvaluation):
         munchausen_alpha: float = 0.0,
         munchausen_temperature: float = 0.03,
         munchausen_clip: float = -1.0,
+        value_rescaling: float | None = None,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
@@ -99,6 +106,7 @@ class DQN(GreedyEvaluation):
         require(0 <= gamma <= 1, "model.gamma", gamma, "in [0, 1]")
         for name, value in (
             ("huber_delta", huber_delta),
+            ("value_rescaling", value_rescaling),
             ("clip_grad_value", clip_grad_value),
             ("clip_grad_norm", clip_grad_norm),
         ):
@@ -121,6 +129,7 @@ class DQN(GreedyEvaluation):
         self.munchausen_alpha = munchausen_alpha
         self.munchausen_temperature = munchausen_temperature
         self.munchausen_clip = munchausen_clip
+        self.value_rescaling = value_rescaling
         self.clip_grad_value = clip_grad_value
         self.clip_grad_norm = clip_grad_norm
         self.finite_updates = FiniteUpdates()
@@ -187,22 +196,59 @@ class DQN(GreedyEvaluation):
         Returns:
             See :meth:`summary`.
         """
-        outputs, _ = self.policy_net(batch.state_batch)
+        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
         state_action_values = value_of(outputs, batch.action_batch)
         with torch.no_grad():
-            next_state_values = self.next_state_values(batch)
-            expected_state_action_values = bootstrapped_targets(
-                self.returns(batch), self.discounts(batch), next_state_values
-            )
+            expected_state_action_values = self.targets(batch, self.next_state_values(batch, next_outputs))
         losses = huber_losses(state_action_values, expected_state_action_values, self.huber_delta)
         return self.summary(batch, losses, state_action_values, expected_state_action_values)
+
+    def read(self, net: Reader, batch: TransitionBatch, next_states: bool = True) -> tuple[Tensor, Tensor | None]:
+        """What a network makes of the states and, without a gradient, of the next states.
+
+        Windows of consecutive steps are read once and in order, from the state that comes with them, and the next
+        states are those of the rows below.
+
+        Args:
+            net: The network, or a part of it that reads as a network does.
+            batch: [T, B].
+            next_states: Whether next states are asked for.
+
+        Returns:
+            [T, B, ...] of the states, and of the next states or None.
+        """
+        if batch.is_first_batch is None:
+            outputs, _ = net(batch.state_batch)
+            if not next_states:
+                return outputs, None
+            with torch.no_grad():
+                return outputs, net(batch.next_state_batch)[0]
+        network_state = batch.network_state
+        if batch.burn_in_state_batch is not None:
+            with torch.no_grad():
+                _, network_state = net(batch.burn_in_state_batch, network_state, batch.burn_in_is_first_batch)
+        rows = torch.cat([batch.state_batch, batch.next_state_batch[-1:]])
+        outputs, _ = net(rows, network_state, batch.is_first_batch)
+        next_outputs = outputs[1:].detach()
+        if batch.num_steps_batch is not None:
+            below = torch.arange(len(next_outputs), device=rows.device)[:, None] + batch.num_steps_batch - 1
+            index = below.reshape(*below.shape, *[1] * (next_outputs.dim() - 2)).expand_as(next_outputs)
+            next_outputs = next_outputs.gather(0, index)
+        return outputs[:-1], next_outputs
+
+    def targets(self, batch: TransitionBatch, next_state_values: Tensor) -> Tensor:
+        """The values that the Bellman equation expects, from those of the next states. [T, B] or [T, B, atoms]."""
+        if self.value_rescaling is not None:
+            next_state_values = unscale_values(next_state_values, self.value_rescaling)
+        targets = bootstrapped_targets(self.returns(batch), self.discounts(batch), next_state_values)
+        return targets if self.value_rescaling is None else rescale_values(targets, self.value_rescaling)
 
     def returns(self, batch: TransitionBatch) -> Tensor:
         """The rewards up to the next state, discounted, with Munchausen's addition to the first. [T, B]."""
         returns = n_step_returns(batch.reward_batch, self.gamma)
         if self.munchausen_alpha == 0.0:
             return returns
-        q_values = self.q_values(self.target_net(batch.state_batch)[0])
+        q_values = self.q_values(self.read(self.target_net, batch, next_states=False)[0])
         _, scaled_log_policy = soft_policy(q_values, self.munchausen_temperature, batch.action_mask_batch)
         bonus = value_of(scaled_log_policy, batch.action_batch).clamp(self.munchausen_clip, 0.0)
         return returns + self.munchausen_alpha * bonus
@@ -211,11 +257,28 @@ class DQN(GreedyEvaluation):
         """The factor of the next state's value: gamma^n, and 0 after a terminal state. [T, B]."""
         return bootstrap_discounts(batch.terminated_batch, batch.num_steps_batch, self.gamma)
 
-    def next_state_values(self, batch: TransitionBatch) -> Tensor:
-        """What the next states are worth, as the target network sees it. [T, B], or [T, B, atoms]."""
-        outputs, _ = self.target_net(batch.next_state_batch)
-        selector, _ = self.policy_net(batch.next_state_batch) if self.use_double_q else (outputs, None)
+    def next_state_values(self, batch: TransitionBatch, policy_outputs: Tensor | None) -> Tensor:
+        """What the next states are worth, as the target network sees it.
+
+        Args:
+            batch: The transitions.
+            policy_outputs: What the policy network makes of the next states, [T, B, ...]; only for double Q-learning.
+
+        Returns:
+            [T, B], or [T, B, atoms].
+        """
+        outputs = self.read_next(self.target_net, batch)
+        selector = policy_outputs if self.use_double_q and policy_outputs is not None else outputs
         return self.follow_policy(outputs, self.q_values(selector), batch)
+
+    def read_next(self, net: Reader, batch: TransitionBatch) -> Tensor:
+        """What a network makes of the next states alone. [T, B, ...]."""
+        if batch.is_first_batch is None:
+            outputs: Tensor = net(batch.next_state_batch)[0]
+            return outputs
+        next_outputs = self.read(net, batch)[1]
+        assert next_outputs is not None
+        return next_outputs
 
     def follow_policy(self, values: Tensor, q_values: Tensor, batch: TransitionBatch) -> Tensor:
         """The value of the next states under the policy that is learned about: here the greedy one.
@@ -299,7 +362,8 @@ class DQN(GreedyEvaluation):
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # a gradient scaler sees to it itself
             self.finite_updates(optimizer, parameters)
         if self.clip_grad_value is not None:
-            nn.utils.clip_grad_value_(parameters, self.clip_grad_value)
+            for gradient in (p.grad for p in parameters if p.grad is not None):  # half the time of clip_grad_value_
+                gradient.clamp_(-self.clip_grad_value, self.clip_grad_value)
         if self.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
         if gradient_clip_val is not None:

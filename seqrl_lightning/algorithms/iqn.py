@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.functional import bootstrapped_targets, quantile_huber_losses, quantile_midpoints, value_of
+from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import State, TransitionBatch, require
 
@@ -72,23 +72,27 @@ class IQN(DQN):
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
         fractions = torch.rand(*batch.action_batch.shape, self.n_fractions, device=self.device)
-        features, _ = self.policy_net.torso(batch.state_batch)
+        features, next_features = self.read(self.policy_net.torso, batch, next_states=self.use_double_q)
         quantiles = value_of(self.policy_net.quantiles(features, fractions), batch.action_batch)  # [T, B, N]
         with torch.no_grad():
-            next_state_values = self.next_state_values(batch)
-            targets = bootstrapped_targets(self.returns(batch), self.discounts(batch), next_state_values)
+            targets = self.targets(batch, self.next_state_values(batch, next_features))
         losses = quantile_huber_losses(quantiles, fractions, targets, self.huber_delta)
         return self.summary(batch, losses, quantiles.mean(-1), targets.mean(-1))
 
-    def next_state_values(self, batch: TransitionBatch) -> Tensor:
-        """Quantiles of what the next states are worth, at random fractions. [T, B, N']."""
+    def next_state_values(self, batch: TransitionBatch, policy_outputs: Tensor | None) -> Tensor:
+        """Quantiles of what the next states are worth, at random fractions. [T, B, N'].
+
+        Args:
+            batch: The transitions.
+            policy_outputs: The policy network's features of the next states, [T, B, F]; only for double Q-learning.
+        """
         fractions = torch.rand(*batch.action_batch.shape, self.n_target_fractions, device=self.device)
-        features, _ = self.target_net.torso(batch.next_state_batch)
+        features = self.read_next(self.target_net.torso, batch)
         values = self.target_net.quantiles(features, fractions)
-        if self.use_double_q:
-            selector, _ = self.policy_net(batch.next_state_batch)
-        else:
-            selector = self.target_net.quantiles(features, self.target_net.acting_fractions)
+        net, selector_features = self.target_net, features
+        if self.use_double_q and policy_outputs is not None:
+            net, selector_features = self.policy_net, policy_outputs
+        selector = net.quantiles(selector_features, net.acting_fractions)
         return self.follow_policy(values, self.q_values(selector), batch)
 
 

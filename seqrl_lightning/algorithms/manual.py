@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
+
+from seqrl_lightning.algorithms.fused_adam import FusedAdamStep
 
 _HOOKS = (
     "on_before_backward",
@@ -48,8 +51,10 @@ class PlainStep:
         self.counted: Any = module.optimizers()  # Lightning's wrapper, which counts the steps
         optimizer: Any = module.optimizers(use_pl_optimizer=False)
         self.optimizer = optimizer
+        self.step = FusedAdamStep(optimizer) if FusedAdamStep.fits(optimizer) else optimizer.step
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scheduler: Any = module.lr_schedulers()
+        self.one = torch.ones((), device=module.device)  # the loss's own gradient
 
     @staticmethod
     def fits(trainer: Trainer) -> bool:
@@ -70,10 +75,10 @@ class PlainStep:
         """One update from ``loss`` ([] float)."""
         for parameter in self.parameters:  # what optimizer.zero_grad() does, without its profiling
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(self.one)  # type: ignore[no-untyped-call]
         self.module.configure_gradient_clipping(self.optimizer)
         self.counted._on_before_step()
-        self.optimizer.step()
+        self.step()
         self.counted._on_after_step()
         if self.scheduler is not None:
             self.scheduler.step()

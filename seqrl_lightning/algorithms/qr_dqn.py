@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.functional import bootstrapped_targets, quantile_huber_losses, quantile_midpoints, value_of
+from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import TransitionBatch, require
 
@@ -42,10 +42,9 @@ class QRDQN(DQN):
 
     def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """One update's loss: see :meth:`DQN.optimize_model`."""
-        outputs, _ = self.policy_net(batch.state_batch)
+        outputs, next_outputs = self.read(self.policy_net, batch, next_states=self.use_double_q)
         quantiles = value_of(outputs, batch.action_batch)  # [T, B, n_quantiles]
         with torch.no_grad():
-            next_state_values = self.next_state_values(batch)
-            targets = bootstrapped_targets(self.returns(batch), self.discounts(batch), next_state_values)
+            targets = self.targets(batch, self.next_state_values(batch, next_outputs))
         losses = quantile_huber_losses(quantiles, self.fractions, targets, self.huber_delta)
         return self.summary(batch, losses, quantiles.mean(-1), targets.mean(-1))

@@ -338,6 +338,7 @@ class AgentCallback(Callback):
         data.epsilon = self.epsilon(self.env_steps * self._world_size)
         explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
+            data.sampler.keep_state(data.ring, self._state, self._episode_length)
             q_values, self._state = pl_module.act_values(self._observation, self._state, self._is_first)
             action = np.where(explores, action, greedy(q_values, mask))
         return action

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.callbacks.agent import AgentCallback
@@ -30,10 +30,12 @@ class PriorityWriter(Callback):
         """Writes the priorities, where the batch says to which slots."""
         if batch.slot_batch is None:
             return
-        errors = outputs["priority_batch"].cpu().numpy().reshape(-1)
+        errors = outputs["priority_batch"]
         # The last training step of a run may have used only a part of its batches.
-        slots = batch.slot_batch.numpy().reshape(-1)[: len(errors)]
-        is_finite = np.isfinite(errors)  # the others' update was refused
-        sampler: Any = trainer.datamodule.sampler  # type: ignore[attr-defined]
-        if is_finite.any():
-            sampler.update_priorities(slots[is_finite], errors[is_finite].astype(np.float64))
+        used = errors.shape[1]
+        assert batch.weight_batch is not None
+        # An error that isn't finite says nothing either: its update was refused.
+        is_learned_from = (batch.weight_batch[:, :used] > 0).to(errors.device) & errors.isfinite()
+        slots = batch.slot_batch[0, :used].numpy()
+        errors = errors.masked_fill(~is_learned_from, torch.nan).cpu().numpy()
+        trainer.datamodule.sampler.update_priorities(slots, errors)  # type: ignore[attr-defined]

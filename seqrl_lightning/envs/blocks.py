@@ -43,7 +43,8 @@ class BlockSchedule:
         orders: list[str] = []
         for k, spec in enumerate(specs):
             self._check_keys(k, spec, is_last=k == len(specs) - 1)
-            orders.append(_order(k, str(spec["sequence"]), orders[-1] if orders else objects, objects))
+            previous = orders[-1] if orders else objects
+            orders.append(order_of(str(spec["sequence"]), previous, objects, f"{_SETTING}[{k}].sequence"))
         self.names = tuple(orders)
         self.sequences: IntArray = np.array([[objects.index(letter) for letter in order] for order in orders])
         self._ends: IntArray = np.cumsum([spec["episodes"] for spec in specs[:-1]], dtype=np.int64)
@@ -79,9 +80,18 @@ class BlockSchedule:
         return block
 
 
-def _order(k: int, sequence: str, previous: str, objects: str) -> str:
-    """The objects in the order that block k's ``sequence`` names."""
-    setting = f"{_SETTING}[{k}].sequence"
+def order_of(sequence: str, previous: str, objects: str, setting: str) -> str:
+    """The objects in the order that ``sequence`` names.
+
+    Args:
+        sequence: An order of the objects, ``reversed``, or ``swap_I_J``.
+        previous: The order that the words change.
+        objects: One letter for each object.
+        setting: What an error is to name.
+
+    Raises:
+        ConfigurationError: If it isn't an order of all the objects.
+    """
     if sequence == "reversed":
         return previous[::-1]
     if swap := _SWAP.fullmatch(sequence):

@@ -1,8 +1,4 @@
-"""What the tasks about an order of objects share: blocks, positions, seeding, infos and pictures.
-
-A task is a single environment (one episode at a time, to read) and its vectorised twin (NumPy, to train on). The
-two are written apart, so that a test can hold one against the other.
-"""
+"""What the tasks about an order of objects share: blocks and positions."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,17 +6,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.blocks import BlockSchedule, BlockSpec
-from seqrl_lightning.envs.drawing import draw_board, write_board
+from seqrl_lightning.envs.task import Board, TaskEnv, TaskVectorEnv
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
 
-_RENDER_MODES = ("ansi", "rgb_array")
 
-
-class OrderedEnv(gym.Env[Any, np.int64]):
+class OrderedEnv(TaskEnv):
     """One environment in which objects are picked in an order that changes from block to block.
 
     Subclasses write ``_pick``, the rule, and add what it counts to ``_state_names``. ``info`` holds the ``block`` (its
@@ -32,11 +24,11 @@ class OrderedEnv(gym.Env[Any, np.int64]):
         blocks: See :class:`BlockSchedule`.
         num_given: How many objects of the sequence are given at an episode's start.
         num_positions: How many positions an observation tells apart.
+        num_extras: How many numbers an observation holds after the position; subclasses write them.
         render_mode: ``ansi``, ``rgb_array`` or None.
     """
 
-    metadata = {"render_modes": list(_RENDER_MODES), "render_fps": 4}
-    _state_names: tuple[str, ...] = ("block", "position", "_finished_episodes", "_fixed_block", "_last_pick")
+    _state_names = (*TaskEnv._state_names, "block", "position", "_finished_episodes", "_fixed_block")
 
     def __init__(
         self,
@@ -45,25 +37,30 @@ class OrderedEnv(gym.Env[Any, np.int64]):
         blocks: Sequence[BlockSpec] | None,
         num_given: int,
         num_positions: int,
+        num_extras: int,
         render_mode: str | None,
     ) -> None:
-        self.schedule, self.observation_space, self.action_space = _task(objects, distractors, blocks, num_positions)
-        require(render_mode in (None, *_RENDER_MODES), "render_mode", render_mode, f"one of {_RENDER_MODES}")
-        self.render_mode = render_mode
+        self.schedule = _schedule(objects, distractors, blocks)
+        self._size = num_positions + num_extras
+        super().__init__(one_hot_box(self._size), len(objects + distractors), render_mode)
         self._letters = objects + distractors
+        self._names = self.schedule.names
         self._num_given = num_given
-        # Block k's sequence, then -1: no object is right once the sequence is complete.
+        # Row k holds the k-th sequence, then -1: no object is right once the sequence is complete.
         self._correct: list[list[int]] = [[*sequence[num_given:], -1] for sequence in self.schedule.sequences.tolist()]
         self._finished_episodes = 0
         self._fixed_block: int | None = None
-        self.block = 0
         self.position = 0
-        self._last_pick: int | None = None
 
     @property
     def num_blocks(self) -> int:
         """How many blocks there are."""
         return len(self.schedule)
+
+    @property
+    def optimal_return(self) -> float:
+        """The number of objects to pick: an order that is known is done without an error."""
+        return float(len(self._correct[0]) - 1)
 
     @abstractmethod
     def _pick(self, is_right: bool) -> tuple[float, bool, bool]:
@@ -71,6 +68,10 @@ class OrderedEnv(gym.Env[Any, np.int64]):
 
     def _start(self) -> None:
         """Forgets what the rule counts within an episode."""
+
+    def _row(self) -> int:
+        """Which of the sequences holds."""
+        return self.block
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -81,71 +82,45 @@ class OrderedEnv(gym.Env[Any, np.int64]):
             seed: Seeds the environment and starts the block clock anew.
             options: ``{"block": k}`` plays this episode by block k's rule, outside the block clock.
         """
-        super().reset(seed=seed)
         if seed is not None:
             self._finished_episodes = 0
         block = (options or {}).get("block")
         self._fixed_block = None if block is None else self.schedule.check_block(block)
-        self.block = int(self.schedule.block_of(self._finished_episodes)) if block is None else block
-        self.position = 0
-        self._last_pick = None
-        self._start()
-        return self._observation(), self._info()
+        return super().reset(seed=seed, options=options)
 
-    def step(self, action: np.int64) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
-        """Picks object ``action``."""
-        reward, terminated, truncated = self._pick(int(action) == self._correct_action())
+    def _begin(self) -> None:
+        clock = int(self.schedule.block_of(self._finished_episodes))
+        self.block = clock if self._fixed_block is None else self._fixed_block
+        self.position = 0
+        self._start()
+
+    def _act(self, action: int) -> tuple[float, bool, bool]:
+        reward, terminated, truncated = self._pick(action == self._correct_action())
         if (terminated or truncated) and self._fixed_block is None:
             self._finished_episodes += 1
-        self._last_pick = int(action)
-        return self._observation(), reward, terminated, truncated, self._info()
+        return reward, terminated, truncated
 
     def _correct_action(self) -> int:
-        return self._correct[self.block][self.position]
+        return self._correct[self._row()][self.position]
 
     def _observation(self) -> FloatArray:
-        one_hot = np.zeros(self.observation_space.shape or (), np.float32)
+        one_hot = np.zeros(self._size, np.float32)
         one_hot[self.position] = 1.0
         return one_hot
 
-    def _info(self) -> dict[str, Any]:
-        return {"block": self.block, "correct_action": self._correct_action()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The environment's own state, as numbers: what a checkpoint needs to go on exactly here."""
-        return {name: getattr(self, name) for name in self._state_names}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        for name in self._state_names:
-            setattr(self, name, state_dict[name])
-
-    def render(self) -> Any:
-        """The sequence so far and the last pick: a text (``ansi``) or a picture ``[H, W, 3] uint8`` (``rgb_array``)."""
-        if self.render_mode is None:
-            gym.logger.warn("render() needs a render_mode: make the environment with 'ansi' or 'rgb_array'.")
-            return None
-        draw = write_board if self.render_mode == "ansi" else draw_board
-        pick = None if self._last_pick is None else self._letters[self._last_pick]
-        return draw(self.schedule.names[self.block], self.position + self._num_given, pick)
+    def _board(self) -> Board:
+        pick = None if self._last_pick < 0 else self._letters[self._last_pick]
+        return Board(self._names[self._row()], self.position + self._num_given, pick)
 
 
-class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
-    """The vectorised twin of :class:`OrderedEnv`: all environments in one NumPy step, next-step autoreset.
+class OrderedVectorEnv(TaskVectorEnv):
+    """The vectorised twin of :class:`OrderedEnv`.
 
     Subclasses write ``_pick``, the rule, over arrays of all environments, and add what it counts to ``_state_names``.
     Arguments as for the single environment.
     """
 
-    metadata = {**OrderedEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
-    _state_names: tuple[str, ...] = (
-        "block",
-        "position",
-        "_finished_episodes",
-        "_is_fixed",
-        "_ended",
-        "_last_pick",
-    )
+    _state_names = (*TaskVectorEnv._state_names, "block", "position", "_finished_episodes", "_is_fixed")
 
     def __init__(
         self,
@@ -155,34 +130,32 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         blocks: Sequence[BlockSpec] | None,
         num_given: int,
         num_positions: int,
+        num_extras: int,
         render_mode: str | None,
     ) -> None:
-        self.schedule, self.single_observation_space, self.single_action_space = _task(
-            objects, distractors, blocks, num_positions
-        )
-        require(render_mode in (None, *_RENDER_MODES), "render_mode", render_mode, f"one of {_RENDER_MODES}")
-        self.num_envs = num_envs
-        self.render_mode = render_mode
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.schedule = _schedule(objects, distractors, blocks)
+        observation_space = one_hot_box(num_positions + num_extras)
+        super().__init__(num_envs, observation_space, len(objects + distractors), render_mode)
         self._letters = objects + distractors
+        self._names = self.schedule.names
         self._num_given = num_given
-        # Row k holds block k's sequence, then -1: no object is right once the sequence is complete.
+        # Row k holds the k-th sequence, then -1: no object is right once the sequence is complete.
         complete = np.full((len(self.schedule), 1), -1)
         self._correct = np.concatenate([self.schedule.sequences[:, num_given:], complete], axis=1)
-        self._one_hot = np.eye(num_positions, dtype=np.float32)
-        self._always = np.ones(num_envs, np.bool_)
+        self._one_hot = np.eye(num_positions, num_positions + num_extras, dtype=np.float32)
         self._finished_episodes = np.zeros(num_envs, np.int64)
         self._is_fixed = np.zeros(num_envs, np.bool_)
-        self._ended = np.zeros(num_envs, np.bool_)
-        self.block = np.zeros(num_envs, np.int64)
         self.position = np.zeros(num_envs, np.int64)
-        self._last_pick = np.full(num_envs, -1, np.int64)
 
     @property
     def num_blocks(self) -> int:
         """How many blocks there are."""
         return len(self.schedule)
+
+    @property
+    def optimal_return(self) -> float:
+        """As for the single environment."""
+        return float(self._correct.shape[1] - 1)
 
     @abstractmethod
     def _pick(self, is_right: BoolArray) -> tuple[FloatArray, BoolArray, BoolArray]:
@@ -191,78 +164,53 @@ class OrderedVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     def _start(self, envs: BoolArray) -> None:
         """Forgets what the rule counts within an episode, where ``envs`` is true."""
 
+    def _rows(self) -> IntArray:
+        """Which of the sequences holds in each environment."""
+        return self.block
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Starts an episode in every environment; ``seed`` and ``options`` as for the single environment."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
         if seed is not None:
             self._finished_episodes[:] = 0
-        self._begin(self._always)
+        observations, infos = super().reset(seed=seed, options=options)
         block = (options or {}).get("block")
-        if block is not None:
-            self._is_fixed[:] = True
-            self.block[:] = self.schedule.check_block(block)
-        return self._one_hot[self.position], self._infos()
+        if block is None:
+            return observations, infos
+        self._is_fixed[:] = True
+        self.block[:] = self.schedule.check_block(block)
+        return self._observations(), self._infos()
 
     def step(self, actions: IntArray) -> tuple[FloatArray, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Picks an object in each environment; one whose episode had ended starts the next one instead."""
-        restarting = self._ended
-        reward, terminated, truncated = self._pick(actions == self._correct[self.block, self.position])
-        self._last_pick = np.array(actions)
-        if restarting.any():
-            reward[restarting] = 0.0
-            terminated &= ~restarting
-            truncated &= ~restarting
-            self._begin(restarting)
-        self._ended = terminated | truncated
+        step = super().step(actions)
         self._finished_episodes += self._ended & ~self._is_fixed
-        return self._one_hot[self.position], reward, terminated, truncated, self._infos()
+        return step
+
+    def _act(self, actions: IntArray) -> tuple[FloatArray, BoolArray, BoolArray]:
+        return self._pick(actions == self._correct[self._rows(), self.position])
 
     def _begin(self, envs: BoolArray) -> None:
         self._is_fixed[envs] = False
-        self._ended = self._ended & ~envs
         self.block[envs] = self.schedule.block_of(self._finished_episodes[envs])
         self.position[envs] = 0
-        self._last_pick[envs] = -1
         self._start(envs)
 
-    def _infos(self) -> dict[str, Any]:
-        correct_action = self._correct[self.block, self.position]
-        return {
-            "block": self.block.copy(),
-            "_block": self._always,
-            "correct_action": correct_action,
-            "_correct_action": self._always,
-        }
+    def _observations(self) -> FloatArray:
+        return self._one_hot[self.position]
 
-    def render(self) -> Any:
-        """A text or a picture of each environment, as the single environment draws it."""
-        if self.render_mode is None:
-            return None
-        draw = write_board if self.render_mode == "ansi" else draw_board
-        return tuple(
-            draw(
-                self.schedule.names[block],
-                int(position) + self._num_given,
-                None if pick < 0 else self._letters[pick],
-            )
-            for block, position, pick in zip(self.block, self.position, self._last_pick, strict=True)
-        )
+    def _correct_actions(self) -> IntArray:
+        correct_actions: IntArray = self._correct[self._rows(), self.position]
+        return correct_actions
 
-    def state_dict(self) -> dict[str, Any]:
-        """The environments' own state, as arrays: what a checkpoint needs to go on exactly here."""
-        return {name: getattr(self, name).copy() for name in self._state_names}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        for name in self._state_names:
-            getattr(self, name)[:] = state_dict[name]
+    def _board(self, env: int) -> Board:
+        pick = self._last_pick[env]
+        num_done = int(self.position[env]) + self._num_given
+        return Board(self._names[self._rows()[env]], num_done, None if pick < 0 else self._letters[pick])
 
 
-def _task(
-    objects: str, distractors: str, blocks: Sequence[BlockSpec] | None, num_positions: int
-) -> tuple[BlockSchedule, gym.spaces.Box[Any], gym.spaces.Discrete]:
+def _schedule(objects: str, distractors: str, blocks: Sequence[BlockSpec] | None) -> BlockSchedule:
     schedule = BlockSchedule(blocks, objects)
     require(
         not set(objects) & set(distractors) and len(set(distractors)) == len(distractors),
@@ -270,5 +218,9 @@ def _task(
         distractors,
         f"letters that are not among the objects {objects}, each of them once",
     )
-    observation_space = gym.spaces.Box(0.0, 1.0, (num_positions,), np.float32)
-    return schedule, observation_space, gym.spaces.Discrete(len(objects) + len(distractors))
+    return schedule
+
+
+def one_hot_box(size: int) -> gym.spaces.Box:
+    """The space of one-hot vectors, one or several in a row."""
+    return gym.spaces.Box(0.0, 1.0, (size,), np.float32)

@@ -37,7 +37,7 @@ class SequenceEnv(OrderedEnv):
         max_trials: int = 20,
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(objects, "", blocks, num_given=1, num_positions=len(objects), render_mode=render_mode)
+        super().__init__(objects, "", blocks, 1, len(objects), 0, render_mode)
         require(max_trials > 0, "data.env_kwargs.max_trials", max_trials, "at least 1")
         self.max_trials = max_trials
         self._trials = 0
@@ -65,7 +65,7 @@ class SequenceVectorEnv(OrderedVectorEnv):
         max_trials: int = 20,
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(num_envs, objects, "", blocks, 1, len(objects), render_mode)
+        super().__init__(num_envs, objects, "", blocks, 1, len(objects), 0, render_mode)
         require(max_trials > 0, "data.env_kwargs.max_trials", max_trials, "at least 1")
         self.max_trials = max_trials
         self._trials = np.zeros(num_envs, np.int64)

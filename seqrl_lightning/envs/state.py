@@ -10,12 +10,16 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
-# What changes in each layer of an environment, from its wrappers to the task. Of a layer that is neither here nor has
-# a ``state_dict`` of its own nothing is known. (The checkers only look on.)
+# Wrappers that carry nothing from step to step (the checkers only look on).
+_STATELESS = (
+    gym.wrappers.OrderEnforcing,
+    gym.wrappers.PassiveEnvChecker,
+    gym.wrappers.TransformAction,
+    gym.wrappers.TransformObservation,
+    gym.wrappers.TransformReward,
+)
+# What changes in Gymnasium's own. Of a layer that is in neither list, nor has a ``state_dict``, nothing is known.
 _CHANGES: dict[type, tuple[str, ...]] = {
-    gym.wrappers.FlattenObservation: (),
-    gym.wrappers.OrderEnforcing: (),
-    gym.wrappers.PassiveEnvChecker: (),
     gym.wrappers.TimeLimit: ("_elapsed_steps",),
     AcrobotEnv: ("state",),
     CartPoleEnv: ("state", "steps_beyond_terminated"),
@@ -64,14 +68,14 @@ class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def tracked_state(self) -> dict[str, Any] | None:
-        """Where it is; None if that can't be told. Setting it sets the environment back."""
+        """Where it is, without tensors; None if that can't be told. Setting it sets the environment back."""
         state = env_state(self.env)
-        return None if state is None else {"ended": self._ended, **state}
+        return None if state is None else {"ended": self._ended, **_numpy(state)}
 
     @tracked_state.setter
     def tracked_state(self, state: dict[str, Any]) -> None:
         self._ended = state["ended"]
-        set_env_state(self.env, state)
+        set_env_state(self.env, _plain(state))
 
 
 def tracked(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
@@ -87,8 +91,7 @@ def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         states = vector.get_attr("tracked_state")
         return None if None in states else {"envs": [_plain(state) for state in states]}
-    state = env_state(vector)
-    return None if state is None else _plain(state)
+    return env_state(vector)
 
 
 def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
@@ -97,37 +100,41 @@ def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         vector.set_attr("tracked_state", [_numpy(env_state) for env_state in state["envs"]])
     else:
-        set_env_state(vector, _numpy(state))
+        set_env_state(vector, state)
 
 
 def env_state(env: Any) -> dict[str, Any] | None:
     """Where an environment is: what changes in its layers, outermost first, and its random stream; or None.
 
-    A task or wrapper of one's own takes part by the methods ``state_dict()``, which returns numbers, texts, arrays and
+    A task or wrapper of one's own takes part by the methods ``state_dict()``, which returns tensors, numbers, texts and
     collections of them, and ``load_state_dict(state_dict)``.
     """
-    states = []
-    for layer in _layers(env):
-        if hasattr(type(layer), "state_dict") and hasattr(type(layer), "load_state_dict"):
-            states.append(layer.state_dict())
-        elif type(layer) in _CHANGES:
-            states.append({name: getattr(layer, name) for name in _CHANGES[type(layer)]})
-        else:
-            states.append(None)
-    if None in states:
-        return None
-    return {"layers": states, "rng": env.unwrapped.np_random.bit_generator.state}
+    states = [_layer_state(layer) for layer in _layers(env)]
+    stream = getattr(env.unwrapped, "_np_random", None)  # asking for `np_random` would make one
+    rng = None if stream is None else stream.bit_generator.state
+    return None if any(state is None for state in states) else {"layers": states, "rng": rng}
 
 
 def set_env_state(env: Any, state: dict[str, Any]) -> None:
     """Sets an environment, which has been reset, back to where ``env_state`` was asked."""
     for layer, layer_state in zip(_layers(env), state["layers"], strict=True):
-        if type(layer) in _CHANGES:
-            for name, value in layer_state.items():
-                setattr(layer, name, value)
-        else:
+        if hasattr(type(layer), "load_state_dict"):
             layer.load_state_dict(layer_state)
-    env.unwrapped.np_random.bit_generator.state = state["rng"]
+        else:
+            for name, value in layer_state.items():
+                setattr(layer, name, _numpy(value))
+    if state["rng"] is not None:
+        env.unwrapped.np_random.bit_generator.state = state["rng"]
+
+
+def _layer_state(layer: Any) -> dict[str, Any] | None:
+    if hasattr(type(layer), "state_dict"):
+        state: dict[str, Any] | None = layer.state_dict()
+        return state
+    if isinstance(layer, _STATELESS):
+        return {}
+    changes = _CHANGES.get(type(layer))
+    return None if changes is None else {name: _plain(getattr(layer, name)) for name in changes}
 
 
 def _layers(env: Any) -> list[Any]:

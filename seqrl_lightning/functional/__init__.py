@@ -7,6 +7,7 @@ from seqrl_lightning.functional.distributional import (
 )
 from seqrl_lightning.functional.losses import huber_losses, weighted_mean
 from seqrl_lightning.functional.policies import epsilon_greedy_policy, mask_actions, soft_policy
+from seqrl_lightning.functional.rescaling import rescale_values, unscale_values
 from seqrl_lightning.functional.targets import (
     bootstrap_discounts,
     bootstrapped_targets,
@@ -28,7 +29,9 @@ __all__ = [
     "n_step_returns",
     "quantile_huber_losses",
     "quantile_midpoints",
+    "rescale_values",
     "soft_policy",
+    "unscale_values",
     "value_of",
     "weighted_mean",
 ]

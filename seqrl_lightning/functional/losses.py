@@ -1,5 +1,6 @@
 """Losses between predicted and target values."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,13 +22,13 @@ def huber_losses(prediction: Tensor, target: Tensor, delta: float | None) -> Ten
 
 
 def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of ``weight * losses``; the plain mean without weights.
+    """The mean of ``weight * losses`` over what has a weight; the plain mean without weights.
 
     Args:
         losses: [...] float.
-        weight: [...] float, or None.
+        weight: [...] float, 0 for what doesn't count; or None.
 
     Returns:
         [] float.
     """
-    return losses.mean() if weight is None else (losses * weight).mean()
+    return losses.mean() if weight is None else (losses * weight).sum() / torch.count_nonzero(weight)

@@ -6,18 +6,32 @@ network carries from one call to the next, ``is_first`` the rows that start an e
 ``Net(obs_shape, out_shape, **settings)``.
 """
 
+from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN
+from seqrl_lightning.networks.frame_stack import FrameStack
 from seqrl_lightning.networks.heads import DuelingHead, HeadCallable, LinearCallable, LinearHead
+from seqrl_lightning.networks.min_gru import MinGRU
 from seqrl_lightning.networks.mlp import MLP
 from seqrl_lightning.networks.network import Network, NetworkCallable
+from seqrl_lightning.networks.noisy import NoisyLinear
+from seqrl_lightning.networks.recurrent import GRU, LSTM
 from seqrl_lightning.networks.table import Table
+from seqrl_lightning.networks.transformer import Transformer
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "MLP",
     "DuelingHead",
+    "FrameStack",
     "HeadCallable",
+    "ImpalaResNet",
     "LinearCallable",
     "LinearHead",
+    "MinGRU",
+    "NatureCNN",
     "Network",
     "NetworkCallable",
+    "NoisyLinear",
     "Table",
+    "Transformer",
 ]

@@ -66,7 +66,12 @@ class DuelingHead(nn.Module):
         linear: LinearCallable = nn.Linear,
     ) -> None:
         super().__init__()
-        require(hidden_size is None or hidden_size > 0, "head.hidden_size", hidden_size, "positive, or null for none")
+        require(
+            hidden_size is None or hidden_size > 0,
+            "model.network.head.hidden_size",
+            hidden_size,
+            "positive, or null for none",
+        )
         self.out_shape = tuple(out_shape)
 
         def stream(n_out: int) -> nn.Sequential:

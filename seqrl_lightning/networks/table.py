@@ -12,7 +12,7 @@ from seqrl_lightning.types import Array, FloatArray, State
 
 
 class Table(Network):
-    """One Q-value for each state and action, all zero at first: a linear layer on the one-hot state.
+    """One Q-value for each state and action, all the same at first: a linear layer on the one-hot state.
 
     Sutton and Barto, chapter 6. Under SGD at learning rate alpha on half the squared TD error its update is
     ``Q(s, a) += alpha * (r + gamma * max_a' Q(s', a') - Q(s, a))``.
@@ -20,10 +20,14 @@ class Table(Network):
     Args:
         obs_shape: Shape of one observation: a one-hot vector of the states.
         out_shape: Shape of what the table holds for one state.
+        initial_value: Every value at first. Above what can be earned, it makes a greedy agent try every action
+            (optimistic initial values; Sutton and Barto, section 2.6).
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
-        super().__init__(math.prod(obs_shape), out_shape, functools.partial(LinearHead, linear=_zeros))
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...], initial_value: float = 0.0) -> None:
+        head = functools.partial(LinearHead, linear=functools.partial(nn.Linear, bias=False))
+        super().__init__(math.prod(obs_shape), out_shape, head)
+        nn.init.constant_(self.table.weight, initial_value)
 
     @property
     def table(self) -> nn.Linear:
@@ -38,9 +42,3 @@ class Table(Network):
         """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""
         one_hot = np.asarray(observation, np.float32).reshape(len(observation), -1)
         return self.head.forward_numpy(one_hot)  # type: ignore[operator, no-any-return]
-
-
-def _zeros(n_in: int, n_out: int) -> nn.Linear:
-    layer = nn.Linear(n_in, n_out, bias=False)
-    nn.init.zeros_(layer.weight)
-    return layer

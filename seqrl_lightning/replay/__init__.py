@@ -3,6 +3,7 @@
 from seqrl_lightning.replay.dataset import ReplayDataset
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import LatestSampler, PrioritizedSampler, RolloutSampler, Sampler, UniformSampler
+from seqrl_lightning.replay.sequences import SequenceSampler
 
 __all__ = [
     "LatestSampler",
@@ -11,5 +12,6 @@ __all__ = [
     "RingBuffer",
     "RolloutSampler",
     "Sampler",
+    "SequenceSampler",
     "UniformSampler",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, TransitionBatch, require
 
@@ -36,6 +37,7 @@ class RingBuffer:
         obs_dtype: NumPy dtype of the observations.
         mmap_dir: A folder for the observations, as a memory-mapped file that can be larger than memory; None keeps
             them in memory.
+        frame_stack: k > 1 if observations are stacks [k, ...] of the last k frames: each frame is then stored once.
         num_masked_actions: For tasks that allow some actions only: how many actions there are. 0: no masks are kept.
 
     Attributes:
@@ -55,6 +57,7 @@ class RingBuffer:
         obs_dtype: str,
         mmap_dir: str | None = None,
         num_masked_actions: int = 0,
+        frame_stack: int = 1,
     ) -> None:
         require(
             capacity >= 2 * num_envs,
@@ -63,14 +66,19 @@ class RingBuffer:
             f"at least 2 * data.num_envs = {2 * num_envs}",
         )
         self.num_envs = num_envs
-        self.num_rows = capacity // num_envs + 1  # the head is no stored transition
+        self.frame_stack = frame_stack
+        self._max_full_rows = capacity // num_envs
+        # The head is no stored transition; a stack's older frames are needed for as long as the stack.
+        self.num_rows = self._max_full_rows + frame_stack
         rows = (self.num_rows, num_envs)
-        self.observation: Array = _zeros((*rows, *obs_shape), obs_dtype, mmap_dir)
+        frame_shape = obs_shape if frame_stack == 1 else obs_shape[1:]
+        self.observation: Array = _zeros((*rows, *frame_shape), obs_dtype, mmap_dir)
         self.action: IntArray = np.zeros(rows, np.int64)
         self.reward: FloatArray = np.zeros(rows, np.float32)
         self.terminated: BoolArray = np.zeros(rows, np.bool_)
         self.truncated: BoolArray = np.zeros(rows, np.bool_)
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
+        self.is_final[-1] = True  # no episode goes on from what is before the first row
         self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
         self.num_processes = 1
         self.awaits_next_action = False
@@ -90,7 +98,7 @@ class RingBuffer:
     @property
     def fill(self) -> float:
         """The part of the capacity that is in use, in [0, 1]."""
-        return self.num_full_rows / (self.num_rows - 1)
+        return self.num_full_rows / self._max_full_rows
 
     def restart(self, observation: Array, action_mask: BoolArray | None = None) -> None:
         """Begins new episodes in all environments, whatever came before.
@@ -102,7 +110,7 @@ class RingBuffer:
         if self.num_full_rows:  # the old episodes end here, unfinished: their last observation stays behind as final
             self.is_final[self.head] = True
             self._advance()
-        self.observation[self.head] = observation
+        self.observation[self.head] = self._newest_frame(observation)
         self.is_final[self.head] = False
         if action_mask is not None:
             self.action_mask[self.head] = action_mask
@@ -146,15 +154,33 @@ class RingBuffer:
         self.terminated[row] = terminated
         self.truncated[row] = truncated
         self._advance()
-        self.observation[self.head] = next_observation
+        self.observation[self.head] = self._newest_frame(next_observation)
         np.logical_or(terminated, truncated, out=self.is_final[self.head])
         if next_action_mask is not None:
             self.action_mask[self.head] = next_action_mask
 
     def _advance(self) -> None:
         self.head = (self.head + 1) % self.num_rows
-        self.num_full_rows = min(self.num_full_rows + 1, self.num_rows - 1)
+        self.num_full_rows = min(self.num_full_rows + 1, self._max_full_rows)
         self.num_added += 1
+
+    def _newest_frame(self, observation: Array) -> Array:
+        return observation if self.frame_stack == 1 else observation[:, -1]
+
+    def observations(self, slots: IntArray) -> Array:
+        """Copies out the observations of ``slots`` ([...] int64): [..., *obs].
+
+        A stack of frames is put together from the slots before, as far as the episode goes; where it begins, its first
+        frame is repeated (as Gymnasium's ``FrameStackObservation`` does).
+        """
+        frames = self._flat[0]
+        if self.frame_stack == 1:
+            return frames.take(slots, 0)
+        stack = [slots]
+        for _ in range(self.frame_stack - 1):
+            before = (stack[-1] - self.num_envs) % len(frames)
+            stack.append(np.where(self._is_final_flat[before], stack[-1], before))
+        return frames.take(np.stack(stack[::-1], axis=slots.ndim), 0)
 
     def slots(self, age: IntArray) -> IntArray:
         """The indices of the slots that were stored ``age`` slots before the head's, 1 being the newest."""
@@ -189,7 +215,7 @@ class RingBuffer:
         With ``n_step`` n > 1 a transition leads n steps ahead, or to the end of its episode, or to the newest
         observation, whichever comes first (Sutton and Barto, section 7.1).
         """
-        observation, action, reward, terminated, _, action_mask = self._flat
+        _, action, reward, terminated, _, action_mask = self._flat
         if n_step == 1:
             rewards, num_steps, last_slots = reward.take(slots)[:, None], None, slots
         else:
@@ -197,10 +223,10 @@ class RingBuffer:
             num_steps = torch.from_numpy(steps[None])
         next_slots = (last_slots + self.num_envs) % (self.num_rows * self.num_envs)
         batch = TransitionBatch(
-            state_batch=torch.from_numpy(observation.take(slots, 0)[None]),
+            state_batch=torch.from_numpy(self.observations(slots)[None]),
             action_batch=torch.from_numpy(action.take(slots)[None]),
             reward_batch=torch.from_numpy(rewards[None]),
-            next_state_batch=torch.from_numpy(observation.take(next_slots, 0)[None]),
+            next_state_batch=torch.from_numpy(self.observations(next_slots)[None]),
             terminated_batch=torch.from_numpy(terminated.take(last_slots)[None]),
             num_steps_batch=num_steps,
         )
@@ -222,29 +248,53 @@ class RingBuffer:
         return np.ascontiguousarray(rewards.T), num_steps, path[num_steps - 1, np.arange(len(slots))]
 
     def latest_rows(self, num_rows: int) -> TransitionBatch:
-        """Copies out the newest ``num_rows`` rows as they are: a batch with T = ``num_rows`` and B = ``num_envs``.
+        """Copies out the newest ``num_rows`` rows of all environments, as windows."""
+        oldest, second_oldest = num_rows * self.num_envs, (num_rows - 1) * self.num_envs
+        return self.windows(self.slots(np.arange(oldest, second_oldest, -1)), num_rows)
 
-        ``weight_batch`` is 0 where a row holds an episode's final observation instead of a transition.
+    def windows(self, first_slots: IntArray, length: int, n_step: int = 1, burn_in: int = 0) -> TransitionBatch:
+        """Copies out windows of consecutive rows, each of one environment, as a batch with T = ``length``.
+
+        ``weight_batch`` is 0 where there is nothing to learn from: in rows that hold an episode's final observation,
+        and from the head on. Returns over several steps end with their window at the latest.
+
+        Args:
+            first_slots: [B] int64, where the windows start.
+            length: T, how many rows to learn from.
+            n_step: Steps that a transition leads ahead.
+            burn_in: Rows before the window, for the network's state.
         """
-        rows = (self.head + np.arange(-num_rows, 1)) % self.num_rows
-        observation = torch.from_numpy(self.observation[rows])
-        is_final = torch.from_numpy(self.is_final[rows])
+        size = self.num_rows * self.num_envs
+        path = (first_slots + self.num_envs * np.arange(-burn_in, length + 1)[:, None]) % size
+        is_first = torch.from_numpy(self._is_final_flat[(path - self.num_envs) % size])
+        observation = torch.from_numpy(self.observations(path))
+        path = path[burn_in:]
+        age = (self.head * self.num_envs + path % self.num_envs - path) % size  # 0: the head itself
+        is_written = np.logical_and.accumulate(age[:-1] > 0, axis=0)
+        is_transition = torch.from_numpy(is_written & ~self._is_final_flat[path[:-1]])
+        _, action, reward, terminated, _, action_mask = self._flat
+        rewards = torch.from_numpy(reward.take(path[:-1]))
+        ends = torch.from_numpy(terminated.take(path[:-1]))
         batch = TransitionBatch(
-            state_batch=observation[:-1],
-            action_batch=torch.from_numpy(self.action[rows[:-1]]),
-            reward_batch=torch.from_numpy(self.reward[rows[:-1], :, None]),
-            next_state_batch=observation[1:],
-            terminated_batch=torch.from_numpy(self.terminated[rows[:-1]]),
-            weight_batch=1.0 - is_final[:-1].float(),
+            state_batch=observation[burn_in:-1],
+            action_batch=torch.from_numpy(action.take(path[:-1])),
+            reward_batch=rewards.unsqueeze(-1),
+            next_state_batch=observation[burn_in + 1 :],
+            terminated_batch=ends,
+            weight_batch=is_transition.float(),
+            is_first_batch=is_first[burn_in:],
         )
-        if self.action_mask.shape[2]:
-            masks = torch.from_numpy(self.action_mask[rows])
+        if burn_in:
+            prefix = observation[:burn_in], is_first[:burn_in]
+            batch = batch._replace(burn_in_state_batch=prefix[0], burn_in_is_first_batch=prefix[1])
+        if action_mask.shape[1]:
+            masks = torch.from_numpy(action_mask.take(path, 0))
             batch = batch._replace(action_mask_batch=masks[:-1], next_action_mask_batch=masks[1:])
-        return batch
+        return batch if n_step == 1 else _with_n_steps(batch, is_transition, n_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the rows in use, as tensors, and where the head is."""
-        used = self.num_full_rows + 1  # until the ring is full the head is right behind the full rows
+        used = min(self.num_added + 1, self.num_rows)  # until the ring is full the head is behind all that was added
         columns = {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in _COLUMNS}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         return {**columns, **counters, "num_rows": self.num_rows}
@@ -256,13 +306,33 @@ class RingBuffer:
             ConfigurationError: If that ring had another size.
         """
         used, num_envs = state_dict["action"].shape
-        capacity, saved_capacity = ((rows - 1) * num_envs for rows in (self.num_rows, state_dict["num_rows"]))
+        stack = self.frame_stack
+        capacity, saved_capacity = ((rows - stack) * num_envs for rows in (self.num_rows, state_dict["num_rows"]))
         require(num_envs == self.num_envs, "data.num_envs", self.num_envs, f"the checkpoint's {num_envs}")
         require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
         for name in _COLUMNS:
             getattr(self, name)[:used] = state_dict[name].numpy()
         for name in _COUNTERS:
             setattr(self, name, state_dict[name])
+
+
+def _with_n_steps(batch: TransitionBatch, is_transition: Tensor, n_step: int) -> TransitionBatch:
+    """The same windows with transitions that lead up to ``n_step`` rows ahead, within their episode and window."""
+    length, batch_size = is_transition.shape
+    row = torch.arange(length)[:, None]
+    rewards = batch.reward_batch.new_zeros(length, batch_size, n_step)
+    num_steps = torch.zeros(length, batch_size, dtype=torch.int64)
+    goes_on = torch.ones(length, batch_size, dtype=torch.bool)
+    for k in range(n_step):
+        there = (row + k).clamp(max=length - 1).expand(length, batch_size)
+        goes_on = goes_on & (row + k < length) & is_transition.gather(0, there)
+        rewards[..., k] = batch.reward_batch.squeeze(-1).gather(0, there) * goes_on
+        num_steps += goes_on
+    num_steps.clamp_(min=1)  # of what is no transition
+    last = row + num_steps - 1
+    return batch._replace(
+        reward_batch=rewards, num_steps_batch=num_steps, terminated_batch=batch.terminated_batch.gather(0, last)
+    )
 
 
 def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:

@@ -18,6 +18,9 @@ class Sampler(ABC):
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns a batch of ``batch_size`` transitions of ``ring``, which isn't empty."""
 
+    def keep_state(self, ring: RingBuffer, state: torch.Tensor | None, step: IntArray) -> None:  # noqa: B027
+        """Told by the agent what its network carries into the ring's head (see :class:`SequenceSampler`)."""
+
     def state_dict(self) -> dict[str, Any]:
         """What the sampler remembers, as tensors and primitives."""
         return {}
@@ -121,26 +124,24 @@ class PrioritizedSampler(TransitionSampler):
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns a batch with ``weight_batch`` and ``slot_batch``."""
         slots = self.slots(ring, batch_size, rng)
-        probability = self._tree.weights[slots] / self._tree.total
-        env_steps = ring.num_added * ring.num_envs * ring.num_processes
-        weight = (ring.num_slots * probability) ** -self._beta_after(env_steps)
-        weight /= weight.max()
+        beta = self._beta_after(ring.num_added * ring.num_envs * ring.num_processes)
+        weight = importance_weights(self._tree, slots, ring.num_slots, beta)
         return ring.transitions(slots, self.n_step)._replace(
-            weight_batch=torch.from_numpy(weight[None].astype(np.float32)), slot_batch=torch.from_numpy(slots[None])
+            weight_batch=torch.from_numpy(weight[None]), slot_batch=torch.from_numpy(slots[None])
         )
 
     def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
         """Returns [batch_size] int64 indices of slots, one from each of ``batch_size`` equal parts of the mass."""
         self._take_in_new_rows(ring)
-        slots = self._tree.find((np.arange(batch_size) + rng.random(batch_size)) * (self._tree.total / batch_size))
+        slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
         # Rounding may lead to a neighbour without a priority; SARSA's newest transition isn't one yet.
         while (redraw := np.flatnonzero((self._tree.weights[slots] == 0.0) | ~ring.is_transition(slots))).size:
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
         return slots
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
-        """Writes the errors ([B] float, not negative) of the transitions in ``slots`` ([B] int64)."""
-        weights = (errors.astype(np.float64) + self.min_priority) ** self.alpha
+        """Writes the priorities of the transitions in ``slots`` ([B] int64) from their errors ([1, B], not < 0)."""
+        weights = (errors.reshape(-1).astype(np.float64) + self.min_priority) ** self.alpha
         self._max_weight = max(self._max_weight, float(weights.max()))
         self._tree.update(slots, weights)
 
@@ -174,6 +175,18 @@ class PrioritizedSampler(TransitionSampler):
         self._tree.update(np.arange(len(weights)), weights)
         self._max_weight = state_dict["max_weight"]
         self._rows_seen = state_dict["rows_seen"]
+
+
+def allotted_mass(tree: SumTree, batch_size: int, rng: np.random.Generator) -> FloatArray:
+    """A random point in each of ``batch_size`` equal parts of the tree's mass (arXiv:1511.05952, appendix B.2.1)."""
+    mass: FloatArray = (np.arange(batch_size) + rng.random(batch_size)) * (tree.total / batch_size)
+    return mass
+
+
+def importance_weights(tree: SumTree, slots: IntArray, count: int, beta: float) -> FloatArray:
+    """``(N * P(i)) ** -beta``, divided by the largest in the batch (arXiv:1511.05952, section 3.4). [B] float32."""
+    weight = (count * tree.weights[slots] / tree.total) ** -beta
+    return np.asarray(weight / weight.max(), np.float32)
 
 
 class RolloutSampler(Sampler):

@@ -91,11 +91,11 @@ def test_forbidden_actions_are_not_bootstrapped_from() -> None:
 def test_weights_weigh_the_loss_and_errors_become_priorities() -> None:
     plain = tabular_dqn().optimize_model(BATCH)
     assert "priority_batch" not in plain
-    weighted = BATCH._replace(weight_batch=tensor([[1.0, 0.0, 0.5]]), slot_batch=tensor([[4, 5, 6]]))
+    weighted = BATCH._replace(weight_batch=tensor([[1.0, 0.1, 0.5]]), slot_batch=tensor([[4, 5, 6]]))
     outputs = tabular_dqn().optimize_model(weighted)
     errors = (plain["expected_state_action_values"] - plain["state_action_values"]).abs()
     assert_close(outputs["priority_batch"], errors)
-    assert_close(outputs["loss"].detach(), (errors[0, 0] - 0.5 + 0.5 * (errors[0, 2] - 0.5)) / 3)
+    assert_close(outputs["loss"].detach(), (errors[0] - 0.5) @ tensor([1.0, 0.1, 0.5]) / 3)
 
 
 def test_half_the_squared_error_without_a_delta() -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
+from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler
+from seqrl_lightning.networks import GRU
+from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -50,11 +52,19 @@ def run(
     return trainer, torch.cat(weights)
 
 
-@pytest.mark.parametrize("num_envs", [1, 3])
-def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, num_envs: int) -> None:
-    whole, expected = run(tmp_path / "whole", 100, num_envs=num_envs)
-    run(tmp_path / "half", 50, num_envs=num_envs)
-    resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", num_envs=num_envs)
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"num_envs": 1},
+        {"num_envs": 3},
+        {"wrappers": [PreviousActionReward]},
+        {"env_id": "seqrl/NBack-v0", "env_kwargs": {"trials": 4}, "num_envs": 3},
+    ],
+)
+def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, data: dict[str, Any]) -> None:
+    whole, expected = run(tmp_path / "whole", 100, **data)
+    run(tmp_path / "half", 50, **data)
+    resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", **data)
     assert torch.equal(weights, expected)
     one, other = AgentCallback.of(whole), AgentCallback.of(resumed)
     assert (one.env_steps, one.episodes) == (other.env_steps, other.episodes)
@@ -68,6 +78,12 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
     "Expected SARSA": (ExpectedSARSA, {}, {}, {}),
     "C51": (C51, {}, {}, {}),
     "IQN": (IQN, {"double": True}, {}, {"sampler": PrioritizedSampler()}),
+    "R2D2": (
+        DQN,
+        {"network": GRU, "double": True, "value_rescaling": 1e-3},
+        {},
+        {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2, prioritized=True)},
+    ),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
     "PQN": (
         PQN,

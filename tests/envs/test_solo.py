@@ -8,7 +8,9 @@ from seqrl_lightning.envs import SoloVectorEnv
 from tests.envs.test_twins import TASKS, assert_same
 
 
-@pytest.mark.parametrize(("env_id", "kwargs"), [*TASKS, ("CartPole-v1", {}), ("tests/Diary-v0", {})])
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"), [*TASKS, ("CartPole-v1", {}), ("seqrl/CartPoleNoVel-v1", {}), ("tests/Diary-v0", {})]
+)
 def test_solo_is_a_sync_vector_environment_of_one(env_id: str, kwargs: dict[str, Any]) -> None:
     solo = SoloVectorEnv(gym.make(env_id, **kwargs))
     sync = gym.make_vec(env_id, num_envs=1, vectorization_mode="sync", **kwargs)

@@ -28,4 +28,4 @@ def test_the_gradient_is_the_error_cut_at_delta() -> None:
 def test_weighted_mean_by_hand() -> None:
     losses = tensor([[1.0, 3.0]])
     assert_close(weighted_mean(losses, None), tensor(2.0))
-    assert_close(weighted_mean(losses, tensor([[1.0, 0.0]])), tensor(0.5))
+    assert_close(weighted_mean(losses, tensor([[0.5, 0.0]])), tensor(0.5))  # 0: it does not count

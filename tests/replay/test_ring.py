@@ -156,3 +156,36 @@ def test_a_ring_of_another_size_is_refused() -> None:
 def test_too_small_a_ring_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"data.capacity is 7; it must be at least 2 \* data.num_envs = 8"):
         RingBuffer(7, 4, (1,), "float32")
+
+
+@given(st.integers(2, 4), st.integers(5, 60), st.integers(1, 3))
+def test_a_stack_of_frames_is_put_together_as_gymnasium_does(stack: int, steps: int, num_envs: int) -> None:
+    """Against the stacks that the environments' own wrapper would have shown, on a ring overwritten many times."""
+    ring = RingBuffer(8 * num_envs, num_envs, (stack, 2), "float32", frame_stack=stack)
+    rng = np.random.default_rng(steps)
+    frames = rng.random((num_envs, 2)).astype(np.float32)
+    shown = np.repeat(frames[:, None], stack, axis=1)  # the first frame, repeated
+    ring.restart(shown)
+    history, is_transition, ended = [shown], [], np.zeros(num_envs, bool)
+    for _ in range(steps):
+        end = (rng.random(num_envs) < 0.2) & ~ended
+        frames = rng.random((num_envs, 2)).astype(np.float32)
+        going_on = np.concatenate([shown[:, 1:], frames[:, None]], axis=1)
+        shown = np.where(ended[:, None, None], np.repeat(frames[:, None], stack, axis=1), going_on)
+        ring.add(np.zeros(num_envs, int), np.zeros(num_envs), end, end & False, shown)
+        history.append(shown)
+        is_transition.append(~ended)
+        ended = end
+    held = min(8, steps)
+    for age in range(1, held + 1):
+        slots = ring.slots(np.arange(age * num_envs, (age - 1) * num_envs, -1))
+        np.testing.assert_array_equal(ring.is_transition(slots), is_transition[-age])
+        batch = ring.transitions(slots)
+        np.testing.assert_array_equal(batch.state_batch[0].numpy(), history[-age - 1])
+        for env in np.flatnonzero(is_transition[-age]):
+            np.testing.assert_array_equal(batch.next_state_batch[0, env].numpy(), history[-age][env])
+
+
+def test_stacked_frames_are_stored_once() -> None:
+    ring = RingBuffer(1000, 1, (4, 84, 84), "uint8", frame_stack=4)
+    assert ring.observation.nbytes == 1004 * 84 * 84

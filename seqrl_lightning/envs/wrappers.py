@@ -1,0 +1,98 @@
+"""Wrappers for ``data.wrappers``, beside Gymnasium's own."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from seqrl_lightning.types import ConfigurationError, FloatArray, require
+
+
+class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
+    """Appends the previous action, one-hot, and the previous reward to the observation; zeros at an episode's start.
+
+    What a network with a memory needs in a task whose observations don't tell what was done and what came of it. The
+    tasks of this package that are about memory do it by themselves (``previous_action_reward``), and faster.
+
+    Args:
+        env: An environment with Discrete actions. Observations that are no Box (Discrete, Dict, ...) are flattened by
+            Gymnasium's ``FlattenObservation`` first; a Box must be flat, ``[size]``. What comes out is
+            ``[size + n_actions + 1] float32``.
+
+    Raises:
+        ConfigurationError: If the environment's spaces don't fit.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        if not isinstance(env.observation_space, gym.spaces.Box):
+            env = gym.wrappers.FlattenObservation(env)
+        super().__init__(env)
+        space, actions = env.observation_space, env.action_space
+        would_do = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
+        require(
+            isinstance(space, gym.spaces.Box) and len(space.shape) == 1,
+            "the observation space that PreviousActionReward wraps",
+            space,
+            would_do,
+        )
+        if not isinstance(actions, gym.spaces.Discrete):
+            raise ConfigurationError(f"PreviousActionReward needs Discrete actions; {env} has {actions}")
+        assert isinstance(space, gym.spaces.Box)
+        self._first_action = int(actions.start)
+        low, high = np.zeros(int(actions.n) + 1, np.float32), np.ones(int(actions.n) + 1, np.float32)
+        low[-1], high[-1] = -np.inf, np.inf
+        self._previous = np.zeros_like(low)
+        self.observation_space = gym.spaces.Box(
+            np.concatenate([space.low, low], dtype=np.float32), np.concatenate([space.high, high], dtype=np.float32)
+        )
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode, without a previous action."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._previous = np.zeros_like(self._previous)
+        return self._appended(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._previous = np.zeros_like(self._previous)
+        self._previous[int(action) - self._first_action] = 1.0
+        self._previous[-1] = reward
+        return self._appended(observation), reward, terminated, truncated, info
+
+    def _appended(self, observation: Any) -> FloatArray:
+        return np.concatenate([observation, self._previous], dtype=np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The previous action and reward."""
+        return {"previous": torch.from_numpy(self._previous.copy())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self._previous = state_dict["previous"].numpy().copy()
+
+
+class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
+    """Makes one Discrete action of each combination of a MultiDiscrete environment's actions.
+
+    Actions are numbered like the digits of a number, the last of them changing first: of ``MultiDiscrete([2, 3])``,
+    action 0 is [0, 0], action 1 [0, 1], action 3 [1, 0], and there are 6.
+
+    Args:
+        env: An environment with MultiDiscrete actions.
+
+    Raises:
+        ConfigurationError: If its actions aren't MultiDiscrete.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        space = env.action_space
+        if not isinstance(space, gym.spaces.MultiDiscrete):
+            raise ConfigurationError(f"FlattenMultiDiscreteAction needs MultiDiscrete actions; {env} has {space}")
+
+        def combination(action: Any) -> Any:
+            digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
+            return (digits + space.start).astype(space.dtype)
+
+        super().__init__(env, combination, gym.spaces.Discrete(int(space.nvec.prod())))

@@ -1,0 +1,194 @@
+"""Gated recurrent networks over torch's fused ones."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seqrl_lightning.networks.heads import HeadCallable, LinearHead
+from seqrl_lightning.networks.network import Network
+from seqrl_lightning.types import State, require
+
+
+def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> Tensor:
+    """The flattened observations, and as a last column 1 where an episode starts.
+
+    A network that has nothing in its state yet can't tell that by itself: its gates would have to learn to.
+
+    Args:
+        observation: [T, B, *obs] float.
+        state: [S, B, state_size]; an episode starts in row 0 where it is zero.
+        is_first: [T, B] bool, or None.
+
+    Returns:
+        [T, B, obs_size + 1].
+    """
+    starts = observation.new_zeros(*observation.shape[:2], 1)
+    if is_first is not None:
+        starts.copy_(is_first.unsqueeze(-1))
+    starts[0].masked_fill_(~state.any(0).any(-1, keepdim=True), 1.0)
+    return torch.cat([observation.flatten(2), starts], dim=-1)
+
+
+class RecurrentNetwork(Network):
+    """A recurrent core on the flattened observation, with a linear layer and ReLU before it if asked for.
+
+    That an episode starts is a further input.
+
+    Args:
+        obs_shape: Shape of one observation.
+        out_shape: Shape of the outputs for one observation.
+        hidden_size: Units of the core.
+        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
+        chrono_init: The longest delay in time steps that the core is to bridge; the gates of half of its
+            units start with time scales drawn from all delays up to that (arXiv:1804.11188), the others stay quick.
+            None for torch's own initialisation of all.
+        head: Builds the head.
+
+    Raises:
+        ConfigurationError: If a size isn't positive, or ``chrono_init`` is less than 3.
+    """
+
+    state_size: int  # of one column of the state
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden_size: int,
+        encoder_size: int | None,
+        chrono_init: int | None,
+        head: HeadCallable,
+    ) -> None:
+        for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size)):
+            require(size is None or size > 0, f"model.network.{name}", size, "positive")
+        super().__init__(hidden_size, out_shape, head)
+        obs_size = math.prod(obs_shape)
+        self.encoder = (
+            nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
+        )
+        self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size)
+        if chrono_init is not None:
+            self.init_memory(chrono_biases(hidden_size // 2, chrono_init))
+
+    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
+        """The core: ``inputs [T, B, input_size], state -> features [T, B, hidden_size], state``."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def init_memory(self, biases: Tensor) -> None:
+        """Sets the biases of the gates that keep what is remembered, for the first units: ``[hidden_size // 2]``.
+
+        Gates that keep write little. Where an episode starts there is nothing to keep: the weight of that input, the
+        last one, cancels the bias, so that what is seen first is written as by a gate without it.
+        """
+        raise NotImplementedError
+
+    def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The core over rows in which no episode starts. ``[T, B, input_size], [1, B, state_size]``."""
+        features, state = self.core(inputs, state)
+        return features, state
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[T, B, *obs] -> [T, B, hidden_size]``, and the state ``[1, B, state_size]``."""
+        observation = observation.to(self.dtype)
+        if state is None:
+            state = observation.new_zeros(1, observation.shape[1], self.state_size)
+        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
+        if is_first is None:
+            return self.run_core(inputs, state)
+        features = []
+        # Where no episode starts but in row 0, as in most batches, this is one call of the fused kernel.
+        starts = [0, *(is_first[1:].any(1).nonzero().flatten() + 1).tolist()]
+        for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
+            state = state.masked_fill(is_first[start].unsqueeze(-1), 0.0)
+            segment, state = self.run_core(inputs[start:end], state)
+            features.append(segment)
+        return torch.cat(features) if len(features) > 1 else features[0], state
+
+
+class GRU(RecurrentNetwork):
+    """A gated recurrent unit (arXiv:1406.1078). Its state is ``[1, B, hidden_size]``.
+
+    Args:
+        obs_shape: Shape of one observation.
+        out_shape: Shape of the outputs for one observation.
+        hidden_size: Units of the core.
+        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
+        chrono_init: The longest delay in time steps that the core is to bridge (arXiv:1804.11188); None for torch's
+            own initialisation.
+        head: Builds the head.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden_size: int = 64,
+        encoder_size: int | None = None,
+        chrono_init: int | None = 128,
+        head: HeadCallable = LinearHead,
+    ) -> None:
+        self.state_size = hidden_size
+        super().__init__(obs_shape, out_shape, hidden_size, encoder_size, chrono_init, head)
+
+    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
+        """The GRU of torch."""
+        return nn.GRU(input_size, hidden_size)
+
+    @torch.no_grad()
+    def init_memory(self, biases: Tensor) -> None:
+        """The update gate, which keeps where it is open: torch's order is reset, update, new."""
+        slow = slice(len(biases))
+        self.core.bias_ih_l0.chunk(3)[1][slow] = biases  # type: ignore[operator]
+        self.core.weight_ih_l0[:, -1].chunk(3)[1][slow] = -biases  # type: ignore[index]
+
+
+class LSTM(RecurrentNetwork):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997). Its state is h and c, ``[1, B, 2 * hidden_size]``.
+
+    Args:
+        obs_shape: Shape of one observation.
+        out_shape: Shape of the outputs for one observation.
+        hidden_size: Units of the core.
+        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
+        chrono_init: The longest delay in time steps that the core is to bridge (arXiv:1804.11188); None for torch's
+            own initialisation.
+        head: Builds the head.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden_size: int = 64,
+        encoder_size: int | None = None,
+        chrono_init: int | None = 128,
+        head: HeadCallable = LinearHead,
+    ) -> None:
+        self.state_size = 2 * hidden_size
+        super().__init__(obs_shape, out_shape, hidden_size, encoder_size, chrono_init, head)
+
+    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
+        """The LSTM of torch."""
+        return nn.LSTM(input_size, hidden_size)
+
+    @torch.no_grad()
+    def init_memory(self, biases: Tensor) -> None:
+        """The forget gate, and the input gate the other way round: torch's order is input, forget, cell, output."""
+        write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
+        slow = slice(len(biases))
+        forget[slow], write[slow] = biases, -biases
+        self.core.weight_ih_l0[:, -1].chunk(4)[0][slow] = biases  # type: ignore[index]
+
+    def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes the state apart and puts it together."""
+        h, c = state.chunk(2, dim=-1)
+        features, (h, c) = self.core(inputs, (h.contiguous(), c.contiguous()))
+        return features, torch.cat([h, c], dim=-1)
+
+
+def chrono_biases(size: int, longest_delay: int) -> Tensor:
+    """Biases of gates that forget after 1 to ``longest_delay - 1`` steps: ``log(U(1, longest_delay - 1))``, [size]."""
+    require(longest_delay >= 3, "model.network.chrono_init", longest_delay, "at least 3 time steps, or null")
+    return torch.empty(size).uniform_(1.0, longest_delay - 1.0).log()

@@ -1,0 +1,103 @@
+"""Learning from windows of consecutive steps."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN
+from seqrl_lightning.networks import GRU, MLP
+from seqrl_lightning.replay import RingBuffer
+
+NUM_ENVS, ROWS = 2, 30
+
+
+def filled_ring() -> RingBuffer:
+    ring, rng = RingBuffer(NUM_ENVS * ROWS, NUM_ENVS, (3,), "float32"), np.random.default_rng(0)
+    ring.restart(rng.random((NUM_ENVS, 3), np.float32))
+    ended = np.zeros(NUM_ENVS, bool)
+    for t in range(ROWS - 2):
+        terminated, truncated = (np.array([t in ends, False]) & ~ended for ends in ((4, 17), (10,)))
+        reward = np.where(ended, 0.0, rng.random(NUM_ENVS))
+        ring.add(rng.integers(2, size=NUM_ENVS), reward, terminated, truncated, rng.random((NUM_ENVS, 3), np.float32))
+        ended = terminated | truncated
+    return ring
+
+
+def network(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
+    return MLP(obs_shape, out_shape, (16,))
+
+
+SETTINGS: list[tuple[type[DQN], dict[str, Any]]] = [
+    (DQN, {}),
+    (DQN, {"double": True, "value_rescaling": 1e-3}),
+    (DQN, {"munchausen_alpha": 0.9}),
+    (C51, {"double": True}),
+    (QRDQN, {}),
+]
+
+
+@pytest.mark.parametrize(("module_class", "settings"), SETTINGS)
+def test_a_network_without_memory_learns_the_same_from_windows(
+    module_class: type[DQN], settings: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    ring, learner = filled_ring(), module_class((3,), 2, network=network, gamma=0.9, **settings)
+    for p in learner.target_net.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    first_slots, length, n_step = np.array([0, 1, 7]), 12, 3
+    windows = learner.optimize_model(ring.windows(first_slots, length, n_step))
+
+    slots = (first_slots + NUM_ENVS * np.arange(length)[:, None]).reshape(-1)
+    single = learner.optimize_model(ring.transitions(slots, n_step))
+    columns = ("state_action_values", "expected_state_action_values")
+    weight = ring.windows(first_slots, length, n_step).weight_batch
+    assert weight is not None
+    assert 0 < weight.sum() < weight.numel()
+    # At a window's end returns look less far ahead; before, all is the same.
+    whole = (weight > 0) & (torch.arange(length)[:, None] <= length - n_step)
+    for name in columns:
+        assert_close(windows[name][whole], single[name].view(length, 3)[whole])
+
+
+def test_what_does_not_count_changes_nothing() -> None:
+    ring, learner = filled_ring(), DQN((3,), 2, network=network)
+    batch = ring.windows(np.array([0]), 12)
+    assert batch.weight_batch is not None
+    nothing = batch.weight_batch == 0
+    assert nothing.any()
+    other = batch._replace(reward_batch=batch.reward_batch.masked_fill(nothing.unsqueeze(-1), 1e6))
+    assert learner.optimize_model(batch)["loss"].item() == learner.optimize_model(other)["loss"].item()
+
+
+@pytest.mark.parametrize("module_class", [DQN, C51, QRDQN, IQN])
+@pytest.mark.parametrize("double", [False, True])
+def test_a_recurrent_network_reads_a_window_in_order(module_class: type[DQN], double: bool) -> None:
+    """An observation changes the values of its row and of later ones of its episode, and no others."""
+    ring = filled_ring()
+    learner = module_class((3,), 2, network=GRU, double=double)
+    batch = ring.windows(np.array([0, 1]), 12, burn_in=0)
+
+    def values(batch: Any) -> torch.Tensor:
+        torch.manual_seed(0)  # IQN draws fractions
+        return learner.optimize_model(batch)["state_action_values"]
+
+    changed = batch.state_batch.clone()
+    changed[2, 0] += 10.0
+    differs = (values(batch) != values(batch._replace(state_batch=changed))).nonzero().tolist()
+    # Environment 0's first episode: steps 0 to 4 and the final observation in row 5.
+    assert [row for row, env in differs if row != 5] == [2, 3, 4]
+    assert all(env == 0 for _, env in differs)
+
+
+def test_burn_in_brings_the_state_up_to_date_without_a_gradient() -> None:
+    ring, learner = filled_ring(), DQN((3,), 2, network=GRU)
+    first_slots = np.array([NUM_ENVS * 3 + 1])  # in the long episode of environment 1
+    whole = learner.optimize_model(ring.windows(first_slots - 3 * NUM_ENVS, 11))
+    burnt_in = ring.windows(first_slots, 8, burn_in=3)
+    assert burnt_in.state_batch.shape[0] == 8
+    outputs = learner.optimize_model(burnt_in)
+    assert_close(outputs["state_action_values"], whole["state_action_values"][3:])
+    assert_close(outputs["expected_state_action_values"], whole["expected_state_action_values"][3:])

@@ -1,0 +1,108 @@
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward, SoloVectorEnv, state_of
+from seqrl_lightning.types import ConfigurationError
+from tests.envs.test_twins import assert_same
+from tests.tasks import Lights
+
+
+def test_previous_action_and_reward_by_hand() -> None:
+    env = PreviousActionReward(gym.make("seqrl/SequenceDistractor-v0", objects="AB", distractors="Z"))
+    assert env.reset(seed=0)[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert env.step(np.int64(2))[0].tolist() == [1, 0, 0, 0, 0, 1, -1]
+    observation, *_ = env.step(np.int64(0))
+    assert observation.tolist() == [0, 1, 0, 1, 0, 0, 1]
+    assert observation.dtype == np.float32
+    assert env.observation_space.contains(observation)
+    assert env.reset()[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("vectorize", ["solo", "sync"])
+def test_the_step_that_resets_shows_none(vectorize: str) -> None:
+    def make() -> gym.Env[Any, Any]:
+        return PreviousActionReward(gym.make("tests/Diary-v0"))
+
+    envs: Any = SoloVectorEnv(make()) if vectorize == "solo" else gym.vector.SyncVectorEnv([make] * 3)
+    observation, _ = envs.reset(seed=0)
+    assert (observation[:, 3:] == 0).all()
+    was_final = np.zeros(envs.num_envs, bool)
+    resets = 0
+    for t in range(40):
+        action = np.full(envs.num_envs, t % 3)
+        observation, reward, terminated, truncated, _ = envs.step(action)
+        expected = np.column_stack([np.eye(3)[action], reward]) * ~was_final[:, None]
+        np.testing.assert_array_equal(observation[:, 3:], expected)
+        resets += was_final.sum()
+        was_final = terminated | truncated
+    assert resets > 5
+
+
+def test_observations_that_are_no_box_are_flattened() -> None:
+    env = PreviousActionReward(gym.make("FrozenLake-v1", is_slippery=False))
+    assert env.reset(seed=0)[0].tolist() == [1, *[0] * 20]
+    assert env.step(2)[0].tolist() == [0, 1, *[0] * 14, 0, 0, 1, 0, 0]
+
+
+def test_one_action_for_each_combination() -> None:
+    env = FlattenMultiDiscreteAction(gym.make("tests/Lights-v0"))
+    assert env.action_space == gym.spaces.Discrete(6)
+    env.reset(seed=0)
+    combinations = [env.step(action)[0].tolist() for action in range(6)]
+    assert combinations == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+
+
+def test_combinations_begin_where_the_actions_do() -> None:
+    lights = Lights()
+    lights.action_space = gym.spaces.MultiDiscrete([2, 2], start=[5, -1])
+    env = FlattenMultiDiscreteAction(lights)
+    env.reset(seed=0)
+    assert env.step(np.int64(2))[0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PreviousActionReward(gym.make("Pendulum-v1")), "PreviousActionReward needs Discrete actions"),
+        (
+            lambda: PreviousActionReward(gym.wrappers.ReshapeObservation(gym.make("tests/Corridor-v0"), (2, 3))),
+            r"observation space that PreviousActionReward wraps is Box.*; it must be flat",
+        ),
+        (
+            lambda: FlattenMultiDiscreteAction(gym.make("CartPole-v1")),
+            "FlattenMultiDiscreteAction needs MultiDiscrete actions; .* has Discrete",
+        ),
+    ],
+)
+def test_what_cannot_be_wrapped_is_named(make: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+def test_a_wrapped_environment_goes_on_from_its_state() -> None:
+    def make() -> SoloVectorEnv:
+        env = PreviousActionReward(gym.make("seqrl/HiddenSequence-v0", objects="ABC"))
+        return SoloVectorEnv(gym.wrappers.TransformReward(env, lambda reward: reward / 2))
+
+    envs, copy = make(), make()
+    envs.reset(seed=0)
+    copy.reset(seed=9)
+    actions = np.random.default_rng(0).integers(3, size=(150, 1))
+    for action in actions[:37]:
+        envs.step(action)
+    state = state_of(envs)
+    assert state is not None
+    copy.load_state_dict(state)
+    for action in actions[37:]:
+        assert_same(envs.step(action), copy.step(action))
+
+
+def test_a_wrapper_that_cannot_tell_its_state_makes_the_whole_unable() -> None:
+    task = gym.make("seqrl/Sequence-v0")
+    assert state_of(SoloVectorEnv(task)) is not None
+    limit = partial(gym.wrappers.TimeLimit, max_episode_steps=5)
+    assert state_of(SoloVectorEnv(limit(task))) is None

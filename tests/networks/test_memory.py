@@ -1,0 +1,222 @@
+"""What holds for every network that remembers."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from seqrl_lightning.networks import GRU, LSTM, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks.recurrent import chrono_biases
+from seqrl_lightning.networks.scan import linear_scan
+from seqrl_lightning.types import ConfigurationError
+
+OBS, OUT, T, B = (2, 2), (3,), 13, 4
+CORES: dict[str, Callable[..., Network]] = {
+    "GRU": functools.partial(GRU, hidden_size=8),
+    "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=16, chrono_init=20),
+    "LSTM": functools.partial(LSTM, hidden_size=8),
+    "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=16, chrono_init=20),
+    "MinGRU": functools.partial(MinGRU, hidden_size=8),
+    "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
+    "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
+    "FrameStack of the whole": functools.partial(FrameStack, length=T, hidden_sizes=(8,)),
+    "Transformer": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=T),
+    "Transformer with a short window": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=3),
+    "Transformer of three layers": functools.partial(
+        Transformer, hidden_size=8, num_heads=2, num_layers=3, context_length=2
+    ),
+}
+parametrize_cores = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
+
+
+def build(core: Callable[..., Network]) -> tuple[Network, Tensor]:
+    torch.manual_seed(0)
+    net = core(OBS, OUT)
+    for name, parameter in net.named_parameters():
+        if "distance_bias" in name:  # it is zero at first
+            torch.nn.init.normal_(parameter)
+    return net, torch.randn(T, B, *OBS)
+
+
+def starts() -> Tensor:
+    """Episodes start at different times in each column; in the last column none does."""
+    is_first = torch.zeros(T, B, dtype=torch.bool)
+    is_first[0, 0] = is_first[5, 0] = is_first[6, 1] = is_first[7, 1] = is_first[5, 2] = is_first[T - 1, 2] = True
+    return is_first
+
+
+def a_state(net: Network) -> Tensor:
+    """A state that says something, as it is after some steps."""
+    state: Tensor = net(torch.randn(6, B, *OBS))[1]
+    return state.detach()
+
+
+@parametrize_cores
+def test_the_contract(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    outputs, state = net(observation)
+    assert outputs.shape == (T, B, *OUT)
+    assert state.shape[1] == B
+    assert state.dtype == torch.float32
+    features, same_state = net.torso(observation, None)
+    assert features.shape == (T, B, net.feature_size)
+    assert_close(net.head(features), outputs)
+    assert_close(same_state, state)
+    assert net(observation[:1], state)[1].shape == state.shape
+    assert getattr(net, "forward_numpy", None) is None
+
+
+@parametrize_cores
+def test_none_is_a_state_of_zeros(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    outputs, state = net(observation)
+    assert_close(net(observation, torch.zeros_like(state))[0], outputs, atol=1e-5, rtol=1e-5)
+    assert_close(net(observation, None, torch.zeros(T, B, dtype=torch.bool))[0], outputs, atol=1e-5, rtol=1e-5)
+
+
+@parametrize_cores
+def test_a_packed_sequence_is_its_episodes_one_by_one(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    is_first, start = starts(), a_state(net)
+    outputs, state = net(observation, start, is_first)
+    for column in range(B):
+        rows = [0, *(is_first[1:, column].nonzero().flatten() + 1).tolist(), T]
+        for begin, end in itertools.pairwise(rows):
+            carried = start[:, column : column + 1] if begin == 0 and not is_first[0, column] else None
+            expected, expected_state = net(observation[begin:end, column : column + 1], carried)
+            assert_close(outputs[begin:end, column : column + 1], expected, atol=1e-5, rtol=1e-5)
+        assert_close(state[:, column : column + 1], expected_state, atol=1e-5, rtol=1e-5)
+
+
+@parametrize_cores
+def test_acting_step_by_step_is_the_packed_sequence(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    is_first, start = starts(), a_state(net)
+    outputs, last_state = net(observation, start, is_first)
+    state = start
+    for t in range(T):
+        step, state = net(observation[t : t + 1], state, is_first[t : t + 1])
+        assert_close(step[0], outputs[t], atol=1e-5, rtol=1e-5)
+    assert_close(state, last_state, atol=1e-5, rtol=1e-5)
+
+
+@parametrize_cores
+def test_what_comes_later_is_not_seen(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    start, changed = a_state(net), observation.clone()
+    changed[8:] = torch.randn_like(changed[8:])
+    assert_close(net(changed, start, starts())[0][:8], net(observation, start, starts())[0][:8])
+
+
+@pytest.mark.parametrize("name", [name for name in CORES if "short" not in name and "window" not in name])
+def test_gradients_reach_the_first_row_and_every_parameter(name: str) -> None:
+    net, observation = build(CORES[name])
+    observation = observation[:4].requires_grad_()
+    outputs, _ = net(observation)
+    (first_row,) = torch.autograd.grad(outputs[-1].sum(), observation, retain_graph=True)
+    assert (first_row[0].abs().sum((1, 2)) > 0).all()
+    outputs.square().sum().backward()
+    without = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert without == []
+
+
+@parametrize_cores
+def test_gradients_stop_where_an_episode_starts(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    observation.requires_grad_()
+    is_first = starts()
+    (grad,) = torch.autograd.grad(net(observation, None, is_first)[0][T - 2].sum(), observation)
+    assert not grad[:5, 0].any()
+    assert not grad[:7, 1].any()
+    assert grad[T - 2].any(dim=(1, 2)).all()
+
+
+def test_the_parallel_scan_is_a_loop_with_its_gradients() -> None:
+    for length in (1, 2, 3, 7, 8, 60):
+        torch.manual_seed(length)
+        decay, inputs, initial = torch.rand(length, 3, 2), torch.randn(length, 3, 2), torch.randn(1, 3, 2)
+        decay[length // 2] = 0.0
+        arguments = [x.double().requires_grad_() for x in (decay, inputs, initial)]
+        outputs, h = [], arguments[2][0]
+        for a, b in zip(arguments[0], arguments[1], strict=True):
+            h = a * h + b
+            outputs.append(h)
+        expected, weights = torch.stack(outputs), torch.randn(length, 3, 2).double()
+        result = linear_scan(*arguments)
+        assert_close(result, expected)
+        for one, other in zip(
+            torch.autograd.grad((result * weights).sum(), arguments),
+            torch.autograd.grad((expected * weights).sum(), arguments),
+            strict=True,
+        ):
+            assert_close(one, other)
+
+
+def test_lstm_state_is_h_and_c() -> None:
+    net, observation = build(CORES["LSTM"])
+    first = torch.zeros(T, B, 1)
+    first[0] = 1.0
+    _, (h, c) = net.core(torch.cat([observation.flatten(2), first], -1))  # type: ignore[operator]
+    assert_close(net(observation)[1], torch.cat([h, c], -1))
+
+
+def test_a_frame_stack_by_hand() -> None:
+    """The MLP has no hidden layer, so that the features are what is seen: the present observation is the last."""
+    net = FrameStack((1,), (2,), length=3, hidden_sizes=())
+    observation = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)
+    is_first = torch.tensor([True, False, True, False]).view(4, 1)
+    features, state = net.torso(observation, None, is_first)
+    assert features[:, 0].tolist() == [[0, 0, 1], [0, 1, 2], [0, 0, 3], [0, 3, 4]]
+    assert state[:, 0].tolist() == [[3, 2], [4, 1]]  # 2 marks the episode's first
+    features, state = net.torso(torch.full((1, 1, 1), 5.0), state)
+    assert features[:, 0].tolist() == [[3, 4, 5]]
+
+
+def test_a_transformer_looks_as_far_as_its_layers_together() -> None:
+    net, observation = build(CORES["Transformer of three layers"])  # each looks one step back
+    observation.requires_grad_()
+    (grad,) = torch.autograd.grad(net(observation)[0][-1].sum(), observation)
+    assert grad.abs().sum((1, 2, 3)).bool().tolist() == [False] * (T - 4) + [True] * 4
+
+
+def test_chrono_biases_are_those_of_the_delays() -> None:
+    torch.manual_seed(0)
+    biases = chrono_biases(2000, 50)
+    delays = 1 / (1 - biases.sigmoid())  # a gate of value f remembers for 1 / (1 - f) steps
+    assert delays.min() >= 2
+    assert delays.max() <= 50
+    assert delays.mean() == pytest.approx(26, rel=0.05)
+    net: Any = LSTM((2,), (2,), 8, chrono_init=50)
+    write, forget, _, _ = net.core.bias_ih_l0.chunk(4)
+    assert (forget[:4] >= 0).all()
+    assert_close(write[:4], -forget[:4])
+    assert_close(net.core.weight_ih_l0.chunk(4)[0][:4, -1], forget[:4])
+    assert forget[4:].abs().max() <= 8**-0.5  # the other half stays as torch made it
+    net = GRU((2,), (2,), 8, chrono_init=50)
+    update = net.core.bias_ih_l0.chunk(3)[1]
+    assert (update[:4] >= 0).all()
+    assert_close(
+        net.core.weight_ih_l0.chunk(3)[1][:4, -1], -update[:4]
+    )  # where an episode starts the gate is half open
+
+
+@pytest.mark.parametrize(
+    ("core", "kwargs", "message"),
+    [
+        (GRU, {"hidden_size": 0}, "hidden_size is 0"),
+        (LSTM, {"encoder_size": 0}, "encoder_size is 0"),
+        (GRU, {"chrono_init": 2}, "chrono_init is 2"),
+        (MinGRU, {"num_layers": 0}, "num_layers is 0"),
+        (FrameStack, {"length": 1}, "length is 1"),
+        (Transformer, {"context_length": 1}, "context_length is 1"),
+        (Transformer, {"hidden_size": 10, "num_heads": 4}, "hidden_size is 10; .*num_heads = 4"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(core: Any, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        core(OBS, OUT, **kwargs)
