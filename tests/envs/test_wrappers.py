@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward, SoloVectorEnv, state_of
+from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward, SoloVectorEnv, set_state, state_of
 from seqrl_lightning.types import ConfigurationError
 from tests.envs.test_twins import assert_same
 from tests.tasks import Lights
@@ -95,7 +95,7 @@ def test_a_wrapped_environment_goes_on_from_its_state() -> None:
         envs.step(action)
     state = state_of(envs)
     assert state is not None
-    copy.load_state_dict(state)
+    set_state(copy, state)
     for action in actions[37:]:
         assert_same(envs.step(action), copy.step(action))
 
