@@ -2,8 +2,10 @@
 
 import gc
 import logging
+import os
 import re
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import (
@@ -25,10 +28,13 @@ from seqrl_lightning.callbacks import (
     GlobalRandomStreams,
     LastCheckpoint,
     PriorityWriter,
+    SideCars,
+    SkippedUpdates,
     TargetSync,
 )
+from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, RunError
 
 _MISLEADING_WARNINGS = (
     # A batch is drawn from the replay memory when it is asked for: workers would only delay it.
@@ -45,6 +51,8 @@ _MISLEADING_WARNINGS = (
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     # What Lightning and TensorBoard use of their own dependencies.
     ".*treespec, LeafSpec.*",
+    # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
+    ".*`broadcast_buffers` is deprecated.*",
     # Batches below log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
@@ -90,10 +98,11 @@ class SeqRLCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--agent.*``, ``--target_sync.*``, ``--checkpoint.*`` and ``--torch_threads``."""
+        """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
         parser.add_lightning_class_args(PriorityWriter, "priorities")  # before the agent
         parser.add_lightning_class_args(AgentCallback, "agent")
         parser.add_lightning_class_args(TargetSync, "target_sync")
+        parser.add_lightning_class_args(SkippedUpdates, "skipped_updates")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_argument(
             "--torch_threads",
@@ -119,8 +128,9 @@ class SeqRLCLI(LightningCLI):
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
-            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or ".")))
-            if self.config.subcommand == "fit":
+            goes_on = self.config.subcommand == "fit"
+            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or "."), goes_on))
+            if goes_on:
                 self._run_folder = Path(config.ckpt_path).parent.parent
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
@@ -130,6 +140,16 @@ class SeqRLCLI(LightningCLI):
         super()._parse_ckpt_path()
         for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
             sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; if another process is lost on the way, says which."""
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if isinstance(error, RunError) or "onnection" not in str(error) or self.trainer.world_size == 1:
+                raise
+            which, reason = lost_process(self.trainer), " ".join(str(error).split())
+            raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
 
     def before_instantiate_classes(self) -> None:
         """Applies what holds for the whole process."""
@@ -143,7 +163,7 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = [GlobalRandomStreams(), EnvStepLogger(), EpisodeWriter()]
+        callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger(), EpisodeWriter()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:
@@ -151,6 +171,9 @@ class SeqRLCLI(LightningCLI):
         else:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         self.trainer_defaults["callbacks"] = callbacks
+        if config.get("strategy") == "ddp":
+            # Buffers hold noise and the like, of which each process has its own.
+            kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         if config.get("logger") in (None, True):
             kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
         return super().instantiate_trainer(**kwargs)
@@ -161,7 +184,7 @@ class SeqRLCLI(LightningCLI):
             return TensorBoardLogger(root, default_hp_metric=False)
         agent = torch.load(self._ckpt_path, weights_only=True, mmap=True)["callbacks"]["AgentCallback"]
         return TensorBoardLogger(
-            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["env_steps"] + 1
+            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["total_env_steps"] + 1
         )
 
     @property
@@ -169,19 +192,44 @@ class SeqRLCLI(LightningCLI):
         return str(self.config[self.subcommand].ckpt_path)
 
 
-def newest_checkpoint(root: Path) -> Path:
-    """The newest run's ``last.ckpt`` below ``root``.
+def lost_process(trainer: Trainer) -> str:
+    """Which process of the run has ended, as far as this one can tell."""
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    for _ in range(20):  # its connection breaks before the system says that it ended
+        for rank, process in enumerate(started, start=1):
+            if process.poll():
+                return f"rank {rank} (process {process.pid}, status {process.returncode})"
+        time.sleep(0.1)
+    return "another process" if started or trainer.global_rank == 0 else "rank 0, or another process,"
+
+
+def newest_checkpoint(root: Path, with_side_cars: bool = True) -> Path:
+    """The newest run's ``last.ckpt`` below ``root``; the one before it, with a line that says so, if it is damaged.
+
+    Args:
+        root: The runs' ``trainer.default_root_dir``.
+        with_side_cars: Whether they are needed too.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is none that can be used.
     """
-    found = list(root.glob("lightning_logs/*/checkpoints/last.ckpt"))
+    runs = {path.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
+    found = [last for run in runs for last in (run / "last.ckpt", previous_of(run / "last.ckpt")) if last.exists()]
     if not found:
         raise ConfigurationError(
             f"ckpt_path is 'last', but there is no lightning_logs/*/checkpoints/last.ckpt in {root.resolve()}; "
             "give the file, or the run's --trainer.default_root_dir"
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    last = max(found, key=lambda path: path.stat().st_mtime).parent / "last.ckpt"
+    if (reason := what_is_wrong(last, with_side_cars)) is None:
+        return last
+    previous = previous_of(last)
+    if (why := what_is_wrong(previous, with_side_cars)) is not None:
+        raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before, {previous.name}: {why}")
+    sys.stderr.write(f"seqrl: {last} can't be used: {reason}; going on from the one before it, {previous.name}\n")
+    if last.exists() and with_side_cars:  # so that it never takes the place of the one before it
+        last.replace(last.with_name("last.damaged"))
+    return previous
 
 
 def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
@@ -211,22 +259,27 @@ def essential(message: str) -> str:
     return f"{key}: {reason}" if key else reason
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 2) -> NoReturn:
     """Ends the program with one line."""
     sys.stderr.write(f"seqrl: error: {message}\n")
-    sys.exit(2)
+    sys.exit(status)
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line."""
+    """The command line. An error is one line; ``SEQRL_TRACEBACK=1`` in the environment shows where it came from."""
     try:
         SeqRLCLI(args)
-    except (ConfigurationError, MisconfigurationException) as error:
-        fail(" ".join(str(error).split()))
-    except ValueError as error:
-        if "Does not validate against" not in str(error):
+    except Exception as error:  # whatever it is, one line comes first
+        if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
-        fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
+        message = " ".join(str(error).split())
+        if isinstance(error, ConfigurationError | MisconfigurationException):
+            fail(message)
+        if isinstance(error, RunError):
+            fail(message, status=1)
+        if isinstance(error, ValueError) and "Does not validate against" in message:
+            fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
+        fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.envs import SoloVectorEnv, action_mask_of
+from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, discard, tracked
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
@@ -149,7 +149,9 @@ class ReplayDataModule(LightningDataModule):
                 env = self._wrapped(gym.make(self.env_id, **kwargs))
                 return SoloVectorEnv(_flattened(env, gym.wrappers.FlattenObservation))
             mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
-            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=self.wrappers, **kwargs)  # type: ignore[arg-type]
+            in_processes = mode == gym.VectorizeMode.ASYNC.value
+            wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
+            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=wrappers, **kwargs)
         except ConfigurationError:
             raise
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -162,7 +164,7 @@ class ReplayDataModule(LightningDataModule):
             ) from error
         resets = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         require(resets == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", resets, "AutoresetMode.NEXT_STEP")
-        return _flattened(envs, gym.wrappers.vector.FlattenObservation)
+        return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
 
     def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         for k, wrapper in enumerate(self.wrappers):
@@ -176,9 +178,15 @@ class ReplayDataModule(LightningDataModule):
         """Makes the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
+            self.ring.num_processes = self.trainer.world_size if self.trainer else 1
             self.ring.awaits_next_action = self._learner_needs("next_action")
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
+
+    def remake_envs(self) -> None:
+        """Makes the environments to learn in anew: one of them is broken."""
+        discard(self.envs)
+        self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
 
     def teardown(self, stage: str) -> None:
         """Closes the environments."""

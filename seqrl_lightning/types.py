@@ -82,6 +82,10 @@ class ConfigurationError(MisconfigurationException):
     """A setting that cannot work. Its message is one line: the setting, what was given, what would do."""
 
 
+class RunError(RuntimeError):
+    """What ends a run that was going on: a full disk, a damaged checkpoint. Its message is one line."""
+
+
 def require(condition: bool, setting: str, given: object, would_do: str) -> None:
     """Refuses a setting in the user's words.
 

@@ -3,13 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, TargetSync
+from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, SideCars, TargetSync
 from seqrl_lightning.data import ReplayDataModule
+
+
+def assert_identical(one: Any, other: Any, path: str = "") -> None:
+    """Collections of tensors, numbers and texts are the same to the last bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+    if isinstance(one, dict | list | tuple):
+        for key in one if isinstance(one, dict) else range(len(one)):
+            assert_identical(one[key], other[key], f"{path}.{key}")
+    else:
+        assert type(one) is type(other), path
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, (path, one, other)
 
 
 def fit(
@@ -40,6 +55,7 @@ def fit(
         logger=TensorBoardLogger(folder, default_hp_metric=False) if logger else False,
         callbacks=[
             GlobalRandomStreams(),
+            SideCars(),
             PriorityWriter(),
             AgentCallback(**agent),
             TargetSync(**(target_sync or {})),

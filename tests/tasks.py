@@ -1,5 +1,8 @@
 """Environments made for tests."""
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -61,6 +64,56 @@ class Corridor(gym.Env[Any, Any]):
         self.position = self.position + 1 if action == 1 else 0
         done = self.position == 5
         return np.eye(6, dtype=np.float32)[self.position], float(done), done, not done and self.t == 30, {}
+
+
+class Breaking(Diary):
+    """A diary that breaks in its 7th step, a few times in all; of several environments those with odd seeds do.
+
+    Args:
+        how: What it does then.
+        broken: A file in which the times are counted, over all processes.
+        alone: Whether it is the only environment.
+        times: How often it breaks.
+    """
+
+    observation_space = gym.spaces.Box(-1, 1e5, (3,), np.float32)
+
+    def __init__(self, how: str, broken: str, alone: bool, times: int = 1) -> None:
+        super().__init__()
+        self.alone = alone
+        self.how = how
+        self.broken = Path(broken)
+        self.times = times
+        self.steps = 0
+        self.breaks = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(seed=seed)
+        if seed is not None:
+            self.breaks = self.alone or seed % 2 == 1
+        self.length = 4
+        return observation, info
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps += 1
+        if self.steps == 7 and self.breaks and len(self.broken.read_text()) < self.times:
+            self.broken.write_text(self.broken.read_text() + "x")
+            if self.how == "raises":
+                raise ZeroDivisionError("a bug\nof the task")
+            if self.how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            values = {"NaN": np.nan, "infinite": np.inf, "outside": 2e5}
+            if self.how in values:
+                observation[1] = values[self.how]
+            if self.how == "shape":
+                observation = observation[:2]
+            if self.how == "reward":
+                reward = np.nan
+        return observation, reward, terminated, truncated, info
+
+
+gym.register("tests/Breaking-v0", Breaking)
 
 
 class Lights(gym.Env[Any, Any]):

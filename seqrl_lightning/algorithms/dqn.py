@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
+from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
 from seqrl_lightning.algorithms.reading import read, read_next
 from seqrl_lightning.exploration import greedy
@@ -130,6 +131,7 @@ class DQN(GreedyEvaluation):
         self.value_rescaling = value_rescaling
         self.clip_grad_value = clip_grad_value
         self.clip_grad_norm = clip_grad_norm
+        self.finite_updates = FiniteUpdates()
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
 
@@ -327,8 +329,10 @@ class DQN(GreedyEvaluation):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Limits the gradients by the module's settings, then by the Trainer's flags."""
+        """Refuses gradients that aren't finite; limits them by the module's settings, then by the Trainer's flags."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # a gradient scaler sees to it itself
+            self.finite_updates(optimizer, parameters)
         if self.clip_grad_value is not None:
             for gradient in (p.grad for p in parameters if p.grad is not None):  # half the time of clip_grad_value_
                 gradient.clamp_(-self.clip_grad_value, self.clip_grad_value)

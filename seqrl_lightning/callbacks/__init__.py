@@ -7,6 +7,8 @@ from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
+from seqrl_lightning.callbacks.side_cars import SideCars
+from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
 
 __all__ = [
@@ -18,5 +20,7 @@ __all__ = [
     "GlobalRandomStreams",
     "LastCheckpoint",
     "PriorityWriter",
+    "SideCars",
+    "SkippedUpdates",
     "TargetSync",
 ]

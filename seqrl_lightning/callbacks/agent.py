@@ -2,19 +2,20 @@
 
 import math
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from seqrl_lightning.envs import action_mask_of, state_of
+from seqrl_lightning.envs import StepCheck, action_mask_of, fault_of, set_state, state_of
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.types import Array, BoolArray, IntArray, State, require
+from seqrl_lightning.types import Array, BoolArray, IntArray, RunError, State, require
 
 _MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only a run without EnvStepLogger has them
 
@@ -22,8 +23,8 @@ _MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only
 class Episode(NamedTuple):
     """A finished episode."""
 
-    env_steps: int  # taken in all environments until its end
-    env: int  # which of the environments
+    env_steps: int  # taken in all environments until its end (with several processes: as if all were equally far)
+    env: int  # which of the environments, over all processes
     block: int  # whose rule held; 0 for tasks without blocks
     episode_return: float  # undiscounted
     episode_length: int  # env steps
@@ -38,7 +39,8 @@ class AgentCallback(Callback):
 
     It warms the replay memory up before the first update. Then, after every ``updates_per_collect`` updates, it takes
     ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time: what is
-    taken too much is taken less the next time.
+    taken too much is taken less the next time. With several processes each has environments, a replay memory and
+    random streams of its own and keeps to this by itself; epsilon follows the env steps of all of them.
 
     Args:
         warmup_env_steps: Env steps before the first update.
@@ -50,10 +52,18 @@ class AgentCallback(Callback):
         overlap: Whether the environments take a step while the network is updated, in their own processes
             (``data.vectorization_mode: async``). That step's actions come from the weights before the update. It pays
             for slow environments: an iteration takes as long as the slower of the two, not as both.
+        on_env_error: What happens when an environment raises, loses its process, or shows a value that isn't finite or
+            outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, forgets what the replay
+            memory holds of the broken episode, and goes on with new episodes.
+        max_env_restarts: Restarts, in this process, after which the run ends all the same.
 
     Attributes:
         env_steps: Env steps that this process has taken so far.
         episodes: Episodes that this process has finished so far.
+        total_env_steps: Env steps of all processes, after the last update.
+        total_episodes: Episodes of all processes, after the last update.
+        env_faults: How often environments broke in this process.
+        total_env_faults: How often they did in all processes, after the last update.
         recent_returns: The returns of the last 10 episodes.
 
     Raises:
@@ -69,9 +79,12 @@ class AgentCallback(Callback):
         max_env_steps: int | None = None,
         max_episodes: int | None = None,
         overlap: bool = False,
+        on_env_error: Literal["raise", "restart"] = "raise",
+        max_env_restarts: int = 10,
     ) -> None:
         require(warmup_env_steps > 0, "agent.warmup_env_steps", warmup_env_steps, "at least 1")
-        require(env_steps_per_update > 0, "agent.env_steps_per_update", env_steps_per_update, "positive")
+        would_do = "positive and finite"
+        require(0 < env_steps_per_update < math.inf, "agent.env_steps_per_update", env_steps_per_update, would_do)
         require(updates_per_collect > 0, "agent.updates_per_collect", updates_per_collect, "at least 1")
         require(
             max_env_steps is None or max_env_steps > warmup_env_steps,
@@ -80,6 +93,9 @@ class AgentCallback(Callback):
             f"more than agent.warmup_env_steps = {warmup_env_steps}",
         )
         require(max_episodes is None or max_episodes > 0, "agent.max_episodes", max_episodes, "at least 1")
+        would_do = "'raise' or 'restart'"
+        require(on_env_error in ("raise", "restart"), "agent.on_env_error", on_env_error, would_do)
+        require(max_env_restarts >= 0, "agent.max_env_restarts", max_env_restarts, "at least 0")
         self.warmup_env_steps = warmup_env_steps
         self.env_steps_per_update = env_steps_per_update
         self.updates_per_collect = updates_per_collect
@@ -87,9 +103,14 @@ class AgentCallback(Callback):
         self.max_env_steps = max_env_steps
         self.max_episodes = max_episodes
         self.overlap = overlap
+        self.on_env_error = on_env_error
+        self.max_env_restarts = max_env_restarts
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
-        self.env_steps = 0
-        self.episodes = 0
+        self.env_steps = self.total_env_steps = 0
+        self.episodes = self.total_episodes = 0
+        self.env_faults = self.total_env_faults = 0
+        self._rank, self._world_size = 0, 1
+        self._block = 0  # the lowest of this process
         self.recent_returns: deque[float] = deque(maxlen=10)
         self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
         self._warmup_total = 0  # env steps that were taken for no update
@@ -138,12 +159,14 @@ class AgentCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the environments, or goes on in them, and warms the replay memory up."""
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._rank, self._world_size = trainer.global_rank, trainer.world_size
+        self._check = StepCheck(self._data.envs)
         self._rng = random_stream("agent", trainer.global_rank)
         self._state: State = None
         if self._resumed is None:
-            self._start_episodes(trainer)
+            self._start_episodes()
         else:
-            self._resume(trainer, self._resumed)
+            self._resume(self._resumed)
         self._carries_state = pl_module.act_values(self._observation)[1] is not None
         if not self._data.ring.num_slots:
             self._warmup_total += self.warmup_env_steps
@@ -153,14 +176,18 @@ class AgentCallback(Callback):
         """With ``overlap``: sends the environments on their way, if the coming updates ask for a step."""
         if self.overlap and self.env_steps < self._due(trainer.global_step + pl_module.updates_per_step):
             self._in_flight = self._choose_action(pl_module)
-            self._data.envs.step_async(self._in_flight)
+            try:
+                self._data.envs.step_async(self._in_flight)
+            except Exception as error:  # a process of theirs is dead
+                self._in_flight = None
+                self._restart(error)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Takes the env steps that the updates so far ask for; none is in flight after it."""
         if self._in_flight is not None:
-            self._take_in(self._in_flight, self._data.envs.step_wait())
+            self._step(self._in_flight, lambda _: self._data.envs.step_wait())
             self._in_flight = None
         self._collect(trainer, pl_module, self._due(trainer.global_step))
 
@@ -176,6 +203,11 @@ class AgentCallback(Callback):
             **tensors,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
+            "block": self._block,
+            "seed": self._seed,
+            "env_faults": self.env_faults,
+            "total_env_steps": self.total_env_steps,
+            "total_episodes": self.total_episodes,
             "warmup_total": self._warmup_total,
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
@@ -188,36 +220,47 @@ class AgentCallback(Callback):
         """Takes the counters over; the environments follow when fitting starts."""
         self.env_steps = state_dict["env_steps"]
         self.episodes = state_dict["episodes"]
+        self.total_env_steps = state_dict["total_env_steps"]
+        self.total_episodes = state_dict["total_episodes"]
+        self.env_faults = state_dict["env_faults"]
         self._warmup_total = state_dict["warmup_total"]
         self.recent_returns = deque(state_dict["recent_returns"], maxlen=10)
         self._resumed = state_dict
 
     # Episodes
 
-    def _start_episodes(self, trainer: Trainer) -> None:
+    def _start_episodes(self) -> None:
         """Starts an episode in every environment, from seeds that no earlier part of the run has used."""
-        seed = random_stream(f"environments from env step {self.env_steps}", trainer.global_rank).integers(2**31)
-        self._observation, infos = self._data.envs.reset(seed=int(seed))
+        self._episode_length = np.zeros(self._data.num_envs, np.int64)
+        while True:
+            role = f"environments from env step {self.env_steps}" + f", fault {self.env_faults}" * (self.env_faults > 0)
+            self._seed = int(random_stream(role, self._rank).integers(2**31))
+            try:
+                self._observation, infos = self._data.envs.reset(seed=self._seed)
+                self._check.observation(self._observation)
+                break
+            except Exception as error:  # whatever a task raises
+                self._count_fault(error)
         self._action_mask = self._mask_of(infos)
         self._data.ring.restart(self._observation, self._action_mask)
-        self._data.block = _lowest_block(infos)
+        self._block = _lowest_block(infos)
         self._episode_return = np.zeros(self._data.num_envs)
-        self._episode_length = np.zeros(self._data.num_envs, np.int64)
         self._is_restarting = np.zeros(self._data.num_envs, np.bool_)
         self._is_first = np.ones(self._data.num_envs, np.bool_)
 
-    def _resume(self, trainer: Trainer, state_dict: dict[str, Any]) -> None:
+    def _resume(self, state_dict: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state_dict["rng"]
         if state_dict["envs"] is None:
             rank_zero_info(
                 f"Not bitwise: {self._data.env_id} can't be set back to where it was; it goes on with new episodes."
             )
-            self._start_episodes(trainer)
+            self._start_episodes()
             return
         self._data.envs.reset()
-        self._data.envs.unwrapped.load_state_dict(state_dict["envs"])
+        set_state(self._data.envs, state_dict["envs"])
         for name in _EPISODE_STATE:
             setattr(self, name, state_dict[name].numpy().copy())
+        self._block, self._seed = state_dict["block"], state_dict["seed"]
         self._action_mask = None if state_dict["action_mask"] is None else state_dict["action_mask"].numpy().copy()
         self._state = state_dict["network_state"]
         if not self._data.ring.num_slots:  # the checkpoint left the replay memory out
@@ -229,20 +272,70 @@ class AgentCallback(Callback):
         max_episodes = self.max_episodes or math.inf
         while self.env_steps < min(until_env_steps, max_env_steps) and self.episodes < max_episodes:
             action = self._choose_action(pl_module)
-            self._take_in(action, self._data.envs.step(action))
-        is_over = self.env_steps >= max_env_steps or self.episodes >= max_episodes
-        if trainer.world_size > 1:  # all processes stop together, at the sum of their episodes
-            episodes = trainer.strategy.reduce(torch.tensor(float(self.episodes)), reduce_op="sum")
-            is_over = trainer.strategy.reduce_boolean_decision(is_over or bool(episodes >= max_episodes), all=False)
-        if is_over:
+            until_env_steps += self._step(action, self._data.envs.step)
+        self._count_all(trainer, pl_module)
+        budget = self.max_env_steps or math.inf
+        if self.total_env_steps >= budget or self.total_episodes >= max_episodes:
             trainer.should_stop = True
+
+    def _count_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts over all processes, so that they log the same, evaluate the same block and stop together."""
+        counts = [self.env_steps, self.episodes, self.env_faults, self._block]
+        if self._world_size > 1:
+            mine = torch.tensor(counts, device=pl_module.device)
+            of_all = [torch.empty_like(mine) for _ in range(self._world_size)]
+            torch.distributed.all_gather(of_all, mine)
+            counts = [*torch.stack(of_all)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in of_all)]
+        self.total_env_steps, self.total_episodes, self.total_env_faults, self._data.block = counts
+
+    def _step(self, action: IntArray, step: Callable[[IntArray], Any]) -> int:
+        """Takes a step. Returns how many env steps were lost by it and have to be taken anew: 0 if all went well."""
+        try:
+            taken = step(action)
+            self._check.observation(taken[0])
+            self._check.reward(taken[1])
+        except Exception as error:  # whatever a task raises
+            return self._restart(error)
+        self._take_in(action, taken)
+        return 0
+
+    def _restart(self, error: Exception) -> int:
+        """Begins anew in all environments, as one of them broke. Returns how many env steps were forgotten."""
+        env = self._count_fault(error)
+        broken = range(self._data.num_envs) if env is None else [env]
+        forgotten: int = sum(self._data.ring.drop(env, int(self._episode_length[env])) for env in broken)
+        self._warmup_total += forgotten
+        self._start_episodes()
+        return forgotten
+
+    def _count_fault(self, error: Exception) -> int | None:
+        """Makes the environments anew, or ends the run. Returns which of them was broken, if that is known.
+
+        Raises:
+            RunError: If the run ends.
+        """
+        fault = fault_of(self._data.envs, error)
+        self.env_faults += 1
+        which = "one of the environments" if fault.env is None else f"environment {fault.env}"
+        step = "" if fault.env is None else f" in step {self._episode_length[fault.env] + 1} of its episode"
+        seed = self._seed + (fault.env or 0)
+        message = (
+            f"{self._data.env_id}: {which} (seed {seed}) broke{step}, after {self.env_steps} env steps: {fault.reason}"
+        )
+        if self.on_env_error == "raise":
+            raise RunError(f"{message} (agent.on_env_error: restart goes on without its episode)") from error
+        if self.env_faults > self.max_env_restarts:
+            raise RunError(f"{message}; that was more than agent.max_env_restarts = {self.max_env_restarts}") from error
+        rank_zero_warn(f"{message}; restarted")
+        self._data.remake_envs()
+        return fault.env
 
     def _mask_of(self, infos: dict[str, Any]) -> BoolArray | None:
         return action_mask_of(infos) if self._data.has_action_masks else None
 
     def _choose_action(self, pl_module: Any) -> IntArray:
         data, mask = self._data, self._action_mask
-        data.epsilon = self.epsilon(self.env_steps)
+        data.epsilon = self.epsilon(self.env_steps * self._world_size)
         explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
             data.sampler.keep_state(data.ring, self._state, self._episode_length)
@@ -262,7 +355,7 @@ class AgentCallback(Callback):
         self.env_steps += data.num_envs
         if restarted := int(np.count_nonzero(self._is_restarting)):  # several times as fast as any()
             self.env_steps -= restarted
-            data.block = _lowest_block(infos)
+            self._block = _lowest_block(infos)
         self._is_first = self._is_restarting  # the step that reset an environment showed its first observation
         self._is_restarting = terminated | truncated
         if np.count_nonzero(self._is_restarting):
@@ -272,8 +365,8 @@ class AgentCallback(Callback):
         blocks = infos.get("block", np.zeros(self._data.num_envs, np.int64))
         for env in np.flatnonzero(self._is_restarting):
             episode = Episode(
-                self.env_steps,
-                int(env),
+                self.env_steps * self._world_size,
+                self._rank * self._data.num_envs + int(env),
                 int(blocks[env]),
                 float(self._episode_return[env]),
                 int(self._episode_length[env]),

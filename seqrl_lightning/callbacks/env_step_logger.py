@@ -2,9 +2,11 @@
 
 import csv
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
@@ -16,25 +18,28 @@ class EnvStepLogger(Callback):
     - ``train/*``: the last batch's loss and Q-values, the agent's epsilon, speed, and the mean over the episodes that
       finished since the last time.
     - ``val/*``: what an evaluation logged.
-    - ``episodes.csv`` in the run's folder: one row for every episode (:class:`Episode`).
+    - ``episodes.csv`` in the run's folder: one row for every episode (:class:`Episode`), of all processes.
 
     Nothing is computed between two writes, so that it costs nothing.
     """
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
+        self._rows = 0  # of the file
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
         self._episodes: Path | None = None
-        self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         run = trainer.log_dir  # asked for in every process: they agree on it
         if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._episodes = Path(str(run)) / "episodes.csv"
-            _start_table(self._episodes, Episode._fields, self._agent.env_steps)
+            self._rows = _start_table(self._episodes, Episode._fields, self._rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
-        self._last = (time.perf_counter(), self._agent.env_steps, trainer.global_step)
-        self._batches = 0
+        self._last = (time.perf_counter(), self._agent.total_env_steps, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -53,13 +58,22 @@ class EnvStepLogger(Callback):
         """Writes the episodes that are left."""
         self._write(trainer, {})
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Brings the file up to the checkpoint: a run that goes on from there knows no earlier episodes."""
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is between two writes. Brings the file up to here: a run that goes on knows no earlier episodes."""
         self._take_down_episodes()
+        unlogged = [list(episode) for episode in self._unlogged]
+        return {"batches": self._batches, "unlogged": unlogged, "rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self._batches = state_dict["batches"]
+        self._unlogged = [Episode(*episode) for episode in state_dict["unlogged"]]
+        self._rows = state_dict["rows"]
 
     def _take_down_episodes(self) -> None:
-        episodes = self._agent.drain_episodes()
+        episodes = _of_all_processes(self._agent.drain_episodes())
         self._unlogged += episodes
+        self._rows += len(episodes)
         if self._episodes is not None:
             with self._episodes.open("a", newline="") as file:
                 csv.writer(file).writerows(episodes)
@@ -71,9 +85,10 @@ class EnvStepLogger(Callback):
         metrics = {
             **learning,
             **_means(episodes),
-            "epsilon": agent.epsilon(agent.env_steps),
+            "epsilon": agent.epsilon(agent.total_env_steps),
             "block": trainer.datamodule.block,  # type: ignore[attr-defined]
             "buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
+            "env_faults": agent.total_env_faults,
             "updates": trainer.global_step,
             **self._speed(trainer),
         }
@@ -82,17 +97,17 @@ class EnvStepLogger(Callback):
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Speed since the last time that there were new env steps (they come in bunches)."""
         then, env_steps, updates = self._last
-        if self._agent.env_steps == env_steps:
+        if self._agent.total_env_steps == env_steps:
             return {}
-        self._last = now, _, _ = (time.perf_counter(), self._agent.env_steps, trainer.global_step)
+        self._last = now, _, _ = (time.perf_counter(), self._agent.total_env_steps, trainer.global_step)
         return {
-            "env_steps_per_second": (self._agent.env_steps - env_steps) / (now - then),
+            "env_steps_per_second": (self._agent.total_env_steps - env_steps) / (now - then),
             "updates_per_second": (trainer.global_step - updates) / (now - then),
         }
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=self._agent.env_steps)
+            logger.log_metrics(metrics, step=self._agent.total_env_steps)
 
 
 def _learning(outputs: Any) -> dict[str, float]:
@@ -114,12 +129,22 @@ def _means(episodes: list[Episode]) -> dict[str, float]:
     }
 
 
-def _start_table(path: Path, fields: tuple[str, ...], env_steps: int) -> None:
-    """Leaves the table with its head and those rows that were written until ``env_steps``."""
+def _of_all_processes(episodes: list[Episode]) -> list[Episode]:
+    """The episodes of all processes, in the order in which they ended."""
+    if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        return episodes
+    of_all: list[list[Episode]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(of_all, episodes)
+    return sorted(chain.from_iterable(of_all), key=lambda episode: episode.env_steps)
+
+
+def _start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
+    """Leaves the table with its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []
     if path.exists():
         with path.open(newline="") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= env_steps]
+            rows = list(csv.reader(file))[1 : num_rows + 1]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([fields, *rows])
+    return len(rows)

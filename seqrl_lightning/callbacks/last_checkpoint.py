@@ -1,4 +1,4 @@
-"""Keeps ``last.ckpt``, from which a run goes on; also after a Ctrl-C."""
+"""Keeps ``last.ckpt``, from which a run goes on; also after a Ctrl-C or when the machine is taken away."""
 
 import signal
 import threading
@@ -14,13 +14,15 @@ from lightning.pytorch.utilities import rank_zero_info
 class LastCheckpoint(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, so also at the run's.
 
-    On the first Ctrl-C it finishes the batch, saves, and ends the run; on the second the run ends at once.
+    On the first Ctrl-C (SIGINT) it finishes the batch, saves, and ends the run; on the second the run ends at once. On
+    SIGTERM, by which machines are taken away, it does the same and ends with exit status 143; a second one changes
+    nothing. With several processes it suffices that one of them gets the signal.
     (Lightning's ``ModelCheckpoint(save_last=True)`` only saves when one of its best checkpoints is saved too.)
     """
 
     def __init__(self) -> None:
-        self._interrupted = False
-        self._previous_handler: Any = None
+        self._received: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Fixes the path, which is the same in every process."""
@@ -28,22 +30,35 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens for Ctrl-C (SIGINT), where Python lets it: in the main thread."""
+        """Listens for the signals, where Python lets it: in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._previous_handler = signal.signal(signal.SIGINT, self._on_signal)
+            for which in (signal.SIGINT, signal.SIGTERM):
+                self._previous_handlers[which] = signal.signal(which, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self._interrupted = True
-        self._stop_listening()
+        self._received = signum
+        if signum == signal.SIGINT:
+            self._stop_listening(signal.SIGINT)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and ends the run if Ctrl-C was pressed during the batch."""
-        if self._interrupted:
+        """Saves and ends the run if a signal came during the batch.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM.
+        """
+        stops = self._received is not None
+        if trainer.world_size > 1:
+            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
+        if stops:
             trainer.save_checkpoint(self.path)
             rank_zero_info(f"\nInterrupted: saved {self.path}. Go on from there with --ckpt_path last.")
-            raise KeyboardInterrupt
+            if self._received == signal.SIGINT:
+                raise KeyboardInterrupt
+            # Lightning kills the other processes when one that it started ends with anything but 0.
+            raise SystemExit(128 + signal.SIGTERM if trainer.is_global_zero else 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, after the epoch's evaluation."""
@@ -52,13 +67,14 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops listening."""
-        self._stop_listening()
+        self._stop_listening(signal.SIGINT, signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stops listening."""
-        self._stop_listening()
+        """Stops listening, but for the second SIGTERM of a machine that is being taken away."""
+        ends_by_signal = isinstance(exception, SystemExit)
+        self._stop_listening(signal.SIGINT, *(() if ends_by_signal else (signal.SIGTERM,)))
 
-    def _stop_listening(self) -> None:
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGINT, self._previous_handler)
-            self._previous_handler = None
+    def _stop_listening(self, *signals: int) -> None:
+        for which in signals:
+            if which in self._previous_handlers:
+                signal.signal(which, self._previous_handlers.pop(which))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -34,7 +35,9 @@ class PriorityWriter(Callback):
         # The last training step of a run may have used only a part of its batches.
         used = errors.shape[1]
         assert batch.weight_batch is not None
-        is_learned_from = batch.weight_batch[:, :used] > 0
+        is_learned_from = (batch.weight_batch[:, :used] > 0).to(errors.device) & errors.isfinite()
         slots = batch.slot_batch[0, :used].numpy()
         errors = errors.masked_fill(~is_learned_from, torch.nan).cpu().numpy()
-        trainer.datamodule.sampler.update_priorities(slots, errors)  # type: ignore[attr-defined]
+        is_known = np.isfinite(errors).any(0)  # the others' update was refused: the old priority stays
+        if is_known.any():
+            trainer.datamodule.sampler.update_priorities(slots[is_known], errors[:, is_known])  # type: ignore[attr-defined]

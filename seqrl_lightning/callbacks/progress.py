@@ -75,7 +75,7 @@ class EnvStepProgressBar(TQDMProgressBar):
 
     def _figures(self, trainer: Trainer) -> str:
         agent = self._agent
-        figures = [] if self._unit == "env steps" else [f"env steps {agent.env_steps:,}"]
+        figures = [] if self._unit == "env steps" else [f"env steps {agent.total_env_steps:,}"]
         if agent.recent_returns:
             figures.append(f"return {sum(agent.recent_returns) / len(agent.recent_returns):.2f}")
         if (evaluated := trainer.callback_metrics.get("val/return_mean")) is not None:
@@ -86,7 +86,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         """The unit, how many are done, and the budget (None where only epochs or time limit the run)."""
         agent = self._agent
         if agent.max_episodes is not None:
-            return "episodes", agent.episodes, agent.max_episodes
+            return "episodes", agent.total_episodes, agent.max_episodes
         if agent.max_env_steps is not None:
-            return "env steps", agent.env_steps, agent.max_env_steps
+            return "env steps", agent.total_env_steps, agent.max_env_steps
         return "updates", trainer.global_step, trainer.max_steps if trainer.max_steps > 0 else None

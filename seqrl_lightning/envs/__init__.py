@@ -9,6 +9,7 @@ from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelEnv, CartPoleNoVel
 from seqrl_lightning.envs.chunks import ChunksEnv, ChunksVectorEnv
 from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSequenceVectorEnv
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
+from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
@@ -17,7 +18,8 @@ from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
-from seqrl_lightning.envs.solo import SoloVectorEnv, state_of
+from seqrl_lightning.envs.solo import SoloVectorEnv
+from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "ContextSequenceVectorEnv",
     "DelayedRecallEnv",
     "DelayedRecallVectorEnv",
+    "EnvFault",
     "FlattenMultiDiscreteAction",
     "HiddenSequenceEnv",
     "HiddenSequenceVectorEnv",
@@ -49,9 +52,15 @@ __all__ = [
     "SerialReactionVectorEnv",
     "SoloVectorEnv",
     "Step",
+    "StepCheck",
+    "TrackedEnv",
     "action_mask_of",
+    "discard",
+    "fault_of",
     "rollout",
+    "set_state",
     "state_of",
+    "tracked",
 ]
 
 

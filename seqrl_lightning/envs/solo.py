@@ -8,16 +8,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from seqrl_lightning.envs.state import env_state, set_env_state
 from seqrl_lightning.types import Array, BoolArray
-
-_STATELESS = (
-    gym.wrappers.OrderEnforcing,
-    gym.wrappers.PassiveEnvChecker,
-    gym.wrappers.TransformAction,
-    gym.wrappers.TransformObservation,
-    gym.wrappers.TransformReward,
-)
-"""Wrappers that carry nothing from step to step."""
 
 
 class SoloVectorEnv(VectorEnv[Any, Any, Any]):
@@ -66,34 +58,15 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
             _batched(info) if info else info,
         )
 
-    @property
-    def tells_state(self) -> bool:
-        """Whether the environment and all its wrappers can tell their state, or have none."""
-        task, *wrappers = self._layers
-        tell = (hasattr(wrapper, "state_dict") or isinstance(wrapper, _STATELESS) for wrapper in wrappers)
-        return hasattr(task, "state_dict") and all(tell)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The environment's own state and its wrappers'; only where ``tells_state``."""
-        return {"ended": self._ended, "layers": [layer.state_dict() for layer in self._layers_with_state]}
+    def state_dict(self) -> dict[str, Any] | None:
+        """Where the environment is; None if it can't tell."""
+        state = env_state(self.env)
+        return None if state is None else {"ended": self._ended, **state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         self._ended = state_dict["ended"]
-        for layer, layer_state in zip(self._layers_with_state, state_dict["layers"], strict=True):
-            layer.load_state_dict(layer_state)
-
-    @property
-    def _layers(self) -> list[Any]:
-        """The task itself, and its wrappers from the inside out."""
-        layers: list[Any] = [self.env]
-        while isinstance(layers[0], gym.Wrapper):
-            layers.insert(0, layers[0].env)
-        return layers
-
-    @property
-    def _layers_with_state(self) -> list[Any]:
-        return [layer for layer in self._layers if hasattr(layer, "state_dict")]
+        set_env_state(self.env, state_dict)
 
     def render(self) -> Any:
         """The environment's picture, in a tuple."""
@@ -102,14 +75,6 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environment."""
         self.env.close()
-
-
-def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
-    """The environments' own state as tensors and primitives, for ``load_state_dict``; None if they can't tell it."""
-    vector: Any = envs.unwrapped
-    tells_state = vector.tells_state if isinstance(vector, SoloVectorEnv) else hasattr(vector, "state_dict")
-    state: dict[str, Any] | None = vector.state_dict() if tells_state else None
-    return state
 
 
 def _batched(info: dict[str, Any]) -> dict[str, Any]:

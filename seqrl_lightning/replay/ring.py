@@ -42,6 +42,7 @@ class RingBuffer:
 
     Attributes:
         num_added: Rows that were ever completed.
+        num_processes: How many processes fill rings side by side; what follows all env steps counts with it.
         awaits_next_action: Whether a transition is one only when the action in its next state is known too (SARSA).
 
     Raises:
@@ -79,6 +80,7 @@ class RingBuffer:
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
         self.is_final[-1] = True  # no episode goes on from what is before the first row
         self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
+        self.num_processes = 1
         self.awaits_next_action = False
         self.head = 0
         self.num_added = 0
@@ -112,6 +114,20 @@ class RingBuffer:
         self.is_final[self.head] = False
         if action_mask is not None:
             self.action_mask[self.head] = action_mask
+
+    def drop(self, env: int, length: int) -> int:
+        """Forgets an environment's newest steps, whose episode broke: none of them is a transition any more.
+
+        Args:
+            env: The environment.
+            length: Steps; no more are forgotten than there are.
+
+        Returns:
+            How many were forgotten.
+        """
+        length = min(length, self.num_full_rows)
+        self.is_final[(self.head - np.arange(length + 1)) % self.num_rows, env] = True
+        return length
 
     def add(
         self,

@@ -126,7 +126,7 @@ class PrioritizedSampler(TransitionSampler):
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns a batch with ``weight_batch`` and ``slot_batch``."""
         slots = self.slots(ring, batch_size, rng)
-        beta = self._beta_after(ring.num_added * ring.num_envs)
+        beta = self._beta_after(ring.num_added * ring.num_envs * ring.num_processes)
         weight = importance_weights(self._tree, slots, ring.num_slots, beta)
         return ring.transitions(slots, self.n_step)._replace(
             weight_batch=torch.from_numpy(weight[None]), slot_batch=torch.from_numpy(slots[None])

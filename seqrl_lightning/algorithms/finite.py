@@ -1,0 +1,43 @@
+"""Updates that aren't finite are refused."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class FiniteUpdates:
+    """Keeps an optimizer from stepping along a gradient with NaN or infinity in it, and counts how often.
+
+    On the CPU the gradients are taken away: an optimizer leaves parameters without one alone, and its own state too. On
+    other devices nothing waits for the answer: a fused optimizer skips the step on the device (as under a gradient
+    scaler), any other one gets zeros.
+
+    Attributes:
+        num_refused: [] int64, on the gradients' device; reading it waits for the device.
+    """
+
+    def __init__(self) -> None:
+        self.num_refused: Tensor | int = 0
+
+    def __call__(self, optimizer: Optimizer, parameters: list[Tensor]) -> None:
+        """Looks at the gradients right before the step."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
+        largest = torch.stack(torch._foreach_norm(gradients, float("inf"))).max()  # NaN if there is one
+        if largest.device.type == "cpu":
+            if not largest.isfinite():
+                self.num_refused += 1
+                for parameter in parameters:
+                    parameter.grad = None
+            return
+        is_refused = ~largest.isfinite()
+        self.num_refused = self.num_refused + is_refused
+        stepper: Any = optimizer
+        if all(group.get("fused") for group in optimizer.param_groups):
+            stepper.grad_scale, stepper.found_inf = None, is_refused.float()
+        else:
+            for gradient in gradients:
+                gradient.masked_fill_(is_refused, 0.0)

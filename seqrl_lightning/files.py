@@ -1,0 +1,56 @@
+"""Files that are whole or not there at all."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from seqrl_lightning.types import RunError
+
+UNFINISHED = ".unfinished"
+"""How the names of files end that are being written, or were when the program was killed."""
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Writes a file under another name and renames it once all of it is on the disk: a crash leaves the old one.
+
+    Args:
+        path: The file; its folder is made if it isn't there.
+        write: Writes the contents.
+
+    Raises:
+        RunError: If the system refuses (no space left, no permission).
+    """
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            sync_folder(path.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{path} can't be written: {error.strerror or error}; what was there before is untouched"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Sees that the folder's names (new, renamed, deleted ones) are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """The file's SHA-256, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,175 @@
+"""Checkpoints with side-cars: whole at every moment, and never used when they are damaged."""
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from seqrl_lightning.callbacks import LastCheckpoint, SideCars
+from seqrl_lightning.callbacks.side_cars import SideCarIO, previous_of, what_is_wrong
+from seqrl_lightning.cli import newest_checkpoint
+from seqrl_lightning.types import ConfigurationError, RunError
+from tests.running import fit
+
+
+class Data:
+    """A datamodule, as far as checkpoints are concerned."""
+
+
+def save(root: Path, step: int) -> Path:
+    """Saves ``last.ckpt`` as a run does; its whole contents tell the step."""
+    side_cars = SideCars()
+    side_cars._folder = root / "lightning_logs" / "version_0" / "checkpoints"
+    trainer: Any = SimpleNamespace(datamodule=Data(), global_step=step, global_rank=0, world_size=1)
+    ring = {"observation": torch.full((50, 3), float(step))}
+    checkpoint = {"state_dict": torch.full((40,), float(step)), "callbacks": {}, "Data": {"block": 1, "ring": ring}}
+    side_cars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
+    path = side_cars._folder / "last.ckpt"
+    SideCarIO(0, 1, goes_on=True).save_checkpoint(checkpoint, path)
+    return path
+
+
+def load(path: Path) -> int:
+    """The step, which all parts have to agree on."""
+    checkpoint = SideCarIO(0, 1, goes_on=True).load_checkpoint(path, weights_only=True)
+    (step,) = {*checkpoint["state_dict"].tolist(), *checkpoint["Data"]["ring"]["observation"].flatten().tolist()}
+    return int(step)
+
+
+class Killed(BaseException):
+    """The program ends here."""
+
+
+def test_whenever_the_program_is_killed_a_whole_checkpoint_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for moment in range(30):
+        root = tmp_path / str(moment)
+        for step in (1, 2):
+            save(root, step)
+        calls = 0
+
+        def counted(function: Any, moment: int = moment) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls > moment:  # and from then on: whoever tidies up doesn't come to it either
+                    raise Killed
+                return function(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace", "unlink", "open"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                save(root, 3)
+                is_killed = False
+            except Killed:
+                is_killed = True
+        seen.add(load(newest_checkpoint(root)))
+        if not is_killed:
+            break
+    assert not is_killed
+    assert moment > 6  # so many moments were tried
+    assert seen == {2, 3}
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        content[content.find(np.full(20, 2.0, np.float32).tobytes()) + 41] ^= 4
+        path.write_bytes(content)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
+@pytest.mark.parametrize("what", ["side-car", "checkpoint"])
+def test_what_is_damaged_is_never_used(how: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    (side_car,) = path.parent.glob("step=2*.replay")
+    damage(path if what == "checkpoint" else side_car, how)
+    with pytest.raises(RunError, match=r"last\.ckpt can't be"):
+        load(path)
+    assert load(newest_checkpoint(tmp_path)) == 1
+    line = capsys.readouterr().err
+    assert "going on from the one before it, last.previous.ckpt" in line
+    assert line.count("\n") == 1
+    save(tmp_path, 3)  # the damaged one doesn't take the good one's place
+    assert load(previous_of(path)) == 1
+    damage(path, "truncated")
+    damage(previous_of(path), "truncated")
+    with pytest.raises(ConfigurationError, match="nor can the one before"):
+        newest_checkpoint(tmp_path)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    whole = path.read_bytes()
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for position in rng.integers(len(whole), size=300):
+        content = bytearray(whole)
+        content[position] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        if what_is_wrong(path) is None:  # padding, or a remark in the archive that nobody reads
+            assert torch.equal(torch.load(path, weights_only=True)["state_dict"], weights)
+        else:
+            noticed += 1
+    assert noticed > 100
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_leaves_the_old_checkpoint(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, 1)
+
+    def refuse(*args: Any) -> None:
+        raise OSError(error, os.strerror(error))
+
+    files = set(path.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(RunError, match=f"can't be written: {os.strerror(error)}"):
+            save(tmp_path, 2)
+    assert set(path.parent.iterdir()) == files
+    assert load(newest_checkpoint(tmp_path)) == 1
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    with pytest.raises(ConfigurationError, match=r"trainer.devices\) is 2; it must be the 1 that"):
+        SideCarIO(0, 2, goes_on=True).load_checkpoint(path, weights_only=True)
+    checkpoint = SideCarIO(1, 2, goes_on=False).load_checkpoint(path, weights_only=True)  # to evaluate it is all right
+    assert checkpoint["Data"] == {"block": 1}
+
+
+def test_side_cars_go_with_their_checkpoints(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    folder = tmp_path / "checkpoints"
+    best = ModelCheckpoint(folder, save_top_k=2, monitor="val/return_mean", every_n_train_steps=5, mode="max")
+    folder.mkdir()
+    (folder / "step=3-rank0-0a1b2c3d.replay").touch()  # a killed run's
+    (folder / "last.ckpt.4e5f6a7b.unfinished").touch()
+    fit(tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[best, LastCheckpoint()], max_steps=40)
+    checkpoints = sorted(folder.glob("*.ckpt"))
+    assert {path.name for path in checkpoints} >= {"last.ckpt", "last.previous.ckpt"}
+    named = {name for path in checkpoints for name in torch.load(path, weights_only=True)["side_cars"]}
+    assert {path.name for path in folder.iterdir()} == named | {path.name for path in checkpoints}
+    assert all(what_is_wrong(path) is None for path in checkpoints)
+    ring = torch.load(folder / min(named), weights_only=True)["ReplayDataModule"]["ring"]
+    assert len(ring["action"]) > 16
+    assert "ring" not in torch.load(checkpoints[0], weights_only=True)["ReplayDataModule"]

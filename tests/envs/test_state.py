@@ -1,0 +1,95 @@
+"""Environments that are set back to where they were."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.envs import set_state, state_of
+
+CASES = {
+    "CartPole-v1": {},
+    "Acrobot-v1": {"max_episode_steps": 20},
+    "MountainCar-v0": {"max_episode_steps": 15},
+    "FrozenLake-v1": {"is_slippery": True},
+    "CliffWalking-v1": {"is_slippery": True, "max_episode_steps": 12},
+    "Taxi-v4": {"fickle_passenger": True, "max_episode_steps": 11},
+    "Blackjack-v1": {},
+    "seqrl/Sequence-v0": {"objects": "ABC"},
+    "seqrl/SequenceDistractor-v0": {"objects": "ABC"},
+}
+
+
+def make(env_id: str, num_envs: int, mode: str | None) -> Any:
+    kwargs: dict[str, Any] = CASES[env_id]
+    return ReplayDataModule(env_id, env_kwargs=kwargs).make_envs(num_envs, mode)
+
+
+def play(envs: Any, steps: int, seed: int) -> list[Any]:
+    """What a blind player sees."""
+    actions = np.random.default_rng(seed).integers(envs.single_action_space.n, size=(steps, envs.num_envs))
+    return [column for action in actions for column in envs.step(action)[:4]]
+
+
+def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path: Any) -> None:
+    envs, others = make(env_id, num_envs, mode), make(env_id, num_envs, mode)
+    envs.reset(seed=5)
+    for steps in (7, 1, 1, 1):  # at least one of these is an episode's end in some environment
+        play(envs, steps, seed=steps)
+        torch.save(state_of(envs), tmp_path / "state.pt")
+        others.reset()
+        set_state(others, torch.load(tmp_path / "state.pt", weights_only=True))
+        expected, seen = play(envs, 25, seed=1), play(others, 25, seed=1)
+        assert any(column.dtype == np.bool_ and column.any() for column in expected)  # episodes ended
+        for one, other in zip(expected, seen, strict=True):
+            np.testing.assert_array_equal(one, other)
+    envs.close()
+    others.close()
+
+
+@pytest.mark.parametrize("env_id", CASES)
+@pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (3, "sync")])
+def test_they_go_on_as_if_nothing_had_happened(env_id: str, num_envs: int, mode: str | None, tmp_path: Any) -> None:
+    assert_goes_on_alike(env_id, num_envs, mode, tmp_path)
+
+
+@pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4"])
+def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
+    assert_goes_on_alike(env_id, 2, "async", tmp_path)
+
+
+def test_an_ended_episode_is_followed_by_a_new_one_in_a_worker_process() -> None:
+    """The worker's own memory of the end is out of reach: the environment remembers it too."""
+    envs = make("seqrl/SequenceDistractor-v0", 2, "async")
+    observation, _ = envs.reset(seed=1)
+    while not (ended := play_once(envs)).any():
+        pass
+    state = state_of(envs)
+    assert state is not None
+    assert [env["ended"] for env in state["envs"]] == ended.tolist()
+    envs.reset()
+    set_state(envs, state)
+    next_observation, reward, *_ = envs.step(np.zeros(2, np.int64))
+    np.testing.assert_array_equal(next_observation[ended], observation[ended])  # the start
+    assert (reward[ended] == 0).all()
+    envs.close()
+
+
+def play_once(envs: Any) -> Any:
+    _, _, terminated, truncated, _ = envs.step(np.zeros(2, np.int64))
+    return terminated | truncated
+
+
+def test_what_cant_be_told_is_not_told() -> None:
+    class Unknown(gym.Wrapper[Any, Any, Any, Any]):
+        pass
+
+    gym.register("tests/UnknownWrapper-v0", lambda: Unknown(gym.make("CartPole-v1")))
+    for env_id in ("tests/Diary-v0", "tests/UnknownWrapper-v0"):
+        for num_envs in (1, 2):
+            envs = ReplayDataModule(env_id).make_envs(num_envs)
+            envs.reset(seed=1)
+            assert state_of(envs) is None

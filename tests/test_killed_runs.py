@@ -1,0 +1,133 @@
+"""A run that is killed again and again ends as the run that never was."""
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.running import assert_identical
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+seed_everything: 3
+data:
+  env_id: {env_id}
+  num_envs: {num_envs}
+  batch_size: 16
+  capacity: 800
+  batches_per_epoch: 100
+  eval_episodes: 1
+  sampler: {sampler}
+model:
+  class_path: DQN
+  init_args: {{network: {{class_path: MLP, init_args: {{hidden_sizes: [16]}}}}}}
+agent: {{warmup_env_steps: 100, env_steps_per_update: 2}}
+trainer: {{max_steps: 3000, log_every_n_steps: 30, enable_progress_bar: false}}
+"""
+SAMPLERS = {
+    "DQN": "{class_path: UniformSampler}",
+    "prioritized n-step": "{class_path: PrioritizedSampler, init_args: {n_step: 3}}",
+}
+
+
+def start(root: Path, *args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "seqrl_lightning.cli", "fit", "--config", str(root / "config.yaml")]
+    command += [f"--trainer.default_root_dir={root}", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+def last(root: Path) -> Path:
+    return root / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+
+
+def state(root: Path) -> Any:
+    """All that the finished run's checkpoint holds; folders, and what only times, apart."""
+    checkpoint = torch.load(last(root), weights_only=True)
+    (name,) = checkpoint["side_cars"]
+    side_car = torch.load(last(root).parent / name, weights_only=True)
+    callbacks = {key: value for key, value in side_car["callbacks"].items() if "ModelCheckpoint" not in key}
+    keys = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
+    return [{key: checkpoint[key] for key in keys}, callbacks, side_car["ReplayDataModule"]]
+
+
+def curve(root: Path) -> dict[tuple[str, int], float]:
+    """The last value of each tag at each step."""
+    events = EventAccumulator(str(root / "lightning_logs" / "version_0"), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith("_per_second")]
+    return {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
+
+
+def rows(root: Path) -> list[list[str]]:
+    with (root / "lightning_logs" / "version_0" / "episodes.csv").open() as file:
+        return list(csv.reader(file))
+
+
+def kill_and_go_on(root: Path, kills: int) -> None:
+    """Kills the run ``kills`` times, each time soon after it has saved something new; then lets it finish.
+
+    The last time it isn't killed but asked to end, twice: it saves in the middle of an epoch.
+    """
+    moments = random.Random(kills)
+    for kill in range(kills + 1):
+        before = last(root).stat().st_mtime if last(root).exists() else 0.0
+        process = start(root, *(("--ckpt_path", "last") if before else ()))
+        while not last(root).exists() or last(root).stat().st_mtime == before:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0.0, 0.7))
+        if kill < kills:
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, "too late: the run was over"
+            process.communicate()
+            continue
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate()
+        assert process.returncode == 143, output
+        assert "Traceback" not in output
+        assert "Interrupted: saved" in output
+    process = start(root, "--ckpt_path", "last")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "Not bitwise" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "env_id", "num_envs", "kills"),
+    [
+        ("prioritized n-step", "CartPole-v1", 8, 10),
+        ("DQN", "CartPole-v1", 1, 2),
+        ("DQN", "seqrl/Sequence-v0", 8, 2),
+        ("prioritized n-step", "seqrl/Sequence-v0", 1, 2),
+    ],
+)
+def test_a_killed_run_ends_as_if_it_had_never_been_killed(
+    algorithm: str, env_id: str, num_envs: int, kills: int, tmp_path: Path
+) -> None:
+    roots = tmp_path / "whole", tmp_path / "killed"
+    config = CONFIG.format(env_id=env_id, num_envs=num_envs, sampler=SAMPLERS[algorithm])
+    for root in roots:
+        root.mkdir()
+        (root / "config.yaml").write_text(config)
+    whole = start(roots[0])
+    output, _ = whole.communicate()
+    assert whole.returncode == 0, output
+    kill_and_go_on(roots[1], kills)
+
+    one, other = map(state, roots)
+    assert_identical(one, other)
+    assert rows(roots[0]) == rows(roots[1])
+    curves = list(map(curve, roots))
+    assert len(curves[0]) > 300
+    assert curves[0] == curves[1]
