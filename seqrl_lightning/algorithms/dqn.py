@@ -331,7 +331,8 @@ class DQN(GreedyEvaluation):
     ) -> None:
         """Refuses gradients that aren't finite; limits them by the module's settings, then by the Trainer's flags."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # a gradient scaler sees to it itself
+        precision = getattr(self._trainer, "precision_plugin", None)
+        if getattr(precision, "scaler", None) is None:  # a gradient scaler sees to it itself
             self.finite_updates(optimizer, parameters)
         if self.clip_grad_value is not None:
             for gradient in (p.grad for p in parameters if p.grad is not None):  # half the time of clip_grad_value_
