@@ -83,7 +83,7 @@ def kill_and_go_on(root: Path, kills: int) -> None:
         while not last(root).exists() or last(root).stat().st_mtime == before:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
-        time.sleep(moments.uniform(0.0, 0.3))  # a run has to outlast all kills on a fast machine too
+        time.sleep(moments.uniform(0.0, 0.7))
         if kill < kills:
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL, "too late: the run was over"
