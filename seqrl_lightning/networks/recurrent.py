@@ -49,20 +49,21 @@ class RecurrentNetwork(Network):
         ConfigurationError: If a size isn't positive, or ``chrono_init`` is less than 3.
     """
 
-    state_size: int  # of one column of the state
+    numbers_per_unit: int  # in the state
 
     def __init__(
         self,
         obs_shape: tuple[int, ...],
         out_shape: tuple[int, ...],
-        hidden_size: int,
-        encoder_size: int | None,
-        chrono_init: int | None,
-        head: HeadCallable,
+        hidden_size: int = 64,
+        encoder_size: int | None = None,
+        chrono_init: int | None = 128,
+        head: HeadCallable = LinearHead,
     ) -> None:
         for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size)):
             require(size is None or size > 0, f"model.network.{name}", size, "positive")
         super().__init__(hidden_size, out_shape, head)
+        self.state_size = self.numbers_per_unit * hidden_size
         obs_size = math.prod(obs_shape)
         self.encoder = (
             nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
@@ -110,27 +111,10 @@ class RecurrentNetwork(Network):
 class GRU(RecurrentNetwork):
     """A gated recurrent unit (arXiv:1406.1078). Its state is ``[1, B, hidden_size]``.
 
-    Args:
-        obs_shape: Shape of one observation.
-        out_shape: Shape of the outputs for one observation.
-        hidden_size: Units of the core.
-        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
-        chrono_init: The longest delay in time steps that the core is to bridge (arXiv:1804.11188); None for torch's
-            own initialisation.
-        head: Builds the head.
+    Settings as for :class:`RecurrentNetwork`.
     """
 
-    def __init__(
-        self,
-        obs_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
-        hidden_size: int = 64,
-        encoder_size: int | None = None,
-        chrono_init: int | None = 128,
-        head: HeadCallable = LinearHead,
-    ) -> None:
-        self.state_size = hidden_size
-        super().__init__(obs_shape, out_shape, hidden_size, encoder_size, chrono_init, head)
+    numbers_per_unit = 1
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
         """The GRU of torch."""
@@ -147,27 +131,10 @@ class GRU(RecurrentNetwork):
 class LSTM(RecurrentNetwork):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997). Its state is h and c, ``[1, B, 2 * hidden_size]``.
 
-    Args:
-        obs_shape: Shape of one observation.
-        out_shape: Shape of the outputs for one observation.
-        hidden_size: Units of the core.
-        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
-        chrono_init: The longest delay in time steps that the core is to bridge (arXiv:1804.11188); None for torch's
-            own initialisation.
-        head: Builds the head.
+    Settings as for :class:`RecurrentNetwork`.
     """
 
-    def __init__(
-        self,
-        obs_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
-        hidden_size: int = 64,
-        encoder_size: int | None = None,
-        chrono_init: int | None = 128,
-        head: HeadCallable = LinearHead,
-    ) -> None:
-        self.state_size = 2 * hidden_size
-        super().__init__(obs_shape, out_shape, hidden_size, encoder_size, chrono_init, head)
+    numbers_per_unit = 2
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
         """The LSTM of torch."""

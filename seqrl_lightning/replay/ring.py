@@ -96,6 +96,11 @@ class RingBuffer:
         return self.num_full_rows * self.num_envs
 
     @property
+    def is_full(self) -> bool:
+        """Whether the oldest row is overwritten by the next one."""
+        return self.num_added >= self.num_rows - 1
+
+    @property
     def fill(self) -> float:
         """The part of the capacity that is in use, in [0, 1]."""
         return self.num_full_rows / self._max_full_rows
@@ -196,6 +201,15 @@ class RingBuffer:
     def is_final_at(self, slots: IntArray) -> BoolArray:
         """Which of the slots hold an episode's final observation."""
         return self._is_final_flat[slots]
+
+    def lost_slots(self, margin: int = 0) -> IntArray:
+        """The slots that hold nothing any more: the head's, those of stacks whose frames are being overwritten.
+
+        Args:
+            margin: So many rows after them too.
+        """
+        rows = (self.head + np.arange(self.frame_stack + margin)) % self.num_rows
+        return (rows[:, None] * self.num_envs + np.arange(self.num_envs)).reshape(-1)
 
     def _open_slots(self) -> IntArray:
         """The slot of each environment at which looking ahead has to stop: [num_envs] int64.

@@ -77,10 +77,14 @@ class LatestSampler(TransitionSampler):
 
     def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
         """Returns [batch_size] int64 indices of slots."""
-        # A final observation is always followed by a transition: two rows for each one that is needed suffice.
-        rows = 2 * (-(-batch_size // ring.num_envs)) + 2
-        newest_first = ring.slots(np.arange(1, min(rows * ring.num_envs, ring.num_slots) + 1))
-        return newest_first[ring.is_transition(newest_first)][:batch_size][::-1].copy()
+        # A final observation is followed by a transition, so twice as many slots suffice, but for a broken episode's.
+        num_looked_at = 2 * (batch_size + ring.num_envs)
+        while True:
+            newest_first = ring.slots(np.arange(1, min(num_looked_at, ring.num_slots) + 1))
+            found = newest_first[ring.is_transition(newest_first)]
+            if len(found) >= batch_size or num_looked_at >= ring.num_slots:
+                return found[:batch_size][::-1].copy()
+            num_looked_at *= 2
 
 
 class PrioritizedSampler(TransitionSampler):
@@ -127,7 +131,7 @@ class PrioritizedSampler(TransitionSampler):
         """Returns a batch with ``weight_batch`` and ``slot_batch``."""
         slots = self.slots(ring, batch_size, rng)
         beta = self._beta_after(ring.num_added * ring.num_envs * ring.num_processes)
-        weight = importance_weights(self._tree, slots, ring.num_slots, beta)
+        weight = importance_weights(self._tree, slots, beta)
         return ring.transitions(slots, self.n_step)._replace(
             weight_batch=torch.from_numpy(weight[None]), slot_batch=torch.from_numpy(slots[None])
         )
@@ -160,10 +164,10 @@ class PrioritizedSampler(TransitionSampler):
         new_slots = min(ring.num_added - self._rows_seen, ring.num_full_rows) * ring.num_envs
         self._rows_seen = ring.num_added
         if new_slots:
-            slots = ring.slots(np.arange(1 - ring.num_envs, new_slots + 1))  # the head's slots too
-            weights = np.where(ring.is_final_at(slots), 0.0, self._max_weight)
-            weights[: ring.num_envs] = 0.0
-            self._tree.update(slots, weights)
+            slots = ring.slots(np.arange(1, new_slots + 1))
+            self._tree.update(slots, np.where(ring.is_final_at(slots), 0.0, self._max_weight))
+            lost = ring.lost_slots()
+            self._tree.update(lost, np.zeros(lost.size))
 
     def state_dict(self) -> dict[str, Any]:
         """The priorities, and what is known of them."""
@@ -185,10 +189,13 @@ def allotted_mass(tree: SumTree, batch_size: int, rng: np.random.Generator) -> F
     return mass
 
 
-def importance_weights(tree: SumTree, slots: IntArray, count: int, beta: float) -> FloatArray:
-    """``(N * P(i)) ** -beta``, divided by the largest in the batch (arXiv:1511.05952, section 3.4). [B] float32."""
-    weight = (count * tree.weights[slots] / tree.total) ** -beta
-    return np.asarray(weight / weight.max(), np.float32)
+def importance_weights(tree: SumTree, slots: IntArray, beta: float) -> FloatArray:
+    """``(N * P(i)) ** -beta``, divided by the largest in the batch (arXiv:1511.05952, section 3.4). [B] float32.
+
+    What all have in common, N and the sum of the weights, the division cancels.
+    """
+    weight = tree.weights[slots]
+    return np.asarray((weight / weight.min()) ** -beta, np.float32)
 
 
 class RolloutSampler(Sampler):

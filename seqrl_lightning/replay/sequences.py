@@ -78,7 +78,6 @@ class SequenceSampler(Sampler):
         self._longest = 1  # episode so far, in steps
         self._step: IntArray = np.zeros(0, np.int64)  # of each environment's episode, at the first row not yet seen
         self._waiting: list[list[int]] = []  # each environment's windows that aren't complete yet
-        self._margin = burn_in + 2  # rows after the head whose burn-in, or the row before it, is overwritten
         self._states: dict[int, Array] = {}  # slot -> [S, ...]: what the network carried where a window starts
 
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
@@ -90,20 +89,30 @@ class SequenceSampler(Sampler):
         if not self.prioritized:
             return batch
         assert batch.weight_batch is not None
-        weight = importance_weights(self._tree, slots, int(np.count_nonzero(self._tree.weights)), self.beta)
+        weight = importance_weights(self._tree, slots, self.beta)
         return batch._replace(
             weight_batch=batch.weight_batch * torch.from_numpy(weight), slot_batch=torch.from_numpy(slots[None])
         )
 
     def _draw(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
         """[B] int64: where the windows start."""
-        if self._tree.total == 0.0:  # no window is complete yet: those that are under way have to do
-            waiting = np.array([slot for slots in self._waiting for slot in slots])
-            self._tree.update(waiting, np.full(len(waiting), self._max_weight))
+        self._see_that_there_are_windows(ring)
         slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
-        while (redraw := np.flatnonzero(self._tree.weights[slots] == 0.0)).size:  # by rounding
+        while True:
+            is_gone = ~ring.is_transition(slots)  # a broken episode's
+            self._tree.update(slots[is_gone], np.zeros(np.count_nonzero(is_gone)))
+            redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # or by rounding
+            if not redraw.size:
+                return slots
+            self._see_that_there_are_windows(ring)
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
-        return slots
+
+    def _see_that_there_are_windows(self, ring: RingBuffer) -> None:
+        """As long as no window is complete, those that are under way have to do."""
+        if self._tree.total == 0.0:
+            waiting = np.array([slot for slots in self._waiting for slot in slots])
+            waiting = waiting[ring.is_transition(waiting)]
+            self._tree.update(waiting, np.full(len(waiting), self._max_weight))
 
     # What windows there are
 
@@ -119,10 +128,12 @@ class SequenceSampler(Sampler):
         complete: list[int] = []
         for row in (ring.head + np.arange(-new_rows, 0)) % ring.num_rows:
             complete += self._take_in_row(int(row) * ring.num_envs, ring.is_final[row])
-        self._drop(ring, np.arange(-new_rows, 0))
+        new_slots = ring.slots(np.arange(1, new_rows * ring.num_envs + 1))
+        self._tree.update(new_slots, np.zeros(new_slots.size))
         self._tree.update(np.array(complete, np.int64), np.full(len(complete), self._max_weight))
-        if ring.num_full_rows + self._margin >= ring.num_rows:
-            self._drop(ring, np.arange(self._margin))
+        # Of the oldest windows, the burn-in is overwritten, or the row that tells whether an episode starts with it.
+        lost = ring.lost_slots(margin=self.burn_in + 1 if ring.is_full else 0)
+        self._tree.update(lost, np.zeros(lost.size))
 
     def _take_in_row(self, first_slot: int, is_final: BoolArray) -> list[int]:
         """Returns the windows that one more row completes: `length` steps are there, or their episode has ended."""
@@ -139,12 +150,6 @@ class SequenceSampler(Sampler):
             self._waiting[env].append(int(first_slot + env))
         self._step = np.where(is_final, 0, self._step + 1)
         return complete
-
-    def _drop(self, ring: RingBuffer, rows_from_head: IntArray) -> None:
-        """Forgets the windows that start in these rows."""
-        rows = (ring.head + rows_from_head) % ring.num_rows
-        slots = (rows[:, None] * ring.num_envs + np.arange(ring.num_envs)).reshape(-1)
-        self._tree.update(slots, np.zeros(slots.size))
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
         """Writes the priorities of the windows that start at ``slots`` ([B]) from their errors ([T, B]).
@@ -195,7 +200,8 @@ class SequenceSampler(Sampler):
         waiting = [list(slots) for slots in self._waiting]
         return {
             **{name: torch.from_numpy(array.copy()) for name, array in tensors.items()},
-            "states": {slot: torch.from_numpy(state.copy()) for slot, state in self._states.items()},
+            "state_slots": list(self._states),
+            "states": torch.from_numpy(np.stack(list(self._states.values()))) if self._states else None,
             **counters,
             "waiting": waiting,
         }
@@ -206,7 +212,8 @@ class SequenceSampler(Sampler):
         self._tree = SumTree(len(weights))
         self._tree.update(np.arange(len(weights)), weights)
         self._step = state_dict["step"].numpy().copy()
-        self._states = {slot: state.numpy().copy() for slot, state in state_dict["states"].items()}
+        states = [] if state_dict["states"] is None else state_dict["states"].numpy()
+        self._states = {slot: state.copy() for slot, state in zip(state_dict["state_slots"], states, strict=True)}
         self._max_weight = state_dict["max_weight"]
         self._rows_seen = state_dict["rows_seen"]
         self._longest = state_dict["longest"]

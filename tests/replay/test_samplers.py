@@ -6,7 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RingBuffer, RolloutSampler, UniformSampler
+from seqrl_lightning.replay import (
+    LatestSampler,
+    PrioritizedSampler,
+    RingBuffer,
+    RolloutSampler,
+    SequenceSampler,
+    UniformSampler,
+)
 from seqrl_lightning.types import ConfigurationError
 
 GOES_ON, TERMINATES, TRUNCATES = 0, 1, 2
@@ -148,6 +155,34 @@ def test_no_priority_outlives_its_transition(steps: list[list[int]], calls: int)
         sampler.update_priorities(slots, np.full(8, float(call)))
         ends = np.array([call % 3 == 0, False]) & ~ring.is_final[ring.head]
         ring.add(np.zeros(2, int), np.zeros(2), ends, ~ends & False, np.zeros((2, 1), np.float32))
+
+
+def test_a_broken_episode_is_looked_past() -> None:
+    ring = RingBuffer(40, 1, (1,), "float32")
+    play(ring, [[GOES_ON]] * 6 + [[TERMINATES]] + [[GOES_ON]] * 20)
+    ring.drop(0, 19)
+    batch = LatestSampler()(ring, 4, np.random.default_rng(0))
+    assert batch.state_batch.view(-1).tolist() == [3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize("sampler", [PrioritizedSampler(), SequenceSampler(3, 0, prioritized=True)])
+def test_a_stack_whose_frames_are_overwritten_is_never_drawn(sampler: Any) -> None:
+    stack, steps, rng = 3, 40, np.random.default_rng(0)
+    ring = RingBuffer(10, 1, (stack, 1), "float32", frame_stack=stack)
+    frames = np.zeros((1, stack, 1), np.float32)
+    ring.restart(frames)
+    no = np.array([False])
+    for t in range(1, steps):
+        ends = np.array([t % 7 == 6])
+        frames = np.arange(t - stack + 1, t + 1, dtype=np.float32).clip(0)[None, :, None]
+        ring.add(np.array([0]), np.ones(1), ends, no, frames)
+        if t > 10:
+            batch = sampler(ring, 16, rng)
+            sampler.update_priorities(batch.slot_batch[0].numpy(), np.ones((1, 16)))
+            oldest = t - 10  # of the ten that are kept
+            assert batch.state_batch[0, :, -1, 0].min() >= oldest
+            increments = batch.state_batch[0, :, 1:, 0] - batch.state_batch[0, :, :-1, 0]
+            assert ((increments == 0) | (increments == 1)).all()  # consecutive frames, or the first one repeated
 
 
 def test_beta_goes_to_one() -> None:

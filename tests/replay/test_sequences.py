@@ -140,6 +140,19 @@ def test_before_a_window_is_complete_those_under_way_are_drawn() -> None:
     assert batch.weight_batch.tolist() == [[1.0] * 4] * 4  # the longest episode so far has 4 steps behind it
 
 
+def test_windows_of_a_broken_episode_are_forgotten() -> None:
+    ring, sampler = RingBuffer(60, 1, (1,), "float32"), SequenceSampler(20, prioritized=True)
+    play(ring, [[TERMINATES if t == 4 else GOES_ON] for t in range(12)])
+    assert set(sampled(ring, sampler, 50).slot_batch.view(-1).tolist()) == {0}  # the second episode is under way
+    ring.drop(0, 6)
+    ring.restart(np.zeros((1, 1), np.float32))
+    no = np.array([False])
+    ring.add(np.array([0]), np.ones(1), no, no, np.ones((1, 1), np.float32))
+    batch = sampled(ring, sampler, 50)
+    assert set(batch.slot_batch.view(-1).tolist()) == {0}
+    assert (batch.weight_batch > 0).any(0).all()
+
+
 def test_a_sequence_sampler_survives_its_state_dict() -> None:
     ring = RingBuffer(60, 2, (1,), "float32")
     sampler, copy = (SequenceSampler(6, 3, prioritized=True) for _ in range(2))
