@@ -111,8 +111,8 @@ class DQN(GreedyEvaluation):
         ):
             require(value is None or value > 0, f"model.{name}", value, "positive, or null for none")
         require(0 <= munchausen_alpha <= 1, "model.munchausen_alpha", munchausen_alpha, "in [0, 1]")
-        would_do = "positive"
-        require(munchausen_temperature > 0, "model.munchausen_temperature", munchausen_temperature, would_do)
+        tau = munchausen_temperature
+        require(tau > 0, "model.munchausen_temperature", tau, "positive")
         require(munchausen_clip <= 0, "model.munchausen_clip", munchausen_clip, "0 or less")
         would_do = "false with munchausen_alpha, which has a policy of its own"
         require(not (double and munchausen_alpha), "model.double", double, would_do)

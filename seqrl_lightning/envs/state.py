@@ -70,12 +70,12 @@ class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def tracked_state(self) -> dict[str, Any] | None:
         """Where it is, without tensors; None if that can't be told. Setting it sets the environment back."""
         state = env_state(self.env)
-        return None if state is None else {"ended": self._ended, **_numpy(state)}
+        return None if state is None else {"ended": self._ended, **arrays(state)}
 
     @tracked_state.setter
     def tracked_state(self, state: dict[str, Any]) -> None:
         self._ended = state["ended"]
-        set_env_state(self.env, _plain(state))
+        set_env_state(self.env, plain(state))
 
 
 def tracked(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
@@ -90,7 +90,7 @@ def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
     vector: Any = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         states = vector.get_attr("tracked_state")
-        return None if None in states else {"envs": [_plain(state) for state in states]}
+        return None if None in states else {"envs": [plain(state) for state in states]}
     return env_state(vector)
 
 
@@ -98,7 +98,7 @@ def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
     """Sets the environments, which have been reset, back to where ``state_of`` was asked."""
     vector: Any = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
-        vector.set_attr("tracked_state", [_numpy(env_state) for env_state in state["envs"]])
+        vector.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
     else:
         set_env_state(vector, state)
 
@@ -122,7 +122,7 @@ def set_env_state(env: Any, state: dict[str, Any]) -> None:
             layer.load_state_dict(layer_state)
         else:
             for name, value in layer_state.items():
-                setattr(layer, name, _numpy(value))
+                setattr(layer, name, arrays(value))
     if state["rng"] is not None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 
@@ -134,7 +134,7 @@ def _layer_state(layer: Any) -> dict[str, Any] | None:
     if isinstance(layer, _STATELESS):
         return {}
     changes = _CHANGES.get(type(layer))
-    return None if changes is None else {name: _plain(getattr(layer, name)) for name in changes}
+    return None if changes is None else {name: plain(getattr(layer, name)) for name in changes}
 
 
 def _layers(env: Any) -> list[Any]:
@@ -145,21 +145,21 @@ def _layers(env: Any) -> list[Any]:
     return layers
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays as tensors, NumPy's numbers as Python's, tuples as lists: what loads without running code."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _numpy(value: Any) -> Any:
+def arrays(value: Any) -> Any:
     """Tensors as arrays of their own."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()
     if isinstance(value, dict):
-        return {key: _numpy(item) for key, item in value.items()}
-    return [_numpy(item) for item in value] if isinstance(value, list) else value
+        return {key: arrays(item) for key, item in value.items()}
+    return [arrays(item) for item in value] if isinstance(value, list) else value

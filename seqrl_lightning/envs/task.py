@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.drawing import draw_board, write_board
+from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -99,13 +99,13 @@ class TaskEnv(gym.Env[Any, np.int64]):
 
     def state_dict(self) -> dict[str, Any]:
         """The environment's own state, as tensors and primitives: what a checkpoint needs to go on exactly here."""
-        state = {name: _stored(getattr(self, name)) for name in self._state_names}
+        state = {name: plain(getattr(self, name)) for name in self._state_names}
         return {**state, "rng": self.np_random.bit_generator.state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         for name in self._state_names:
-            setattr(self, name, _restored(state_dict[name]))
+            setattr(self, name, arrays(state_dict[name]))
         self.np_random.bit_generator.state = state_dict["rng"]
 
     def render(self) -> Any:
@@ -209,13 +209,13 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
 
     def state_dict(self) -> dict[str, Any]:
         """The environments' own state, as tensors and primitives: what a checkpoint needs to go on exactly here."""
-        state = {name: _stored(getattr(self, name)) for name in self._state_names}
+        state = {name: plain(getattr(self, name)) for name in self._state_names}
         return {**state, "rng": self._generators.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         for name in self._state_names:
-            setattr(self, name, _restored(state_dict[name]))
+            setattr(self, name, arrays(state_dict[name]))
         self._generators.load_state_dict(state_dict["rng"])
 
     def render(self) -> Any:
@@ -260,11 +260,3 @@ class Generators:
         """Goes on where ``state_dict`` was taken."""
         for env, state in enumerate(state_dict):
             self[env].bit_generator.state = state
-
-
-def _stored(value: Any) -> Any:
-    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
-
-
-def _restored(value: Any) -> Any:
-    return value.numpy().copy() if isinstance(value, torch.Tensor) else value
