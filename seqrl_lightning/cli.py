@@ -2,17 +2,14 @@
 
 import gc
 import logging
-import os
-import re
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -34,6 +31,7 @@ from seqrl_lightning.callbacks import (
 )
 from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.types import ConfigurationError, RunError
 
 _MISLEADING_WARNINGS = (
@@ -70,14 +68,8 @@ def _quieten_lightning() -> None:
         logger.addFilter(lambda record, words=words: words not in record.getMessage())  # type: ignore[misc]
 
 
-class SeqRLArgumentParser(LightningArgumentParser):
-    """A parser whose errors are one line: what is wrong, without the list of everything there is."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints what is wrong and exits with status 2."""
-        if not self.exit_on_error:  # one of jsonargparse's inner parsers, whose message goes into an outer one's
-            super().error(message, ex)
-        fail(essential(message))
+class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, whose errors are one line."""
 
 
 class SeqRLCLI(LightningCLI):
@@ -240,46 +232,10 @@ def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
     return [] if given in (used, None) else [(key.replace("init_args.", ""), used, given)]
 
 
-_KEY = re.compile(r'Parser key "([\w.]+)":')
-_NESTING = re.compile(  # what jsonargparse says of the types it tried, around the one line that tells what is wrong
-    r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
-    r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
-)
-_CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
-
-
-def essential(message: str) -> str:
-    """What a parser's message comes down to: the setting's name and what is wrong with it."""
-    key = ".".join(_KEY.findall(message))
-    lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
-    reason = " ".join(" ".join(lines).split()).removeprefix("- ")
-    reason = _CALLABLE.sub("", reason).split(". Got value: Namespace(")[0]
-    if unknown := re.fullmatch(r"Option '(\w+)' is not accepted", reason):
-        return f"{key}.{unknown[1]} is not a setting"
-    return f"{key}: {reason}" if key else reason
-
-
-def fail(message: str, status: int = 2) -> NoReturn:
-    """Ends the program with one line."""
-    sys.stderr.write(f"seqrl: error: {message}\n")
-    sys.exit(status)
-
-
 def main(args: list[str] | None = None) -> None:
-    """The command line. An error is one line; ``SEQRL_TRACEBACK=1`` in the environment shows where it came from."""
-    try:
+    """Fits, validates, tests or predicts."""
+    with one_line_errors():
         SeqRLCLI(args)
-    except Exception as error:  # whatever it is, one line comes first
-        if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
-            raise
-        message = " ".join(str(error).split())
-        if isinstance(error, ConfigurationError | MisconfigurationException):
-            fail(message)
-        if isinstance(error, RunError):
-            fail(message, status=1)
-        if isinstance(error, ValueError) and "Does not validate against" in message:
-            fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
-        fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
 
 
 if __name__ == "__main__":

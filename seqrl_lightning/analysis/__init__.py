@@ -1,0 +1,1 @@
+"""What runs have shown: pure functions of their tables, and the figures and reports made of them."""

@@ -1,0 +1,10 @@
+"""What ``seqrl`` does besides ``fit``, ``validate``, ``test`` and ``predict``: one command a file.
+
+A command's module has a docstring that says what it does, ``add_arguments(parser)`` and ``run(arguments)``. It is only
+imported when it is asked for.
+"""
+
+COMMANDS = {
+    "envs": "list the tasks: their rules, spaces and best possible returns",
+}
+"""Name of the module (a hyphen of the command is an underscore there): what the command does, in a line."""
