@@ -1,7 +1,7 @@
 """What a config reaches, over seeds: ``python -m benchmarks.learning configs/cartpole_dqn.yaml --seeds 5``.
 
-Trains each seed with ``seqrl fit``, evaluates the final policy (not the best) with ``seqrl test`` and prints a Markdown
-table; the figures go to ``benchmarks/results/learning_<config>.json``.
+Trains each seed with ``seqrl fit``, evaluates the final policy (not the best) with ``seqrl test`` and writes the
+figures to ``benchmarks/results/learning_<config>.json``, after each seed; :mod:`benchmarks.tables` shows them.
 """
 
 import argparse
@@ -9,10 +9,13 @@ import csv
 import json
 import platform
 import sys
+import time
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqrl_lightning.cli import SeqRLCLI
 
@@ -30,18 +33,19 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
     args, overrides = parser.parse_known_args()
     command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own from here on
-    seeds = [run_seed(args, overrides, seed) for seed in range(1, args.seeds + 1)]
-    report = {
+    report: dict[str, Any] = {
         "config": args.config.stem,
         "command": "python -m benchmarks.learning " + " ".join(command),
         "date": date.today().isoformat(),
         "machine": {"cpu": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "lightning", "gymnasium", "seqrl-lightning")},
-        "seeds": seeds,
+        "seeds": [],
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"learning_{args.config.stem}.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(table(seeds))
+    for seed in range(1, args.seeds + 1):
+        report["seeds"].append(run_seed(args, overrides, seed))
+        (RESULTS / f"learning_{args.config.stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+        print({key: value for key, value in report["seeds"][-1].items() if key != "curve"}, flush=True)
 
 
 def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[str, Any]:
@@ -49,7 +53,9 @@ def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[
     root = args.runs / args.config.stem / f"seed_{seed}"
     settings = ["--config", str(args.config), *overrides, "--trainer.enable_progress_bar", "false"]
     settings += ["--trainer.default_root_dir", str(root), "--seed_everything", str(seed)]
+    start = time.perf_counter()
     run = SeqRLCLI(["fit", *settings]).trainer.log_dir
+    fit_seconds = time.perf_counter() - start
     evaluation = ["--ckpt_path", f"{run}/checkpoints/last.ckpt", "--data.eval_episodes", str(args.eval_episodes)]
     metrics = SeqRLCLI(["test", *settings, *evaluation]).trainer.callback_metrics
     figures = {name.removeprefix("test/"): float(value) for name, value in metrics.items()}
@@ -58,13 +64,22 @@ def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[
         "seed": seed,
         "env_steps": int(episodes[-1]["env_steps"]),
         "episodes": len(episodes),
+        "fit_seconds": round(fit_seconds, 1),
         **{key: round(value, 3) for key, value in figures.items() if key.endswith(("return_mean", "return_min"))},
     }
     if args.criterion is not None:
         for block in sorted({int(row["block"]) for row in episodes}):
             returns = [float(row["episode_return"]) for row in episodes if int(row["block"]) == block]
             result[f"block_{block}/episodes_to_criterion"] = episodes_to_criterion(returns, args.criterion)
-    return result
+    return {**result, "curve": read_curve(str(run))}
+
+
+def read_curve(run: str) -> list[list[float]]:
+    """Env steps and the greedy policy's return at each evaluation during training."""
+    events = EventAccumulator(run, size_guidance={"scalars": 0}).Reload()
+    if "val/return_mean" not in events.Tags()["scalars"]:
+        return []
+    return [[event.step, round(event.value, 3)] for event in events.Scalars("val/return_mean")]
 
 
 def read_episodes(path: Path) -> list[dict[str, str]]:
@@ -79,13 +94,6 @@ def episodes_to_criterion(returns: list[float], criterion: float) -> int | None:
         if min(returns[first : first + RUNNING]) >= criterion:
             return first + 1
     return None
-
-
-def table(seeds: list[dict[str, Any]]) -> str:
-    """A Markdown table with a row for each seed."""
-    columns = list(seeds[0])
-    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in seeds)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

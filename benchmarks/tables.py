@@ -1,0 +1,196 @@
+"""What was measured, for people to read: ``python -m benchmarks.tables``.
+
+Writes from ``benchmarks/results/learning_*.json`` (see :mod:`benchmarks.learning`): ``docs/results.md`` with a table
+for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in ``README.md``
+between its two markers, and the first line of each config. Nobody writes these by hand.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from benchmarks.learning import RESULTS, RUNNING
+
+ROOT = Path(__file__).parent.parent
+MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
+COLUMNS = 4  # of panels in a figure
+Curve = list[list[float]]
+
+
+def main() -> None:
+    """Writes all of them."""
+    reports = read_reports()
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        path.write_text(with_first_line(path, reports.get(path.stem)))
+    readme = ROOT / "README.md"
+    readme.write_text(with_summary(readme.read_text(), reports))
+    (ROOT / "docs" / "results.md").write_text(page(reports))
+    for env_id, curves in curves_by_task(reports).items():
+        draw(curves, ROOT / "docs" / "images" / file_name(env_id))
+
+
+def read_reports() -> dict[str, dict[str, Any]]:
+    """All reports of ``benchmarks.learning`` by the name of the config, whose own settings are under ``settings``."""
+    reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("learning_*.json"))]
+    return {report["config"]: {**report, "settings": read_config(report["config"])} for report in reports}
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """A config's settings."""
+    settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    return settings
+
+
+def with_first_line(config: Path, report: dict[str, Any] | None) -> str:
+    """The config's text, whose first line says what it reaches."""
+    command = f"python -m benchmarks.learning configs/{config.name}"
+    said = f"# Result: {sentence(report) if report else f'not run yet ({command})'}.\n"
+    lines = config.read_text().splitlines(keepends=True)
+    return said + "".join(lines[1 if lines[0].startswith("# Result: ") else 0 :])
+
+
+def with_summary(readme: str, reports: dict[str, dict[str, Any]]) -> str:
+    """The README's text with a new summary between its markers."""
+    before, rest = readme.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    return f"{before}{MARKERS[0]}\n{summary(reports)}\n{MARKERS[1]}{after}"
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """The result in a line."""
+    seeds = report["seeds"]
+    text = f"final return {returns(report)} on seeds 1 to {len(seeds)}"
+    return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text
+
+
+def returns(report: dict[str, Any]) -> str:
+    """The final policy's mean return, seed by seed."""
+    return ", ".join(f"{seed['return_mean']:.4g}" for seed in report["seeds"])
+
+
+def criterion(report: dict[str, Any]) -> str:
+    """The median number of episodes to the criterion, block by block; empty where there is none."""
+    keys = [key for key in report["seeds"][0] if key.endswith("episodes_to_criterion")]
+    return " and ".join(median_or_never([seed[key] for seed in report["seeds"]]) for key in keys)
+
+
+def median_or_never(episodes: list[int | None]) -> str:
+    """A median over seeds of which some never got there."""
+    middle = median(float("inf") if count is None else count for count in episodes)
+    return "never" if middle == float("inf") else f"{middle:g}"
+
+
+def summary(reports: dict[str, dict[str, Any]]) -> str:
+    """The README's table."""
+    rows = [
+        [
+            f"[`{name}`](configs/{name}.yaml)",
+            task(report),
+            f"{max(seed['env_steps'] for seed in report['seeds']):,}",
+            returns(report),
+            criterion(report),
+        ]
+        for name, report in sorted(reports.items(), key=lambda item: (task(item[1]), item[0]))
+    ]
+    titles = ["config", "task", "env steps", "final return, seed by seed", "episodes to criterion (medians)"]
+    return table([titles, *rows])
+
+
+def task(report: dict[str, Any]) -> str:
+    """The task's id."""
+    return str(report["settings"]["data"]["env_id"])
+
+
+def page(reports: dict[str, dict[str, Any]]) -> str:
+    """``docs/results.md``."""
+    curves = curves_by_task(reports)
+    text = ["# Results\n"]
+    text.append(
+        "Every figure is of the *final* policy, played greedily; nothing is picked from along the way. "
+        f'"Criterion" is the first of {RUNNING} mastered training episodes in a row (explorative errors count), '
+        "counted from the start of the block. This page is written by `python -m benchmarks.tables` from what the "
+        "commands below left in `benchmarks/results/`.\n"
+    )
+    by_task = defaultdict(list)
+    for report in reports.values():
+        by_task[task(report)].append(report)
+    for env_id, of_task in sorted(by_task.items()):
+        text.append(f"## {env_id}\n")
+        if env_id in curves:
+            text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n")
+        text += [section(report) for report in sorted(of_task, key=lambda report: str(report["config"]))]
+    return "\n".join(text)
+
+
+def section(report: dict[str, Any]) -> str:
+    """One config's command and table."""
+    seeds = report["seeds"]
+    columns = [key for key in seeds[0] if key != "curve"]
+    titles = [key.replace("_", " ").replace("/", ", ") for key in columns]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    rows = [["never" if seed[column] is None else f"{seed[column]:,}" for column in columns] for seed in seeds]
+    return (
+        f"### {report['config']}\n\n    {report['command']}\n\n{table([titles, *rows])}\n\n"
+        f"{report['date']}, {report['machine']['cpu']}, {versions}.\n"
+    )
+
+
+def table(rows: list[list[str]]) -> str:
+    """A Markdown table; the first row holds the titles."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def curves_by_task(reports: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[Curve]]]:
+    """The curves of each seed, by task and config; a curve is a list of (env steps, return)."""
+    curves: dict[str, dict[str, list[Curve]]] = defaultdict(dict)
+    for name, report in sorted(reports.items()):
+        if report["seeds"][0].get("curve"):
+            curves[task(report)][name] = [seed["curve"] for seed in report["seeds"]]
+    return curves
+
+
+def file_name(env_id: str) -> str:
+    """The file of a task's curves."""
+    return f"curves_{env_id.split('/')[-1].lower()}.png"
+
+
+def draw(curves: dict[str, list[Curve]], path: Path) -> None:
+    """A figure with a panel for each config: every seed, and their mean."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows, columns = -(-len(curves) // COLUMNS), min(len(curves), COLUMNS)
+    size = {"figsize": (max(3 * columns, 5), max(2.4 * rows, 3)), "layout": "constrained"}
+    figure, panels = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)
+    for axes, (name, seeds) in zip(panels.flat, curves.items(), strict=False):
+        draw_panel(axes, name, seeds)
+    for axes in list(panels.flat)[len(curves) :]:
+        axes.remove()
+    figure.supxlabel("environment steps", fontsize="medium")
+    figure.supylabel("return of the greedy policy", fontsize="medium")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_panel(axes: Any, name: str, seeds: list[Curve]) -> None:
+    """The curves of one config."""
+    for curve in seeds:
+        axes.plot(*zip(*curve, strict=True), color="tab:blue", alpha=0.3, linewidth=0.8)
+    points = list(zip(*seeds, strict=False))  # as far as all seeds go
+    means = [sum(point[1] for point in at_once) / len(seeds) for at_once in points]
+    axes.plot([at_once[0][0] for at_once in points], means, color="tab:blue", linewidth=2)
+    axes.set_title(name, fontsize="small")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What README, docs and configs say was reached is what the committed measurements say."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import ROOT, page, read_reports, with_first_line, with_summary
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_first_line_of_a_config_is_the_measured_result(config: Path) -> None:
+    assert config.read_text() == with_first_line(config, read_reports().get(config.stem)), "python -m benchmarks.tables"
+
+
+def test_the_readme_shows_the_measured_results() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme == with_summary(readme, read_reports()), "run python -m benchmarks.tables"
+
+
+def test_the_page_of_results_shows_the_measured_results() -> None:
+    assert (ROOT / "docs" / "results.md").read_text() == page(read_reports()), "run python -m benchmarks.tables"
