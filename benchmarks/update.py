@@ -6,7 +6,7 @@ those variants of a part that the library does not use, what they would save or 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class Update:
         self.batch = TransitionBatch(
             torch.randn(1, BATCH, OBS),
             torch.randint(ACTIONS, (1, BATCH)),
-            torch.randn(1, BATCH),
+            torch.randn(1, BATCH, 1),
             torch.randn(1, BATCH, OBS),
             torch.rand(1, BATCH) < 0.1,
         )
@@ -96,18 +96,27 @@ class HandWrittenGradient(Update):
     @torch.no_grad()
     def differentiate(self) -> None:
         """The chain rule, layer by layer."""
-        states, actions, rewards, next_states, terminated = (column[0] for column in self.batch)
-        actions = actions.unsqueeze(1)
-        q_values, layers = self.forward(self.parameters, states)
-        next_q_values, _ = self.forward(list(self.dqn.target_net.parameters()), next_states)
+        states, actions, rewards, next_states, terminated = (
+            column[0] for column in self.batch[:5] if column is not None
+        )
+        actions, rewards = actions.unsqueeze(1), rewards.squeeze(1)
+        parameters = self.in_order(self.parameters)
+        q_values, layers = self.forward(parameters, states)
+        next_q_values, _ = self.forward(self.in_order(self.dqn.target_net.parameters()), next_states)
         targets = rewards.add(next_q_values.amax(1).masked_fill_(terminated, 0.0), alpha=self.dqn.gamma)
         errors = (q_values.gather(1, actions).squeeze(1) - targets).clamp_(-1.0, 1.0).div_(BATCH)
         gradient = torch.zeros_like(q_values).scatter_(1, actions, errors.unsqueeze(1))
         for i in range(len(layers) - 1, -1, -1):
-            weight, bias = self.parameters[2 * i], self.parameters[2 * i + 1]
+            weight, bias = parameters[2 * i], parameters[2 * i + 1]
             weight.grad, bias.grad = gradient.t().mm(layers[i]), gradient.sum(0)
             if i:
                 gradient = gradient.mm(weight).mul_(layers[i] > 0)
+
+    @staticmethod
+    def in_order(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+        """From the first layer to the last: a network's own order begins with its head."""
+        head_weight, head_bias, *hidden = parameters
+        return [*hidden, head_weight, head_bias]
 
     @staticmethod
     def forward(parameters: list[nn.Parameter], features: Tensor) -> tuple[Tensor, list[Tensor]]:
