@@ -34,9 +34,9 @@ def main() -> None:
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
-    """All reports of ``benchmarks.learning`` by the name of the config, whose own settings are under ``settings``."""
+    """All reports of ``benchmarks.learning`` by name; the config's own settings are under ``settings``."""
     reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("learning_*.json"))]
-    return {report["config"]: {**report, "settings": read_config(report["config"])} for report in reports}
+    return {report["name"]: {**report, "settings": read_config(report["config"])} for report in reports}
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
     """The README's table."""
     rows = [
         [
-            f"[`{name}`](configs/{name}.yaml)",
+            f"[`{name}`](configs/{report['config']}.yaml)",
             task(report),
             f"{max(seed['env_steps'] for seed in report['seeds']):,}",
             returns(report),
@@ -122,7 +122,7 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         text.append(f"## {env_id}\n")
         if env_id in curves:
             text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n")
-        text += [section(report) for report in sorted(of_task, key=lambda report: str(report["config"]))]
+        text += [section(report) for report in sorted(of_task, key=lambda report: str(report["name"]))]
     return "\n".join(text)
 
 
@@ -134,7 +134,7 @@ def section(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     rows = [["never" if seed[column] is None else f"{seed[column]:,}" for column in columns] for seed in seeds]
     return (
-        f"### {report['config']}\n\n    {report['command']}\n\n{table([titles, *rows])}\n\n"
+        f"### {report['name']}\n\n    {report['command']}\n\n{table([titles, *rows])}\n\n"
         f"{report['date']}, {report['machine']['cpu']}, {versions}.\n"
     )
 
