@@ -21,13 +21,14 @@ from seqrl_lightning.callbacks import (
     AgentCallback,
     EnvStepLogger,
     EnvStepProgressBar,
-    EpisodeWriter,
     GlobalRandomStreams,
     LastCheckpoint,
+    PredictionWriter,
     PriorityWriter,
     SideCars,
     SkippedUpdates,
     TargetSync,
+    TrialWriter,
 )
 from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
@@ -155,7 +156,8 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger(), EpisodeWriter()]
+        callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger()]
+        callbacks += [TrialWriter(), PredictionWriter()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:

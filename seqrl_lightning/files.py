@@ -1,5 +1,6 @@
 """Files that are whole or not there at all."""
 
+import csv
 import hashlib
 import os
 import uuid
@@ -39,6 +40,18 @@ def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
         raise RunError(
             f"{path} can't be written: {error.strerror or error}; what was there before is untouched"
         ) from error
+
+
+def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
+    """Leaves a CSV file with its head and its first rows. Returns how many of these there are."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))[1 : num_rows + 1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([fields, *rows])
+    return len(rows)
 
 
 def sync_folder(folder: Path) -> None:

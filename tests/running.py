@@ -35,7 +35,7 @@ def fit(
     target_sync: dict[str, Any] | None = None,
     callbacks: list[Callback] | None = None,
     module_class: type[DQN] = DQN,
-    logger: bool = False,
+    logger: bool | TensorBoardLogger = False,
     ckpt_path: str | None = None,
     **trainer_flags: Any,
 ) -> tuple[Trainer, LightningModule, ReplayDataModule]:
@@ -52,7 +52,7 @@ def fit(
     }
     trainer = Trainer(
         default_root_dir=folder,
-        logger=TensorBoardLogger(folder, default_hp_metric=False) if logger else False,
+        logger=TensorBoardLogger(folder, default_hp_metric=False) if logger is True else logger,
         callbacks=[
             GlobalRandomStreams(),
             SideCars(),

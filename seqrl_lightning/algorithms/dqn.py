@@ -16,7 +16,6 @@ from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
 from seqrl_lightning.algorithms.reading import read, read_next
-from seqrl_lightning.exploration import greedy
 from seqrl_lightning.functional import (
     bootstrap_discounts,
     bootstrapped_targets,
@@ -35,7 +34,6 @@ from seqrl_lightning.types import (
     Array,
     BoolArray,
     ConfigurationError,
-    IntArray,
     State,
     TransitionBatch,
     keep_plain,
@@ -367,13 +365,6 @@ class DQN(GreedyEvaluation):
             is_first_batch = None if is_first is None else torch.from_numpy(is_first).to(self.device).unsqueeze(0)
             outputs, state = self.policy_net(observation_batch, state, is_first_batch)
             return self.q_values(outputs).squeeze(0).float().cpu().numpy(), state
-
-    def act(
-        self, observation: Array, state: State = None, action_mask: BoolArray | None = None
-    ) -> tuple[IntArray, State]:
-        """The greedy policy. ``[N, *obs] -> [N]``."""
-        q_values, state = self.act_values(observation, state)
-        return greedy(q_values, action_mask), state
 
     # Checkpoints
 

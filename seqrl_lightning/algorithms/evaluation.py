@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
-from seqrl_lightning.envs.rollout import Step, rollout
+from seqrl_lightning.envs.rollout import Act, Step, rollout
+from seqrl_lightning.exploration import greedy
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray, State
 
@@ -21,10 +22,17 @@ class GreedyEvaluation(LightningModule):
         self.episode_statistics: dict[str, EpisodeStatistics] = {}
 
     @abstractmethod
+    def act_values(
+        self, observation: Array, state: State = None, is_first: BoolArray | None = None
+    ) -> tuple[Array, State]:
+        """The value of each action. ``[N, *obs] -> [N, A]`` and the next state."""
+
     def act(
         self, observation: Array, state: State = None, action_mask: BoolArray | None = None
     ) -> tuple[IntArray, State]:
         """The greedy policy. ``[N, *obs] -> [N]`` and the next state."""
+        q_values, state = self.act_values(observation, state)
+        return greedy(q_values, action_mask), state
 
     def validation_step(self, batch: EvaluationTask, batch_idx: int) -> None:
         """Plays greedy episodes in the datamodule's evaluation environments."""
@@ -34,9 +42,17 @@ class GreedyEvaluation(LightningModule):
         """The same as ``validation_step``."""
         self._evaluate(batch)
 
-    def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[Step]:
-        """Plays greedy episodes and returns their steps."""
-        return list(self._rollout(batch))
+    def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
+        """Plays greedy episodes and returns their steps, each with the values [N, A] that it was chosen by."""
+        seen: list[Array] = []
+
+        def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
+            q_values, state = self.act_values(observation, state)
+            seen.append(q_values)
+            return greedy(q_values, action_mask), state
+
+        steps = list(self._rollout(act, batch))
+        return list(zip(steps, seen, strict=True))
 
     def on_validation_epoch_start(self) -> None:
         """Begins new statistics, for the same names in every process."""
@@ -53,12 +69,12 @@ class GreedyEvaluation(LightningModule):
         """Logs ``test/return_mean`` and the like."""
         self._log_evaluation("test")
 
-    def _rollout(self, task: EvaluationTask) -> Iterator[Step]:
+    def _rollout(self, act: Act, task: EvaluationTask) -> Iterator[Step]:
         envs = self.trainer.datamodule.eval_envs  # type: ignore[attr-defined]
-        return rollout(self.act, envs, task.seed, task.options)
+        return rollout(act, envs, task.seed, task.options)
 
     def _evaluate(self, task: EvaluationTask) -> None:
-        steps = [(step.reward * step.is_playing, step.is_playing) for step in self._rollout(task)]
+        steps = [(step.reward * step.is_playing, step.is_playing) for step in self._rollout(self.act, task)]
         returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*steps, strict=True))
         for name in task.names:
             self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))

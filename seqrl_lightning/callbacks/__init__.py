@@ -2,7 +2,6 @@
 
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
-from seqrl_lightning.callbacks.episode_writer import EpisodeWriter
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.priorities import PriorityWriter
@@ -10,17 +9,19 @@ from seqrl_lightning.callbacks.progress import EnvStepProgressBar
 from seqrl_lightning.callbacks.side_cars import SideCars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
+from seqrl_lightning.callbacks.trials import PredictionWriter, TrialWriter
 
 __all__ = [
     "AgentCallback",
     "EnvStepLogger",
     "EnvStepProgressBar",
     "Episode",
-    "EpisodeWriter",
     "GlobalRandomStreams",
     "LastCheckpoint",
+    "PredictionWriter",
     "PriorityWriter",
     "SideCars",
     "SkippedUpdates",
     "TargetSync",
+    "TrialWriter",
 ]

@@ -31,6 +31,21 @@ class Episode(NamedTuple):
     terminated: bool  # rather than truncated
 
 
+class TrialStep(NamedTuple):
+    """One step of all environments, N of them, as the agent took it."""
+
+    observation: Array  # [N, *obs], what it saw
+    told: dict[str, Any]  # what the task told of it: block and correct_action, [N] each
+    action: IntArray  # [N]
+    explores: BoolArray  # [N], whether the action was random
+    q_values: Array | None  # [N, A]; None where all explored and nobody asked for them
+    reward: Array  # [N]
+    terminated: BoolArray  # [N]
+    truncated: BoolArray  # [N]
+    trial: IntArray  # [N], env steps before it in the episode
+    is_trial: BoolArray  # [N], false where the step only reset the environment
+
+
 class AgentCallback(Callback):
     """Steps the environments with an epsilon-greedy policy, and keeps env steps and updates in the ratio asked for.
 
@@ -65,6 +80,7 @@ class AgentCallback(Callback):
         env_faults: How often environments broke in this process.
         total_env_faults: How often they did in all processes, after the last update.
         recent_returns: The returns of the last 10 episodes.
+        keeps_trials: Whether it keeps each step for :meth:`drain_trials`, in tasks that tell the ``correct_action``.
 
     Raises:
         ConfigurationError: If a setting can't work.
@@ -113,6 +129,9 @@ class AgentCallback(Callback):
         self._block = 0  # the lowest of this process
         self.recent_returns: deque[float] = deque(maxlen=10)
         self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
+        self.keeps_trials = False
+        self._trials: list[TrialStep] = []
+        self._told: dict[str, Any] | None = None  # of the present observation; None where nobody wants to know
         self._warmup_total = 0  # env steps that were taken for no update
         self._resumed: dict[str, Any] | None = None
 
@@ -126,6 +145,11 @@ class AgentCallback(Callback):
         episodes = list(self._finished)
         self._finished.clear()
         return episodes
+
+    def drain_trials(self) -> list[TrialStep]:
+        """The steps that were taken since this was last called, if ``keeps_trials``."""
+        trials, self._trials = self._trials, []
+        return trials
 
     # Lightning's hooks
 
@@ -212,6 +236,7 @@ class AgentCallback(Callback):
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
             "envs": state_of(self._data.envs),
+            "told": self._told and {key: torch.from_numpy(np.array(values)) for key, values in self._told.items()},
             "action_mask": None if self._action_mask is None else torch.from_numpy(self._action_mask.copy()),
             "network_state": self._state,
         }
@@ -242,6 +267,7 @@ class AgentCallback(Callback):
             except Exception as error:  # whatever a task raises
                 self._count_fault(error)
         self._action_mask = self._mask_of(infos)
+        self._told = self._tell(infos)
         self._data.ring.restart(self._observation, self._action_mask)
         self._block = _lowest_block(infos)
         self._episode_return = np.zeros(self._data.num_envs)
@@ -263,6 +289,7 @@ class AgentCallback(Callback):
         self._block, self._seed = state_dict["block"], state_dict["seed"]
         self._action_mask = None if state_dict["action_mask"] is None else state_dict["action_mask"].numpy().copy()
         self._state = state_dict["network_state"]
+        self._told = state_dict["told"] and {key: values.numpy() for key, values in state_dict["told"].items()}
         if not self._data.ring.num_slots:  # the checkpoint left the replay memory out
             self._data.ring.restart(self._observation, self._action_mask)
 
@@ -333,20 +360,31 @@ class AgentCallback(Callback):
     def _mask_of(self, infos: dict[str, Any]) -> BoolArray | None:
         return action_mask_of(infos) if self._data.has_action_masks else None
 
+    def _tell(self, infos: dict[str, Any]) -> dict[str, Any] | None:
+        if not self.keeps_trials or "correct_action" not in infos:
+            return None
+        return {key: infos[key] for key in ("block", "correct_action") if key in infos}
+
     def _choose_action(self, pl_module: Any) -> IntArray:
         data, mask = self._data, self._action_mask
         data.epsilon = self.epsilon(self.env_steps * self._world_size)
         explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
+        q_values = None
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
             data.sampler.keep_state(data.ring, self._state, self._episode_length)
             q_values, self._state = pl_module.act_values(self._observation, self._state, self._is_first)
             action = np.where(explores, action, greedy(q_values, mask))
+        self._decision = explores, q_values
         return action
 
     def _take_in(self, action: IntArray, step: tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]) -> None:
         """Stores what came of a step, and counts."""
         data = self._data
-        self._observation, reward, terminated, truncated, infos = step
+        seen, (self._observation, reward, terminated, truncated, infos) = self._observation, step
+        if self._told is not None:
+            outcome = reward, terminated, truncated, self._episode_length.copy(), ~self._is_restarting
+            self._trials.append(TrialStep(seen, self._told, action, *self._decision, *outcome))
+            self._told = self._tell(infos)
         self._action_mask = self._mask_of(infos)
         data.ring.add(action, reward, terminated, truncated, self._observation, self._action_mask)
 

@@ -4,12 +4,15 @@ import csv
 import time
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.files import start_table
+
+T = TypeVar("T")
 
 
 class EnvStepLogger(Callback):
@@ -35,7 +38,7 @@ class EnvStepLogger(Callback):
         run = trainer.log_dir  # asked for in every process: they agree on it
         if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._episodes = Path(str(run)) / "episodes.csv"
-            self._rows = _start_table(self._episodes, Episode._fields, self._rows)
+            self._rows = start_table(self._episodes, Episode._fields, self._rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -71,7 +74,8 @@ class EnvStepLogger(Callback):
         self._rows = state_dict["rows"]
 
     def _take_down_episodes(self) -> None:
-        episodes = _of_all_processes(self._agent.drain_episodes())
+        of_all = chain.from_iterable(of_all_processes(self._agent.drain_episodes()))
+        episodes = sorted(of_all, key=lambda episode: episode.env_steps)  # in the order in which they ended
         self._unlogged += episodes
         self._rows += len(episodes)
         if self._episodes is not None:
@@ -129,22 +133,10 @@ def _means(episodes: list[Episode]) -> dict[str, float]:
     }
 
 
-def _of_all_processes(episodes: list[Episode]) -> list[Episode]:
-    """The episodes of all processes, in the order in which they ended."""
+def of_all_processes(items: list[T]) -> list[list[T]]:
+    """The items of each process."""
     if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
-        return episodes
-    of_all: list[list[Episode]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(of_all, episodes)
-    return sorted(chain.from_iterable(of_all), key=lambda episode: episode.env_steps)
-
-
-def _start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
-    """Leaves the table with its head and its first rows. Returns how many of these there are."""
-    rows: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = list(csv.reader(file))[1 : num_rows + 1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([fields, *rows])
-    return len(rows)
+        return [items]
+    of_all: list[list[T]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(of_all, items)
+    return of_all

@@ -1,0 +1,91 @@
+"""The table of trials."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, TrialWriter
+from tests.running import fit
+
+BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
+DATA: dict[str, Any] = {
+    "env_id": "seqrl/SequenceDistractor-v0",
+    "env_kwargs": {"objects": "ABCD", "blocks": BLOCKS},
+    "batch_size": 8,
+    "capacity": 60,
+    "batches_per_epoch": 10,
+}
+
+
+def run(folder: Path, callbacks: list[Callback], **settings: Any) -> tuple[Any, Any]:
+    torch.manual_seed(3)
+    settings = {"max_steps": 60, "log_every_n_steps": 7, "num_envs": 3, "logger": True, **settings}
+    data = {**DATA, "num_envs": settings.pop("num_envs")}
+    agent = {"warmup_env_steps": 16, "env_steps_per_update": 2}
+    trainer, module, _ = fit(folder, data, {}, agent, callbacks=callbacks, **settings)
+    return trainer, module
+
+
+def read(trainer: Any, name: str = "trials") -> list[dict[str, str]]:
+    with (Path(trainer.log_dir) / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_its_rows_are_the_episodes_choice_by_choice(tmp_path: Path, num_envs: int) -> None:
+    trainer, _ = run(tmp_path, [EnvStepLogger(), TrialWriter()], num_envs=num_envs)
+    trials, episodes = read(trainer), read(trainer, "episodes")
+    assert len(episodes) > 5
+    numbers = dict.fromkeys(map(str, range(num_envs)), -1)
+    for episode in episodes:
+        numbers[episode["env"]] += 1
+        of_it = [t for t in trials if (t["env"], t["episode"]) == (episode["env"], str(numbers[episode["env"]]))]
+        assert [int(trial["trial"]) for trial in of_it] == list(range(int(episode["episode_length"])))
+        assert sum(float(trial["reward"]) for trial in of_it) == float(episode["episode_return"])
+        assert {trial["block"] for trial in of_it} == {episode["block"]}
+        assert of_it[-1]["terminated"] == str(int(episode["terminated"] == "True"))
+        assert not any(int(trial["terminated"]) or int(trial["truncated"]) for trial in of_it[:-1])
+    assert all((float(t["reward"]) > 0) == (t["action"] == t["correct_action"]) for t in trials)
+    assert len(trials) == AgentCallback.of(trainer).env_steps
+    assert trials[0]["state"] == "[1.0, 0.0, 0.0, 0.0, 0.0]"
+
+
+def test_greedy_choices_are_those_of_the_values_beside_them(tmp_path: Path) -> None:
+    trainer, _ = run(tmp_path, [TrialWriter()])
+    greedy = [trial for trial in read(trainer) if trial["explored"] == "0"]
+    assert greedy
+    for trial in greedy:
+        values = [float(trial[f"q_{action}"]) for action in range(5)]
+        assert values[int(trial["action"])] == max(values)
+
+
+def test_it_changes_nothing(tmp_path: Path) -> None:
+    _, module = run(tmp_path / "with", [TrialWriter()])
+    _, other = run(tmp_path / "without", [])
+    for one, two in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "whole", [TrialWriter(), LastCheckpoint()])
+    half, _ = run(tmp_path / "half", [TrialWriter(), LastCheckpoint()], max_steps=30)
+    with (Path(half.log_dir) / "trials.csv").open("a") as file:
+        file.write("9,9,9,half a row")  # a killed run leaves more in the file than its checkpoint knows of
+    last = str(Path(half.log_dir) / "checkpoints" / "last.ckpt")
+    same_folder = TensorBoardLogger(tmp_path / "half", version=0, default_hp_metric=False)
+    goes_on, _ = run(tmp_path / "half", [TrialWriter(), LastCheckpoint()], ckpt_path=last, logger=same_folder)
+    assert read(goes_on) == read(whole)
+
+
+def test_other_tasks_have_none(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    data = {"env_id": "CartPole-v1", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    trainer, _, _ = fit(
+        tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[TrialWriter()], logger=True, max_steps=10
+    )
+    assert not (Path(trainer.log_dir) / "trials.csv").exists()
