@@ -63,3 +63,17 @@ def one_line_errors() -> Iterator[None]:
         if isinstance(error, ValueError) and "Does not validate against" in message:
             fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
         fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Around imports that an extra of the package brings.
+
+    Raises:
+        ConfigurationError: If they aren't installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        would_do = f'pip install -c constraints.txt -e ".[{extra}]"'
+        raise ConfigurationError(f"this needs {error.name}, which the extra `{extra}` brings: {would_do}") from error

@@ -1,13 +1,18 @@
 """Small runs for tests."""
 
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from seqrl_lightning.__main__ import main
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, SideCars, TargetSync
 from seqrl_lightning.data import ReplayDataModule
@@ -25,6 +30,18 @@ def assert_identical(one: Any, other: Any, path: str = "") -> None:
     else:
         assert type(one) is type(other), path
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, (path, one, other)
+
+
+def seqrl(*args: str) -> tuple[int, str, str]:
+    """Calls the program. Returns its exit status, output and errors."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["seqrl", *args])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
 
 
 def fit(

@@ -5,6 +5,8 @@ imported when it is asked for.
 """
 
 COMMANDS = {
+    "analyse": "a report on runs that differ by their seed: figures, tables, statistics",
+    "compare": "groups of runs of one task against each other",
     "envs": "list the tasks: their rules, spaces and best possible returns",
 }
 """Name of the module (a hyphen of the command is an underscore there): what the command does, in a line."""

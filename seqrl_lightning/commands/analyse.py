@@ -1,0 +1,33 @@
+"""Reads runs that differ by their seed and writes a report: figures (PNG, SVG), tables (CSV) and all of it as HTML."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from seqrl_lightning.errors import needs_extra
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The runs, and where the report goes."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one above several runs")
+    parser.add_argument("--output", type=Path, help="the report's folder; by default `analysis` in the first run's")
+
+
+def run(arguments: Namespace) -> None:
+    """Reads, computes, writes and says where the report is."""
+    with needs_extra("analysis"):
+        from seqrl_lightning.analysis.report import write_report
+        from seqrl_lightning.analysis.runs import find_runs, one_task
+        from seqrl_lightning.analysis.sections import about_one
+
+    runs = find_runs(arguments.runs)
+    task = one_task(runs)
+    seeds = ", ".join(str(run.seed) for run in runs)
+    folder = arguments.output or runs[0].folder / "analysis"
+    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {runs[0].folder}."
+    path = write_report(f"Learning {task}", about, about_one(runs), folder)
+    tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
+    if tables:
+        import pandas as pd
+
+        pd.concat(tables).to_csv(folder / "trials.csv", index=False)
+    print(path)

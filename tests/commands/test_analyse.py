@@ -1,0 +1,108 @@
+"""``seqrl analyse`` and ``seqrl compare`` on real runs."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.running import seqrl
+
+CONFIG = """
+data:
+  env_id: {env_id}
+  env_kwargs: {env_kwargs}
+  batch_size: 8
+  capacity: 60
+  batches_per_epoch: 20
+  eval_episodes: 1
+model:
+  class_path: DQN
+  init_args: {{network: {{class_path: MLP, init_args: {{hidden_sizes: [8]}}}}}}
+agent: {{warmup_env_steps: 16, env_steps_per_update: 2}}
+trainer: {{max_steps: 60, log_every_n_steps: 7, enable_progress_bar: false}}
+"""
+TASKS = {
+    "sequence": (
+        "seqrl/SequenceDistractor-v0",
+        "{objects: ABC, max_errors: 4, blocks: [{sequence: ABC, episodes: 8}, {sequence: swap_1_2}]}",
+    ),
+    "memory": ("seqrl/DelayedRecall-v0", "{delay: 3}"),
+    "cartpole": ("CartPole-v1", "{}"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    for name, (env_id, env_kwargs) in TASKS.items():
+        config = root / f"{name}.yaml"
+        config.write_text(CONFIG.format(env_id=env_id, env_kwargs=env_kwargs))
+        for seed in ("1", "2") if name == "sequence" else ("1",):
+            folder = root / name / seed
+            status, _, err = seqrl(
+                "fit", f"--config={config}", f"--trainer.default_root_dir={folder}", f"--seed_everything={seed}"
+            )
+            assert status == 0, err
+    return root
+
+
+def sections(report: Path) -> dict[str, str]:
+    """What the report says, by title."""
+    parts = re.split(r"<h2>(.*?)</h2>", report.read_text())[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path: Path) -> None:
+    status, out, err = seqrl("analyse", str(runs / "sequence"), f"--output={tmp_path}")
+    assert status == 0, err
+    report = Path(out.strip())
+    assert report == tmp_path / "report.html"
+    found = sections(report)
+    assert len(found) == 9
+    assert "left-out" not in report.read_text().split("</style>")[1]
+    assert found["Choices by position"].count("data:image/png") == 1
+    assert not re.search(r'(src|href)="(?!data:)', report.read_text())  # opens without a network
+    names = {"learning", "episodes", "criterion", "positions", "confusion", "errors", "distractors"}
+    for ending in ("png", "svg"):
+        assert {path.stem for path in tmp_path.glob(f"*.{ending}")} == names
+
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert set(trials["seed"]) == {1, 2}
+    assert set(trials["outcome"]) <= {"right", "perseverative", "skip", "repeat", "distractor", "random"}
+    assert ((trials["outcome"] == "right") == (trials["reward"] > 0)).all()
+    written = sum(len(pd.read_csv(path)) for path in (runs / "sequence").glob("**/version_0/trials.csv"))
+    assert len(trials) == written
+
+
+def test_the_report_says_what_a_task_has_none_of(runs: Path, tmp_path: Path) -> None:
+    for name, left_out in (("memory", "Errors"), ("cartpole", "Trials")):
+        status, _, err = seqrl("analyse", str(runs / name), f"--output={tmp_path / name}")
+        assert status == 0, err
+        assert "class=left-out" in sections(tmp_path / name / "report.html")[left_out]
+
+
+def test_groups_are_compared(runs: Path, tmp_path: Path) -> None:
+    groups = f"one={runs}/sequence/1,two={runs}/sequence/*"
+    status, _, err = seqrl("compare", f"--runs={groups}", f"--output={tmp_path}")
+    assert status == 0, err
+    returns = pd.read_csv(tmp_path / "returns.csv", index_col=0)
+    assert list(returns.index) == ["one", "two"]
+    assert (tmp_path / "profiles.png").exists()
+    assert pd.read_csv(tmp_path / "improvement.csv")["estimate"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["analyse", "{runs}/nowhere"], "holds no run; it must be a folder that `seqrl fit` wrote"),
+        (["analyse", "{runs}"], "the runs are of CartPole-v1 and seqrl/DelayedRecall-v0 and seqrl/SequenceDistractor"),
+        (["compare", "--runs=a={runs}/memory"], "it must name at least two groups"),
+        (["compare", "--runs=a,b"], "it must be NAME=FOLDERS"),
+    ],
+)
+def test_bad_input_gets_one_line(runs: Path, command: list[str], message: str) -> None:
+    status, _, err = seqrl(*(word.format(runs=runs) for word in command))
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
