@@ -7,6 +7,7 @@ imported when it is asked for.
 COMMANDS = {
     "analyse": "a report on runs that differ by their seed: figures, tables, statistics",
     "compare": "groups of runs of one task against each other",
+    "fit-behaviour": "tabular learners' parameters, fitted to an agent's, animal's or person's choices",
     "envs": "list the tasks: their rules, spaces and best possible returns",
 }
 """Name of the module (a hyphen of the command is an underscore there): what the command does, in a line."""
