@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import (
     AgentCallback,
+    BoardPages,
     EnvStepLogger,
     EnvStepProgressBar,
     GlobalRandomStreams,
@@ -157,7 +158,7 @@ class SeqRLCLI(LightningCLI):
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
         callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger()]
-        callbacks += [TrialWriter(), PredictionWriter()]
+        callbacks += [TrialWriter(), PredictionWriter(), BoardPages()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:

@@ -146,8 +146,7 @@ class ReplayDataModule(LightningDataModule):
         require(has_single_env or not self.wrappers, "data.wrappers", self.wrappers, would_do)
         try:
             if num_envs == 1 and vectorization_mode is None and has_single_env:
-                env = self._wrapped(gym.make(self.env_id, **kwargs))
-                return SoloVectorEnv(_flattened(env, gym.wrappers.FlattenObservation))
+                return SoloVectorEnv(self.make_env())
             mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
             in_processes = mode == gym.VectorizeMode.ASYNC.value
             wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
@@ -165,6 +164,11 @@ class ReplayDataModule(LightningDataModule):
         resets = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         require(resets == AutoresetMode.NEXT_STEP, "autoreset_mode of data.env_id", resets, "AutoresetMode.NEXT_STEP")
         return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
+
+    def make_env(self, **env_kwargs: Any) -> gym.Env[Any, Any]:
+        """Makes one environment, wrapped and flattened as those to learn in; ``env_kwargs`` add to the task's own."""
+        env = self._wrapped(gym.make(self.env_id, **{**self.env_kwargs, **env_kwargs}))
+        return _flattened(env, gym.wrappers.FlattenObservation)
 
     def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         for k, wrapper in enumerate(self.wrappers):

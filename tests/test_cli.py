@@ -93,15 +93,15 @@ def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
         "train/epsilon",
         "train/q_value_mean",
         "train/env_steps_per_second",
-        "train/updates_per_second",
-        "train/buffer_fill",
+        "workload/updates_per_second",
+        "workload/buffer_fill",
         "val/return_mean",
         "val/block_0/return_mean",
         "val/block_1/return_mean",
     }
     assert promised <= set(events.Tags()["scalars"])
     last_step = int(episodes(run)[-1]["env_steps"])
-    updates = events.Scalars("train/updates")[-1]
+    updates = events.Scalars("workload/updates")[-1]
     assert updates.step == last_step  # env steps
     assert updates.value == last_step - 1  # one update for each but the first
     assert events.Scalars("val/return_mean")[-1].step == last_step

@@ -34,13 +34,18 @@ class GreedyEvaluation(LightningModule):
         q_values, state = self.act_values(observation, state)
         return greedy(q_values, action_mask), state
 
-    def validation_step(self, batch: EvaluationTask, batch_idx: int) -> None:
-        """Plays greedy episodes in the datamodule's evaluation environments."""
-        self._evaluate(batch)
+    def validation_step(self, batch: EvaluationTask, batch_idx: int) -> dict[str, list[Step]]:
+        """Plays greedy episodes in the datamodule's evaluation environments.
 
-    def test_step(self, batch: EvaluationTask, batch_idx: int) -> None:
+        Returns:
+            ``steps``: what was chosen, for callbacks; empty for tasks that don't tell the ``correct_action``, whose
+            observations may be too large to keep.
+        """
+        return self._evaluate(batch)
+
+    def test_step(self, batch: EvaluationTask, batch_idx: int) -> dict[str, list[Step]]:
         """The same as ``validation_step``."""
-        self._evaluate(batch)
+        return self._evaluate(batch)
 
     def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
         """Plays greedy episodes and returns their steps, each with the values [N, A] that it was chosen by."""
@@ -73,11 +78,17 @@ class GreedyEvaluation(LightningModule):
         envs = self.trainer.datamodule.eval_envs  # type: ignore[attr-defined]
         return rollout(act, envs, task.seed, task.options)
 
-    def _evaluate(self, task: EvaluationTask) -> None:
-        steps = [(step.reward * step.is_playing, step.is_playing) for step in self._rollout(self.act, task)]
-        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*steps, strict=True))
+    def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
+        steps: list[Step] = []
+        earned: list[tuple[Array, BoolArray]] = []
+        for step in self._rollout(self.act, task):
+            earned.append((step.reward * step.is_playing, step.is_playing))
+            if "correct_action" in step.infos:
+                steps.append(step)
+        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*earned, strict=True))
         for name in task.names:
             self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))
+        return {"steps": steps}
 
     def _log_evaluation(self, stage: str) -> None:
         # While fitting, EnvStepLogger writes what is logged here, with the env steps as x axis.

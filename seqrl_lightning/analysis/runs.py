@@ -46,7 +46,7 @@ class Run:
         env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
         if not isinstance(env, OrderedEnv) or type(env)._row is not OrderedEnv._row:
             return None
-        return Order(env.schedule.sequences, env._num_given, env._letters)
+        return Order(env.schedule.sequences, env._num_given, env.letters)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:

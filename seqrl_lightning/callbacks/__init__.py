@@ -1,6 +1,7 @@
 """One job a file."""
 
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
@@ -13,6 +14,7 @@ from seqrl_lightning.callbacks.trials import PredictionWriter, TrialWriter
 
 __all__ = [
     "AgentCallback",
+    "BoardPages",
     "EnvStepLogger",
     "EnvStepProgressBar",
     "Episode",

@@ -18,9 +18,10 @@ T = TypeVar("T")
 class EnvStepLogger(Callback):
     """Writes scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
 
-    - ``train/*``: the last batch's loss and Q-values, the agent's epsilon, speed, and the mean over the episodes that
-      finished since the last time.
+    - ``train/*``: whether it learns: the mean over the episodes that finished since the last time, the last batch's
+      loss and Q-values, the agent's epsilon, speed.
     - ``val/*``: what an evaluation logged.
+    - ``workload/*``: how much was done.
     - ``episodes.csv`` in the run's folder: one row for every episode (:class:`Episode`), of all processes.
 
     Nothing is computed between two writes, so that it costs nothing.
@@ -87,16 +88,16 @@ class EnvStepLogger(Callback):
         self._take_down_episodes()
         episodes, self._unlogged = self._unlogged, []
         metrics = {
-            **learning,
             **_means(episodes),
-            "epsilon": agent.epsilon(agent.total_env_steps),
-            "block": trainer.datamodule.block,  # type: ignore[attr-defined]
-            "buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
-            "env_faults": agent.total_env_faults,
-            "updates": trainer.global_step,
+            "workload/block": trainer.datamodule.block,  # type: ignore[attr-defined]
+            **learning,
+            "train/epsilon": agent.epsilon(agent.total_env_steps),
+            "workload/buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
+            "workload/env_faults": agent.total_env_faults,
+            "workload/updates": trainer.global_step,
             **self._speed(trainer),
         }
-        self._log(trainer, {f"train/{name}": value for name, value in metrics.items()})
+        self._log(trainer, metrics)
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Speed since the last time that there were new env steps (they come in bunches)."""
@@ -105,8 +106,8 @@ class EnvStepLogger(Callback):
             return {}
         self._last = now, _, _ = (time.perf_counter(), self._agent.total_env_steps, trainer.global_step)
         return {
-            "env_steps_per_second": (self._agent.total_env_steps - env_steps) / (now - then),
-            "updates_per_second": (trainer.global_step - updates) / (now - then),
+            "train/env_steps_per_second": (self._agent.total_env_steps - env_steps) / (now - then),
+            "workload/updates_per_second": (trainer.global_step - updates) / (now - then),
         }
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
@@ -118,9 +119,9 @@ def _learning(outputs: Any) -> dict[str, float]:
     """What the last update showed. The only place where training waits for the device."""
     values, targets = outputs["state_action_values"], outputs["expected_state_action_values"]
     return {
-        "loss": float(outputs["loss"]),
-        "q_value_mean": float(values.mean()),
-        "td_error_abs_mean": float((targets - values).abs().mean()),
+        "train/loss": float(outputs["loss"]),
+        "train/q_value_mean": float(values.mean()),
+        "train/td_error_abs_mean": float((targets - values).abs().mean()),
     }
 
 
@@ -128,7 +129,7 @@ def _means(episodes: list[Episode]) -> dict[str, float]:
     if not episodes:
         return {}
     return {
-        name: sum(getattr(episode, name) for episode in episodes) / len(episodes)
+        f"train/{name}": sum(getattr(episode, name) for episode in episodes) / len(episodes)
         for name in ("episode_return", "episode_length")
     }
 

@@ -1,10 +1,16 @@
-"""Pictures of the tasks: the sequence as a row of tiles, filled as far as it was done, and the last pick below."""
+"""Pictures: the sequence as a row of tiles, filled as far as it was done, with the last pick below; matrices."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from seqrl_lightning.types import BoolArray, FloatArray
+
 _TILE, _GAP = 48, 8  # pixels
+_CELL_WIDTH, _CELL_HEIGHT = 44, 26  # pixels
+_DARK, _FRAME = (0, 80, 150), (213, 94, 0)
 _DONE, _TODO, _INK, _PAPER = (76, 145, 101), (222, 222, 216), (40, 40, 40), (250, 250, 247)
 
 
@@ -12,6 +18,38 @@ def write_board(sequence: str, num_done: int, last_pick: str | None) -> str:
     """The board as one line of text, like ``[A][B] C  D  E   pick: B``."""
     tiles = "".join(f"[{letter}]" if i < num_done else f" {letter} " for i, letter in enumerate(sequence))
     return f"{tiles}  pick: {last_pick or '-'}\n"
+
+
+def draw_matrix(
+    values: FloatArray, rows: Sequence[str], columns: Sequence[str], is_marked: BoolArray | None = None
+) -> NDArray[np.uint8]:
+    """A matrix as a heat map with its numbers, [H, W, 3] uint8: white is the least, dark the most.
+
+    Args:
+        values: [R, C] float.
+        rows: R names.
+        columns: C names.
+        is_marked: [R, C] bool, which cells get a frame.
+    """
+    height, width = values.shape
+    image = Image.new("RGB", ((width + 1) * _CELL_WIDTH, (height + 1) * _CELL_HEIGHT), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(_CELL_HEIGHT // 2)
+    low, high = float(values.min()), float(values.max())
+    for (r, c), value in np.ndenumerate(values):
+        shade = (value - low) / (high - low) if high > low else 0.0
+        left, top = (c + 1) * _CELL_WIDTH, (r + 1) * _CELL_HEIGHT
+        colour = tuple(int(255 + shade * (dark - 255)) for dark in _DARK)
+        frame = _FRAME if is_marked is not None and is_marked[r, c] else "white"
+        cell = (left + 1, top + 1, left + _CELL_WIDTH - 2, top + _CELL_HEIGHT - 2)
+        draw.rectangle(cell, fill=colour, outline=frame, width=2)
+        middle = (left + _CELL_WIDTH / 2, top + _CELL_HEIGHT / 2)
+        draw.text(middle, f"{value:.2f}", fill="white" if shade > 0.5 else _INK, font=font, anchor="mm")
+    for r, name in enumerate(rows):
+        draw.text((_CELL_WIDTH / 2, (r + 1.5) * _CELL_HEIGHT), name, fill=_INK, font=font, anchor="mm")
+    for c, name in enumerate(columns):
+        draw.text(((c + 1.5) * _CELL_WIDTH, _CELL_HEIGHT / 2), name, fill=_INK, font=font, anchor="mm")
+    return np.asarray(image)
 
 
 def draw_board(sequence: str, num_done: int, last_pick: str | None) -> NDArray[np.uint8]:

@@ -42,8 +42,9 @@ class OrderedEnv(TaskEnv):
     ) -> None:
         self.schedule = _schedule(objects, distractors, blocks)
         self._size = num_positions + num_extras
+        self.num_states = None if num_extras else num_positions  # where they are few: the positions
         super().__init__(one_hot_box(self._size), len(objects + distractors), render_mode)
-        self._letters = objects + distractors
+        self.letters = objects + distractors
         self._names = self.schedule.names
         self._num_given = num_given
         # Row k holds the k-th sequence, then -1: no object is right once the sequence is complete.
@@ -109,7 +110,7 @@ class OrderedEnv(TaskEnv):
         return one_hot
 
     def _board(self) -> Board:
-        pick = None if self._last_pick < 0 else self._letters[self._last_pick]
+        pick = None if self._last_pick < 0 else self.letters[self._last_pick]
         return Board(self._names[self._row()], self.position + self._num_given, pick)
 
 
@@ -136,7 +137,7 @@ class OrderedVectorEnv(TaskVectorEnv):
         self.schedule = _schedule(objects, distractors, blocks)
         observation_space = one_hot_box(num_positions + num_extras)
         super().__init__(num_envs, observation_space, len(objects + distractors), render_mode)
-        self._letters = objects + distractors
+        self.letters = objects + distractors
         self._names = self.schedule.names
         self._num_given = num_given
         # Row k holds the k-th sequence, then -1: no object is right once the sequence is complete.
@@ -207,7 +208,7 @@ class OrderedVectorEnv(TaskVectorEnv):
     def _board(self, env: int) -> Board:
         pick = self._last_pick[env]
         num_done = int(self.position[env]) + self._num_given
-        return Board(self._names[self._rows()[env]], num_done, None if pick < 0 else self._letters[pick])
+        return Board(self._names[self._rows()[env]], num_done, None if pick < 0 else self.letters[pick])
 
 
 def _schedule(objects: str, distractors: str, blocks: Sequence[BlockSpec] | None) -> BlockSchedule:
