@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import yaml
 
 from benchmarks.learning import RESULTS, RUNNING
+from seqrl_lightning.analysis.statistics import bootstrap_interval, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
 MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
@@ -112,7 +114,8 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
     text.append(
         "Every figure is of the *final* policy, played greedily; nothing is picked from along the way. "
         f'"Criterion" is the first of {RUNNING} mastered training episodes in a row (explorative errors count), '
-        "counted from the start of the block. This page is written by `python -m benchmarks.tables` from what the "
+        "counted from the start of the block. Medians, interquartile means and their intervals are those of "
+        "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by `python -m benchmarks.tables` from what the "
         "commands below left in `benchmarks/results/`.\n"
     )
     by_task = defaultdict(list)
@@ -134,8 +137,18 @@ def section(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     rows = [["never" if seed[column] is None else f"{seed[column]:,}" for column in columns] for seed in seeds]
     return (
-        f"### {report['name']}\n\n    {report['command']}\n\n{table([titles, *rows])}\n\n"
+        f"### {report['name']}\n\n    {report['command']}\n\n{table([titles, *rows])}\n\n{over_seeds(report)}\n\n"
         f"{report['date']}, {report['machine']['cpu']}, {versions}.\n"
+    )
+
+
+def over_seeds(report: dict[str, Any]) -> str:
+    """Median and interquartile mean of the final return, with the 95 % interval of the bootstrap over seeds."""
+    scores = np.array([seed["return_mean"] for seed in report["seeds"]])
+    lower, upper = bootstrap_interval(scores, interquartile_mean)
+    return (
+        f"Final return over seeds: median {median(scores):.4g}, interquartile mean {interquartile_mean(scores):.4g} "
+        f"(95 % of bootstraps in [{lower:.4g}, {upper:.4g}])."
     )
 
 

@@ -18,6 +18,7 @@ from seqrl_lightning.cli import SeqRLCLI, main
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+NEEDS = {"pong": ("ale_py", "atari"), "lunar_lander": ("Box2D", "box2d"), "popgym": ("popgym", "popgym")}
 Q_LEARNING = str(ROOT / "configs" / "sequence_q_learning.yaml")
 SEQUENCE = str(ROOT / "configs" / "sequence_dqn.yaml")
 
@@ -34,8 +35,9 @@ def episodes(run: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_instantiates(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if config.stem.startswith("pong"):
-        pytest.importorskip("ale_py", reason="needs the extra atari")
+    for name, (package, extra) in NEEDS.items():
+        if config.stem.startswith(name):
+            pytest.importorskip(package, reason=f"needs the extra {extra}")
     monkeypatch.setattr(SeqRLCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setattr(sys, "argv", ["seqrl"])
     cli = SeqRLCLI(["fit", "--config", str(config), f"--trainer.default_root_dir={tmp_path}"])
