@@ -115,8 +115,8 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         "Every figure is of the *final* policy, played greedily; nothing is picked from along the way. "
         f'"Criterion" is the first of {RUNNING} mastered training episodes in a row (explorative errors count), '
         "counted from the start of the block. Medians, interquartile means and their intervals are those of "
-        "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by `python -m benchmarks.tables` from what the "
-        "commands below left in `benchmarks/results/`.\n"
+        "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
+        "`python -m benchmarks.tables` from what the commands below left in `benchmarks/results/`.\n"
     )
     by_task = defaultdict(list)
     for report in reports.values():
