@@ -71,6 +71,8 @@ class AgentCallback(Callback):
             outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, forgets what the replay
             memory holds of the broken episode, and goes on with new episodes.
         max_env_restarts: Restarts, in this process, after which the run ends all the same.
+        check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks whose bounds
+            are not kept (Gymnasium's LunarLander); what isn't finite stays one.
 
     Attributes:
         env_steps: Env steps that this process has taken so far.
@@ -97,6 +99,7 @@ class AgentCallback(Callback):
         overlap: bool = False,
         on_env_error: Literal["raise", "restart"] = "raise",
         max_env_restarts: int = 10,
+        check_bounds: bool = True,
     ) -> None:
         require(warmup_env_steps > 0, "agent.warmup_env_steps", warmup_env_steps, "at least 1")
         would_do = "positive and finite"
@@ -121,6 +124,7 @@ class AgentCallback(Callback):
         self.overlap = overlap
         self.on_env_error = on_env_error
         self.max_env_restarts = max_env_restarts
+        self.check_bounds = check_bounds
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
         self.env_steps = self.total_env_steps = 0
         self.episodes = self.total_episodes = 0
@@ -184,7 +188,7 @@ class AgentCallback(Callback):
         """Starts the environments, or goes on in them, and warms the replay memory up."""
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
-        self._check = StepCheck(self._data.envs)
+        self._check = StepCheck(self._data.envs, self.check_bounds)
         self._rng = random_stream("agent", trainer.global_rank)
         self._state: State = None
         if self._resumed is None:

@@ -28,16 +28,18 @@ class StepCheck:
 
     Args:
         envs: The environments, with a Box observation space.
+        checks_bounds: Whether finite values outside the space's bounds are wrong.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], checks_bounds: bool = True) -> None:
         space: Any = envs.single_observation_space
         self._shape = (envs.num_envs, *space.shape)
         limits = np.finfo(space.dtype) if np.issubdtype(space.dtype, np.floating) else np.iinfo(space.dtype)
         # Within finite bounds there is neither NaN nor infinity: two comparisons find everything.
-        self._low, self._high = np.maximum(space.low, limits.min), np.minimum(space.high, limits.max)
+        low, high = (space.low, space.high) if checks_bounds else (limits.min, limits.max)
+        self._low, self._high = np.maximum(low, limits.min), np.minimum(high, limits.max)
         self._can_be_outside = not (
-            isinstance(limits, np.iinfo) and (space.low == limits.min).all() and (space.high == limits.max).all()
+            isinstance(limits, np.iinfo) and np.all(self._low == limits.min) and np.all(self._high == limits.max)
         )
 
     def observation(self, observation: Array) -> None:
@@ -55,7 +57,8 @@ class StepCheck:
                 is_inside = is_above & is_below
                 env = _first_wrong(is_inside)
                 values = observation[env][~is_inside[env]]
-                raise EnvFault(env, f"the observation has {values.flat[0]}, which is outside its space")
+                hint = " (agent.check_bounds: false takes it as it is)" if np.isfinite(values.flat[0]) else ""
+                raise EnvFault(env, f"the observation has {values.flat[0]}, which is outside its space{hint}")
 
     def reward(self, reward: Array) -> None:
         """Looks at [num_envs] rewards.

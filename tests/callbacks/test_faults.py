@@ -99,6 +99,14 @@ def test_the_run_goes_on_without_the_broken_episode(how: str, mode: str | None, 
     assert (~ring.is_final[:used]).sum() >= 10 + 20 * 4
 
 
+def test_bounds_that_a_task_does_not_keep_can_be_left_unchecked(tmp_path: Path) -> None:
+    agent, _ = run(tmp_path, "outside", None, 1, check_bounds=False)
+    assert agent.env_faults == 0
+    assert agent._data.ring.observation.max() == 2e5
+    with pytest.raises(RunError, match="the observation has nan"):
+        run(tmp_path, "NaN", None, 1, check_bounds=False)
+
+
 def test_what_is_forgotten_is_sampled_no_more(tmp_path: Path) -> None:
     agent, batches = run(
         tmp_path, "raises", "sync", 3, times=3, data={"sampler": PrioritizedSampler(n_step=3)}, on_env_error="restart"
