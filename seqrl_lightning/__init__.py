@@ -1,5 +1,20 @@
 """Value-based deep reinforcement learning for sequence learning, as PyTorch Lightning modules."""
 
+from typing import TYPE_CHECKING, Any
+
 import seqrl_lightning.envs  # noqa: F401  (registers the environments)
 
+if TYPE_CHECKING:
+    from seqrl_lightning.policy import Policy, load_policy
+
+__all__ = ["Policy", "load_policy"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what takes seconds to import when it is asked for."""
+    if name in __all__:
+        from seqrl_lightning import policy
+
+        return getattr(policy, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ UNFINISHED = ".unfinished"
 """How the names of files end that are being written, or were when the program was killed."""
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file under another name and renames it once all of it is on the disk: a crash leaves the old one.
 
     Args:

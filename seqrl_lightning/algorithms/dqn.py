@@ -368,6 +368,13 @@ class DQN(GreedyEvaluation):
 
     # Checkpoints
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the hyperparameters don't say, so that a checkpoint alone rebuilds its policy."""
+        checkpoint["policy"] = {
+            "algorithm": f"{type(self).__module__}:{type(self).__qualname__}",
+            "obs_dtype": self.trainer.datamodule.obs_dtype,  # type: ignore[attr-defined]
+        }
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another task, before its weights fail to fit.
 

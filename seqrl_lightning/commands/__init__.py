@@ -8,6 +8,9 @@ COMMANDS = {
     "analyse": "a report on runs that differ by their seed: figures, tables, statistics",
     "compare": "groups of runs of one task against each other",
     "fit-behaviour": "tabular learners' parameters, fitted to an agent's, animal's or person's choices",
+    "export": "a checkpoint's greedy policy as an ONNX, torch.export or safetensors file",
+    "algorithms": "list the learners and networks: what they do, their settings and defaults",
+    "play": "play a task yourself, in the terminal",
     "envs": "list the tasks: their rules, spaces and best possible returns",
 }
 """Name of the module (a hyphen of the command is an underscore there): what the command does, in a line."""

@@ -1,11 +1,11 @@
 """Lists the tasks: their rules, spaces and best possible returns."""
 
-import inspect
 from typing import Any
 
 import gymnasium as gym
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.docstrings import docstring, settings, summary
 from seqrl_lightning.types import require
 
 
@@ -16,33 +16,39 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Prints them."""
-    known = [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
+    known = task_ids()
     for env_id in arguments.env_ids:
         require(env_id in known, "env_ids", env_id, f"one of {', '.join(known)}")
     if arguments.env_ids:
         print("\n\n".join(map(description, arguments.env_ids)))
     else:
-        print("\n".join(f"{env_id:28} {summary(gym.make(env_id).unwrapped)}" for env_id in known))
+        print("\n".join(f"{env_id:28} {line(gym.make(env_id).unwrapped)}" for env_id in known))
         print("\nseqrl envs ID prints a task's rules, spaces and settings.")
 
 
-def summary(env: Any) -> str:
+def task_ids() -> list[str]:
+    """The package's own tasks."""
+    return [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
+
+
+def rules_of(env: Any) -> type[Any]:
+    """The class whose docstring tells a task's rules: its script's, where it plays one."""
+    return type(getattr(env, "task", env))
+
+
+def line(env: Any) -> str:
     """The task in a line: the first of its docstring, and its best possible return."""
-    return f"{_docstring(env).splitlines()[0]} Best return: {env.optimal_return:g}."
+    return f"{summary(rules_of(env))} Best return: {env.optimal_return:g}."
 
 
 def description(env_id: str) -> str:
     """The whole docstring, the spaces and the settings with their defaults."""
     env: Any = gym.make(env_id).unwrapped
-    settings = [str(setting) for setting in inspect.signature(type(env)).parameters.values()]
     facts = {
-        "observation": env.observation_space,
-        "action": env.action_space,
-        "best return": f"{env.optimal_return:g}",
-        "settings": ", ".join(settings),
+        "Observation": env.observation_space,
+        "Action": env.action_space,
+        "Best return": f"{env.optimal_return:g}",
     }
-    return f"{env_id}: {_docstring(env)}\n\n" + "\n".join(f"    {name}: {value}" for name, value in facts.items())
-
-
-def _docstring(env: Any) -> str:
-    return inspect.getdoc(type(env)) or ""
+    lines = [f"{name}: {value}" for name, value in facts.items()]
+    of_all = dict.fromkeys([*settings(rules_of(env)), *settings(type(env))])
+    return "\n".join([f"{env_id}: {docstring(rules_of(env))}", "", *lines, "Settings:", *(f"    {s}" for s in of_all)])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from seqrl_lightning.envs.symbols import Script, SymbolEnv, SymbolTask, SymbolVectorEnv
-from seqrl_lightning.types import require
+from seqrl_lightning.types import FloatArray, require
 
 
 class Chunks(SymbolTask):
@@ -44,6 +44,10 @@ class Chunks(SymbolTask):
         shown = np.zeros((*self.chunks.shape, self.size), np.float32)
         shown[np.arange(len(order)), 0, order] = 1.0
         return Script(shown.reshape(self.length, self.size), self.chunks[order].ravel())
+
+    def in_words(self, shown: FloatArray, letters: str) -> str:
+        """Which chunk starts."""
+        return f"chunk {int(shown.argmax()) + 1} starts" if shown.any() else "no cue"
 
 
 class ChunksEnv(SymbolEnv):

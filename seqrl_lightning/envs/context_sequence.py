@@ -66,6 +66,11 @@ class ContextSequenceEnv(SequenceDistractorEnv):
         context[self.context] = 1.0
         return np.concatenate([super()._observation(), context])
 
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """The position and the context."""
+        context = int(observation[self._size :].argmax()) + 1
+        return f"{super().in_words(observation, letters)}, context {context} of {len(self._names)}"
+
 
 class ContextSequenceVectorEnv(SequenceDistractorVectorEnv):
     """The vectorised twin of :class:`ContextSequenceEnv`, with the same arguments."""

@@ -11,6 +11,7 @@ from seqrl_lightning.envs.symbols import (
     one_hot,
     random_symbols,
 )
+from seqrl_lightning.types import FloatArray
 
 
 class DelayedRecall(SymbolTask):
@@ -52,6 +53,10 @@ class DelayedRecall(SymbolTask):
         correct = np.full(self.length, -1)
         correct[-1] = symbols[0]
         return Script(shown, correct)
+
+    def in_words(self, shown: FloatArray, letters: str) -> str:
+        """The symbol and the go flag."""
+        return f"{super().in_words(shown, letters)}, {'go' if shown[-1] else 'wait'}"
 
 
 class DelayedRecallEnv(SymbolEnv):

@@ -44,7 +44,7 @@ class HiddenSequenceEnv(TaskEnv):
     ) -> None:
         self.max_picks = _checked_max_picks(objects, trials, max_picks)
         super().__init__(_space(objects), len(objects), render_mode)
-        self.objects = objects
+        self.objects = self.letters = objects
         self.trials = trials
         self.order: IntArray = np.arange(len(objects))
         self.position = self.trial = self._picks = 0
@@ -80,6 +80,12 @@ class HiddenSequenceEnv(TaskEnv):
             observation[self._last_pick] = 1.0
             observation[-2 if self._was_right else -1] = 1.0
         return observation
+
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """The last pick and its outcome."""
+        if not observation.any():
+            return "nothing picked yet"
+        return f"{letters[int(observation[:-2].argmax())]} was {'right' if observation[-2] else 'wrong'}"
 
     def _board(self) -> Board:
         return _board(self.objects, self.order, self.position, self._last_pick)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from seqrl_lightning.envs.symbols import Script, SymbolEnv, SymbolTask, SymbolVectorEnv, check_count
+from seqrl_lightning.types import FloatArray
 
 
 class MemoryChain(SymbolTask):
@@ -43,6 +44,10 @@ class MemoryChain(SymbolTask):
         correct = np.full(self.length, -1)
         correct[-1] = context
         return Script(shown, correct)
+
+    def in_words(self, shown: FloatArray, letters: str) -> str:
+        """The context and the time."""
+        return f"{super().in_words(shown, letters)}, time {shown[-1]:.3g}"
 
 
 class MemoryChainEnv(SymbolEnv):

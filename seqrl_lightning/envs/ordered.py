@@ -41,6 +41,7 @@ class OrderedEnv(TaskEnv):
         render_mode: str | None,
     ) -> None:
         self.schedule = _schedule(objects, distractors, blocks)
+        self._num_positions = num_positions
         self._size = num_positions + num_extras
         self.num_states = None if num_extras else num_positions  # where they are few: the positions
         super().__init__(one_hot_box(self._size), len(objects + distractors), render_mode)
@@ -108,6 +109,12 @@ class OrderedEnv(TaskEnv):
         one_hot = np.zeros(self._size, np.float32)
         one_hot[self.position] = 1.0
         return one_hot
+
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """How far the sequence stands, like ``[x][x][ ][ ][ ] 2 of 5``."""
+        num_objects = len(self._names[0])
+        num_done = int(observation[: self._num_positions].argmax()) + self._num_given
+        return f"{'[x]' * num_done}{'[ ]' * (num_objects - num_done)} {num_done} of {num_objects}"
 
     def _board(self) -> Board:
         pick = None if self._last_pick < 0 else self.letters[self._last_pick]

@@ -13,7 +13,7 @@ from seqrl_lightning.envs.symbols import (
     one_hot,
     random_symbols,
 )
-from seqrl_lightning.types import require
+from seqrl_lightning.types import FloatArray, require
 
 _ORDERS = ("copy", "reverse")
 
@@ -60,6 +60,10 @@ class Recall(SymbolTask):
         correct = np.full(self.length, -1)
         correct[half:] = symbols if self.order == "copy" else symbols[::-1]
         return Script(shown, correct)
+
+    def in_words(self, shown: FloatArray, letters: str) -> str:
+        """The symbol and the phase."""
+        return f"{super().in_words(shown, letters)}, {'reproduce' if shown[-1] else 'watch'}"
 
 
 class RecallEnv(SymbolEnv):

@@ -79,6 +79,12 @@ class SequenceDistractorEnv(OrderedEnv):
             observation[-1 if self._has_erred else -2] = 1.0
         return observation
 
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """The position and, with ``backtrack: first``, the last pick's outcome."""
+        outcome = {(1, 0): ", the last pick was right", (0, 1): ", the last pick was wrong"}
+        right_and_wrong = tuple(observation[self._num_positions : self._size])
+        return super().in_words(observation, letters) + outcome.get(right_and_wrong, "")
+
 
 class SequenceDistractorVectorEnv(OrderedVectorEnv):
     """The vectorised twin of :class:`SequenceDistractorEnv`, with the same arguments."""

@@ -46,6 +46,11 @@ class SymbolTask(ABC):
     def draw(self, rng: np.random.Generator) -> Script:
         """Draws an episode."""
 
+    def in_words(self, shown: FloatArray, letters: str) -> str:
+        """What is shown in a step, [size], for a person: here the symbol."""
+        symbol = shown[: self.num_symbols]
+        return f"symbol {letters[int(symbol.argmax())]}" if symbol.any() else "no symbol"
+
 
 class SymbolEnv(TaskEnv):
     """Plays a :class:`SymbolTask`, one episode at a time.
@@ -66,6 +71,7 @@ class SymbolEnv(TaskEnv):
     def __init__(self, previous_action_reward: bool = True, render_mode: str | None = None, **task_kwargs: Any) -> None:
         self.task = self.task_class(**task_kwargs)
         super().__init__(_space(self.task, previous_action_reward), self.task.num_symbols, render_mode)
+        self.letters = "".join(map(_letter, range(self.task.num_symbols)))
         self.previous_action_reward = previous_action_reward
         self._shown = np.zeros((self.task.length, self.task.size), np.float32)
         self._correct = np.zeros(self.task.length, np.int64)
@@ -102,6 +108,14 @@ class SymbolEnv(TaskEnv):
             observation[self.task.size + self._last_pick] = 1.0
             observation[-1] = self._previous_reward
         return observation
+
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """What is shown, and what the last action earned."""
+        words = self.task.in_words(observation[: self.task.size], letters)
+        if not observation[self.task.size :].any():
+            return words
+        last_action = int(observation[self.task.size : -1].argmax())
+        return f"{words} (the last action, {letters[last_action]}, earned {observation[-1]:+g})"
 
     def _board(self) -> Board:
         return _board(self.task, self._shown, self._t, self._last_pick)
@@ -197,5 +211,9 @@ def _space(task: SymbolTask, previous_action_reward: bool) -> gym.spaces.Box:
 def _board(task: SymbolTask, shown: FloatArray, t: int, pick: int) -> Board:
     """The symbols seen so far, a letter each, ``.`` for none."""
     symbols = shown[max(t + 1 - _MAX_TILES, 0) : t + 1, : task.num_symbols]
-    letters = "".join(chr(ord("A") + int(row.argmax())) if row.any() else "." for row in symbols)
-    return Board(letters, min(t, len(letters) - 1), None if pick < 0 else chr(ord("A") + pick))
+    letters = "".join(_letter(int(row.argmax())) if row.any() else "." for row in symbols)
+    return Board(letters, min(t, len(letters) - 1), None if pick < 0 else _letter(pick))
+
+
+def _letter(symbol: int) -> str:
+    return chr(ord("A") + symbol)

@@ -34,14 +34,19 @@ class TaskEnv(gym.Env[Any, np.int64]):
     """A single environment with numbers to observe and identities (objects, symbols) to choose.
 
     Subclasses write ``_begin``, ``_act``, ``_observation``, ``_correct_action``, ``_board`` and ``optimal_return``, and
-    add what an episode counts to ``_state_names``. ``info`` holds the ``block`` (0 for a task without blocks) and the
-    ``correct_action`` (-1 where none counts).
+    add what an episode counts to ``_state_names``; with ``in_words`` a person can play it. ``info`` holds the ``block``
+    (0 for a task without blocks) and the ``correct_action`` (-1 where none counts).
 
     Args:
         observation_space: A flat Box.
         n_actions: Number of actions.
         render_mode: ``ansi``, ``rgb_array`` or None.
+
+    Attributes:
+        letters: What the actions are called, a letter each.
     """
+
+    letters: str
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}
     _state_names: tuple[str, ...] = ("_last_pick",)
@@ -78,6 +83,15 @@ class TaskEnv(gym.Env[Any, np.int64]):
     @abstractmethod
     def _board(self) -> Board:
         """What the picture shows."""
+
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """What an observation tells, for a person who plays: all of it, and nothing else.
+
+        Args:
+            observation: [size] float32.
+            letters: What the actions are to be called, a letter each.
+        """
+        raise NotImplementedError
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -60,7 +60,7 @@ class Transformer(Network):
         reach = self.context_length - 1
         inputs = observation.flatten(2).to(self.dtype)
         rows, starts, episode, next_state = with_history(inputs, state, is_first, len(self.layers) * reach)
-        n_past = 0 if state is None else int((episode[: -len(inputs)] >= 0).any(1).sum())  # the others come first
+        n_past = 0 if state is None else num_remembered(episode[: -len(inputs)])
         rows = torch.cat([rows, starts.unsqueeze(-1)], dim=-1)
         rows, episode = (x[-n_past - len(inputs) :] for x in (rows, episode))
 
@@ -127,6 +127,17 @@ class TransformerLayer(nn.Module):
     def _gated(gate: nn.Module, update: Tensor, inputs: Tensor) -> Tensor:
         outputs: Tensor = gate(update.relu().flatten(0, 1), inputs.flatten(0, 1))
         return outputs.view_as(inputs)
+
+
+def num_remembered(episode: Tensor) -> int:
+    """How many of the state's rows have to be read: those before hold nothing of the present episode in any column.
+
+    An exported graph reads all of them, as its shapes can't depend on what it sees; what it puts out is the same.
+
+    Args:
+        episode: [S, B] int64; -1 for rows that aren't remembered, which come first.
+    """
+    return len(episode) if torch.compiler.is_compiling() else int((episode >= 0).any(1).sum())
 
 
 def gate(hidden_size: int) -> nn.GRUCell:

@@ -1,0 +1,38 @@
+"""Writes the greedy policy of a checkpoint into a file for other programs, and checks it.
+
+onnx and torch_export hold the whole function: from observation (and state, zeros at an episode's start, where the
+network remembers) to q_values, action (and next_state), for any number of observations at once. safetensors holds the
+weights and what seqrl_lightning.load_policy rebuilds the policy from. What is written is read back and compared with
+the network on random inputs.
+"""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from seqrl_lightning.cli import newest_checkpoint
+from seqrl_lightning.export import SUFFIXES, export_policy, signature
+from seqrl_lightning.policy import load_policy
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The checkpoint, the format and the file."""
+    parser.add_argument("--ckpt_path", required=True, help="a checkpoint, or 'last': the newest run's, below --root")
+    parser.add_argument("--format", required=True, choices=list(SUFFIXES))
+    parser.add_argument("--output", type=Path, help="the file; by default beside the checkpoint, under its name")
+    parser.add_argument("--root", type=Path, default=Path(), help="where 'last' looks for lightning_logs/")
+
+
+def run(arguments: Namespace) -> None:
+    """Exports and reports."""
+    is_last = arguments.ckpt_path == "last"
+    checkpoint = newest_checkpoint(arguments.root, with_side_cars=False) if is_last else Path(arguments.ckpt_path)
+    policy = load_policy(checkpoint)
+    output = arguments.output or checkpoint.with_suffix(SUFFIXES[arguments.format])
+    difference = export_policy(policy, arguments.format, output)
+    inputs, outputs = signature(policy)
+    shapes = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in inputs.items())
+    print(
+        f"{output}: {shapes} -> {', '.join(outputs)}; "
+        f"differs from the network by at most {difference:.1e} on random inputs"
+    )

@@ -1,0 +1,255 @@
+"""Policies for other programs: ONNX, torch.export and safetensors files, each checked against the module."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.files import write_file
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.types import ConfigurationError, RunError, State, require
+
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
+"""The formats, and how their files' names end."""
+
+_TOLERANCE = 1e-4  # of the values, as a part of the largest
+_NUM_STEPS = 10  # that are checked, one after the other
+_BATCH_SIZES = (1, 2, 7)  # each of them
+
+Run = Callable[[Tensor, State], tuple[Tensor, State]]
+"""From observations [B, *obs] and the state before, None at the start, to q_values [B, A] and the next state."""
+
+
+class GreedyPolicy(nn.Module):
+    """The greedy policy as one function of tensors.
+
+    Args:
+        module: The algorithm.
+    """
+
+    def __init__(self, module: DQN) -> None:
+        super().__init__()
+        self.network = module.policy_net
+        self.q_values = module.q_values
+
+    def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, ...]:
+        """One step in B environments.
+
+        Args:
+            observation: [B, *obs].
+            state: [S, B, ...] of a network that remembers (zeros at an episode's start), else None.
+
+        Returns:
+            ``q_values`` [B, A] float32, ``action`` [B] int64 and, of a network that remembers, ``next_state``.
+        """
+        outputs, next_state = self.network(observation.unsqueeze(0), state, None)
+        q_values = self.q_values(outputs).squeeze(0)
+        action = q_values.argmax(-1)
+        return (q_values, action) if state is None else (q_values, action, next_state)
+
+
+def export_policy(policy: Policy, file_format: str, path: Path) -> float:
+    """Writes a policy into a file, reads it back, and compares it with the module on random inputs.
+
+    - ``onnx`` and ``torch_export``: the inputs are ``observation`` [B, *obs] and, for a network that remembers,
+      ``state`` [S, B, ...], zeros at an episode's start; the outputs ``q_values`` [B, A] (of ``DiscreteSAC`` the
+      policy's logits), ``action`` [B] (the best; where a task allows some actions only, take the best of these), and
+      ``next_state``. B can be any number.
+    - ``safetensors``: the weights, and in the metadata what :func:`seqrl_lightning.load_policy` rebuilds the policy
+      from: a checkpoint without optimizer and target network, to hand out.
+
+    Args:
+        policy: The policy, on the CPU.
+        file_format: One of ``SUFFIXES``.
+        path: The file.
+
+    Returns:
+        The largest absolute difference of a value, over steps that carry the state on.
+
+    Raises:
+        ConfigurationError: If there is no such format, an extra is missing, or the network can't be put into it.
+        RunError: If what is read back differs from the module; the file isn't kept then.
+    """
+    require(file_format in SUFFIXES, "--format", file_format, f"one of {', '.join(SUFFIXES)}")
+    to_bytes, read = _FORMATS[file_format]
+    contents = to_bytes(policy)
+    write_file(path, lambda file: file.write(contents))
+    difference, largest = compare(policy, read(path))
+    if not difference <= _TOLERANCE * max(1.0, largest):  # NaN is refused too
+        path.unlink()
+        raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't kept")
+    return difference
+
+
+def compare(policy: Policy, run: Run) -> tuple[float, float]:
+    """How far ``run`` is from the module on random inputs, and the largest value; both absolute."""
+    rng = np.random.default_rng(0)
+    difference = largest = 0.0
+    for batch_size in _BATCH_SIZES:
+        state: State = _initial_state(policy, batch_size)
+        module_state: State = None
+        for _ in range(_NUM_STEPS):
+            observation = _random_observations(policy, batch_size, rng)
+            expected, module_state = policy.module.act_values(observation.numpy(), module_state)
+            q_values, state = run(observation, state)
+            difference = max(difference, float(np.abs(q_values.numpy() - expected).max()))
+            largest = max(largest, float(np.abs(expected).max()))
+    return difference, largest
+
+
+def signature(policy: Policy) -> tuple[dict[str, tuple[int | str, ...]], list[str]]:
+    """The inputs, each with its shape, and the outputs of an exported policy."""
+    inputs: dict[str, tuple[int | str, ...]] = {"observation": ("batch", *policy.module.obs_shape)}
+    state = _initial_state(policy, 1)
+    if state is None:
+        return inputs, ["q_values", "action"]
+    inputs["state"] = (len(state), "batch", *state.shape[2:])
+    return inputs, ["q_values", "action", "next_state"]
+
+
+# Each format: what is written, and what is read back
+
+
+def _to_onnx(policy: Policy) -> bytes:
+    with needs_extra("export"):
+        import onnxruntime  # noqa: F401  (reads it back)
+        import onnxscript  # noqa: F401  (torch writes with it)
+    inputs, outputs = signature(policy)
+    with _explained("onnx", policy):
+        graph = torch.onnx.export(
+            GreedyPolicy(policy.module),
+            _example(policy),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=_dynamic_shapes(policy),
+            dynamo=True,
+            verbose=False,
+        )
+        assert graph is not None
+        contents: bytes = graph.model_proto.SerializeToString()
+    return contents
+
+
+def _read_onnx(path: Path) -> Run:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> tuple[Tensor, State]:
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=False)}
+        q_values, _, *state = map(torch.from_numpy, session.run(None, arrays))
+        return q_values, state[0] if state else None
+
+    return run
+
+
+def _to_torch_export(policy: Policy) -> bytes:
+    file = io.BytesIO()
+    with _explained("torch_export", policy):
+        graph = torch.export.export(
+            GreedyPolicy(policy.module), _example(policy), dynamic_shapes=_dynamic_shapes(policy)
+        )
+        torch.export.save(graph, file)
+    return file.getvalue()
+
+
+def _read_torch_export(path: Path) -> Run:
+    module = torch.export.load(path).module()
+
+    def run(*inputs: Tensor) -> tuple[Tensor, State]:
+        q_values, _, *state = module(*(tensor for tensor in inputs if tensor is not None))
+        return q_values, state[0] if state else None
+
+    return run
+
+
+def _to_safetensors(policy: Policy) -> bytes:
+    with needs_extra("export"):
+        from safetensors.torch import save
+    state_dict = policy.module.state_dict()
+    weights = {name: t.contiguous() for name, t in state_dict.items() if not name.startswith("target_net.")}
+    contents: bytes = save(weights, {"recipe": json.dumps(policy.recipe._asdict())})
+    return contents
+
+
+def _read_safetensors(path: Path) -> Run:
+    act_values = load_policy(path).module.act_values
+
+    def run(observation: Tensor, state: State) -> tuple[Tensor, State]:
+        q_values, state = act_values(observation.numpy(), state)
+        return torch.from_numpy(q_values), state
+
+    return run
+
+
+_FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Path], Run]]] = {
+    "onnx": (_to_onnx, _read_onnx),
+    "torch_export": (_to_torch_export, _read_torch_export),
+    "safetensors": (_to_safetensors, _read_safetensors),
+}
+
+
+# What a graph is traced with
+
+
+def _initial_state(policy: Policy, batch_size: int) -> Tensor | None:
+    """The state at an episode's start, [S, B, ...] zeros; None for a network that doesn't remember."""
+    with torch.no_grad():
+        _, state = policy.module.policy_net(torch.zeros(1, batch_size, *policy.module.obs_shape))
+    return None if state is None else torch.zeros_like(state)
+
+
+def _random_observations(policy: Policy, batch_size: int, rng: np.random.Generator) -> Tensor:
+    """[B, *obs] in the task's own dtype: standard normal, or integers from 0 on."""
+    shape, dtype = (batch_size, *policy.module.obs_shape), np.dtype(policy.recipe.obs_dtype)
+    if np.issubdtype(dtype, np.integer):
+        return torch.from_numpy(rng.integers(0, min(np.iinfo(dtype).max, 255), shape).astype(dtype))
+    return torch.from_numpy(rng.normal(size=shape).astype(dtype))
+
+
+def _example(policy: Policy) -> tuple[Tensor, ...]:
+    batch_size = 2  # what is 1 in an example becomes 1 for ever
+    state = _initial_state(policy, batch_size)
+    observation = _random_observations(policy, batch_size, np.random.default_rng(0))
+    return (observation,) if state is None else (observation, state)
+
+
+def _dynamic_shapes(policy: Policy) -> tuple[dict[int, Any], ...]:
+    """Which dimensions may vary: the batch's, 0 of the observation and 1 of the state."""
+    batch = torch.export.Dim("batch")
+    return ({0: batch},) if _initial_state(policy, 1) is None else ({0: batch}, {1: batch})
+
+
+@contextmanager
+def _explained(file_format: str, policy: Policy) -> Iterator[None]:
+    """Keeps torch's remarks away, and says in a line why a network can't be traced.
+
+    Raises:
+        ConfigurationError: If it can't.
+    """
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # whatever torch raises, with the reason at the end of the chain
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise ConfigurationError(
+            f"{type(policy.module.policy_net).__name__} can't be exported as {file_format} (another --format may do): "
+            + str(reason).strip().partition("\n")[0]
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
