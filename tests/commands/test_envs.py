@@ -22,3 +22,10 @@ def test_an_unknown_task_is_one_line() -> None:
     assert status == 2
     assert err.startswith("seqrl: error: env_ids is 'seqrl/Nothing-v0'; it must be one of seqrl/BlockSwitch-v0")
     assert err.count("\n") == 1
+
+
+def test_the_rule_of_a_memory_task_is_its_scripts() -> None:
+    _, out, _ = seqrl("envs", "seqrl/Recall-v0")
+    assert out.startswith("seqrl/Recall-v0: L symbols to watch, and then to reproduce.\n")
+    assert "    length: int = 4\n" in out
+    assert "    previous_action_reward: bool = True\n" in out

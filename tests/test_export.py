@@ -1,0 +1,141 @@
+"""Exported policies: what is written is what the module computes, or isn't written."""
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqrl_lightning import export
+from seqrl_lightning.algorithms import C51, DQN
+from seqrl_lightning.export import SUFFIXES, export_policy, signature
+from seqrl_lightning.networks import GRU, MLP, Network, Transformer
+from seqrl_lightning.policy import Policy, Recipe, load_policy
+from seqrl_lightning.types import ConfigurationError, RunError, State
+
+
+def policy_of(module: DQN, obs_dtype: str = "float32") -> Policy:
+    module.freeze()
+    data = {"env_id": "CartPole-v1", "wrappers": None}
+    recipe = Recipe(f"{type(module).__module__}:{type(module).__name__}", dict(module.hparams), data, obs_dtype)
+    return Policy(module, recipe)
+
+
+def recurrent() -> Policy:
+    """With a distribution, whose support isn't part of the network."""
+    return policy_of(C51((4,), 3, network=functools.partial(GRU, hidden_size=8), n_atoms=5, v_max=3.0))
+
+
+def images() -> Policy:
+    return policy_of(DQN((3, 2), 3, network=functools.partial(MLP, hidden_sizes=(4,))), "uint8")
+
+
+def test_torch_export_of_a_recurrent_policy(tmp_path: Path) -> None:
+    policy = recurrent()
+    assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
+    assert signature(policy) == (
+        {"observation": ("batch", 4), "state": (1, "batch", 8)},
+        ["q_values", "action", "next_state"],
+    )
+    module = torch.export.load(tmp_path / "policy.pt2").module()
+    policy.reset()
+    state = torch.zeros(1, 5, 8)
+    for _ in range(3):
+        observation = torch.randn(5, 4)
+        q_values, action, state = module(observation, state)
+        assert action.tolist() == policy.act(observation.numpy()).tolist()  # type: ignore[union-attr]
+        assert q_values.numpy() == pytest.approx(policy.values, abs=1e-5)
+
+
+@pytest.mark.parametrize("make", [recurrent, images])
+def test_onnx(tmp_path: Path, make: Any) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra export")
+    import onnxruntime
+
+    policy = make()
+    assert export_policy(policy, "onnx", tmp_path / "policy.onnx") < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    inputs, outputs = signature(policy)
+    assert {node.name: tuple(node.shape) for node in session.get_inputs()} == inputs
+    assert [node.name for node in session.get_outputs()] == outputs
+
+
+def test_safetensors_are_a_policy_again(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="needs the extra export")
+    policy = policy_of(C51((4,), 2, n_atoms=5))
+    path = tmp_path / "policy.safetensors"
+    assert export_policy(policy, "safetensors", path) == 0.0
+    again = load_policy(path)
+    assert type(again.module) is C51
+    assert again.make_env().observation_space.shape == (4,)
+    observation = torch.randn(6, 4).numpy()
+    assert again.act(observation).tolist() == policy.act(observation).tolist()  # type: ignore[union-attr]
+    path.write_text("something else")
+    with pytest.raises(ConfigurationError, match=r"policy\.safetensors can't be used: it holds no policy"):
+        load_policy(path)
+
+
+def test_a_recipe_is_plain() -> None:
+    recipe = policy_of(C51((4,), 2, n_atoms=5)).recipe
+    assert json.loads(json.dumps(recipe._asdict()))["model"]["n_atoms"] == 5
+
+
+def test_an_exported_transformer_reads_its_whole_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shapes can't depend on how much of the state is in use; what it puts out doesn't."""
+    net = Transformer((4,), (3,), hidden_size=8, num_heads=2, context_length=4)
+    observations, outputs = torch.randn(9, 2, 4), {}
+    for is_exported in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda is_exported=is_exported: is_exported)
+        state: State = torch.zeros_like(net(observations[:1])[1])
+        steps = []
+        for observation in observations:
+            values, state = net(observation[None], state)
+            steps.append(values)
+        outputs[is_exported] = torch.cat(steps)
+    torch.testing.assert_close(outputs[True], outputs[False])
+
+
+class Undecided(MLP):
+    """A network whose way depends on a number."""
+
+    forward = Network.forward
+    forward_numpy = None
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        if float(observation.sum()) > 0:
+            observation = -observation
+        return super().torso(observation, state, is_first)
+
+
+def test_a_network_that_cannot_be_traced_is_told_in_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError, match="Undecided can't be exported as torch_export") as error:
+        export_policy(policy_of(DQN((4,), 2, network=Undecided)), "torch_export", tmp_path / "policy.pt2")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def a_little_off(path: Path) -> export.Run:
+        return lambda observation, state: (torch.zeros(len(observation), 3), state)
+
+    monkeypatch.setitem(export._FORMATS, "torch_export", (lambda policy: b"contents", a_little_off))
+    with pytest.raises(RunError, match=r"policy\.pt2 would differ from the module by \d"):
+        export_policy(images(), "torch_export", tmp_path / "policy.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("file_format", "package"), [("onnx", "onnxruntime"), ("safetensors", "safetensors")])
+def test_a_missing_extra_is_named(
+    file_format: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` brings"):
+        export_policy(images(), file_format, tmp_path / f"policy{SUFFIXES[file_format]}")
