@@ -17,16 +17,16 @@ from seqrl_lightning.policy import load_policy
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument("--ckpt_path", required=True, help="a checkpoint, or 'last': the newest run's, below --root")
+    parser.add_argument("--ckpt_path", required=True, help="a checkpoint, or 'last': the newest run's")
     parser.add_argument("--format", required=True, choices=list(SUFFIXES))
     parser.add_argument("--output", type=Path, help="the file; by default beside the checkpoint, under its name")
-    parser.add_argument("--root", type=Path, default=Path(), help="where 'last' looks for lightning_logs/")
+    parser.add_argument("--default_root_dir", type=Path, default=Path(), help="the runs', where 'last' looks")
 
 
 def run(arguments: Namespace) -> None:
     """Exports and reports."""
     is_last = arguments.ckpt_path == "last"
-    checkpoint = newest_checkpoint(arguments.root, with_side_cars=False) if is_last else Path(arguments.ckpt_path)
+    checkpoint = newest_checkpoint(arguments.default_root_dir, False) if is_last else Path(arguments.ckpt_path)
     policy = load_policy(checkpoint)
     output = arguments.output or checkpoint.with_suffix(SUFFIXES[arguments.format])
     difference = export_policy(policy, arguments.format, output)

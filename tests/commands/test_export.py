@@ -17,7 +17,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_newest_checkpoint_beside_itself(root: Path) -> None:
-    status, out, err = seqrl("export", "--ckpt_path=last", f"--root={root}", "--format=torch_export")
+    status, out, err = seqrl("export", "--ckpt_path=last", f"--default_root_dir={root}", "--format=torch_export")
     assert (status, err) == (0, "")
     path = root / "lightning_logs" / "version_0" / "checkpoints" / "last.pt2"
     assert out.startswith(f"{path}: observation [batch, 4] -> q_values, action; differs from the network by at most ")
