@@ -1,6 +1,5 @@
 """What TensorBoard shows besides curves: the task, the settings, what was chosen, the table of values, an episode."""
 
-import inspect
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.docstrings import without_settings
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, IntArray, State
 
@@ -70,7 +70,8 @@ class BoardPages(Callback):
         self._states = states_of(self._data)
         self._clear_choices()
         self._writer.add_custom_scalars(_LAYOUT)
-        task = rule_of(self._data.env_id, self._data.env_kwargs)
+        env = gym.make(self._data.env_id, **self._data.env_kwargs).unwrapped
+        task = without_settings(type(getattr(env, "task", env)))  # of one that plays a script: the script's
         self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
@@ -211,11 +212,6 @@ def states_of(data: Any) -> FloatArray | None:
     if num_positions is None or data.obs_shape != (num_positions,) or num_positions > _MOST_STATES:
         return None
     return np.eye(num_positions, dtype=np.float32)
-
-
-def rule_of(env_id: str, env_kwargs: dict[str, Any]) -> str:
-    """The task's rule, from its docstring."""
-    return (inspect.getdoc(type(gym.make(env_id, **env_kwargs).unwrapped)) or "").split("Args:")[0]
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
