@@ -2,10 +2,14 @@
 
 Writes from ``benchmarks/results/learning_*.json`` (see :mod:`benchmarks.learning`): ``docs/results.md`` with a table
 for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in ``README.md``
-between its two markers, and the first line of each config. Nobody writes these by hand.
+between its two markers, the first line of each config, and in the other pages of ``docs/`` what stands between
+``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config that is named there.
+Nobody writes these by hand.
 """
 
 import json
+import os
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -19,6 +23,7 @@ from seqrl_lightning.analysis.statistics import bootstrap_interval, interquartil
 
 ROOT = Path(__file__).parent.parent
 MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
+MEASURED = re.compile(r"(<!-- measured: (.*?) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 COLUMNS = 4  # of panels in a figure
 Curve = list[list[float]]
 
@@ -31,8 +36,12 @@ def main() -> None:
     readme = ROOT / "README.md"
     readme.write_text(with_summary(readme.read_text(), reports))
     (ROOT / "docs" / "results.md").write_text(page(reports))
+    for path in (ROOT / "docs").rglob("*.md"):
+        path.write_text(with_measured(path.read_text(), path.parent, reports))
     for env_id, curves in curves_by_task(reports).items():
         draw(curves, ROOT / "docs" / "images" / file_name(env_id))
+        for name, of_seeds in curves.items():
+            draw({name: of_seeds}, ROOT / "docs" / "images" / f"curve_{name}.png")
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
@@ -60,6 +69,52 @@ def with_summary(readme: str, reports: dict[str, dict[str, Any]]) -> str:
     before, rest = readme.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
     return f"{before}{MARKERS[0]}\n{summary(reports)}\n{MARKERS[1]}{after}"
+
+
+def with_measured(text: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
+    """A page's text with what was measured between its markers.
+
+    Args:
+        text: The page.
+        folder: Where it is, for its links.
+        reports: All there are.
+    """
+    return MEASURED.sub(lambda found: f"{found[1]}{measured(found[2], folder, reports)}\n{found[3]}", text)
+
+
+def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
+    """What configs have reached, a line for each, and their curves.
+
+    Args:
+        names: Of configs, or of a task, which stands for all of its configs; with commas between.
+        folder: Where the page is that this is for.
+        reports: All there are.
+
+    Raises:
+        ValueError: If there is no config of a name.
+    """
+    lines, curves = [], []
+    for config in [config for name in names.split(", ") for config in configs_of(name)]:
+        of_config = [report for report in reports.values() if report["config"] == config]
+        link = f"[`{config}.yaml`]({os.path.relpath(ROOT / 'configs' / f'{config}.yaml', folder)})"
+        if not of_config:
+            lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
+        for report in of_config:
+            lines.append(f"- {link}: {sentence(report)} (`{report['command']}`).")
+            if report["seeds"][0].get("curve"):
+                image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
+                curves.append(f"![The greedy policy's return during training, {report['name']}]({image})")
+    return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves])
+
+
+def configs_of(name: str) -> list[str]:
+    """The config of that name, or those of the task of that name."""
+    configs = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    if name in configs:
+        return [name]
+    if "/" not in name:
+        raise ValueError(f"there is no config {name!r}")
+    return [config for config in configs if read_config(config)["data"]["env_id"] == name]
 
 
 def sentence(report: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
-"""What README, docs and configs say was reached is what the committed measurements say."""
+"""What README, docs and configs say was reached is what the committed measurements say; and of tasks, what they are."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import ROOT, page, read_reports, with_first_line, with_summary
+from benchmarks import tasks
+from benchmarks.tables import ROOT, page, read_reports, with_first_line, with_measured, with_summary
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -21,3 +22,18 @@ def test_the_readme_shows_the_measured_results() -> None:
 
 def test_the_page_of_results_shows_the_measured_results() -> None:
     assert (ROOT / "docs" / "results.md").read_text() == page(read_reports()), "run python -m benchmarks.tables"
+
+
+def test_every_page_shows_the_measured_results() -> None:
+    reports = read_reports()
+    pages = list((ROOT / "docs").rglob("*.md"))
+    assert sum("<!-- measured: " in path.read_text() for path in pages) > 20
+    for path in pages:
+        text = path.read_text()
+        assert text == with_measured(text, path.parent, reports), f"run python -m benchmarks.tables ({path})"
+
+
+def test_the_pages_of_the_tasks_say_what_the_tasks_are() -> None:
+    for path, text in tasks.pages().items():
+        assert path.read_text() == text, f"run python -m benchmarks.tasks ({path})"
+        assert tasks.PICTURES.joinpath(f"{path.stem}.gif").exists() or path.stem == "index"

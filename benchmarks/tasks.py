@@ -1,0 +1,153 @@
+"""What the tasks are, for people to read: ``python -m benchmarks.tasks``.
+
+Writes ``docs/tasks/`` (a page for each task, and a table of all) and ``docs/images/tasks/`` from the tasks themselves:
+rules and settings from their docstrings, chance by playing at random, pictures by ``rgb_array`` (CartPoleNoVel's needs
+pygame). What is measured on each comes from :mod:`benchmarks.tables`. Nobody writes these by hand.
+"""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from PIL import Image
+
+from benchmarks.tables import ROOT, read_reports, table, with_measured
+from seqrl_lightning.envs import rollout
+from seqrl_lightning.envs.rules import rules_of, settings_of
+from seqrl_lightning.types import Array, BoolArray, IntArray, State
+
+PAGES = ROOT / "docs" / "tasks"
+PICTURES = ROOT / "docs" / "images" / "tasks"
+EPISODES = 1000  # at random
+MOST_FRAMES = 40
+COMMAND = "Written by `python -m benchmarks.tasks`."
+
+
+def main() -> None:
+    """Writes all of them."""
+    for folder in (PAGES, PICTURES):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, text in pages().items():
+        path.write_text(text)
+    for env_id in task_ids():
+        draw(env_id, PICTURES / f"{file_name(env_id)}.gif")
+
+
+def task_ids() -> list[str]:
+    """Gymnasium's ids of the package's tasks."""
+    return [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
+
+
+def file_name(env_id: str) -> str:
+    """``seqrl/NBack-v0`` is ``n_back``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name_of(env_id)).lower()
+
+
+def name_of(env_id: str) -> str:
+    """``seqrl/NBack-v0`` is NBack."""
+    return env_id.removeprefix("seqrl/").rsplit("-", 1)[0]
+
+
+def pages() -> dict[Path, str]:
+    """The text of each page."""
+    texts, rows = {}, [["task", "", "actions", "best return", "chance"]]
+    reports = read_reports()
+    for env_id in task_ids():
+        env: Any = gym.make(env_id).unwrapped
+        chance = chance_of(env_id)
+        path = PAGES / f"{file_name(env_id)}.md"
+        texts[path] = with_measured(page(env_id, env, chance), PAGES, reports)
+        first_line = linked(rules_of(env)).splitlines()[0]
+        link = f"[`{env_id}`]({path.name})"
+        rows.append([link, first_line, str(env.action_space.n), f"{env.optimal_return:g}", chance])
+    intro = (
+        "# The tasks\n\n"
+        "Actions are identities of objects or symbols throughout, never positions. The best return is that of the best "
+        "policy that remembers all it has seen (`env.unwrapped.optimal_return`); chance is the mean return of random "
+        f"actions over {EPISODES:,} episodes, with its standard error. Both are for the default settings. {COMMAND}\n\n"
+    )
+    texts[PAGES / "index.md"] = f"{intro}{table(rows)}\n"
+    return texts
+
+
+def page(env_id: str, env: Any, chance: str) -> str:
+    """A task's page."""
+    facts = [
+        ["", ""],
+        ["observation", f"`{env.observation_space}`"],
+        ["action", f"`{env.action_space}`"],
+        ["best return", f"{env.optimal_return:g}"],
+        [f"chance ({EPISODES:,} episodes at random)", chance],
+    ]
+    meanings = arguments_of(env)
+    settings = [["setting", "default", ""]]
+    settings += [[f"`{s.name}`", f"`{s.default!r}`", meanings.get(s.name, "")] for s in settings_of(env)]
+    return (
+        f"# {name_of(env_id)}\n\n"
+        f"`--data.env_id {env_id}`\n\n"
+        f"![An episode of {env_id}](../images/tasks/{file_name(env_id)}.gif)\n\n"
+        f"{table(facts)}\n\n"
+        f"## Rules\n\n{linked(rules_of(env))}\n\n"
+        f"## Settings\n\nOf `--data.env_kwargs`:\n\n{table(settings)}\n\n"
+        f"## Results\n\n<!-- measured: {env_id} -->\n<!-- end of measured -->\n\n{COMMAND}\n"
+    )
+
+
+def linked(text: str) -> str:
+    """Markdown whose mentions of another task's class are links to its page."""
+    names = {f"`{name_of(env_id)}Env`": (name_of(env_id), file_name(env_id)) for env_id in task_ids()}
+    for mention, (name, file) in names.items():
+        text = text.replace(mention, f"[{name}]({file}.md)")
+    return text
+
+
+def arguments_of(env: Any) -> dict[str, str]:
+    """What the task's arguments mean, by name, from the docstrings of its classes."""
+    meanings: dict[str, str] = {}
+    for described in (*type(env).__mro__[::-1], getattr(env, "task_class", type(env))):
+        section = re.search(r"\nArgs:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(described) or "", re.DOTALL)
+        entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
+        meanings.update({name: " ".join(text.replace("``", "`").split()) for name, text in entries})
+    return {name: re.sub(r":\w+:`(?:[\w.]+\.)?(\w+)`", r"`\1`", text) for name, text in meanings.items()}
+
+
+def chance_of(env_id: str) -> str:
+    """The mean return of random actions, and its standard error."""
+    envs: Any = gym.make_vec(env_id, EPISODES, "vector_entry_point")
+    rng = np.random.default_rng(0)
+
+    def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
+        return rng.integers(envs.single_action_space.n, size=EPISODES), None
+
+    returns = sum(step.reward * step.is_playing for step in rollout(act, envs, seed=0))
+    return f"{np.mean(returns):.2f} ± {np.std(returns, ddof=1) / EPISODES**0.5:.2f}"
+
+
+def draw(env_id: str, path: Path) -> None:
+    """An episode of who knows what is right; where nothing is, of random actions."""
+    env: Any = gym.make(env_id, render_mode="rgb_array")
+    rng = np.random.default_rng(0)
+    _, info = env.reset(seed=0)
+    frames = [env.render()]
+    for _ in range(MOST_FRAMES):
+        right = info.get("correct_action", -1)
+        _, _, terminated, truncated, info = env.step(right if right >= 0 else rng.integers(env.action_space.n))
+        frames.append(env.render())
+        if terminated or truncated:
+            break
+    env.close()
+    width, height = (max(frame.shape[axis] for frame in frames) for axis in (1, 0))
+    pictures = []
+    for frame in frames:  # boards grow as symbols are shown
+        picture = Image.new("RGB", (width, height), tuple(int(value) for value in frame[0, 0]))
+        picture.paste(Image.fromarray(frame))
+        picture.thumbnail((640, 200))
+        pictures.append(picture)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=600, loop=0)
+
+
+if __name__ == "__main__":
+    main()
