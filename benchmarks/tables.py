@@ -40,8 +40,8 @@ def main() -> None:
         path.write_text(with_measured(path.read_text(), path.parent, reports))
     for env_id, curves in curves_by_task(reports).items():
         draw(curves, ROOT / "docs" / "images" / file_name(env_id))
-        for name, of_seeds in curves.items():
-            draw({name: of_seeds}, ROOT / "docs" / "images" / f"curve_{name}.png")
+        for name in curves.keys() & {report["config"] for report in reports.values()}:
+            draw({name: curves[name]}, ROOT / "docs" / "images" / f"curve_{name}.png")
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
@@ -101,7 +101,7 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
             lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
         for report in of_config:
             lines.append(f"- {link}: {sentence(report)} (`{report['command']}`).")
-            if report["seeds"][0].get("curve"):
+            if report["name"] == config and report["seeds"][0].get("curve"):
                 image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
                 curves.append(f"![The greedy policy's return during training, {report['name']}]({image})")
     return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves])

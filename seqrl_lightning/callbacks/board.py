@@ -161,6 +161,8 @@ class BoardPages(Callback):
 
     def _greedy_frames(self, pl_module: Any) -> Iterator[Array]:
         """The pictures of a greedy episode; none if the task draws none."""
+        if "rgb_array" not in _unwrapped(self._data).metadata.get("render_modes", ()):
+            return
         try:
             env = self._data.make_env(render_mode="rgb_array")
             observation, info = env.reset(seed=self._data.eval_seed, options=self._options())

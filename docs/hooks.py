@@ -1,0 +1,37 @@
+"""What MkDocs does to the pages of this folder, which are also read as they are, in the repository."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+SHOWN = ("configs", "examples")
+"""Folders beside this one that pages link to: the site has a copy of them."""
+
+_EQUATION = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(SHOWN)})/[^)#]*)\)")
+_ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds the files that pages link to."""
+    for folder in SHOWN:
+        for path in sorted((ROOT / folder).glob("*.*")):
+            files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Equations become MathML, which browsers draw by themselves; links out of ``docs`` lead to the copies."""
+    to_root = os.path.relpath(".", Path(page.file.src_uri).parent)
+    markdown = _LINK.sub(lambda found: f"]({to_root}/{found[2]})", markdown)
+    return _EQUATION.sub(lambda found: f"<p>{convert(' '.join(found[1].split()), display='block')}</p>", markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings' roles (``:class:``) are for those who read the code."""
+    return _ROLE.sub("", html)
