@@ -23,6 +23,7 @@ PAGES = ROOT / "docs" / "tasks"
 PICTURES = ROOT / "docs" / "images" / "tasks"
 EPISODES = 1000  # at random
 MOST_FRAMES = 40
+EXPLAINED = {"BlockSchedule": "seqrl_lightning.envs.blocks", "SymbolEnv": "seqrl_lightning.envs.symbols"}
 COMMAND = "Written by `python -m benchmarks.tasks`."
 
 
@@ -76,31 +77,37 @@ def pages() -> dict[Path, str]:
 def page(env_id: str, env: Any, chance: str) -> str:
     """A task's page."""
     facts = [
-        ["", ""],
-        ["observation", f"`{env.observation_space}`"],
-        ["action", f"`{env.action_space}`"],
-        ["best return", f"{env.optimal_return:g}"],
-        [f"chance ({EPISODES:,} episodes at random)", chance],
+        f"- Observation: `{env.observation_space}`",
+        f"- Action: `{env.action_space}`",
+        f"- Best return: {env.optimal_return:g}",
+        f"- Chance: {chance} ({EPISODES:,} episodes at random, with the standard error)",
     ]
     meanings = arguments_of(env)
     settings = [["setting", "default", ""]]
-    settings += [[f"`{s.name}`", f"`{s.default!r}`", meanings.get(s.name, "")] for s in settings_of(env)]
-    return (
-        f"# {name_of(env_id)}\n\n"
-        f"`--data.env_id {env_id}`\n\n"
-        f"![An episode of {env_id}](../images/tasks/{file_name(env_id)}.gif)\n\n"
-        f"{table(facts)}\n\n"
-        f"## Rules\n\n{linked(rules_of(env))}\n\n"
-        f"## Settings\n\nOf `--data.env_kwargs`:\n\n{table(settings)}\n\n"
-        f"## Results\n\n<!-- measured: {env_id} -->\n<!-- end of measured -->\n\n{COMMAND}\n"
-    )
+    settings += [[f"`{s.name}`", f"`{s.default!r}`", linked(meanings.get(s.name, ""))] for s in settings_of(env)]
+    parts = [
+        f"# {name_of(env_id)}",
+        f"`--data.env_id {env_id}`",
+        f"![An episode of {env_id}](../images/tasks/{file_name(env_id)}.gif)",
+        "\n".join(facts),
+        "## Rules",
+        linked(rules_of(env)),
+        "## Settings",
+        "Of `--data.env_kwargs`:",
+        table(settings),
+        "## Results",
+        f"<!-- measured: {env_id} -->\n<!-- end of measured -->",
+        COMMAND,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def linked(text: str) -> str:
-    """Markdown whose mentions of another task's class are links to its page."""
-    names = {f"`{name_of(env_id)}Env`": (name_of(env_id), file_name(env_id)) for env_id in task_ids()}
-    for mention, (name, file) in names.items():
-        text = text.replace(mention, f"[{name}]({file}.md)")
+    """Markdown whose mentions of another task's class, or of what tasks are made of, are links."""
+    links = {f"`{name_of(env_id)}Env`": f"[{name_of(env_id)}]({file_name(env_id)}.md)" for env_id in task_ids()}
+    links |= {f"`{name}`": f"[`{name}`](../api/envs.md#{path}.{name})" for name, path in EXPLAINED.items()}
+    for mention, link in links.items():
+        text = text.replace(mention, link)
     return text
 
 

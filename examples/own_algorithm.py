@@ -36,7 +36,8 @@ class MellowmaxDQN(DQN):
         return (total - count) / self.omega
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Trains with it."""
     settings = ["--data.env_id", "seqrl/SequenceDistractor-v0", "--data.eval_episodes", "1"]
     settings += ["--data.batch_size", "32", "--data.capacity", "500", "--data.batches_per_epoch", "100"]
     settings += ["--model", "own_algorithm.MellowmaxDQN", "--model.omega", "20", "--model.gamma", "0.5"]
@@ -45,3 +46,7 @@ if __name__ == "__main__":
     overrides, sys.argv[1:] = sys.argv[1:], []
     trainer = SeqRLCLI(["fit", *settings, *overrides]).trainer
     print(f"return of the greedy policy: {trainer.callback_metrics['val/return_mean']:g} of 5; see {trainer.log_dir}")
+
+
+if __name__ == "__main__":
+    main()

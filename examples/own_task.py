@@ -23,23 +23,19 @@ class Alternation(gym.Env[FloatArray, np.int64]):
     def __init__(self, visits: int = 10) -> None:
         self.visits = visits  # in an episode
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[FloatArray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[FloatArray, dict[str, Any]]:
         super().reset(seed=seed)
         self.last, self.visited = int(self.np_random.integers(2)), 0
-        return self._observation(), self._info()
+        return self._see()
 
     def step(self, action: np.int64) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         reward = float(action != self.last)
         self.last, self.visited = int(action), self.visited + 1
-        return self._observation(), reward, self.visited == self.visits, False, self._info()
+        observation, info = self._see()
+        return observation, reward, self.visited == self.visits, False, info
 
-    def _observation(self) -> FloatArray:
-        return np.array([self.last == 0, self.last == 1], np.float32)
-
-    def _info(self) -> dict[str, Any]:
-        return {"correct_action": 1 - self.last}
+    def _see(self) -> tuple[FloatArray, dict[str, Any]]:
+        return np.array([self.last == 0, self.last == 1], np.float32), {"correct_action": 1 - self.last}
 
     def state_dict(self) -> dict[str, Any]:
         return {"last": self.last, "visited": self.visited}
@@ -50,9 +46,14 @@ class Alternation(gym.Env[FloatArray, np.int64]):
 
 gym.register("examples/Alternation-v0", f"{__name__}:Alternation")
 
-if __name__ == "__main__":
-    settings = ["--data.env_id", "examples/Alternation-v0", "--data.env_kwargs", "{visits: 8}"]
-    settings += ["--model", "DQN", "--model.gamma", "0.5", "--agent.max_env_steps", "2000"]
+
+def main() -> None:
+    """Trains on it."""
+    settings = ["--data.env_id", "examples/Alternation-v0", "--model.gamma", "0.5", "--agent.max_env_steps", "2000"]
     overrides, sys.argv[1:] = sys.argv[1:], []
     trainer = SeqRLCLI(["fit", *settings, *overrides]).trainer
-    print(f"return of the greedy policy: {trainer.callback_metrics['val/return_mean']:g} of 8; see {trainer.log_dir}")
+    print(f"return of the greedy policy: {trainer.callback_metrics['val/return_mean']:g} of 10; see {trainer.log_dir}")
+
+
+if __name__ == "__main__":
+    main()
