@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 SHOWN = ("configs", "examples")
 """Folders beside this one that pages link to: the site has a copy of them."""
 
+_WHOLE = re.compile(r"(?<=^```python\n)# all of (\S+)$", re.MULTILINE)
 _EQUATION = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(SHOWN)})/[^)#]*)\)")
 _ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
@@ -26,9 +27,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Equations become MathML, which browsers draw by themselves; links out of ``docs`` lead to the copies."""
+    """Equations become MathML, which browsers draw by themselves; examples are shown; links out lead to the copies."""
     to_root = os.path.relpath(".", Path(page.file.src_uri).parent)
     markdown = _LINK.sub(lambda found: f"]({to_root}/{found[2]})", markdown)
+    markdown = _WHOLE.sub(lambda found: (ROOT / found[1]).read_text().rstrip(), markdown)
     return _EQUATION.sub(lambda found: f"<p>{convert(' '.join(found[1].split()), display='block')}</p>", markdown)
 
 

@@ -1,0 +1,229 @@
+"""Every code block of README and docs is tried.
+
+- `sh`, and indented blocks: each command is read by its own parser, with the files that it names. All of the page
+  "Five minutes" is run, in order (slow).
+- `yaml`: a config, over the defaults. Its classes are built, and the sampler is tried on the network.
+- `python`: run. Those that show a whole example are run by tests/test_examples.py.
+- `text` is output, `math` an equation.
+
+What needs more than this machine has says so in its first line: ``# not run by the tests: REASON``. NOT_RUN lists them.
+"""
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import yaml
+
+from seqrl_lightning.__main__ import COMMANDS
+from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.errors import OneLineErrors
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = {
+    ("docs/start.md", "it installs"),
+    ("docs/devices.md", "it needs GPUs"),
+    ("docs/devices.md", "it needs two nodes"),
+    ("docs/devices.md", "it needs SLURM"),
+}
+NEEDS = {"ale_py:ALE/Pong-v5": "ale_py"}
+LANGUAGES = {"sh", "yaml", "python", "text", "math"}
+LIGHTNINGS = ("fit", "validate", "test", "predict")
+
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"(?:\A|\n)\n((?: {4}.*\n)+)")
+_REASON = re.compile(r"# not run by the tests: (.*)\n")
+
+
+class Block(NamedTuple):
+    page: str
+    line: int
+    language: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks_of(path: Path) -> Iterator[Block]:
+    text, page = path.read_text(), str(path.relative_to(ROOT))
+    for found in _FENCED.finditer(text):
+        yield Block(page, text[: found.start()].count("\n") + 1, found[1], found[2])
+    without = _FENCED.sub(lambda found: re.sub(r".", "", found[0]), text)
+    for found in _INDENTED.finditer(without):
+        yield Block(page, without[: found.start(1)].count("\n") + 1, "sh", re.sub(r"^ {4}", "", found[1], flags=re.M))
+
+
+BLOCKS = [block for path in PAGES for block in blocks_of(path)]
+
+
+def of(language: str) -> list[Any]:
+    return [pytest.param(block, id=str(block)) for block in BLOCKS if block.language == language]
+
+
+def commands_of(code: str) -> Iterator[list[str]]:
+    """The words of each command; variables are 0."""
+    code = re.sub(r"\$\w+", "0", code)
+    for line in code.replace("\\\n", " ").splitlines():
+        for command in line.split(" && "):
+            words = shlex.split(command, comments=True)
+            if words:
+                yield words
+
+
+class Unrun(SeqRLCLI):
+    """The program up to the point where it would train."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def parser() -> Any:
+    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seqrl"])
+        return Unrun(["fit", "--data.env_id=CartPole-v1", "--trainer.logger=false"]).parser
+
+
+def check(words: list[str], parser: Any, folder: Path) -> None:
+    """Reads one command as it would be read if it was run in ``folder``.
+
+    Raises:
+        SystemExit: If its arguments aren't right.
+        AssertionError: If the program, or a file that it names, isn't there.
+    """
+    match words:
+        case ["python", "-m", "pip", "install", *_]:
+            extras = re.findall(r"\.\[(\w+)\]", words[-1])
+            assert set(extras) <= set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.M))
+            assert (folder / words[words.index("-c") + 1]).exists()
+        case ["srun", *job] | ["torchrun", *job]:
+            at = job.index("-m" if words[0] == "torchrun" else "seqrl")
+            if words[0] == "torchrun":
+                from torch.distributed.run import get_args_parser
+
+                nproc = get_args_parser().parse_args([*job[:at], "script.py"]).nproc_per_node
+                assert int(nproc) == int(job[job.index("--trainer.devices") + 1])
+                assert find_spec(job[at + 1])
+                at += 1
+            check(["seqrl", *job[at + 1 :]], parser, folder)
+        case ["python", "-m", "seqrl_lightning", *arguments]:
+            check(["seqrl", *arguments], parser, folder)
+        case ["seqrl", command, *arguments] if command in LIGHTNINGS:
+            try:
+                parser.parse_args([command, *arguments])
+            except SystemExit as end:  # --help, --print_config
+                if end.code:
+                    raise
+        case ["seqrl", command, *arguments]:
+            assert command in COMMANDS, words
+            own: Any = import_module(f"seqrl_lightning.commands.{command.replace('-', '_')}")
+            of_command = OneLineErrors(prog=command)
+            own.add_arguments(of_command)
+            of_command.parse_args(arguments)
+        case ["python", "-m", module, *arguments]:
+            assert find_spec(module), words
+            assert all((folder / path).exists() for path in arguments if path.startswith(("configs/", "benchmarks/")))
+        case ["python", script, *_]:
+            assert (folder / script).exists(), words
+        case ["tensorboard", "--logdir", _] | ["pytest"]:
+            assert find_spec(words[0])
+        case _:
+            raise AssertionError(f"no test knows how to try {shlex.join(words)}")
+
+
+def test_there_is_something_to_try() -> None:
+    assert {block.language for block in BLOCKS} == LANGUAGES
+    assert sum(block.page == "README.md" for block in BLOCKS) >= 4
+
+
+def test_what_is_not_run_is_listed() -> None:
+    assert {(block.page, reason) for block in BLOCKS for reason in _REASON.findall(block.code)} == NOT_RUN
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("block", of("sh"))
+def test_commands_are_read_by_their_parsers(
+    block: Block, parser: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ROOT
+    for words in commands_of(block.code):
+        if words[0] == "cd":
+            folder = ROOT / words[1]
+            assert folder.is_dir()
+            continue
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            patch.syspath_prepend(str(folder))
+            try:
+                check(words, parser, folder)
+            except (SystemExit, argparse.ArgumentError):
+                pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("block", of("yaml"))
+def test_configs_are_built_over_the_defaults(
+    block: Block, parser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = yaml.safe_load(block.code)
+    env_id = settings.setdefault("data", {}).setdefault("env_id", "CartPole-v1")
+    if env_id in NEEDS:
+        pytest.importorskip(NEEDS[env_id])
+    Path("config.yaml").write_text(yaml.safe_dump(settings))
+    built = parser.instantiate_classes(parser.parse_args(["fit", "--config=config.yaml"])).fit
+    assert type(built.model).__name__ == settings.get("model", {}).get("class_path", "DQN")
+    built.model._check_sampler(built.data.sampler)
+    observations = torch.zeros(2, *built.data.obs_shape)
+    values, _ = built.model.act_values(observations.numpy())
+    assert values.shape == (2, built.data.n_actions)
+
+
+@pytest.mark.parametrize("block", [block for block in of("python") if "docs/start.md" not in block.id])
+def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if example := re.fullmatch(r"# all of (\S+)\n", block.code):
+        assert (ROOT / example[1]).exists()
+        assert Path(example[1]).parent.name == "examples"  # tests/test_examples.py runs it
+    else:
+        exec(compile(block.code, str(block), "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_first_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for block in BLOCKS:
+        if block.page == "docs/start.md" and not _REASON.match(block.code):
+            code = block.code.replace(
+                "tensorboard --logdir", "tensorboard --inspect --logdir"
+            )  # else it serves for ever
+            (tmp_path / "config.yaml").write_text(code)
+            command = {
+                "sh": ["bash", "-e", "-c", code],
+                "python": [sys.executable, "-c", code],
+                "yaml": ["seqrl", "fit", "--config=config.yaml"],
+            }[block.language]
+            found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
+            assert found.returncode == 0, f"{block}: {found.stderr}"
+    run = tmp_path / "lightning_logs" / "version_0"
+    promised = ["config.yaml", "episodes.csv", "trials.csv", "episodes.png", "episode.gif", "checkpoints/last.ckpt"]
+    assert all((run / name).exists() for name in [*promised, "analysis/report.html"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    text = _FENCED.sub("", page.read_text())
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
