@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.tables import ROOT, read_reports, table, with_measured
+from seqrl_lightning.commands.envs import rules_of, task_ids
 from seqrl_lightning.envs import rollout
-from seqrl_lightning.envs.rules import rules_of, settings_of
 from seqrl_lightning.types import Array, BoolArray, IntArray, State
 
 PAGES = ROOT / "docs" / "tasks"
@@ -35,11 +35,6 @@ def main() -> None:
         path.write_text(text)
     for env_id in task_ids():
         draw(env_id, PICTURES / f"{file_name(env_id)}.gif")
-
-
-def task_ids() -> list[str]:
-    """Gymnasium's ids of the package's tasks."""
-    return [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
 
 
 def file_name(env_id: str) -> str:
@@ -61,7 +56,7 @@ def pages() -> dict[Path, str]:
         chance = chance_of(env_id)
         path = PAGES / f"{file_name(env_id)}.md"
         texts[path] = with_measured(page(env_id, env, chance), PAGES, reports)
-        first_line = linked(rules_of(env)).splitlines()[0]
+        first_line = rules(env).splitlines()[0]
         link = f"[`{env_id}`]({path.name})"
         rows.append([link, first_line, str(env.action_space.n), f"{env.optimal_return:g}", chance])
     intro = (
@@ -83,18 +78,18 @@ def page(env_id: str, env: Any, chance: str) -> str:
         f"- Chance: {chance} ({EPISODES:,} episodes at random, with the standard error)",
     ]
     meanings = arguments_of(env)
-    settings = [["setting", "default", ""]]
-    settings += [[f"`{s.name}`", f"`{s.default!r}`", linked(meanings.get(s.name, ""))] for s in settings_of(env)]
+    rows = [["setting", "default", ""]]
+    rows += [[f"`{s.name}`", f"`{s.default!r}`", meanings.get(s.name, "")] for s in settings(env)]
     parts = [
         f"# {name_of(env_id)}",
         f"`--data.env_id {env_id}`",
         f"![An episode of {env_id}](../images/tasks/{file_name(env_id)}.gif)",
         "\n".join(facts),
         "## Rules",
-        linked(rules_of(env)),
+        rules(env),
         "## Settings",
         "Of `--data.env_kwargs`:",
-        table(settings),
+        table(rows),
         "## Results",
         f"<!-- measured: {env_id} -->\n<!-- end of measured -->",
         COMMAND,
@@ -102,23 +97,37 @@ def page(env_id: str, env: Any, chance: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def linked(text: str) -> str:
-    """Markdown whose mentions of another task's class, or of what tasks are made of, are links."""
-    links = {f"`{name_of(env_id)}Env`": f"[{name_of(env_id)}]({file_name(env_id)}.md)" for env_id in task_ids()}
-    links |= {f"`{name}`": f"[`{name}`](../api/envs.md#{path}.{name})" for name, path in EXPLAINED.items()}
-    for mention, link in links.items():
-        text = text.replace(mention, link)
-    return text
+def rules(env: Any) -> str:
+    """The task's rules: its docstring without its arguments."""
+    return markdown(inspect.getdoc(rules_of(env)) or "").partition("\n\nArgs:\n")[0]
+
+
+def settings(env: Any) -> list[inspect.Parameter]:
+    """What can be set, with the defaults."""
+    found: dict[str, inspect.Parameter] = {}
+    for described in (rules_of(env), type(env)):
+        found |= inspect.signature(described).parameters
+    return [setting for setting in found.values() if setting.kind is not setting.VAR_KEYWORD]
 
 
 def arguments_of(env: Any) -> dict[str, str]:
     """What the task's arguments mean, by name, from the docstrings of its classes."""
     meanings: dict[str, str] = {}
-    for described in (*type(env).__mro__[::-1], getattr(env, "task_class", type(env))):
+    for described in (*type(env).__mro__[::-1], rules_of(env)):
         section = re.search(r"\nArgs:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(described) or "", re.DOTALL)
         entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
-        meanings.update({name: " ".join(text.replace("``", "`").split()) for name, text in entries})
-    return {name: re.sub(r":\w+:`(?:[\w.]+\.)?(\w+)`", r"`\1`", text) for name, text in meanings.items()}
+        meanings.update({name: markdown(" ".join(text.split())) for name, text in entries})
+    return meanings
+
+
+def markdown(text: str) -> str:
+    """A docstring's text; mentions of another task's class, or of what tasks are made of, are links."""
+    text = re.sub(r":\w+:`(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    links = {f"`{name_of(env_id)}Env`": f"[{name_of(env_id)}]({file_name(env_id)}.md)" for env_id in task_ids()}
+    links |= {f"`{name}`": f"[`{name}`](../api/envs.md#{path}.{name})" for name, path in EXPLAINED.items()}
+    for mention, link in links.items():
+        text = text.replace(mention, link)
+    return text
 
 
 def chance_of(env_id: str) -> str:

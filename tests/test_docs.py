@@ -27,10 +27,12 @@ import yaml
 from seqrl_lightning.__main__ import COMMANDS
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.errors import OneLineErrors
+from tests.running import seqrl
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
+    ("docs/policy.md", "it installs"),
     ("docs/start.md", "it installs"),
     ("docs/devices.md", "it needs GPUs"),
     ("docs/devices.md", "it needs two nodes"),
@@ -197,8 +199,11 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if example := re.fullmatch(r"# all of (\S+)\n", block.code):
         assert (ROOT / example[1]).exists()
         assert Path(example[1]).parent.name == "examples"  # tests/test_examples.py runs it
-    else:
-        exec(compile(block.code, str(block), "exec"), {})
+        return
+    if "lightning_logs/version_0" in block.code:
+        small = ["--agent.warmup_env_steps=200", "--trainer.max_steps=2", "--trainer.enable_progress_bar=false"]
+        assert seqrl("fit", "--data.env_id=seqrl/Sequence-v0", *small)[0] == 0
+    exec(compile(block.code, str(block), "exec"), {})
 
 
 @pytest.mark.slow
