@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import platform
+import shlex
 import sys
 import time
 from datetime import date
@@ -38,7 +39,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "name": args.name,
         "config": args.config.stem,
-        "command": "python -m benchmarks.learning " + " ".join(command),
+        "command": "python -m benchmarks.learning " + shlex.join(command),
         "date": date.today().isoformat(),
         "machine": {"cpu": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "lightning", "gymnasium", "seqrl-lightning")},
