@@ -86,6 +86,10 @@ class RunError(RuntimeError):
     """What ends a run that was going on: a full disk, a damaged checkpoint. Its message is one line."""
 
 
+class DivergedError(RunError):
+    """The learner's numbers are no longer finite: with these settings it can't go on."""
+
+
 def require(condition: bool, setting: str, given: object, would_do: str) -> None:
     """Refuses a setting in the user's words.
 

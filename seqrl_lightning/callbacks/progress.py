@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from seqrl_lightning.callbacks.agent import AgentCallback
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
+_SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # where none of them is overwritten
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _ENDLESS_BAR_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]"
 
@@ -22,6 +23,8 @@ class EnvStepProgressBar(TQDMProgressBar):
         """Draws the bar."""
         self._agent = AgentCallback.of(trainer)
         self._unit, done, self._total = self._progress(trainer)
+        on_screen = sys.stdout.isatty()
+        self._wait = _SECONDS_BETWEEN_REFRESHES if on_screen else _SECONDS_BETWEEN_REFRESHES_IN_A_FILE
         self._next_refresh = 0.0
         self.train_progress_bar = Tqdm(
             desc=self._unit.capitalize(),
@@ -44,7 +47,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         """Redraws the bar, a few times a second."""
         now = time.monotonic()
         if now >= self._next_refresh:
-            self._next_refresh = now + _SECONDS_BETWEEN_REFRESHES
+            self._next_refresh = now + self._wait
             self._refresh(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqrl_lightning.types import RunError, require
+from seqrl_lightning.types import DivergedError, require
 
 
 class SkippedUpdates(Callback):
@@ -34,7 +34,7 @@ class SkippedUpdates(Callback):
         """Looks, every ``log_every_n_steps`` batches.
 
         Raises:
-            RunError: If more than ``max_skipped_updates`` were refused.
+            DivergedError: If more than ``max_skipped_updates`` were refused.
         """
         if (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
             self._report(trainer, pl_module, outputs)
@@ -56,5 +56,5 @@ class SkippedUpdates(Callback):
         self._reported = skipped
         if skipped > self.max_skipped_updates:
             would_do = f"more than skipped_updates.max_skipped_updates = {self.max_skipped_updates}"
-            raise RunError(f"{message}; that was {would_do}")
+            raise DivergedError(f"{message}; that was {would_do}")
         rank_zero_warn(message)

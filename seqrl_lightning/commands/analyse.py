@@ -1,5 +1,6 @@
 """Reads runs that differ by their seed and writes a report: figures (PNG, SVG), tables (CSV) and all of it as HTML."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from seqrl_lightning.errors import needs_extra
 def add_arguments(parser: ArgumentParser) -> None:
     """The runs, and where the report goes."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one above several runs")
-    parser.add_argument("--output", type=Path, help="the report's folder; by default `analysis` in the first run's")
+    parser.add_argument(
+        "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common one"
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -22,8 +25,9 @@ def run(arguments: Namespace) -> None:
     runs = find_runs(arguments.runs)
     task = one_task(runs)
     seeds = ", ".join(str(run.seed) for run in runs)
-    folder = arguments.output or runs[0].folder / "analysis"
-    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {runs[0].folder}."
+    common = Path(os.path.commonpath([run.folder for run in runs]))
+    folder = arguments.output or common / "analysis"
+    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
     path = write_report(f"Learning {task}", about, about_one(runs), folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
     if tables:

@@ -1,0 +1,228 @@
+"""One run of `seqrl fit` for each seed, 1 to N, in parallel processes: `seqrl fit --seeds 5 --config X`.
+
+Each has a folder of its own, seed_1, seed_2 and so on, below --trainer.default_root_dir (runs/CONFIG if it isn't
+given), with what the process said in fit.log; `seqrl analyse` reads them all as one. Ctrl-C saves and ends all runs,
+and the same command with --ckpt_path last goes on with those that weren't over. All further arguments are those of
+`seqrl fit`.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from types import FrameType
+
+from tqdm import tqdm
+
+from seqrl_lightning.commands.fitting import DryFit, name_of, quieten
+from seqrl_lightning.types import ConfigurationError, RunError, require
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_BAR = re.compile(r"(Episodes|Env steps|Updates) .*\d.*\[.*\]")  # EnvStepProgressBar's
+_TAIL_BYTES = 4096
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """How many seeds, and how many at a time."""
+    parser.add_argument("--seeds", type=int, required=True, metavar="N", help="runs, with seed_everything 1 to N")
+    parser.add_argument("--jobs", type=int, help="processes at a time; by default one for each CPU")
+    parser.add_argument("--ckpt_path", help="`last`: each seed goes on from its last checkpoint; else a file for all")
+
+
+def run(arguments: Namespace) -> None:
+    """Runs all seeds, and says how to look at them.
+
+    Raises:
+        RunError: If one of them failed.
+    """
+    jobs = _num_cpus() if arguments.jobs is None else arguments.jobs
+    require(arguments.seeds > 0, "--seeds", arguments.seeds, "at least 1")
+    require(jobs > 0, "--jobs", jobs, "at least 1")
+    if any(argument.startswith("--seed_everything") for argument in arguments.fit_arguments):
+        raise ConfigurationError("--seed_everything is given; with --seeds N, which means 1 to N, it must be left out")
+    quieten()
+    settings = DryFit(arguments.fit_arguments).settings
+    root = Path(settings.trainer.default_root_dir or Path("runs") / name_of(settings.config or ["fit"]))
+    seeds = [SeedRun(seed, root, arguments.fit_arguments) for seed in range(1, arguments.seeds + 1)]
+    received = run_all(prepare(seeds, root, arguments.ckpt_path), jobs)
+    if received:
+        saved = any(seed.has_saved for seed in seeds)
+        what_next = "the same command with --ckpt_path last goes on" if saved else "nothing was saved yet"
+        sys.stderr.write(f"seqrl: interrupted; {what_next}\n")
+        sys.exit(128 + received)
+    if failed := [str(seed.seed) for seed in seeds if seed.status]:
+        raise RunError(f"{len(failed)} of {len(seeds)} seeds failed ({', '.join(failed)}): see {root}/seed_*/fit.log")
+    print(f"{root}: seeds 1 to {len(seeds)}\nseqrl analyse {root}")
+
+
+class SeedRun:
+    """``seqrl fit`` with one seed, in a process of its own.
+
+    Args:
+        seed: Its ``seed_everything``.
+        root: The folder that the runs' folders are in.
+        fit_arguments: The arguments of ``seqrl fit`` that all seeds have in common.
+
+    Attributes:
+        ckpt_path: Where it goes on from, as for ``seqrl fit``; None to start anew.
+        status: The process's exit status; None before it has ended.
+    """
+
+    def __init__(self, seed: int, root: Path, fit_arguments: Sequence[str]) -> None:
+        self.seed = seed
+        self.folder = root / f"seed_{seed}"
+        self.log = self.folder / "fit.log"
+        self._over = self.folder / "over.json"
+        self.arguments = [*fit_arguments, f"--seed_everything={seed}", f"--trainer.default_root_dir={self.folder}"]
+        self.ckpt_path: str | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.status: int | None = None
+        self._interrupted = False
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any(self.folder.glob("lightning_logs/*/checkpoints/last*.ckpt"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended well, with the very arguments that it has now."""
+        return self._over.exists() and json.loads(self._over.read_text()) == self.arguments
+
+    def start(self) -> None:
+        """Starts the process. A Ctrl-C at the terminal doesn't reach it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._over.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "seqrl_lightning", "fit", *self.arguments]
+        command += [f"--ckpt_path={self.ckpt_path}"] if self.ckpt_path else []
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def send(self, signum: int) -> None:
+        """Sends the process a signal, if it runs."""
+        if self.process and self.process.poll() is None:
+            self._interrupted = True
+            self.process.send_signal(signum)
+
+    def look(self) -> str:
+        """How far it is, in a line."""
+        if self.process is None:
+            return "waiting"
+        self.status = self.process.poll()
+        if self.status == 0:
+            self._over.write_text(json.dumps(self.arguments))
+        tail = self._tail()
+        bars = [match[0] for match in map(_BAR.match, re.split(r"[\r\n]", tail)) if match]
+        progress = bars[-1] if bars else "starting"
+        if not self.status:
+            return progress
+        return f"interrupted: {progress}" if self._interrupted else f"failed: {self._reason(tail)}"
+
+    def _tail(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return log.read().decode(errors="replace")
+
+    def _reason(self, tail: str) -> str:
+        if self.status and self.status < 0:
+            return f"killed by {signal.Signals(-self.status).name}"
+        lines = [line.strip() for line in tail.split("\n") if line.strip() and "\r" not in line]
+        errors = [line for line in lines if line.startswith("seqrl: error: ")]
+        return errors[-1].removeprefix("seqrl: error: ") if errors else " | ".join(lines[-3:])
+
+
+def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list[SeedRun]:
+    """Sees that each seed's folder will hold one run. Returns the seeds that aren't over yet.
+
+    Raises:
+        ConfigurationError: If there are runs already, or none to go on with.
+    """
+    if ckpt_path != "last":
+        if any(seed.folder.exists() for seed in seeds):
+            would_do = "delete it, or give another --trainer.default_root_dir; --ckpt_path last goes on with them"
+            raise ConfigurationError(f"{root} holds seeds already; {would_do}")
+        for seed in seeds:
+            seed.ckpt_path = ckpt_path
+        return list(seeds)
+    if not any(seed.has_saved for seed in seeds):
+        raise ConfigurationError(f"ckpt_path is 'last', but no seed has saved anything in {root}; leave it out")
+    left = [seed for seed in seeds if not seed.is_over]
+    for seed in left:
+        if seed.has_saved:
+            seed.ckpt_path = ckpt_path
+        elif seed.folder.exists():  # ended before it saved anything, so it starts anew
+            rmtree(seed.folder)
+    return left
+
+
+def run_all(seeds: Sequence[SeedRun], jobs: int) -> int:
+    """Runs all seeds, ``jobs`` at a time, and shows how far they are. Returns the signal that ended them, or 0."""
+    waiting, running = list(seeds), list[SeedRun]()
+    with _lines(seeds) as lines, _passed_on(seeds) as received:
+        while running or (waiting and not received):
+            while waiting and len(running) < jobs and not received:
+                running.append(waiting.pop(0))
+                running[-1].start()
+                if received:  # just before the process was known
+                    running[-1].send(received[-1])
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            for seed in running:
+                lines[seed.seed].set_description_str(f"seed {seed.seed}: {seed.look()}")
+            for seed in [seed for seed in running if seed.status is not None]:
+                running.remove(seed)
+                if not sys.stdout.isatty():
+                    print(f"seed {seed.seed}: {seed.look()}", flush=True)
+    return received[0] if received else 0
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _lines(seeds: Sequence[SeedRun]) -> "Iterator[dict[int, tqdm[None]]]":
+    """Lines of the terminal, to be written again and again, by seed."""
+    bars = {
+        seed.seed: tqdm(
+            desc=f"seed {seed.seed}: waiting", bar_format="{desc}", position=line, file=sys.stdout, disable=None
+        )
+        for line, seed in enumerate(seeds)
+    }
+    try:
+        yield bars
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@contextmanager
+def _passed_on(seeds: Sequence[SeedRun]) -> Iterator[list[int]]:
+    """Passes signals on to all processes: the first Ctrl-C lets them save, the second ends them at once.
+
+    Yields:
+        The signals received so far.
+    """
+    received: list[int] = []
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        for seed in seeds:
+            seed.send(signal.SIGTERM if signum == signal.SIGHUP else signum)
+
+    before = {signum: signal.signal(signum, pass_on) for signum in _ENDING_SIGNALS}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,315 @@
+"""Searches for good values of settings with Optuna: trains one trial after the other and writes best.yaml.
+
+Values are drawn by TPE. A trial that is worse than the median of those before it, at the same evaluation, is pruned.
+Several processes, also on several machines, share a study by the same --study and --storage. A sweep that was killed
+goes on when it is started again, up to --trials in all: what a killed process left unfinished doesn't count. All
+further arguments, like --trainer.max_steps 1000, are those of `seqrl fit`.
+"""
+
+import sys
+import time
+import warnings
+from argparse import ArgumentParser, Namespace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quieten
+from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.files import write_file
+from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
+
+with needs_extra("sweep"):
+    import optuna
+    from optuna.trial import FrozenTrial, Trial, TrialState
+    from optuna_integration import PyTorchLightningPruningCallback
+    from sqlalchemy.exc import SQLAlchemyError
+    from tqdm import tqdm
+
+    from seqrl_lightning.commands.sweep_space import Space, as_arguments, ends, read_space, suggest
+
+HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
+"""How often a process says that its trial goes on, and how long it may be silent before the trial counts as lost."""
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_DIFFER_BY_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "torch_threads")
+_CANNOT_WORK = (ConfigurationError, DivergedError, torch.OutOfMemoryError)  # with a trial's values, that is
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The config, the space, and where the study and its runs are kept."""
+    parser.add_argument("--config", action="append", required=True, help="as for `seqrl fit`")
+    parser.add_argument("--space", type=Path, required=True, help="a YAML file: settings, their ranges and choices")
+    parser.add_argument("--trials", type=int, default=40, help="finished trials of the study, over all processes")
+    parser.add_argument("--study", help="the study's name; by default the config's")
+    parser.add_argument("--output", type=Path, help="the runs' and best.yaml's folder; by default runs/sweeps/STUDY")
+    parser.add_argument("--storage", help="the study's database; by default sqlite:///OUTPUT/study.db")
+    parser.add_argument("--metric", default="val/return_mean", help="what is to be large at a run's last evaluation")
+    parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
+
+
+def run(arguments: Namespace) -> None:
+    """Checks everything, goes on until the study is complete, and writes ``best.yaml``."""
+    require(arguments.trials > 0, "--trials", arguments.trials, "at least 1")
+    quieten()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    name = arguments.study or name_of(arguments.config)
+    folder = arguments.output or Path("runs/sweeps") / name
+    fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
+    space = read_space(arguments.space)
+    config = check(fit_arguments, arguments.space, space)
+    study = open_study(name, arguments.storage or f"sqlite:///{folder}/study.db", folder, arguments.no_pruning)
+    hold_to(study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config})
+    sweep = Sweep(study, space, arguments.metric, arguments.trials, fit_arguments, folder)
+    status = sweep.run()
+    sweep.report()
+    if status:
+        sys.stderr.write("seqrl: interrupted; the same command goes on\n")
+        sys.exit(status)
+
+
+def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
+    """Begins a run with the config as it is, and with the ends of all ranges.
+
+    Returns:
+        The config's settings by their dotted names, without those that may be different on each machine.
+
+    Raises:
+        ConfigurationError: If one of them can't work.
+    """
+    fit = DryFit(fit_arguments, begins=True)
+    require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts anew")
+    processes = fit.trainer.world_size
+    require(processes == 1, "the number of a trial's processes", processes, "1 (start several sweeps on one study)")
+    for values in ends(space):
+        try:
+            DryFit([*fit_arguments, *as_arguments(values)], begins=True)
+        except ConfigurationError as error:
+            chosen = ", ".join(f"{name} = {value}" for name, value in values.items())
+            raise ConfigurationError(f"{error} (with {chosen}, from {path})") from error
+    settings = flat(yaml.safe_load(fit.as_yaml()))
+    return {name: value for name, value in settings.items() if name not in _DIFFER_BY_MACHINE}
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    if not isinstance(settings, dict) or not settings:
+        return {prefix: settings}
+    inner = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
+    return {name: value for part in inner for name, value in part.items()}
+
+
+def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.Study:
+    """The study, made if it isn't there.
+
+    Raises:
+        ConfigurationError: If its database can't be opened.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pruners = optuna.pruners
+    for attempts_left in (2, 1, 0):
+        try:
+            return optuna.create_study(
+                study_name=name,
+                storage=open_storage(url),
+                direction="maximize",
+                load_if_exists=True,
+                # Not seeded: processes that share a study must not draw the same.
+                sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
+                # The first two evaluations, of agents that still explore, decide nothing.
+                pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
+            )
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
+            if not attempts_left:
+                reason = str(error).splitlines()[0]
+                raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
+            time.sleep(1)  # another process may just be making it
+    raise AssertionError
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """The database, by its SQLAlchemy URL."""
+    patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
+    return optuna.storages.RDBStorage(url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+
+
+def hold_to(study: optuna.Study, facts: dict[str, Any]) -> None:
+    """Notes what the study is about.
+
+    Raises:
+        ConfigurationError: If it was begun about something else.
+    """
+    begun_with = study.user_attrs.get("about")
+    if begun_with is None:
+        study.set_user_attr("about", facts)
+        return
+    for name in facts | begun_with:
+        one, other = facts.get(name), begun_with.get(name)
+        if one != other:
+            begun = f"the study {study.study_name!r} was begun with {other!r}; give another --study"
+            raise ConfigurationError(f"{name} is {one!r}, but {begun}")
+
+
+class Sweep:
+    """Trains trials of a study, together with other processes, until enough are finished.
+
+    Args:
+        study: The study.
+        space: What the trials' values are drawn from.
+        metric: The objective, as it is logged.
+        total: How many trials of the study are to be finished: trained to their ends, or pruned.
+        fit_arguments: The arguments of ``seqrl fit`` that all trials have in common.
+        folder: Where the runs and ``best.yaml`` go.
+    """
+
+    def __init__(
+        self, study: optuna.Study, space: Space, metric: str, total: int, fit_arguments: list[str], folder: Path
+    ) -> None:
+        self.study = study
+        self.space = space
+        self.metric = metric
+        self.total = total
+        self.fit_arguments = fit_arguments
+        self.folder = folder
+        self._status = 0
+
+    def run(self) -> int:
+        """Trains trials while some are missing. Returns 0, or the exit status if it was interrupted."""
+        with tqdm(
+            desc="Trials", total=self.total, initial=self._count(*_FINISHED), file=sys.stdout, disable=None
+        ) as self._bar:
+            try:
+                while (finished := self._count(*_FINISHED)) < self.total:
+                    drop_lost_trials(self.study)
+                    if finished + self._count(TrialState.RUNNING) < self.total:
+                        self._run_trial()
+                    else:
+                        self._show("waiting for the last trials of other processes")
+                        time.sleep(1)
+            except KeyboardInterrupt:
+                return self._status or 130
+            self._show()
+        return 0
+
+    def report(self) -> None:
+        """Writes ``best.yaml`` and says what was found.
+
+        Raises:
+            RunError: If no trial was trained to its end.
+        """
+        completed, pruned = self._count(TrialState.COMPLETE), self._count(TrialState.PRUNED)
+        if not completed:
+            raise RunError(f"no trial of the study {self.study.study_name!r} was trained to its end ({pruned} pruned)")
+        path = self._write_best()
+        best = self.study.best_trial
+        print(f"{completed + pruned} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
+        print("\n".join(f"  {name}: {value}" for name, value in {self.metric: best.value, **best.params}.items()))
+        print(f"seqrl fit --config {path}")
+
+    def _count(self, *states: TrialState) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=states))
+
+    def _run_trial(self) -> None:
+        try:
+            self.study.optimize(self._train, n_trials=1, catch=(_SurplusError,), callbacks=[self._note])
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError) as error:
+            if isinstance(error, ValueError) and "Cannot tell a FAIL trial" not in str(error):
+                raise
+            tqdm.write("a trial was given up by other processes: this one was silent for too long", sys.stdout)
+
+    def _train(self, trial: Trial) -> float:
+        """Trains a trial's run. Returns the objective."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_FINISHED))
+        if sum(other.number < trial.number for other in trials) >= self.total:
+            raise _SurplusError  # another process began the last one at the same moment
+        values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
+        self._show(f"trial {trial.number}")
+        arguments = [
+            "--data.save_replay=false",  # no trial is gone on with
+            *self.fit_arguments,
+            *as_arguments(values),
+            f"--trainer.default_root_dir={self.folder / f'trial_{trial.number:04}'}",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+        ]
+        callbacks = [_Watch(self, trial), PyTorchLightningPruningCallback(trial, self.metric)]
+        try:
+            trainer = Fit(arguments, callbacks).trainer
+        except _CANNOT_WORK as error:
+            trial.set_user_attr("reason", " ".join(str(error).split()))
+            raise optuna.TrialPruned from error  # which tells the sampler to keep away
+        except SystemExit as end:  # after Ctrl-C, or SIGTERM
+            self._status = 143 if end.code == 143 else 130
+            raise KeyboardInterrupt from end
+        return self.objective(trainer)
+
+    def objective(self, trainer: Trainer) -> float:
+        """The metric, as it was evaluated last.
+
+        Raises:
+            RunError: If there is none of this name.
+        """
+        metrics = trainer.callback_metrics
+        if self.metric not in metrics:
+            raise RunError(f"--metric is {self.metric!r}; it must be one of {', '.join(sorted(metrics))}")
+        return float(metrics[self.metric])
+
+    def _note(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Says how a trial ended; writes ``best.yaml`` if it is the best so far."""
+        if trial.state not in _FINISHED:
+            return
+        outcome = trial.user_attrs.get("reason") or f"{trial.value:g}"
+        if trial.intermediate_values and trial.state is TrialState.PRUNED:
+            outcome += f" (pruned after {len(trial.intermediate_values)} evaluations)"
+        values = ", ".join(f"{name} = {_short(value)}" for name, value in trial.params.items())
+        tqdm.write(f"trial {trial.number}: {outcome}, with {values}", sys.stdout)
+        if trial.state is TrialState.COMPLETE and trial.number == study.best_trial.number:
+            self._write_best()
+
+    def _write_best(self) -> Path:
+        best, path = self.study.best_trial, self.folder / "best.yaml"
+        config = DryFit([*self.fit_arguments, *as_arguments(best.params)]).as_yaml()
+        head = f"# {self.metric} {best.value:g} in trial {best.number} of the sweep {self.study.study_name}\n"
+        write_file(path, lambda file: file.writelines([(head + config).encode()]))
+        return path
+
+    def _show(self, doing: str = "") -> None:
+        """Brings the bar up to date."""
+        self._bar.n = self._count(*_FINISHED)
+        best = [f"best {self.study.best_value:g}"] if self._count(TrialState.COMPLETE) else []
+        self._bar.set_postfix_str(", ".join([*best, *([doing] if doing else [])]))
+
+
+class _SurplusError(Exception):
+    """The study has enough trials without this one."""
+
+
+class _Watch(Callback):
+    """Shows a trial's evaluations; sees that there is something to prune by."""
+
+    def __init__(self, sweep: Sweep, trial: Trial) -> None:
+        self.sweep = sweep
+        self.number = trial.number
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = self.sweep.objective(trainer)
+        self.sweep._show(f"trial {self.number} at {value:g} in epoch {trainer.current_epoch}")
+
+
+def drop_lost_trials(study: optuna.Study) -> None:
+    """Lets the trials of processes that were killed count as failed."""
+    optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Killed before its first sign of life.
+        begun = trial.datetime_start
+        if not trial.params and begun and datetime.now() - begun > timedelta(seconds=GRACE_SECONDS):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,113 @@
+"""The space of a sweep: which settings are varied, and between which values."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
+
+from seqrl_lightning.types import ConfigurationError, require
+
+Space = dict[str, BaseDistribution]
+"""Names of settings, and what their values are drawn from."""
+
+_WOULD_DO = "{low: ..., high: ...}, with `log: true` or `step: ...` if you like, or {choices: [...]}"
+_NAME_WOULD_DO = "a setting's name in the config, like model.init_args.learning_rate"
+
+
+def read_space(path: Path) -> Space:
+    """Reads a space file: settings by their dotted names, each with a range or with choices.
+
+    A range is of whole numbers if all that it is given by are whole: write ``low: 0.0`` for a setting that isn't.
+    Choices that are lists or mappings are kept as JSON.
+
+    Raises:
+        ConfigurationError: If there is no such file, or something in it isn't a range or a list of choices.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file")
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--space {path} isn't YAML: {' '.join(str(error).split())}") from error
+    would_do = "settings by their names, each with its range or its choices"
+    require(isinstance(entries, dict) and len(entries) > 0, f"--space {path}", entries, would_do)
+    for name in entries:
+        require(isinstance(name, str) and "." in name, f"a name in --space {path}", name, _NAME_WOULD_DO)
+    return {name: _distribution(f"{name} in {path}", entry) for name, entry in entries.items()}
+
+
+def ends(space: Space) -> Iterator[dict[str, Any]]:
+    """Values to try a config with: all lows, all highs, and each choice at least once."""
+    columns = [
+        distribution.choices if isinstance(distribution, CategoricalDistribution) else _bounds(distribution)
+        for distribution in space.values()
+    ]
+    for row in zip_longest(*columns):
+        found = zip(space, row, columns, strict=True)
+        yield {name: column[-1] if value is None else value for name, value, column in found}
+
+
+def as_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Settings as ``seqrl fit`` takes them."""
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
+
+
+def suggest(trial: Trial, name: str, distribution: Any) -> Any:
+    """A value for a setting."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    draw = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+
+
+def _bounds(distribution: Any) -> tuple[Any, Any]:
+    return distribution.low, distribution.high
+
+
+def _distribution(name: str, entry: Any) -> BaseDistribution:
+    if isinstance(entry, dict) and set(entry) == {"choices"}:
+        return _choices(name, entry["choices"])
+    is_range = isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}
+    require(is_range, name, entry, _WOULD_DO)
+    return _range(name, **entry)
+
+
+def _choices(name: str, choices: Any) -> CategoricalDistribution:
+    require(isinstance(choices, list) and len(choices) > 0, f"choices of {name}", choices, "a list of values")
+    plain = [choice if isinstance(choice, bool | int | float | str) else json.dumps(choice) for choice in choices]
+    require(len(set(map(repr, plain))) == len(plain), f"choices of {name}", choices, "without doubles")
+    return CategoricalDistribution(plain)
+
+
+def _range(name: str, low: Any, high: Any, log: Any = False, step: Any = None) -> BaseDistribution:
+    require(isinstance(log, bool), f"log of {name}", log, "true or false")
+    low, high = _number(f"low of {name}", low), _number(f"high of {name}", high)
+    require(low < high, f"low of {name}", low, f"less than high = {high}")
+    require(low > 0 or not log, f"low of {name}", low, "positive with `log: true`")
+    if step is not None:
+        require(not log, f"step of {name}", step, "left out with `log: true`")
+        step = _number(f"step of {name}", step)
+        require(0 < step <= high - low, f"step of {name}", step, f"positive, and at most high - low = {high - low}")
+    if all(isinstance(number, int) for number in (low, high, 1 if step is None else step)):
+        step = step or 1
+        return IntDistribution(low, high - (high - low) % step, log=log, step=step)
+    if step is not None:
+        high = low + math.floor((high - low) / step + 1e-8) * step
+    return FloatDistribution(low, high, log=log, step=step)
+
+
+def _number(name: str, value: Any) -> int | float:
+    if isinstance(value, str):  # YAML takes 1e-4 for a text: it has no point
+        with suppress(ValueError):  # said below
+            value = float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    require(is_number, name, value, "a finite number")
+    number: int | float = value
+    return number
