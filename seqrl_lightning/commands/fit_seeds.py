@@ -22,8 +22,11 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from seqrl_lightning.commands.fitting import DryFit, name_of, quieten
+from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
 from seqrl_lightning.types import ConfigurationError, RunError, require
+
+SEQRL = (sys.executable, "-m", "seqrl_lightning")
+"""How a run's process is started."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _BAR = re.compile(r"(Episodes|Env steps|Updates) .*\d.*\[.*\]")  # EnvStepProgressBar's
@@ -49,8 +52,8 @@ def run(arguments: Namespace) -> None:
     require(jobs > 0, "--jobs", jobs, "at least 1")
     if any(argument.startswith("--seed_everything") for argument in arguments.fit_arguments):
         raise ConfigurationError("--seed_everything is given; with --seeds N, which means 1 to N, it must be left out")
-    quieten()
-    settings = DryFit(arguments.fit_arguments).settings
+    with quiet():
+        settings = DryFit(arguments.fit_arguments).settings
     root = Path(settings.trainer.default_root_dir or Path("runs") / name_of(settings.config or ["fit"]))
     seeds = [SeedRun(seed, root, arguments.fit_arguments) for seed in range(1, arguments.seeds + 1)]
     received = run_all(prepare(seeds, root, arguments.ckpt_path), jobs)
@@ -102,8 +105,8 @@ class SeedRun:
         """Starts the process. A Ctrl-C at the terminal doesn't reach it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._over.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "seqrl_lightning", "fit", *self.arguments]
-        command += [f"--ckpt_path={self.ckpt_path}"] if self.ckpt_path else []
+        goes_on = [f"--ckpt_path={self.ckpt_path}"] if self.ckpt_path else []
+        command = [*SEQRL, "fit", *self.arguments, *goes_on]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -137,9 +140,10 @@ class SeedRun:
     def _reason(self, tail: str) -> str:
         if self.status and self.status < 0:
             return f"killed by {signal.Signals(-self.status).name}"
-        lines = [line.strip() for line in tail.split("\n") if line.strip() and "\r" not in line]
-        errors = [line for line in lines if line.startswith("seqrl: error: ")]
-        return errors[-1].removeprefix("seqrl: error: ") if errors else " | ".join(lines[-3:])
+        if errors := re.findall(r"seqrl: error: (.*)", tail):
+            return str(errors[-1])
+        lines = [line.strip() for line in re.split(r"[\r\n]", tail) if not _BAR.match(line)]
+        return " | ".join([line for line in lines if line][-3:])
 
 
 def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list[SeedRun]:

@@ -3,8 +3,8 @@
 import gc
 import logging
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.envs import discard
+from seqrl_lightning.errors import essential
+from seqrl_lightning.types import ConfigurationError
 
 
 class Fit(SeqRLCLI):
@@ -21,12 +23,20 @@ class Fit(SeqRLCLI):
     Args:
         arguments: What would stand behind ``seqrl fit``.
         callbacks: Callbacks besides those of every run.
+
+    Raises:
+        ConfigurationError: If a setting can't work.
     """
 
     def __init__(self, arguments: Iterable[str], callbacks: Iterable[Callback] = ()) -> None:
         self._more_callbacks = list(callbacks)
         sys.argv[1:] = ["fit", *arguments]
-        super().__init__()
+        try:
+            super().__init__()
+        except ValueError as error:  # a ConfigurationError of the model's, as jsonargparse hands it on
+            if "Does not validate against" not in str(error):
+                raise
+            raise ConfigurationError(essential(str(error))) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -95,7 +105,15 @@ def name_of(configs: Sequence[Any]) -> str:
     return Path(str(configs[-1])).stem
 
 
-def quieten() -> None:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Keeps Lightning from its remarks on each of many runs."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -18,7 +18,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quieten
+from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
@@ -30,11 +30,12 @@ with needs_extra("sweep"):
     from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
-    from seqrl_lightning.commands.sweep_space import Space, as_arguments, ends, read_space, suggest
+    from seqrl_lightning.commands.sweep_space import Space, as_arguments, as_text, ends, read_space, suggest
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
 """How often a process says that its trial goes on, and how long it may be silent before the trial counts as lost."""
 
+_BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _DIFFER_BY_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "torch_threads")
 _CANNOT_WORK = (ConfigurationError, DivergedError, torch.OutOfMemoryError)  # with a trial's values, that is
@@ -55,9 +56,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Checks everything, goes on until the study is complete, and writes ``best.yaml``."""
     require(arguments.trials > 0, "--trials", arguments.trials, "at least 1")
-    quieten()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with quiet():
+        sweep = prepare(arguments)
+        status = sweep.run()
+        if not status or sweep.has_best:
+            sweep.report()
+    if status:
+        sys.stderr.write("seqrl: interrupted; the same command goes on\n")
+        sys.exit(status)
+
+
+def prepare(arguments: Namespace) -> "Sweep":
+    """Checks everything and opens the study."""
     name = arguments.study or name_of(arguments.config)
     folder = arguments.output or Path("runs/sweeps") / name
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
@@ -65,16 +77,11 @@ def run(arguments: Namespace) -> None:
     config = check(fit_arguments, arguments.space, space)
     study = open_study(name, arguments.storage or f"sqlite:///{folder}/study.db", folder, arguments.no_pruning)
     hold_to(study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config})
-    sweep = Sweep(study, space, arguments.metric, arguments.trials, fit_arguments, folder)
-    status = sweep.run()
-    sweep.report()
-    if status:
-        sys.stderr.write("seqrl: interrupted; the same command goes on\n")
-        sys.exit(status)
+    return Sweep(study, space, arguments.metric, arguments.trials, fit_arguments, folder)
 
 
 def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
-    """Begins a run with the config as it is, and with the ends of all ranges.
+    """Reads the config as it is, and begins runs with the ends of all ranges.
 
     Returns:
         The config's settings by their dotted names, without those that may be different on each machine.
@@ -82,7 +89,7 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
     Raises:
         ConfigurationError: If one of them can't work.
     """
-    fit = DryFit(fit_arguments, begins=True)
+    fit = DryFit(fit_arguments)
     require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts anew")
     processes = fit.trainer.world_size
     require(processes == 1, "the number of a trial's processes", processes, "1 (start several sweeps on one study)")
@@ -180,8 +187,9 @@ class Sweep:
 
     def run(self) -> int:
         """Trains trials while some are missing. Returns 0, or the exit status if it was interrupted."""
+        done = self._count(*_FINISHED)
         with tqdm(
-            desc="Trials", total=self.total, initial=self._count(*_FINISHED), file=sys.stdout, disable=None
+            desc="Trials", total=self.total, initial=done, file=sys.stdout, disable=None, bar_format=_BAR_FORMAT
         ) as self._bar:
             try:
                 while (finished := self._count(*_FINISHED)) < self.total:
@@ -196,19 +204,25 @@ class Sweep:
             self._show()
         return 0
 
+    @property
+    def has_best(self) -> bool:
+        """Whether a trial was trained to its end."""
+        return self._count(TrialState.COMPLETE) > 0
+
     def report(self) -> None:
         """Writes ``best.yaml`` and says what was found.
 
         Raises:
             RunError: If no trial was trained to its end.
         """
-        completed, pruned = self._count(TrialState.COMPLETE), self._count(TrialState.PRUNED)
-        if not completed:
+        finished, pruned = self._count(*_FINISHED), self._count(TrialState.PRUNED)
+        if not self.has_best:
             raise RunError(f"no trial of the study {self.study.study_name!r} was trained to its end ({pruned} pruned)")
         path = self._write_best()
         best = self.study.best_trial
-        print(f"{completed + pruned} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
-        print("\n".join(f"  {name}: {value}" for name, value in {self.metric: best.value, **best.params}.items()))
+        print(f"{finished} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
+        print(f"  {self.metric}: {best.value}")
+        print("\n".join(f"  {name}: {as_text(value)}" for name, value in best.params.items()))
         print(f"seqrl fit --config {path}")
 
     def _count(self, *states: TrialState) -> int:
@@ -224,9 +238,8 @@ class Sweep:
 
     def _train(self, trial: Trial) -> float:
         """Trains a trial's run. Returns the objective."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_FINISHED))
-        if sum(other.number < trial.number for other in trials) >= self.total:
-            raise _SurplusError  # another process began the last one at the same moment
+        if self.is_surplus(trial):
+            raise _SurplusError
         values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
         self._show(f"trial {trial.number}")
         arguments = [
@@ -243,10 +256,17 @@ class Sweep:
         except _CANNOT_WORK as error:
             trial.set_user_attr("reason", " ".join(str(error).split()))
             raise optuna.TrialPruned from error  # which tells the sampler to keep away
-        except SystemExit as end:  # after Ctrl-C, or SIGTERM
-            self._status = 143 if end.code == 143 else 130
+        except SystemExit as end:
+            if end.code not in (1, 143):
+                raise
+            self._status = 130 if end.code == 1 else 143  # Lightning's after Ctrl-C, and after SIGTERM
             raise KeyboardInterrupt from end
         return self.objective(trainer)
+
+    def is_surplus(self, trial: Trial) -> bool:
+        """Whether there are enough trials without it: several processes may begin the last one at the same moment."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_FINISHED))
+        return sum(other.number < trial.number for other in trials) >= self.total
 
     def objective(self, trainer: Trainer) -> float:
         """The metric, as it was evaluated last.
@@ -266,7 +286,7 @@ class Sweep:
         outcome = trial.user_attrs.get("reason") or f"{trial.value:g}"
         if trial.intermediate_values and trial.state is TrialState.PRUNED:
             outcome += f" (pruned after {len(trial.intermediate_values)} evaluations)"
-        values = ", ".join(f"{name} = {_short(value)}" for name, value in trial.params.items())
+        values = ", ".join(f"{_short(name)} = {_short(value)}" for name, value in trial.params.items())
         tqdm.write(f"trial {trial.number}: {outcome}, with {values}", sys.stdout)
         if trial.state is TrialState.COMPLETE and trial.number == study.best_trial.number:
             self._write_best()
@@ -281,7 +301,7 @@ class Sweep:
     def _show(self, doing: str = "") -> None:
         """Brings the bar up to date."""
         self._bar.n = self._count(*_FINISHED)
-        best = [f"best {self.study.best_value:g}"] if self._count(TrialState.COMPLETE) else []
+        best = [f"best {self.study.best_value:g}"] if self.has_best else []
         self._bar.set_postfix_str(", ".join([*best, *([doing] if doing else [])]))
 
 
@@ -311,5 +331,5 @@ def drop_lost_trials(study: optuna.Study) -> None:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _short(thing: Any) -> str:
+    return f"{thing:.4g}" if isinstance(thing, float) else str(thing).replace(".init_args", "")

@@ -56,7 +56,14 @@ def ends(space: Space) -> Iterator[dict[str, Any]]:
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:
     """Settings as ``seqrl fit`` takes them."""
-    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
+    return [f"--{name}={as_text(value)}" for name, value in values.items()]
+
+
+def as_text(value: Any) -> str:
+    """A value as it stands in a config; of fractions twelve digits, since ten times 0.1 isn't 1."""
+    if isinstance(value, float):
+        value = float(f"{value:.12g}")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def suggest(trial: Trial, name: str, distribution: Any) -> Any:

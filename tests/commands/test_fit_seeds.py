@@ -1,0 +1,165 @@
+"""``seqrl fit --seeds N``."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from seqrl_lightning.analysis.runs import find_runs
+from seqrl_lightning.commands import fit_seeds
+from tests.running import seqrl
+
+CONFIG = """
+data: {env_id: CartPole-v1, batch_size: 8, capacity: 60, batches_per_epoch: 50, eval_episodes: 1}
+model:
+  class_path: DQN
+  init_args: {network: {class_path: MLP, init_args: {hidden_sizes: [8]}}}
+agent: {warmup_env_steps: 16}
+trainer: {max_steps: 100, log_every_n_steps: 10}
+"""
+
+STAND_IN = """
+import pathlib, sys, time
+arguments = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+seed, folder = int(arguments["--seed_everything"]), pathlib.Path(arguments["--trainer.default_root_dir"])
+with (folder.parent / "events").open("a") as file:
+    print("begin", seed, *([arguments["--ckpt_path"]] if "--ckpt_path" in arguments else []), file=file, flush=True)
+print("Env steps  50%|#####     | 5/10 [00:01<00:01]", end="\\r", flush=True)
+try:
+    time.sleep({seconds})
+    checkpoints = folder / "lightning_logs" / "version_0" / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    (checkpoints / "last.ckpt").touch()
+    if {fails}:
+        sys.exit("seqrl: error: the disk is full")
+except KeyboardInterrupt:
+    sys.exit(1)
+finally:
+    with (folder.parent / "events").open("a") as file:
+        print("end", seed, file=file, flush=True)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path / "seeds"
+
+
+def arguments(root: Path, *more: str) -> list[str]:
+    return [
+        "fit", f"--config={root.parent}/tiny.yaml", "--trainer.default_root_dir", str(root), "--seeds=3", *more
+    ]  # fmt: skip
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.3, fails: str = "False") -> None:
+    """Lets a small program take the place of ``seqrl fit``."""
+    program = STAND_IN.replace("{seconds}", str(seconds)).replace("{fails}", fails)
+    monkeypatch.setattr(fit_seeds, "SEQRL", (sys.executable, "-c", program))
+
+
+def events(root: Path) -> list[str]:
+    return (root / "events").read_text().splitlines()
+
+
+def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    status, out, err = seqrl(*arguments(root, "--jobs", "2"))
+    assert status == 0, err
+    assert out.splitlines()[-2:] == [f"{root}: seeds 1 to 3", f"seqrl analyse {root}"]
+    at_once = [0]
+    for event in events(root):
+        at_once.append(at_once[-1] + (1 if event.startswith("begin") else -1))
+    assert max(at_once) == 2
+    assert sorted(events(root)) == [f"{what} {seed}" for what in ("begin", "end") for seed in (1, 2, 3)]
+
+    # Another start would mix its runs with these; going on has nothing to do, but for a seed more.
+    status, _, err = seqrl(*arguments(root))
+    assert status == 2
+    assert f"{root} holds seeds already" in err
+    (root / "events").write_text("")
+    assert seqrl(*arguments(root, "--ckpt_path=last", "--seeds=4"))[0] == 0
+    assert events(root) == ["begin 4", "end 4"]
+    (root / "events").write_text("")
+    assert seqrl(*arguments(root, "--ckpt_path=last", "--trainer.max_steps=200"))[0] == 0  # goes on with all
+    assert sorted(events(root))[:3] == [f"begin {seed} last" for seed in (1, 2, 3)]
+
+
+def test_a_seed_that_fails_is_reported_and_the_others_go_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, fails="seed == 2")
+    status, out, err = seqrl(*arguments(root))
+    assert status == 1
+    assert "seed 2: failed: the disk is full\n" in out
+    assert "seed 3: Env steps  50%" in out
+    assert err == f"seqrl: error: 1 of 3 seeds failed (2): see {root}/seed_*/fit.log\n"
+
+
+def test_ctrl_c_reaches_all_that_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, seconds=60)
+
+    def interrupt() -> None:
+        while not (root / "events").exists() or len(events(root)) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    before = signal.getsignal(signal.SIGINT)
+    status, out, err = seqrl(*arguments(root, "--jobs=2"))
+    thread.join()
+    assert status == 130
+    assert "seed 1: interrupted" in out
+    assert err == "seqrl: interrupted; nothing was saved yet\n"
+    assert sorted(events(root)) == ["begin 1", "begin 2", "end 1", "end 2"]  # the third never began
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seeds=0"], "--seeds is 0; it must be at least 1"),
+        (["--jobs=0"], "--jobs is 0; it must be at least 1"),
+        (
+            ["--seed_everything=3"],
+            "--seed_everything is given; with --seeds N, which means 1 to N, it must be left out",
+        ),
+        (["--ckpt_path=last"], "ckpt_path is 'last', but no seed has saved anything in "),
+        (["--model.gama=1"], "model.gama is not a setting"),
+    ],
+)
+def test_bad_input_gets_one_line(more: list[str], message: str, root: Path) -> None:
+    status, _, err = seqrl(*arguments(root, *more))
+    assert status == 2
+    assert err.startswith("seqrl: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not root.exists()
+
+
+@pytest.mark.slow
+def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> None:
+    command = [sys.executable, "-m", "seqrl_lightning", *arguments(root), "--trainer.max_steps=3000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(list(root.glob("seed_*/lightning_logs/version_0/checkpoints/last.ckpt"))) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("seqrl: interrupted; the same command with --ckpt_path last goes on\n")
+
+    result = subprocess.run([*command, "--ckpt_path=last"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    runs = find_runs([str(root)])
+    assert sorted(run.seed for run in runs) == [1, 2, 3]
+    assert len({tuple(run.episodes["episode_return"]) for run in runs}) == 3
+    assert all(run.config["trainer"]["max_steps"] == 3000 for run in runs)
+    status, out, err = seqrl("analyse", str(root))
+    assert status == 0, err
+    assert "3 runs of CartPole-v1 (seeds 1, 2, 3)" in Path(out.strip()).read_text()
+    assert Path(out.strip()).parent == root / "analysis"

@@ -1,0 +1,209 @@
+"""``seqrl sweep`` on real runs."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from seqrl_lightning.analysis.runs import find_runs
+from seqrl_lightning.commands import sweep
+from seqrl_lightning.types import ConfigurationError
+from tests.running import seqrl
+
+CONFIG = """
+seed_everything: 5
+data:
+  env_id: CartPole-v1
+  batch_size: 8
+  capacity: 60
+  batches_per_epoch: 10
+  eval_episodes: 2
+model:
+  class_path: DQN
+  init_args: {network: {class_path: MLP, init_args: {hidden_sizes: [8]}}}
+agent: {warmup_env_steps: 16, env_steps_per_update: 2}
+"""
+SPACE = """
+model.init_args.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+data.batch_size: {low: 4, high: 16}
+"""
+
+
+def write(folder: Path) -> list[str]:
+    """Arguments of a sweep whose files are in ``folder``."""
+    (folder / "tiny.yaml").write_text(CONFIG)
+    (folder / "space.yaml").write_text(SPACE)
+    files = [f"--config={folder}/tiny.yaml", f"--space={folder}/space.yaml", f"--output={folder}/swept"]
+    return [*files, "--trainer.max_steps", "40", "--trainer.log_every_n_steps=10"]
+
+
+def open_study(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=sweep.open_storage(f"sqlite:///{folder}/swept/study.db"))
+
+
+def states(study: optuna.Study) -> list[TrialState]:
+    return [trial.state for trial in study.get_trials()]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep over two trials."""
+    folder = tmp_path_factory.mktemp("sweep")
+    status, out, err = seqrl("sweep", *write(folder), "--trials=2")
+    assert status == 0, err
+    assert "2 of 2 trials, 0 of them pruned" in out
+    return folder
+
+
+def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Path, tmp_path: Path) -> None:
+    best = open_study(swept).best_trial
+    path = swept / "swept" / "best.yaml"
+    assert path.read_text().startswith(f"# val/return_mean {best.value:g} in trial {best.number} of the sweep tiny\n")
+    status, _, err = seqrl("fit", f"--config={path}", f"--trainer.default_root_dir={tmp_path}")
+    assert status == 0, err
+    (again,), (trial,) = find_runs([str(tmp_path)]), find_runs([f"{swept}/swept/trial_{best.number:04}"])
+    assert again.config["data"]["batch_size"] == best.params["data.batch_size"]
+    assert again.config["trainer"]["max_steps"] == 40
+    assert again.config["data"]["save_replay"]
+    assert len(again.curve("val/return_mean")) == 4
+    assert again.curve("val/return_mean").equals(trial.curve("val/return_mean"))
+    assert again.curve("val/return_mean").iloc[-1] == pytest.approx(best.value)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_to_its_total(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(swept)
+    template = study.best_trial
+    for _ in range(5):  # far better, so that what comes after them is pruned
+        values = {step: 1000.0 + step for step in range(4)}
+        study.add_trial(
+            create_trial(
+                value=1.0, params=template.params, distributions=template.distributions, intermediate_values=values
+            )
+        )
+    for is_known_alive in (True, False):  # killed in the middle of a trial, and at its very beginning
+        lost = study.ask()
+        if is_known_alive:
+            study._storage.record_heartbeat(lost._trial_id)
+    study.enqueue_trial({**template.params, "data.batch_size": 17})
+    monkeypatch.setattr(sweep, "GRACE_SECONDS", 1)
+    time.sleep(2.1)
+
+    status, out, err = seqrl("sweep", *write(swept), "--trials=9")
+    assert status == 0, err
+    assert "9 of 9 trials, 2 of them pruned" in out
+    lost, rest = [TrialState.FAIL] * 2, [TrialState.PRUNED] * 2
+    assert states(open_study(swept)) == [TrialState.COMPLETE] * 7 + lost + rest
+    refused, pruned = open_study(swept).get_trials()[-2:]
+    assert refused.user_attrs["reason"] == "agent.warmup_env_steps is 16; it must be at least data.batch_size = 17"
+    assert sorted(pruned.intermediate_values) == [0, 1, 2]
+
+
+def test_of_two_processes_at_the_last_trial_one_stands_back(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    own = sweep.Sweep(study, {}, "val/return_mean", 1, [], tmp_path)
+    first, second = study.ask(), study.ask()
+    assert (own.is_surplus(first), own.is_surplus(second)) == (False, True)
+    study.tell(first.number, state=TrialState.FAIL)
+    assert not own.is_surplus(second)
+
+
+HOSTILE = {
+    "unknown setting": ("model.init_args.gama: {low: 0, high: 1}", "model.gama is not a setting"),
+    "wrong value": ("model.init_args.gamma: {low: 0.5, high: 1.5}", "model.gamma is 1.5; it must be in [0, 1] (with "),
+    "misfit": ("agent.warmup_env_steps: {low: 4, high: 8}", "agent.warmup_env_steps is 4; it must be at least data.b"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, tmp_path: Path) -> None:
+    space, message = HOSTILE[case]
+    arguments = write(tmp_path)
+    (tmp_path / "space.yaml").write_text(space)
+    status, _, err = seqrl("sweep", *arguments)
+    assert status == 2
+    assert err.startswith("seqrl: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "swept").exists()
+
+
+def test_a_study_is_about_one_thing(tmp_path: Path) -> None:
+    def begin(**facts: Any) -> None:
+        sweep.hold_to(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
+
+    begin(metric="a", space="b")
+    begin(metric="a", space="b")
+    with pytest.raises(ConfigurationError, match="space is 'c', but the study 'it' was begun with 'b'; give another"):
+        begin(metric="a", space="c")
+    with pytest.raises(ConfigurationError, match="space is None, but the study 'it' was begun with 'b'"):
+        begin(metric="a")
+
+
+def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--storage is 'nosuch:///', which can't be opened: "):
+        sweep.open_study("it", "nosuch:///", tmp_path, True)
+
+
+@pytest.mark.slow
+def test_a_metric_that_is_none(tmp_path: Path) -> None:
+    status, _, err = seqrl("sweep", *write(tmp_path), "--metric=val/x")
+    assert status == 1
+    assert err.startswith(
+        "seqrl: error: --metric is 'val/x'; it must be one of val/episode_length_mean, val/return_mean"
+    )
+    assert err.count("\n") == 1
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "seqrl_lightning.commands.sweep")
+    status, _, err = seqrl("sweep", "--config=x.yaml", "--space=y.yaml")
+    assert status == 2
+    assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` brings: pip install ")
+
+
+def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, "sweep", *write(folder), "--data.batches_per_epoch=50", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> None:
+    quick = "from seqrl_lightning.commands import sweep; sweep.HEARTBEAT_SECONDS, sweep.GRACE_SECONDS = 1, 10; "
+    program = ["-c", quick + "from seqrl_lightning.__main__ import main; main()"]
+    more = ("--trials=5", "--trainer.max_steps=200")
+    one, other = start(program, tmp_path, *more), start(program, tmp_path, *more)
+    while not (tmp_path / "swept" / "best.yaml").exists() or states(open_study(tmp_path))[-1] is not TrialState.RUNNING:
+        assert one.poll() is None, one.communicate()[0]
+        time.sleep(0.05)
+    one.kill()
+    assert one.wait() == -signal.SIGKILL
+    again = start(program, tmp_path, *more)
+    for process in (other, again):
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        assert "5 of 5 trials" in output
+    found = states(open_study(tmp_path))
+    assert found.count(TrialState.COMPLETE) + found.count(TrialState.PRUNED) == 5
+    assert found.count(TrialState.FAIL) == len(found) - 5  # killed, or stood back at the last one
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
+    process = start(["-m", "seqrl_lightning"], tmp_path, "--trials=2", "--trainer.max_steps=100000")
+    while not list(tmp_path.glob("swept/trial_0000/lightning_logs/version_0/checkpoints/last.ckpt")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output.endswith("seqrl: interrupted; the same command goes on\n")
+    assert "Traceback" not in output
+    assert states(open_study(tmp_path)) == [TrialState.FAIL]
