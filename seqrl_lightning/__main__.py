@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Container
 from importlib import import_module
+from typing import Any
+
+from jsonargparse import Namespace
 
 from seqrl_lightning.commands import COMMANDS, HANDS_ON
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
@@ -15,7 +18,8 @@ def main() -> None:
         if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
             name = "fit-seeds"
         if name in COMMANDS:
-            run_command(name, arguments)
+            parsed = parse(name, arguments)
+            module_of(name).run(parsed)
             return
         from seqrl_lightning.cli import SeqRLCLI  # takes seconds to import
 
@@ -26,9 +30,14 @@ def main() -> None:
         SeqRLCLI()
 
 
-def run_command(name: str, arguments: list[str]) -> None:
-    """Runs one of the package's own commands."""
-    command = import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}")
+def module_of(name: str) -> Any:
+    """The module of one of the package's own commands."""
+    return import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}")
+
+
+def parse(name: str, arguments: list[str]) -> Namespace:
+    """Reads the arguments of one of the package's own commands."""
+    command = module_of(name)
     parser = OneLineErrors(prog=f"seqrl {name}", description=command.__doc__)
     command.add_arguments(parser)
     fit_arguments: list[str] = []
@@ -36,7 +45,7 @@ def run_command(name: str, arguments: list[str]) -> None:
         arguments, fit_arguments = divide(arguments, known=parser._option_string_actions)
     parsed = parser.parse_args(arguments)
     parsed.fit_arguments = fit_arguments
-    command.run(parsed)
+    return parsed
 
 
 def divide(arguments: list[str], known: Container[str]) -> tuple[list[str], list[str]]:

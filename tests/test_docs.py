@@ -15,7 +15,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,8 @@ import pytest
 import torch
 import yaml
 
-from seqrl_lightning.__main__ import COMMANDS
+from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
-from seqrl_lightning.errors import OneLineErrors
 from tests.running import seqrl
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +120,15 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
             check(["seqrl", *job[at + 1 :]], parser, folder)
         case ["python", "-m", "seqrl_lightning", *arguments]:
             check(["seqrl", *arguments], parser, folder)
+        case ["seqrl", "fit", *arguments] if "--seeds" in arguments:
+            check(["seqrl", "fit", *parse("fit-seeds", arguments).fit_arguments], parser, folder)
+        case ["seqrl", "sweep", *arguments]:
+            parsed = parse("sweep", arguments)
+            from seqrl_lightning.commands.sweep_space import as_arguments, ends, read_space
+
+            for values in ends(read_space(parsed.space)):
+                configs = [f"--config={config}" for config in parsed.config]
+                check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
             try:
                 parser.parse_args([command, *arguments])
@@ -130,10 +137,7 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
                     raise
         case ["seqrl", command, *arguments]:
             assert command in COMMANDS, words
-            own: Any = import_module(f"seqrl_lightning.commands.{command.replace('-', '_')}")
-            of_command = OneLineErrors(prog=command)
-            own.add_arguments(of_command)
-            of_command.parse_args(arguments)
+            parse(command, arguments)
         case ["python", "-m", module, *arguments]:
             assert find_spec(module), words
             assert all((folder / path).exists() for path in arguments if path.startswith(("configs/", "benchmarks/")))
