@@ -24,6 +24,7 @@ from seqrl_lightning.callbacks import (
     EnvStepProgressBar,
     GlobalRandomStreams,
     LastCheckpoint,
+    LearningMetrics,
     PredictionWriter,
     PriorityWriter,
     SideCars,
@@ -158,7 +159,7 @@ class SeqRLCLI(LightningCLI):
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config = self._get(self.config_init, "trainer")
         callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger()]
-        callbacks += [TrialWriter(), PredictionWriter(), BoardPages()]
+        callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if config.get("enable_checkpointing") is not False:

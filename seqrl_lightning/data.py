@@ -57,6 +57,7 @@ class ReplayDataModule(LightningDataModule):
             the agent.
         epsilon: The agent's probability of a random action at present. Written by the agent.
         has_action_masks: Whether the task says which actions it allows (``info["action_mask"]``).
+        tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
 
     Raises:
         ConfigurationError: If a setting can't work with this task.
@@ -127,7 +128,9 @@ class ReplayDataModule(LightningDataModule):
         _report_flattening(probe, env_id)
         self.obs_shape, self.obs_dtype, self.n_actions = _spaces(probe, env_id)
         self.num_blocks = _num_blocks(probe)
-        self.has_action_masks = action_mask_of(probe.reset(seed=0)[1]) is not None
+        _, infos = probe.reset(seed=0)
+        self.has_action_masks = action_mask_of(infos) is not None
+        self.tells_correct_action = "correct_action" in infos
         probe.close()
         num_masked_actions = self.n_actions if self.has_action_masks else 0
         self.ring = RingBuffer(
@@ -169,6 +172,13 @@ class ReplayDataModule(LightningDataModule):
         """Makes one environment, wrapped and flattened as those to learn in; ``env_kwargs`` add to the task's own."""
         env = self._wrapped(gym.make(self.env_id, **{**self.env_kwargs, **env_kwargs}))
         return _flattened(env, gym.wrappers.FlattenObservation)
+
+    @functools.cached_property
+    def task(self) -> Any:
+        """The task itself, one environment without its wrappers (the vector environment if there is no other)."""
+        single = self.make_env() if _has_single_env(self.env_id) else self.make_envs(1)
+        single.close()
+        return single.unwrapped
 
     def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         for k, wrapper in enumerate(self.wrappers):

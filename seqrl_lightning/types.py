@@ -52,6 +52,35 @@ class TransitionBatch(NamedTuple):
         return (TransitionBatch(*part) for part in zip(*columns, strict=True))
 
 
+class Order(NamedTuple):
+    """The orders in which a task's objects are right."""
+
+    sequences: IntArray  # [blocks, n], the objects of each block in their order
+    num_given: int  # how many of them an episode starts with
+    letters: str  # the objects' names, then the distractors'
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects are in a sequence; higher actions are distractors."""
+        return int(self.sequences.shape[1])
+
+    @property
+    def num_picks(self) -> int:
+        """How many objects have to be picked."""
+        return self.num_objects - self.num_given
+
+
+class Choices(NamedTuple):
+    """Choices that were right or wrong, M of them: whole episodes, each in a row and in its order."""
+
+    env: Tensor  # [M] int64, of this process
+    episode: Tensor  # [M] int64, numbered from 0 in their order here
+    block: Tensor  # [M] int64, whose rule held; 0 for tasks without blocks
+    position: Tensor  # [M] int64, how much of the sequence stood, or how many answers the episode had seen
+    action: Tensor  # [M] int64, the object or symbol that was chosen
+    correct_action: Tensor  # [M] int64, the one that was right
+
+
 class EvaluationTask(NamedTuple):
     """Greedy episodes to play: one in each evaluation environment, environment i from ``seed + i``."""
 

@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.analysis.metrics import attempts, criterion_by_block
+from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.types import TransitionBatch
 from tests.running import assert_identical
 
@@ -102,6 +105,16 @@ def test_the_episodes_of_both_are_in_one_table(whole: Path) -> None:
     assert env_steps == sorted(env_steps)
     assert sum(int(row["episode_length"]) for row in rows) == pytest.approx(2 * (100 + 2 * UPDATES), abs=60)
     assert os.listdir(whole / "lightning_logs") == ["version_0"]
+
+
+def test_curves_are_of_the_environments_of_both(whole: Path) -> None:
+    version = whole / "lightning_logs" / "version_0"
+    (run,) = find_runs([str(version)])
+    assert run.trials is not None
+    assert run.trials["env"].nunique() == 4
+    criteria = [criterion_by_block(attempts(rows, run.order)) for _, rows in run.trials.groupby("env")]
+    expected = np.nanmean([criterion.get(1, np.nan) for criterion in criteria])
+    assert run.curve("learning/trials_to_criterion/block_1").iloc[-1] == pytest.approx(expected)
 
 
 def test_a_resumed_run_ends_alike_and_another_number_of_processes_is_refused(whole: Path, tmp_path: Path) -> None:

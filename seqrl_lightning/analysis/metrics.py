@@ -2,11 +2,21 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
-from seqrl_lightning.analysis.trials import ERRORS, UNCOUNTED, Order
-from seqrl_lightning.types import Array, FloatArray
+from seqrl_lightning.analysis.trials import ERRORS, UNCOUNTED
+from seqrl_lightning.functional import choice_counts, completion, swap_counts, trials_to_criterion
+from seqrl_lightning.types import Array, Choices, FloatArray, Order
 
-CRITERION, WINDOW = 0.8, 4  # of completion, and how many attempts it is held for
+
+def choices_of(trials: pd.DataFrame) -> Choices:
+    """The choices that were right or wrong, episode by episode, in the order in which episodes come in the table."""
+    counted = trials[trials["outcome"] != UNCOUNTED]
+    episode = counted.groupby(["env", "episode"], sort=False).ngroup().to_numpy()
+    rows = np.argsort(episode, kind="stable")
+    names = ("env", "block", "position", "action", "correct_action")
+    columns = {name: torch.from_numpy(counted[name].to_numpy(np.int64)[rows]) for name in names}
+    return Choices(episode=torch.from_numpy(episode[rows]), **columns)
 
 
 def attempts(trials: pd.DataFrame, order: Order | None) -> pd.DataFrame:
@@ -17,42 +27,17 @@ def attempts(trials: pd.DataFrame, order: Order | None) -> pd.DataFrame:
     """
     counted = trials[trials["outcome"] != UNCOUNTED]
     groups = counted.groupby(["env", "episode"], sort=False)
-    table = groups.agg(block=("block", "first"), completion=("is_right", "mean"))
-    if order is not None:
-        reached = (counted["position"] + counted["is_right"]).groupby([counted["env"], counted["episode"]], sort=False)
-        table["completion"] = reached.max() / order.num_picks
+    table = groups.agg(block=("block", "first"))
+    table["completion"] = completion(choices_of(trials), None if order is None else order.num_picks).numpy()
     for error in ERRORS:
         table[error] = groups["outcome"].agg(lambda outcomes, error=error: (outcomes == error).mean())
     return table.reset_index()
 
 
-def trials_to_criterion(completion: FloatArray) -> int | None:
-    """The first attempt i, from 1, with completion(i) >= 0.8 and a mean over i..i+3 of at least 0.8; None if never.
-
-    Args:
-        completion: [attempts] float, of one block, in order. Attempts that lack followers are not looked at.
-    """
-    values = np.asarray(completion, float)
-    if len(values) < WINDOW:
-        return None
-    means = np.convolve(values, np.full(WINDOW, 1 / WINDOW), "valid")
-    mastered = np.flatnonzero((values[: len(means)] >= CRITERION) & (means >= CRITERION - 1e-12))
-    return int(mastered[0]) + 1 if len(mastered) else None
-
-
 def criterion_by_block(table: pd.DataFrame) -> pd.Series:
     """Attempts to criterion of each block, from :func:`attempts` of one environment; NaN where it was never met."""
-    found = {block: trials_to_criterion(rows["completion"].to_numpy()) for block, rows in table.groupby("block")}
-    return pd.Series(found, dtype=float)
-
-
-def savings(criterion: pd.Series) -> pd.Series:
-    """What relearning saves of the first block's attempts: 1 - attempts(block) / attempts(first); below 0 it cost more.
-
-    Args:
-        criterion: Attempts to criterion by block.
-    """
-    return 1 - criterion.iloc[1:] / criterion.iloc[0]
+    values = {block: torch.from_numpy(rows["completion"].to_numpy()) for block, rows in table.groupby("block")}
+    return pd.Series({block: trials_to_criterion(of_it) for block, of_it in values.items()}, dtype=float)
 
 
 def accuracy_by_position(trials: pd.DataFrame) -> pd.DataFrame:
@@ -63,11 +48,9 @@ def accuracy_by_position(trials: pd.DataFrame) -> pd.DataFrame:
 
 def confusion(trials: pd.DataFrame, n_actions: int) -> FloatArray:
     """How often each object was chosen at each position. [positions, actions], rows sum to 1 (NaN where never seen)."""
-    counted = trials[trials["outcome"] != UNCOUNTED]
-    counts = np.zeros((int(counted["position"].max()) + 1, n_actions))
-    np.add.at(counts, (counted["position"].to_numpy(), counted["action"].to_numpy()), 1)
-    with np.errstate(invalid="ignore"):
-        shares: FloatArray = counts / counts.sum(1, keepdims=True)
+    choices = choices_of(trials)
+    counts = choice_counts(choices.position, choices.action, int(choices.position.max()) + 1, n_actions)
+    shares: FloatArray = (counts.double() / counts.sum(1, keepdim=True)).numpy()
     return shares
 
 
@@ -111,14 +94,5 @@ def swap_inference(trials: pd.DataFrame, order: Order, block: int) -> tuple[floa
         those in which the old one was tried first, the fraction in which the new one came next time ("ordinal
         inference"); NaN where there were none.
     """
-    changed = np.flatnonzero(order.sequences[block - 1] != order.sequences[block])
-    at = int(changed[changed >= order.num_given][0]) - order.num_given
-    old, new = order.sequences[block - 1, at + order.num_given], order.sequences[block, at + order.num_given]
-    chosen = trials[(trials["block"] == block) & (trials["position"] == at)].groupby("episode")["action"]
-    first, second = chosen.nth(0).to_numpy(), chosen.nth(1)
-    tried_old = chosen.first()[lambda actions: actions == old].index
-    then = second[trials.loc[second.index, "episode"].isin(tried_old).to_numpy()].to_numpy()
-    return (
-        float((first == new).mean()) if len(first) else np.nan,
-        float((then == new).mean()) if len(then) else np.nan,
-    )
+    came, at_once, tried_old, then_new = swap_counts(choices_of(trials), order)[:, block].tolist()
+    return at_once / came if came else np.nan, then_new / tried_old if tried_old else np.nan

@@ -13,9 +13,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
-from seqrl_lightning.analysis.trials import Order, read_trials
-from seqrl_lightning.envs.ordered import OrderedEnv
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.analysis.trials import read_trials
+from seqrl_lightning.types import ConfigurationError, Order
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class Run:
     def order(self) -> Order | None:
         """The objects' orders, for tasks in which the block decides it."""
         env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
-        if not isinstance(env, OrderedEnv) or type(env)._row is not OrderedEnv._row:
-            return None
-        return Order(env.schedule.sequences, env._num_given, env.letters)
+        return getattr(env, "order_by_block", None)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.metrics import (
@@ -13,7 +14,6 @@ from seqrl_lightning.analysis.metrics import (
     confusion,
     criterion_by_block,
     rank_transfer,
-    savings,
     swap_inference,
 )
 from seqrl_lightning.analysis.report import Section
@@ -24,8 +24,9 @@ from seqrl_lightning.analysis.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from seqrl_lightning.analysis.trials import ERRORS, Order
-from seqrl_lightning.types import FloatArray
+from seqrl_lightning.analysis.trials import ERRORS
+from seqrl_lightning.functional import savings
+from seqrl_lightning.types import FloatArray, Order
 
 VALIDATION = "val/return_mean"
 Groups = Mapping[str, Sequence[Run]]
@@ -108,8 +109,8 @@ def criterion(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> Section:
     found = pd.DataFrame([criterion_by_block(rows) for rows in of_first_env], index=[run.seed for run in runs])
     found.index.name = "seed"
     table = found.add_prefix("block ")
-    for block, values in pd.DataFrame([savings(row) for _, row in found.iterrows()], index=found.index).items():
-        table[f"savings, block {block}"] = values
+    for block, values in zip(found.columns[1:], savings(torch.from_numpy(found.to_numpy())).T, strict=True):
+        table[f"savings, block {block}"] = values.numpy()
     text = (
         "Attempts (episodes) to criterion in each block: the first attempt that completes at least 80 % of the "
         "sequence and begins four that do so on average. Savings: what a later block saves of the first one's attempts "

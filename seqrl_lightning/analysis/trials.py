@@ -6,34 +6,15 @@ way through the sequence, which laboratories call a trial.
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.types import Array, BoolArray, IntArray
+from seqrl_lightning.types import Array, BoolArray, IntArray, Order
 
 RIGHT, UNCOUNTED = "right", "uncounted"
 ERRORS = ("perseverative", "skip", "repeat", "distractor", "random", "other")
 """In the order of figures; see :func:`outcomes`."""
-
-
-class Order(NamedTuple):
-    """The orders in which a task's objects are right."""
-
-    sequences: IntArray  # [blocks, n], the objects of each block in their order
-    num_given: int  # how many of them an episode starts with
-    letters: str  # the objects' names, then the distractors'
-
-    @property
-    def num_objects(self) -> int:
-        """How many objects are in a sequence; higher actions are distractors."""
-        return int(self.sequences.shape[1])
-
-    @property
-    def num_picks(self) -> int:
-        """How many objects have to be picked."""
-        return self.num_objects - self.num_given
 
 
 def read_trials(path: Path, order: Order | None) -> pd.DataFrame:

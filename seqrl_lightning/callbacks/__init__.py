@@ -5,6 +5,7 @@ from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
+from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
 from seqrl_lightning.callbacks.side_cars import SideCars
@@ -20,6 +21,7 @@ __all__ = [
     "Episode",
     "GlobalRandomStreams",
     "LastCheckpoint",
+    "LearningMetrics",
     "PredictionWriter",
     "PriorityWriter",
     "SideCars",

@@ -82,7 +82,6 @@ class AgentCallback(Callback):
         env_faults: How often environments broke in this process.
         total_env_faults: How often they did in all processes, after the last update.
         recent_returns: The returns of the last 10 episodes.
-        keeps_trials: Whether it keeps each step for :meth:`drain_trials`, in tasks that tell the ``correct_action``.
 
     Raises:
         ConfigurationError: If a setting can't work.
@@ -133,8 +132,7 @@ class AgentCallback(Callback):
         self._block = 0  # the lowest of this process
         self.recent_returns: deque[float] = deque(maxlen=10)
         self._finished: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
-        self.keeps_trials = False
-        self._trials: list[TrialStep] = []
+        self._kept_trials: list[list[TrialStep]] = []
         self._told: dict[str, Any] | None = None  # of the present observation; None where nobody wants to know
         self._warmup_total = 0  # env steps that were taken for no update
         self._resumed: dict[str, Any] | None = None
@@ -150,10 +148,13 @@ class AgentCallback(Callback):
         self._finished.clear()
         return episodes
 
-    def drain_trials(self) -> list[TrialStep]:
-        """The steps that were taken since this was last called, if ``keeps_trials``."""
-        trials, self._trials = self._trials, []
-        return trials
+    def keep_trials(self) -> list[TrialStep]:
+        """A list of the caller's own, to which every step is added from now on in tasks that tell the right action.
+
+        Who asks for it empties it.
+        """
+        self._kept_trials.append([])
+        return self._kept_trials[-1]
 
     # Lightning's hooks
 
@@ -365,7 +366,7 @@ class AgentCallback(Callback):
         return action_mask_of(infos) if self._data.has_action_masks else None
 
     def _tell(self, infos: dict[str, Any]) -> dict[str, Any] | None:
-        if not self.keeps_trials or "correct_action" not in infos:
+        if not self._kept_trials or "correct_action" not in infos:
             return None
         return {key: infos[key] for key in ("block", "correct_action") if key in infos}
 
@@ -387,7 +388,9 @@ class AgentCallback(Callback):
         seen, (self._observation, reward, terminated, truncated, infos) = self._observation, step
         if self._told is not None:
             outcome = reward, terminated, truncated, self._episode_length.copy(), ~self._is_restarting
-            self._trials.append(TrialStep(seen, self._told, action, *self._decision, *outcome))
+            trial_step = TrialStep(seen, self._told, action, *self._decision, *outcome)
+            for kept in self._kept_trials:
+                kept.append(trial_step)
             self._told = self._tell(infos)
         self._action_mask = self._mask_of(infos)
         data.ring.add(action, reward, terminated, truncated, self._observation, self._action_mask)

@@ -14,16 +14,25 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.callbacks.agent import AgentCallback, TrialStep
+from seqrl_lightning.callbacks.choices import ChoiceColumns
 from seqrl_lightning.docstrings import without_settings
 from seqrl_lightning.envs.drawing import draw_matrix
-from seqrl_lightning.types import Array, EvaluationTask, FloatArray, IntArray, State
+from seqrl_lightning.envs.rollout import Step
+from seqrl_lightning.metrics import PositionConfusion
+from seqrl_lightning.types import Array, EvaluationTask, FloatArray, State
 
 _LAYOUT = {
     "Does it learn?": {
         "return of the greedy policy": ["Multiline", ["val/return_mean"]],
         "return of training episodes": ["Multiline", ["train/episode_return"]],
         "each block's rule": ["Multiline", [r"val/block_\d+/return_mean"]],
+    },
+    "What is learned?": {
+        "completion": ["Multiline", ["learning/completion"]],
+        "accuracy by position": ["Multiline", [r"learning/accuracy/position_\d+"]],
+        "kinds of errors": ["Multiline", [r"errors/.*"]],
+        "trials to criterion": ["Multiline", [r"learning/trials_to_criterion/block_\d+"]],
     },
     "How?": {
         "loss": ["Multiline", ["train/loss"]],
@@ -57,21 +66,26 @@ class BoardPages(Callback):
     It draws on nothing that training draws on: a run is the same with and without it.
     """
 
-    _writer: Any = None
+    _writer: Any = None  # of the main process
+    _confusion: PositionConfusion | None = None  # of every process
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes what is known before the first step."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not (loggers and trainer.is_global_zero) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self._data.tells_correct_action:
+            self._confusion = PositionConfusion(_MOST_POSITIONS, self._data.n_actions).to(pl_module.device)
+        if not trainer.is_global_zero:
+            return
         self._folder = Path(str(loggers[0].log_dir))
         self._writer = loggers[0].experiment
         self._states = states_of(self._data)
-        self._clear_choices()
         self._writer.add_custom_scalars(_LAYOUT)
-        env = gym.make(self._data.env_id, **self._data.env_kwargs).unwrapped
-        task = without_settings(type(getattr(env, "task", env)))  # of one that plays a script: the script's
+        task = without_settings(
+            type(getattr(self._data.task, "task", self._data.task))
+        )  # of one that plays a script: the script's
         self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
@@ -89,29 +103,23 @@ class BoardPages(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Counts what was chosen under the rule that training is in."""
-        if self._writer is None or "" not in batch.names or not outputs["steps"]:
-            return
-        answered = np.zeros(len(outputs["steps"][0].action), np.int64)
-        for step in outputs["steps"]:
-            right = step.infos["correct_action"]
-            counts = step.is_playing & (right >= 0)
-            position = self._position(step.observation, answered)
-            seen = counts & (position < _MOST_POSITIONS)
-            np.add.at(self._choices, (position[seen], step.action[seen]), 1)
-            self._is_right[position[seen], right[seen]] = True
-            answered += counts
+        if self._confusion is not None and "" in batch.names:
+            columns = ChoiceColumns.of(self._data)
+            columns.add([_trial_step(t, step) for t, step in enumerate(outputs["steps"])])
+            self._confusion.update(columns.take_whole_episodes(pl_module.device))
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the pictures of an evaluation."""
+        shares = is_right = None
+        if self._confusion is not None:
+            shares, is_right = (matrix.cpu().numpy() for matrix in self._confusion.compute())  # of all processes
+            self._confusion.reset()
         if self._writer is None or trainer.sanity_checking:
             return
         env_steps = AgentCallback.of(trainer).total_env_steps
-        if self._choices.any():
-            rows = self._choices[: int(np.flatnonzero(self._choices.any(1))[-1]) + 1]
-            shares = rows / np.maximum(rows.sum(1, keepdims=True), 1)
-            picture = draw_matrix(shares, self._row_names(len(rows)), self._letters(), self._is_right[: len(rows)])
+        if shares is not None and len(shares):
+            picture = draw_matrix(shares, self._row_names(len(shares)), self._letters(), is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
-            self._clear_choices()
         if self._states is not None and pl_module.act_values(self._states)[1] is None:
             values, _ = pl_module.act_values(self._states)
             picture = draw_matrix(values, self._row_names(len(values)), self._letters())
@@ -129,16 +137,8 @@ class BoardPages(Callback):
             self._write_gif(frames, env_steps)
         self._writer.flush()
 
-    def _position(self, observation: Array, answered: IntArray) -> IntArray:
-        """Where in the sequence each environment is: its state's number, or how many answers it has given."""
-        return answered if self._states is None else np.asarray(observation).argmax(1)
-
-    def _clear_choices(self) -> None:
-        shape = (_MOST_POSITIONS, self._data.n_actions)
-        self._choices, self._is_right = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-
     def _letters(self) -> list[str]:
-        letters = getattr(_unwrapped(self._data), "letters", None)
+        letters = getattr(self._data.task, "letters", None)
         return list(letters) if letters else [str(action) for action in range(self._data.n_actions)]
 
     def _row_names(self, count: int) -> list[str]:
@@ -152,7 +152,7 @@ class BoardPages(Callback):
         except ModuleNotFoundError as error:
             rank_zero_info(f"No picture of the training episodes: {error.name} is not installed (extra `analysis`).")
             return
-        task: Any = _unwrapped(self._data)
+        task = self._data.task
         names = task.schedule.names if hasattr(task, "schedule") else None
         figure = draw_episodes(pd.read_csv(self._folder / "episodes.csv"), names)
         save(figure, self._folder / "episodes")
@@ -161,7 +161,7 @@ class BoardPages(Callback):
 
     def _greedy_frames(self, pl_module: Any) -> Iterator[Array]:
         """The pictures of a greedy episode; none if the task draws none."""
-        if "rgb_array" not in _unwrapped(self._data).metadata.get("render_modes", ()):
+        if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
             return
         try:
             env = self._data.make_env(render_mode="rgb_array")
@@ -199,21 +199,21 @@ class BoardPages(Callback):
         )
 
 
-def _unwrapped(data: Any) -> Any:
-    return data.eval_envs.unwrapped if not hasattr(data.eval_envs, "env") else data.eval_envs.env.unwrapped
+def _trial_step(t: int, step: Step) -> TrialStep:
+    """Step t of an evaluation as the agent's would be."""
+    of_all = np.full(len(step.action), t)
+    outcome = step.reward, step.terminated, step.truncated
+    return TrialStep(step.observation, step.infos, step.action, of_all < 0, None, *outcome, of_all, step.is_playing)
 
 
 def states_of(data: Any) -> FloatArray | None:
     """The observation of each state, [S, *obs], for tasks whose states are one-hot; None for others."""
-    single = data.make_env()
-    task = single.unwrapped
-    num_positions = getattr(task, "num_states", None)
-    if isinstance(task.observation_space, gym.spaces.Discrete):
-        num_positions = int(task.observation_space.n)
-    single.close()
-    if num_positions is None or data.obs_shape != (num_positions,) or num_positions > _MOST_STATES:
+    num_states = getattr(data.task, "num_states", None)
+    if isinstance(data.task.observation_space, gym.spaces.Discrete):
+        num_states = int(data.task.observation_space.n)
+    if num_states is None or data.obs_shape != (num_states,) or num_states > _MOST_STATES:
         return None
-    return np.eye(num_positions, dtype=np.float32)
+    return np.eye(num_states, dtype=np.float32)
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -50,8 +50,8 @@ class TrialWriter(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Asks the agent to keep its choices, from the first on."""
         if stage == "fit":
-            self._agent = AgentCallback.of(trainer)
-            self._agent.keeps_trials = trainer.logger is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
+            writes = trainer.logger is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
+            self._steps = AgentCallback.of(trainer).keep_trials() if writes else []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Chooses the file; it is begun with the first choice."""
@@ -88,7 +88,8 @@ class TrialWriter(Callback):
         self._episodes = list(state_dict["episodes"])
 
     def _write(self) -> None:
-        mine = [row for step in self._agent.drain_trials() for row in self._rows_of(step)]
+        mine = [row for step in self._steps for row in self._rows_of(step)]
+        self._steps.clear()
         rows = list(chain.from_iterable(of_all_processes(mine)))
         if not rows or not self._is_global_zero:
             return

@@ -54,6 +54,11 @@ class ContextSequenceEnv(SequenceDistractorEnv):
         self.observation_space = one_hot_box(self._size + len(self._names))
         self.context = 0
 
+    @property
+    def order_by_block(self) -> None:
+        """The context decides the order."""
+        return None
+
     def _start(self) -> None:
         super()._start()
         self.context = int(self.np_random.integers(len(self._names)))

@@ -9,14 +9,15 @@ import numpy as np
 
 from seqrl_lightning.envs.blocks import BlockSchedule, BlockSpec
 from seqrl_lightning.envs.task import Board, TaskEnv, TaskVectorEnv
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
+from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, Order, require
 
 
 class OrderedEnv(TaskEnv):
     """One environment in which objects are picked in an order that changes from block to block.
 
     Subclasses write ``_pick``, the rule, and add what it counts to ``_state_names``. ``info`` holds the ``block`` (its
-    number) and the ``correct_action`` (-1 if the sequence is complete).
+    number) and the ``correct_action`` (-1 if the sequence is complete). An observation begins with the position,
+    one-hot ``[num_positions]``.
 
     Args:
         objects: The objects of the sequence, a letter each.
@@ -43,6 +44,8 @@ class OrderedEnv(TaskEnv):
         self.schedule = _schedule(objects, distractors, blocks)
         self._num_positions = num_positions
         self._size = num_positions + num_extras
+        self.num_positions = num_positions
+        self.num_objects = len(objects)
         self.num_states = None if num_extras else num_positions  # where they are few: the positions
         super().__init__(one_hot_box(self._size), len(objects + distractors), render_mode)
         self.letters = objects + distractors
@@ -58,6 +61,11 @@ class OrderedEnv(TaskEnv):
     def num_blocks(self) -> int:
         """How many blocks there are."""
         return len(self.schedule)
+
+    @property
+    def order_by_block(self) -> Order | None:
+        """Which objects are right in which order, by block; None where more than the block decides it."""
+        return Order(self.schedule.sequences, self._num_given, self.letters)
 
     @property
     def optimal_return(self) -> float:

@@ -1,5 +1,15 @@
-"""Pure tensor functions: each learning rule's maths, and nothing else."""
+"""Pure tensor functions: each learning rule's maths, what choices say about learning, and nothing else."""
 
+from seqrl_lightning.functional.choices import (
+    CRITERION_WINDOW,
+    ERROR_KINDS,
+    choice_counts,
+    completion,
+    error_kinds,
+    savings,
+    swap_counts,
+    trials_to_criterion,
+)
 from seqrl_lightning.functional.distributional import (
     categorical_projection,
     quantile_huber_losses,
@@ -18,10 +28,15 @@ from seqrl_lightning.functional.targets import (
 )
 
 __all__ = [
+    "CRITERION_WINDOW",
+    "ERROR_KINDS",
     "bootstrap_discounts",
     "bootstrapped_targets",
     "categorical_projection",
+    "choice_counts",
+    "completion",
     "epsilon_greedy_policy",
+    "error_kinds",
     "expected_value",
     "huber_losses",
     "lambda_returns",
@@ -30,7 +45,10 @@ __all__ = [
     "quantile_huber_losses",
     "quantile_midpoints",
     "rescale_values",
+    "savings",
     "soft_policy",
+    "swap_counts",
+    "trials_to_criterion",
     "unscale_values",
     "value_of",
     "weighted_mean",

@@ -13,11 +13,10 @@ from seqrl_lightning.analysis.metrics import (
     confusion,
     criterion_by_block,
     rank_transfer,
-    savings,
     swap_inference,
-    trials_to_criterion,
 )
-from seqrl_lightning.analysis.trials import Order, outcomes, read_trials
+from seqrl_lightning.analysis.trials import outcomes, read_trials
+from seqrl_lightning.types import Order
 
 # ABCDE, then ADCBE; Z is a distractor. Nothing is given.
 ORDER = Order(np.array([[0, 1, 2, 3, 4], [0, 3, 2, 1, 4]]), 0, "ABCDEZ")
@@ -76,30 +75,13 @@ def test_completion_is_how_far_an_attempt_came() -> None:
     assert rows["skip"].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ("completion", "expected"),
-    [
-        ([0.8, 0.8, 0.8, 0.8], 1),
-        ([0.2, 1.0, 1.0, 0.4, 0.8, 0.8], 2),  # the mean over 2..5 is 0.8
-        ([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 3),  # the first one is followed by a failure
-        ([0.6, 1.0, 1.0, 1.0, 1.0], 2),  # its own completion counts too
-        ([1.0, 1.0, 1.0], None),  # nobody knows the fourth
-        ([0.7] * 10, None),
-        ([], None),
-    ],
-)
-def test_trials_to_criterion(completion: list[float], expected: int | None) -> None:
-    assert trials_to_criterion(np.array(completion)) == expected
-
-
-def test_criterion_and_savings_by_block() -> None:
+def test_criterion_by_block() -> None:
     completion = [0.0] * 9 + [1.0] * 4 + [0.0] * 4 + [1.0] * 4 + [0.0] * 5
     rows = pd.DataFrame({"completion": completion, "block": [0] * 13 + [1] * 8 + [2] * 5})
     found = criterion_by_block(rows)
     assert found[0] == 10
     assert found[1] == 5
     assert np.isnan(found[2])
-    assert savings(found)[1] == 0.5
 
 
 def test_accuracy_and_confusion_by_position() -> None:
