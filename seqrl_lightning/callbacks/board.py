@@ -83,9 +83,8 @@ class BoardPages(Callback):
         self._writer = loggers[0].experiment
         self._states = states_of(self._data)
         self._writer.add_custom_scalars(_LAYOUT)
-        task = without_settings(
-            type(getattr(self._data.task, "task", self._data.task))
-        )  # of one that plays a script: the script's
+        rules = getattr(self._data.task, "task", self._data.task)  # of one that plays a script: the script's
+        task = without_settings(type(rules))
         self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
