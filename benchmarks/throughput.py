@@ -51,20 +51,20 @@ JOBS = {
     "A": cartpole(
         "1 environment, 1 update for 10 env steps",
         "a",
-        ["--trainer.max_steps", "500", "--agent.epsilon.decay_env_steps", "3000"],
-        ["--env_steps", "6000"],
+        ["--trainer.max_steps", "3000", "--agent.epsilon.decay_env_steps", "15500"],
+        ["--env_steps", "31000"],
     ),
     "B": cartpole(
         "1 environment, 1 update for each env step",
         "b",
-        ["--trainer.max_steps", "4000", "--agent.epsilon.decay_env_steps", "2500"],
-        ["--env_steps", "5000", "--env_steps_per_update", "1"],
+        ["--trainer.max_steps", "9000", "--agent.epsilon.decay_env_steps", "5000"],
+        ["--env_steps", "10000", "--env_steps_per_update", "1"],
     ),
     "C": cartpole(
         "16 environments, 1 update for 10 env steps",
         "c",
-        ["--trainer.max_steps", "1100", "--agent.epsilon.decay_env_steps", "6000"],
-        ["--env_steps", "12000", "--num_envs", "16"],
+        ["--trainer.max_steps", "5900", "--agent.epsilon.decay_env_steps", "30000"],
+        ["--env_steps", "60000", "--num_envs", "16"],
     ),
     "R": Job(
         "the seed's job, 300 episodes, 1 update for each env step",

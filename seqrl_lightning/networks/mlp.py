@@ -1,5 +1,6 @@
 """The multilayer perceptron."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class MLP(Network):
             features = layer(features).relu_()
         return features
 
-    @property
+    @functools.cached_property
     def forward_numpy(self) -> Callable[[Array], FloatArray] | None:
         """What ``forward`` computes, for one step on the CPU in float32: ``[N, *obs] -> [N, n_actions]``.
 

@@ -1,6 +1,7 @@
 """Linear layers computed by NumPy, for acting: on a few rows torch costs several times the arithmetic."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,7 +20,8 @@ class NumPyLayers:
     """
 
     def __init__(self, layers: Sequence[nn.Linear], num_relu: int) -> None:
-        self._layers = layers
+        # Their own dictionaries: looking `layer.weight` up takes as long as a small product.
+        self._parameters: list[dict[str, Any]] = [layer._parameters for layer in layers]
         self._num_relu = num_relu
         self._addresses: list[int] = []
         self._arrays: list[tuple[FloatArray, FloatArray | None]] = []
@@ -35,10 +37,10 @@ class NumPyLayers:
         return features
 
     def _weights_and_biases(self) -> list[tuple[FloatArray, FloatArray | None]]:
-        parameters = [p for layer in self._layers for p in (layer.weight, layer.bias)]
+        parameters = [p for of_layer in self._parameters for p in (of_layer["weight"], of_layer["bias"])]
         addresses = [0 if p is None else p.data_ptr() for p in parameters]
         if addresses != self._addresses:
-            arrays = [None if p is None else p.detach().numpy() for p in parameters]
+            arrays: list[Any] = [None if p is None else p.detach().numpy() for p in parameters]
             self._arrays = [(weight.T, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True)]
             self._addresses = addresses
         return self._arrays
