@@ -78,6 +78,15 @@ JOBS = {
             "seed's loop": ["seed_loop"],
         },
     ),
+    "S": Job(
+        "R2D2's update: LSTM 128, 32 windows of 20 + 40 steps",
+        {
+            OURS: ["r2d2"],
+            f"{OURS}, 4 updates a step": ["r2d2", "--updates_per_step", "4"],
+            "bare loop": ["r2d2", "--bare"],
+        },
+        unit="updates/s",
+    ),
     "F": Job(
         "both orders mastered in 300 episodes",
         {OURS: ["ours", "--config", "configs/sequence_dqn_fast.yaml"], "seed's loop": ["seed_loop"]},
@@ -116,7 +125,8 @@ def measure(name: str, job: Job, missing: list[str], rounds: int) -> dict[str, l
     for _ in range(rounds):
         for peer in figures:
             run = run_peer(job.peers[peer])
-            figure = run["seconds"] if job.unit == "seconds" else run["env_steps"] / run["seconds"]
+            counted = job.unit.partition("/")[0].replace(" ", "_")  # "env steps/s": env_steps
+            figure = run["seconds"] if job.unit == "seconds" else run[counted] / run["seconds"]
             figures[peer].append(round(figure, 2))
             print(f"job {name}, {peer}: {figure:,.2f} {job.unit}", flush=True)
     return figures
