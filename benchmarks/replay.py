@@ -1,8 +1,8 @@
 """What replay costs at 10^4, 10^5 and 10^6 transitions, beside other libraries: ``python -m benchmarks.replay``.
 
 Times one ``add`` of one transition, one ``sample`` of a uniform batch from a full memory, and one prioritized sample
-with the update of its priorities, in microseconds; the libraries take turns. The figures go to
-``benchmarks/results/replay.json``.
+with the update of its priorities, in microseconds; the libraries take turns. Of this library also what 1,280
+transitions cost, drawn one by one and as 32 windows of 40 steps. The figures go to ``benchmarks/results/replay.json``.
 """
 
 import importlib.util
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from benchmarks.throughput import RESULTS, circumstances
-from seqrl_lightning.replay import PrioritizedSampler, RingBuffer, UniformSampler
+from seqrl_lightning.replay import PrioritizedSampler, RingBuffer, SequenceSampler, UniformSampler
 
 SIZES, BATCH_SIZE, OBS_SIZE, ROUNDS, CALLS = (10_000, 100_000, 1_000_000), 128, 4, 9, 200
 PRIORITIZED, PRIORITIZED_BATCH_SIZE = "prioritized sample and update", 64
+WINDOWS, LENGTH = 32, 40
 Operations = dict[str, Callable[[], Any]]
 
 
@@ -39,10 +40,17 @@ def ours(size: int) -> Operations:
         assert batch.slot_batch is not None
         prioritized.update_priorities(batch.slot_batch[0].numpy(), errors)
 
+    many = WINDOWS * LENGTH
+    zero_state = SequenceSampler(LENGTH, stored_state=False)
+    prioritized_windows = SequenceSampler(LENGTH, stored_state=False, prioritized=True)
     return {
         "add": lambda: ring.add(action, reward, no, no, observation),
         "sample": lambda: sampler(ring, BATCH_SIZE, rng),
         PRIORITIZED: sample_and_update,
+        f"sample {many:,}": lambda: sampler(ring, many, rng),
+        f"sample {many:,} as windows": lambda: zero_state(ring, WINDOWS, rng),
+        f"prioritized sample of {many:,}": lambda: prioritized(ring, many, rng),
+        f"prioritized sample of {many:,} as windows": lambda: prioritized_windows(ring, WINDOWS, rng),
     }
 
 

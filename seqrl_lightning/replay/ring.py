@@ -173,19 +173,19 @@ class RingBuffer:
         return observation if self.frame_stack == 1 else observation[:, -1]
 
     def observations(self, slots: IntArray) -> Array:
-        """Copies out the observations of ``slots`` ([...] int64): [..., *obs].
+        """Copies out the observations of ``slots`` ([...] int64, modulo the ring's size): [..., *obs].
 
         A stack of frames is put together from the slots before, as far as the episode goes; where it begins, its first
         frame is repeated (as Gymnasium's ``FrameStackObservation`` does).
         """
         frames = self._flat[0]
         if self.frame_stack == 1:
-            return frames.take(slots, 0)
+            return frames.take(slots, 0, mode="wrap")
         stack = [slots]
         for _ in range(self.frame_stack - 1):
             before = (stack[-1] - self.num_envs) % len(frames)
             stack.append(np.where(self._is_final_flat[before], stack[-1], before))
-        return frames.take(np.stack(stack[::-1], axis=slots.ndim), 0)
+        return frames.take(np.stack(stack[::-1], axis=slots.ndim), 0, mode="wrap")
 
     def slots(self, age: IntArray) -> IntArray:
         """The indices of the slots that were stored ``age`` slots before the head's, 1 being the newest."""
@@ -278,23 +278,22 @@ class RingBuffer:
             n_step: Steps that a transition leads ahead.
             burn_in: Rows before the window, for the network's state.
         """
-        size = self.num_rows * self.num_envs
-        path = (first_slots + self.num_envs * np.arange(-burn_in, length + 1)[:, None]) % size
-        is_first = torch.from_numpy(self._is_final_flat[(path - self.num_envs) % size])
-        observation = torch.from_numpy(self.observations(path))
-        path = path[burn_in:]
-        age = (self.head * self.num_envs + path % self.num_envs - path) % size  # 0: the head itself
-        is_written = np.logical_and.accumulate(age[:-1] > 0, axis=0)
-        is_transition = torch.from_numpy(is_written & ~self._is_final_flat[path[:-1]])
+        path = first_slots + self.num_envs * np.arange(-burn_in - 1, length + 1)[:, None]  # runs on past the ring's end
+        is_final = self._is_final_flat.take(path, mode="wrap")
+        is_first = torch.from_numpy(is_final[:-1])
+        observation = torch.from_numpy(self.observations(path[1:]))
+        path, is_final = path[burn_in + 1 :], is_final[burn_in + 1 :]
+        num_written = (self.head - first_slots // self.num_envs) % self.num_rows  # rows, from the window's first on
+        is_written = np.arange(length)[:, None] < num_written
+        is_transition = torch.from_numpy(is_written & ~is_final[:-1])
         _, action, reward, terminated, _, action_mask = self._flat
-        rewards = torch.from_numpy(reward.take(path[:-1]))
-        ends = torch.from_numpy(terminated.take(path[:-1]))
+        action, reward, terminated = (column.take(path[:-1], mode="wrap") for column in (action, reward, terminated))
         batch = TransitionBatch(
             state_batch=observation[burn_in:-1],
-            action_batch=torch.from_numpy(action.take(path[:-1])),
-            reward_batch=rewards.unsqueeze(-1),
+            action_batch=torch.from_numpy(action),
+            reward_batch=torch.from_numpy(reward).unsqueeze(-1),
             next_state_batch=observation[burn_in + 1 :],
-            terminated_batch=ends,
+            terminated_batch=torch.from_numpy(terminated),
             weight_batch=is_transition.float(),
             is_first_batch=is_first[burn_in:],
         )
@@ -302,7 +301,7 @@ class RingBuffer:
             prefix = observation[:burn_in], is_first[:burn_in]
             batch = batch._replace(burn_in_state_batch=prefix[0], burn_in_is_first_batch=prefix[1])
         if action_mask.shape[1]:
-            masks = torch.from_numpy(action_mask.take(path, 0))
+            masks = torch.from_numpy(action_mask.take(path, 0, mode="wrap"))
             batch = batch._replace(action_mask_batch=masks[:-1], next_action_mask_batch=masks[1:])
         return batch if n_step == 1 else _with_n_steps(batch, is_transition, n_step)
 

@@ -124,16 +124,18 @@ class SequenceSampler(Sampler):
             self._step = np.zeros(ring.num_envs, np.int64)
             self._waiting = [[] for _ in range(ring.num_envs)]
         new_rows = min(ring.num_added - self._rows_seen, ring.num_full_rows)
+        if not new_rows:
+            return
         self._rows_seen = ring.num_added
         complete: list[int] = []
         for row in (ring.head + np.arange(-new_rows, 0)) % ring.num_rows:
             complete += self._take_in_row(int(row) * ring.num_envs, ring.is_final[row])
         new_slots = ring.slots(np.arange(1, new_rows * ring.num_envs + 1))
-        self._tree.update(new_slots, np.zeros(new_slots.size))
-        self._tree.update(np.array(complete, np.int64), np.full(len(complete), self._max_weight))
         # Of the oldest windows, the burn-in is overwritten, or the row that tells whether an episode starts with it.
         lost = ring.lost_slots(margin=self.burn_in + 1 if ring.is_full else 0)
-        self._tree.update(lost, np.zeros(lost.size))
+        slots = [new_slots, np.array(complete, np.int64), lost]  # of equal ones the last holds
+        weights = np.repeat([0.0, self._max_weight, 0.0], [len(part) for part in slots])
+        self._tree.update(np.concatenate(slots), weights)
 
     def _take_in_row(self, first_slot: int, is_final: BoolArray) -> list[int]:
         """Returns the windows that one more row completes: `length` steps are there, or their episode has ended."""

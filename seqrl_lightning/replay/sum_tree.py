@@ -39,6 +39,8 @@ class SumTree:
 
     def update(self, indices: IntArray, weights: FloatArray) -> None:
         """Sets the weights at ``indices`` ([B] int64; of equal ones the last holds) to ``weights`` ([B] float)."""
+        if not indices.size:
+            return
         self._levels[0].reshape(-1)[indices] = weights
         for level, sums in zip(self._levels, self._levels[1:], strict=False):
             indices = indices // _WIDTH
@@ -53,10 +55,11 @@ class SumTree:
         Returns:
             [B] int64.
         """
-        mass = mass.copy()
-        node = np.zeros(len(mass), np.int64)
+        root = self._levels[-1][0].cumsum()  # the same for all: one search in it is quicker than a row for each
+        node: IntArray = np.minimum(root.searchsorted(mass, side="right"), _WIDTH - 1)
+        mass = mass - np.where(node > 0, root[node - 1], 0.0)
         first = np.arange(0, len(mass) * _WIDTH, _WIDTH)
-        for level in reversed(self._levels):
+        for level in reversed(self._levels[:-1]):
             weights = level.take(node, 0)
             sums = weights.cumsum(1)
             child = (sums > mass[:, None]).argmax(1)  # by rounding there may be none; then it is the first
