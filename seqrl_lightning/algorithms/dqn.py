@@ -1,6 +1,7 @@
 """Deep Q-learning."""
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -149,6 +150,12 @@ class DQN(GreedyEvaluation):
         """The Q-values ``[..., A]`` in the network's outputs, here the same."""
         return outputs
 
+    @functools.cached_property
+    def remembers(self) -> bool:
+        """Whether the network carries something from step to step."""
+        with torch.no_grad():
+            return self.policy_net(torch.zeros(1, 1, *self.obs_shape))[1] is not None
+
     # Learning
 
     reads_windows = True  # whether a network that remembers can be trained
@@ -169,9 +176,7 @@ class DQN(GreedyEvaluation):
 
     def _check_sampler(self, sampler: Any) -> None:
         """A network that remembers has to read what happened in order, and single transitions have no order."""
-        with torch.no_grad():
-            _, state = self.policy_net(torch.zeros(1, 1, *self.obs_shape))
-        remembers, algorithm = state is not None, type(self).__name__
+        remembers, algorithm = self.remembers, type(self).__name__
         would_do = f"one without memory: {algorithm} learns from single steps"
         require(self.reads_windows or not remembers, "model.network", "a network that remembers", would_do)
         would_do = "SequenceSampler for a network that remembers"

@@ -1,13 +1,14 @@
 """PQN: Q-learning from many environments at once, without a replay memory and without a target network."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from seqrl_lightning.algorithms.dqn import DQN
-from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of
+from seqrl_lightning.algorithms.reading import read_next
+from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.types import TransitionBatch, require
 
 
@@ -18,6 +19,9 @@ class PQN(DQN):
     lambda-returns once, and runs ``epochs`` epochs of minibatches of ``data.batch_size`` over them. Give the network
     layer normalisation, which is what keeps it stable without a target network (section 3).
 
+    A network that remembers reads whole rollouts: a minibatch is those of some environments, each from the state that
+    the agent's network had where it starts, and ``data.batch_size`` still counts transitions.
+
     Args:
         args: See :class:`DQN`; ``double``, ``munchausen_alpha`` and ``updates_per_step`` have no meaning here.
         lambda_: How far the returns look ahead, in [0, 1].
@@ -27,8 +31,6 @@ class PQN(DQN):
     Raises:
         ConfigurationError: If a setting can't work.
     """
-
-    reads_windows = False
 
     def __init__(self, *args: Any, lambda_: float = 0.65, epochs: int = 4, **kwargs: Any) -> None:
         require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
@@ -57,6 +59,9 @@ class PQN(DQN):
             rollout = length * data.num_envs
             would_do = f"a divisor of data.sampler.length * data.num_envs = {rollout}"
             require(rollout % data.batch_size == 0, "data.batch_size", data.batch_size, would_do)
+            would_do = f"a multiple of data.sampler.length = {length}: a network that remembers reads whole rollouts"
+            is_whole = data.batch_size % length == 0 or not self.remembers
+            require(is_whole, "data.batch_size", data.batch_size, would_do)
             self.updates_per_step = self.epochs * (rollout // data.batch_size)
             self._check_agent(self.trainer, rollout)
         super().setup(stage)
@@ -76,30 +81,32 @@ class PQN(DQN):
 
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
         """Learns from one rollout, [T, N]."""
-        states, actions, targets = self._learnable(batch)
+        rollout = self._learnable(batch)
         updates_left = self.updates_per_step
         if self.trainer.max_steps != -1:
             updates_left = min(updates_left, self.trainer.max_steps - self.trainer.global_step)
-        order = torch.cat([torch.randperm(len(actions)) for _ in range(self.epochs)])
+        order = torch.cat([torch.randperm(rollout.actions.shape[1]) for _ in range(self.epochs)])
         # As many minibatches whatever the number of final observations in the rollout: the agent counts updates.
         for indices in order.tensor_split(self.updates_per_step)[:updates_left]:
-            q_values, _ = self.policy_net(states[:, indices])
-            state_action_values = value_of(q_values, actions[None, indices])
-            target = targets[None, indices]
-            loss = huber_losses(state_action_values, target, self.huber_delta).mean()
+            part = rollout.columns(indices)
+            q_values, _ = self.policy_net(part.states, part.network_state, part.is_first)
+            state_action_values = value_of(q_values, part.actions)
+            losses = huber_losses(state_action_values, part.targets, self.huber_delta)
+            loss = weighted_mean(losses, part.weights)
             self._step(loss)
         return {
             "loss": loss.detach(),
             "state_action_values": state_action_values.detach(),
-            "expected_state_action_values": target,
+            "expected_state_action_values": part.targets,
         }
 
-    def _learnable(self, batch: TransitionBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """The transitions of a rollout, in a row: states [1, M, *obs], actions [M] and lambda-returns [M]."""
+    def _learnable(self, batch: TransitionBatch) -> "Rollout":
+        """The rollout with its lambda-returns: as it is for a network that remembers, else its transitions in a row."""
         assert batch.weight_batch is not None
+        assert batch.is_first_batch is not None
         is_transition = batch.weight_batch > 0
         with torch.no_grad():
-            q_values, _ = self.policy_net(batch.next_state_batch)
+            q_values = read_next(self.policy_net, batch)
             next_state_values = mask_actions(q_values, batch.next_action_mask_batch).amax(-1)
         is_last = torch.ones_like(is_transition)
         is_last[:-1] = ~is_transition[1:]  # what follows is a final observation
@@ -111,4 +118,25 @@ class PQN(DQN):
             self.gamma,
             self.lambda_,
         )
-        return batch.state_batch[is_transition][None], batch.action_batch[is_transition], targets[is_transition]
+        if self.remembers:
+            is_first = batch.is_first_batch[:-1]
+            return Rollout(
+                batch.state_batch, batch.action_batch, targets, batch.weight_batch, is_first, batch.network_state
+            )
+        columns = (batch.state_batch, batch.action_batch, targets)
+        return Rollout(*(column[is_transition][None] for column in columns))
+
+
+class Rollout(NamedTuple):
+    """What is learned from: B sequences side by side, or as many single transitions (T = 1)."""
+
+    states: Tensor  # [T, B, *obs]
+    actions: Tensor  # [T, B] int64
+    targets: Tensor  # [T, B] float32
+    weights: Tensor | None = None  # [T, B] float32, 0 where there is nothing to learn from; None: nowhere
+    is_first: Tensor | None = None  # [T, B] bool
+    network_state: Tensor | None = None  # [S, B, ...]
+
+    def columns(self, indices: Tensor) -> "Rollout":
+        """Some of them. ``indices``: [b] int64."""
+        return Rollout(*(None if column is None else column[:, indices] for column in self))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Which transitions make a batch. Samplers hold no transitions: they pick slots of the ring."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,8 @@ def importance_weights(tree: SumTree, slots: IntArray, beta: float) -> FloatArra
 class RolloutSampler(Sampler):
     """The newest steps of all environments as they came, [length, num_envs]: for learning on-policy, without replay.
 
+    With them comes what the agent's network carried into the first of them, if it remembers.
+
     Args:
         length: T, how many steps of each environment make a batch.
 
@@ -213,7 +216,26 @@ class RolloutSampler(Sampler):
     def __init__(self, length: int = 32) -> None:
         require(length > 0, "data.sampler.length", length, "at least 1")
         self.length = length
+        # What was carried into each of the newest rows, and its number: who knows where the next rollout starts?
+        self._states: deque[tuple[int, torch.Tensor]] = deque(maxlen=length)
 
     def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
         """Returns the newest rows; ``batch_size`` and ``rng`` are of no account."""
-        return ring.latest_rows(self.length)
+        first_row = ring.num_added - self.length
+        states = (state.clone() for row, state in self._states if row == first_row)  # a clone can be learned from
+        return ring.latest_rows(self.length)._replace(network_state=next(states, None))
+
+    def keep_state(self, ring: RingBuffer, state: torch.Tensor | None, step: IntArray) -> None:
+        """Keeps what the agent's network carries into the ring's head, [S, num_envs, ...]."""
+        if state is not None:
+            self._states.append((ring.num_added, state))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The kept states and the rows that they belong to."""
+        rows, states = [row for row, _ in self._states], [state for _, state in self._states]
+        return {"rows": rows, "states": torch.stack(states).cpu() if states else None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        if state_dict["rows"]:
+            self._states.extend(zip(state_dict["rows"], state_dict["states"], strict=True))

@@ -72,6 +72,10 @@ def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, data: dict[str, Any]
         np.testing.assert_array_equal(getattr(whole.datamodule.ring, name), getattr(resumed.datamodule.ring, name))
 
 
+PQN_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
+    {"warmup_env_steps": 24, "updates_per_collect": 6, "env_steps_per_update": 4.0},
+    {"num_envs": 3, "sampler": RolloutSampler(8), "batch_size": 8, "batches_per_epoch": 5},
+)
 ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "prioritized n-step": (DQN, {"munchausen_alpha": 0.9}, {}, {"sampler": PrioritizedSampler(n_step=3)}),
     "SARSA": (SARSA, {}, {}, {"sampler": LatestSampler()}),
@@ -85,12 +89,8 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
         {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2, prioritized=True)},
     ),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
-    "PQN": (
-        PQN,
-        {"epochs": 2},
-        {"warmup_env_steps": 24, "updates_per_collect": 6, "env_steps_per_update": 4.0},
-        {"num_envs": 3, "sampler": RolloutSampler(8), "batch_size": 8, "batches_per_epoch": 5},
-    ),
+    "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),
+    "recurrent PQN": (PQN, {"epochs": 2, "network": GRU}, *PQN_SETTINGS),
 }
 
 
