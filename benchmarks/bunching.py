@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--criterion", type=float, help="return of a mastered episode")
     parser.add_argument("--runs", type=Path, default=Path("runs/bunching"))
     args = parser.parse_args()
+    args.name = args.config.stem
     report: dict[str, Any] = circumstances("bunching")
     sys.argv = sys.argv[:1]  # the CLI is called with arguments of its own from here on
     seeds = range(1, args.seeds + 1)

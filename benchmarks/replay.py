@@ -141,12 +141,21 @@ def main() -> None:
     figures = {size: measure(size, missing) for size in SIZES}
     report = {**circumstances("replay"), "left_out": missing, "batch_size": BATCH_SIZE, "microseconds": figures}
     (RESULTS / "replay.json").write_text(json.dumps(report, indent=1) + "\n")
-    print("| library | operation | " + " | ".join(f"{size:,}" for size in SIZES) + " |")
-    print("| --- | --- |" + " --- |" * len(SIZES))
-    for name in figures[SIZES[0]]:
-        for operation in figures[SIZES[0]][name]:
-            row = " | ".join(f"{figures[size][name][operation]:,.1f}" for size in SIZES)
-            print(f"| {name} | {operation} (microseconds) | {row} |")
+    print(table(figures))
+
+
+def table(figures: dict[Any, dict[str, dict[str, float]]]) -> str:
+    """A Markdown table of microseconds; the sizes are numbers, or from JSON texts."""
+    sizes = list(figures)
+    lines = [
+        "| library | microseconds of one | " + " | ".join(f"{int(size):,} stored" for size in sizes) + " |",
+        "| --- | --- |" + " --- |" * len(sizes),
+    ]
+    for name, operations in figures[sizes[0]].items():
+        for operation in operations:
+            row = " | ".join(f"{figures[size][name][operation]:,.1f}" for size in sizes)
+            lines.append(f"| {name} | {operation} | {row} |")
+    return "\n".join(lines)
 
 
 def measure(size: int, missing: list[str]) -> dict[str, dict[str, float]]:

@@ -3,8 +3,9 @@
 Writes from ``benchmarks/results/learning_*.json`` (see :mod:`benchmarks.learning`): ``docs/results.md`` with a table
 for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in ``README.md``
 between its two markers, the first line of each config, and in the other pages of ``docs/`` what stands between
-``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config that is named there.
-Nobody writes these by hand.
+``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config that is named there. What
+stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is the table of ``throughput`` or
+``replay``, from their results. Nobody writes these by hand.
 """
 
 import json
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks import replay, throughput
 from benchmarks.learning import RESULTS, RUNNING
 from seqrl_lightning.analysis.statistics import bootstrap_interval, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
 MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
 MEASURED = re.compile(r"(<!-- measured: (.*?) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
+BENCHMARK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
+BENCHMARK_TABLES = {"throughput": (throughput.table, "runs"), "replay": (replay.table, "microseconds")}
 COLUMNS = 4  # of panels in a figure
 Curve = list[list[float]]
 
@@ -34,10 +38,10 @@ def main() -> None:
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         path.write_text(with_first_line(path, reports.get(path.stem)))
     readme = ROOT / "README.md"
-    readme.write_text(with_summary(readme.read_text(), reports))
+    readme.write_text(with_benchmarks(with_summary(readme.read_text(), reports)))
     (ROOT / "docs" / "results.md").write_text(page(reports))
     for path in (ROOT / "docs").rglob("*.md"):
-        path.write_text(with_measured(path.read_text(), path.parent, reports))
+        path.write_text(with_benchmarks(with_measured(path.read_text(), path.parent, reports)))
     for env_id, curves in curves_by_task(reports).items():
         draw(curves, ROOT / "docs" / "images" / file_name(env_id))
         for name in curves.keys() & {report["config"] for report in reports.values()}:
@@ -80,6 +84,16 @@ def with_measured(text: str, folder: Path, reports: dict[str, dict[str, Any]]) -
         reports: All there are.
     """
     return MEASURED.sub(lambda found: f"{found[1]}{measured(found[2], folder, reports)}\n{found[3]}", text)
+
+
+def with_benchmarks(text: str) -> str:
+    """A page's text with the benchmarks' tables between their markers."""
+
+    def table(name: str) -> str:
+        make, key = BENCHMARK_TABLES[name]
+        return make(json.loads((RESULTS / f"{name}.json").read_text())[key])
+
+    return BENCHMARK.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
 
 
 def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
@@ -142,7 +156,7 @@ def median_or_never(episodes: list[int | None]) -> str:
 
 
 def summary(reports: dict[str, dict[str, Any]]) -> str:
-    """The README's table."""
+    """The README's table: of each config what it reaches as it is."""
     rows = [
         [
             f"[`{name}`](configs/{report['config']}.yaml)",
@@ -152,6 +166,7 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
             criterion(report),
         ]
         for name, report in sorted(reports.items(), key=lambda item: (task(item[1]), item[0]))
+        if name == report["config"]
     ]
     titles = ["config", "task", "env steps", "final return, seed by seed", "episodes to criterion (medians)"]
     return table([titles, *rows])

@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, discard, tracked
@@ -41,6 +42,8 @@ class ReplayDataModule(LightningDataModule):
         sampler: Which transitions make a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
         mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
+        buffer_device: Where stored observations are kept: in the CPU's memory, or on the Trainer's device (``auto``;
+            ``cuda`` insists that it is a GPU), where batches of them are put together without a transfer.
         save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a run that goes on
             fills the memory anew before it learns.
         eval_episodes: Greedy episodes of an evaluation.
@@ -76,6 +79,7 @@ class ReplayDataModule(LightningDataModule):
         sampler: Sampler | None = None,
         batches_per_epoch: int = 1000,
         mmap_dir: str | None = None,
+        buffer_device: str = "cpu",
         save_replay: bool = True,
         eval_episodes: int = 10,
         eval_num_envs: int | None = None,
@@ -117,6 +121,10 @@ class ReplayDataModule(LightningDataModule):
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
         self.batches_per_epoch = batches_per_epoch
+        require(buffer_device in ("auto", "cpu", "cuda"), "data.buffer_device", buffer_device, "auto, cpu or cuda")
+        would_do = "cpu with data.mmap_dir, which is for what doesn't fit into memory"
+        require(mmap_dir is None or buffer_device == "cpu", "data.buffer_device", buffer_device, would_do)
+        self.buffer_device = buffer_device
         self.save_replay = save_replay
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
@@ -194,8 +202,16 @@ class ReplayDataModule(LightningDataModule):
             self._rng = random_stream("replay", self._rank)
             self.ring.num_processes = self.trainer.world_size if self.trainer else 1
             self.ring.awaits_next_action = self._learner_needs("next_action")
+            self._choose_buffer_device()
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
+
+    def _choose_buffer_device(self) -> None:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        would_do = f"cpu or auto: the Trainer's device is {device}"
+        require(self.buffer_device != "cuda" or device.type == "cuda", "data.buffer_device", "cuda", would_do)
+        if self.buffer_device != "cpu" and device.type != "cpu":
+            self.ring.move_observations(device)
 
     def remake_envs(self) -> None:
         """Makes the environments to learn in anew: one of them is broken."""
@@ -232,7 +248,12 @@ class ReplayDataModule(LightningDataModule):
         """Moves transitions without waiting for the device; evaluation tasks stay as they are."""
         if device.type == "cpu" or not isinstance(batch, TransitionBatch):
             return batch
-        return batch.map(lambda column: column.to(device, non_blocking=True))._replace(slot_batch=batch.slot_batch)
+
+        def move(column: Tensor) -> Tensor:  # only from pinned memory a copy goes on by itself
+            needs_pinning = device.type == "cuda" and column.device.type == "cpu"
+            return (column.pin_memory() if needs_pinning else column).to(device, non_blocking=True)
+
+        return batch.map(move)._replace(slot_batch=batch.slot_batch)
 
     def val_dataloader(self) -> DataLoader[EvaluationTask]:
         """The greedy episodes of an evaluation: each block's rule, or the task as it is."""

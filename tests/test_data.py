@@ -224,9 +224,20 @@ gym.register("tests/Instant-v0", vector_entry_point=Instant)
             r"vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
         ),
         ({"env_id": "tests/Instant-v0", "wrappers": [limited]}, r"data.wrappers is .*; it must be left out"),
+        ({**TASK, "buffer_device": "tpu"}, "data.buffer_device is 'tpu'; it must be auto, cpu or cuda"),
+        (
+            {**TASK, "buffer_device": "auto", "mmap_dir": "."},
+            "data.buffer_device is 'auto'; it must be cpu with data.mmap",
+        ),
         ({**TASK, "vectorization_mode": "threads"}, "data.vectorization_mode is 'threads'; it must be"),
     ],
 )
 def test_bad_settings_are_named(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         ReplayDataModule(**kwargs)
+
+
+def test_a_gpu_for_the_replay_memory_is_the_trainers(tmp_path: Path) -> None:
+    data = {**TASK, "buffer_device": "cuda", "batch_size": 8}
+    with pytest.raises(ConfigurationError, match=r"data.buffer_device is 'cuda'; it must be cpu or auto: the Trainer's"):
+        fit(tmp_path, data, {}, {"warmup_env_steps": 8}, accelerator="cpu", max_steps=1)

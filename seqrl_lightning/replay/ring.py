@@ -72,7 +72,7 @@ class RingBuffer:
         self.num_rows = self._max_full_rows + frame_stack
         rows = (self.num_rows, num_envs)
         frame_shape = obs_shape if frame_stack == 1 else obs_shape[1:]
-        self.observation: Array = _zeros((*rows, *frame_shape), obs_dtype, mmap_dir)
+        self.observation: Array | Tensor = _zeros((*rows, *frame_shape), obs_dtype, mmap_dir)
         self.action: IntArray = np.zeros(rows, np.int64)
         self.reward: FloatArray = np.zeros(rows, np.float32)
         self.terminated: BoolArray = np.zeros(rows, np.bool_)
@@ -86,9 +86,10 @@ class RingBuffer:
         self.num_added = 0
         self.num_full_rows = 0  # rows behind the head
         # The same memory with one index: what a batch is taken from.
-        columns = (self.observation, self.action, self.reward, self.terminated, self.is_final, self.action_mask)
+        columns = (self.action, self.reward, self.terminated, self.is_final, self.action_mask)
         self._flat: list[Array] = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
-        self._is_final_flat: BoolArray = self._flat[4]
+        self._is_final_flat: BoolArray = self._flat[3]
+        self._frames: Array | Tensor = self.observation.reshape(rows[0] * rows[1], *frame_shape)
 
     @property
     def num_slots(self) -> int:
@@ -115,7 +116,7 @@ class RingBuffer:
         if self.num_full_rows:  # the old episodes end here, unfinished: their last observation stays behind as final
             self.is_final[self.head] = True
             self._advance()
-        self.observation[self.head] = self._newest_frame(observation)
+        self._store(observation)
         self.is_final[self.head] = False
         if action_mask is not None:
             self.action_mask[self.head] = action_mask
@@ -159,7 +160,7 @@ class RingBuffer:
         self.terminated[row] = terminated
         self.truncated[row] = truncated
         self._advance()
-        self.observation[self.head] = self._newest_frame(next_observation)
+        self._store(next_observation)
         np.logical_or(terminated, truncated, out=self.is_final[self.head])
         if next_action_mask is not None:
             self.action_mask[self.head] = next_action_mask
@@ -169,23 +170,38 @@ class RingBuffer:
         self.num_full_rows = min(self.num_full_rows + 1, self._max_full_rows)
         self.num_added += 1
 
-    def _newest_frame(self, observation: Array) -> Array:
-        return observation if self.frame_stack == 1 else observation[:, -1]
+    def _store(self, observation: Array) -> None:
+        newest_frame = observation if self.frame_stack == 1 else observation[:, -1]
+        if isinstance(self.observation, Tensor):
+            self.observation[self.head].copy_(torch.from_numpy(newest_frame))
+        else:
+            self.observation[self.head] = newest_frame
 
-    def observations(self, slots: IntArray) -> Array:
+    def move_observations(self, device: torch.device) -> None:
+        """Keeps the observations, by far the largest column, on a device from here on, where batches are taken from.
+
+        What is small stays where the agent and the samplers look at it.
+        """
+        assert not isinstance(self.observation, Tensor)
+        self.observation = torch.from_numpy(self.observation).to(device)
+        self._frames = self.observation.view(-1, *self.observation.shape[2:])
+
+    def observations(self, slots: IntArray) -> Tensor:
         """Copies out the observations of ``slots`` ([...] int64, modulo the ring's size): [..., *obs].
 
         A stack of frames is put together from the slots before, as far as the episode goes; where it begins, its first
         frame is repeated (as Gymnasium's ``FrameStackObservation`` does).
         """
-        frames = self._flat[0]
-        if self.frame_stack == 1:
-            return frames.take(slots, 0, mode="wrap")
-        stack = [slots]
-        for _ in range(self.frame_stack - 1):
-            before = (stack[-1] - self.num_envs) % len(frames)
-            stack.append(np.where(self._is_final_flat[before], stack[-1], before))
-        return frames.take(np.stack(stack[::-1], axis=slots.ndim), 0, mode="wrap")
+        if self.frame_stack > 1:
+            stack = [slots]
+            for _ in range(self.frame_stack - 1):
+                before = (stack[-1] - self.num_envs) % len(self._frames)
+                stack.append(np.where(self._is_final_flat[before], stack[-1], before))
+            slots = np.stack(stack[::-1], axis=slots.ndim)
+        if not isinstance(self._frames, Tensor):
+            return torch.from_numpy(self._frames.take(slots, 0, mode="wrap"))
+        index = torch.from_numpy(slots.reshape(-1) % len(self._frames)).to(self._frames.device, non_blocking=True)
+        return self._frames.index_select(0, index).view(*slots.shape, *self._frames.shape[1:])
 
     def slots(self, age: IntArray) -> IntArray:
         """The indices of the slots that were stored ``age`` slots before the head's, 1 being the newest."""
@@ -229,7 +245,7 @@ class RingBuffer:
         With ``n_step`` n > 1 a transition leads n steps ahead, or to the end of its episode, or to the newest
         observation, whichever comes first (Sutton and Barto, section 7.1).
         """
-        _, action, reward, terminated, _, action_mask = self._flat
+        action, reward, terminated, _, action_mask = self._flat
         if n_step == 1:
             rewards, num_steps, last_slots = reward.take(slots)[:, None], None, slots
         else:
@@ -237,10 +253,10 @@ class RingBuffer:
             num_steps = torch.from_numpy(steps[None])
         next_slots = (last_slots + self.num_envs) % (self.num_rows * self.num_envs)
         batch = TransitionBatch(
-            state_batch=torch.from_numpy(self.observations(slots)[None]),
+            state_batch=self.observations(slots)[None],
             action_batch=torch.from_numpy(action.take(slots)[None]),
             reward_batch=torch.from_numpy(rewards[None]),
-            next_state_batch=torch.from_numpy(self.observations(next_slots)[None]),
+            next_state_batch=self.observations(next_slots)[None],
             terminated_batch=torch.from_numpy(terminated.take(last_slots)[None]),
             num_steps_batch=num_steps,
         )
@@ -258,7 +274,7 @@ class RingBuffer:
         stops = self._is_final_flat[path] | (path == self._open_slots()[slots % self.num_envs])
         counts = np.logical_and.accumulate(~stops, axis=0)
         num_steps = np.count_nonzero(counts, axis=0)
-        rewards = self._flat[2].take(path) * counts
+        rewards = self._flat[1].take(path) * counts
         return np.ascontiguousarray(rewards.T), num_steps, path[num_steps - 1, np.arange(len(slots))]
 
     def latest_rows(self, num_rows: int) -> TransitionBatch:
@@ -281,12 +297,12 @@ class RingBuffer:
         path = first_slots + self.num_envs * np.arange(-burn_in - 1, length + 1)[:, None]  # runs on past the ring's end
         is_final = self._is_final_flat.take(path, mode="wrap")
         is_first = torch.from_numpy(is_final[:-1])
-        observation = torch.from_numpy(self.observations(path[1:]))
+        observation = self.observations(path[1:])
         path, is_final = path[burn_in + 1 :], is_final[burn_in + 1 :]
         num_written = (self.head - first_slots // self.num_envs) % self.num_rows  # rows, from the window's first on
         is_written = np.arange(length)[:, None] < num_written
         is_transition = torch.from_numpy(is_written & ~is_final[:-1])
-        _, action, reward, terminated, _, action_mask = self._flat
+        action, reward, terminated, _, action_mask = self._flat
         action, reward, terminated = (column.take(path[:-1], mode="wrap") for column in (action, reward, terminated))
         batch = TransitionBatch(
             state_batch=observation[burn_in:-1],
@@ -308,7 +324,7 @@ class RingBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Copies of the rows in use, as tensors, and where the head is."""
         used = min(self.num_added + 1, self.num_rows)  # until the ring is full the head is behind all that was added
-        columns = {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in _COLUMNS}
+        columns = {name: torch.as_tensor(getattr(self, name)[:used]).to("cpu", copy=True) for name in _COLUMNS}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         return {**columns, **counters, "num_rows": self.num_rows}
 
@@ -324,7 +340,7 @@ class RingBuffer:
         require(num_envs == self.num_envs, "data.num_envs", self.num_envs, f"the checkpoint's {num_envs}")
         require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
         for name in _COLUMNS:
-            getattr(self, name)[:used] = state_dict[name].numpy()
+            torch.as_tensor(getattr(self, name))[:used].copy_(state_dict[name])
         for name in _COUNTERS:
             setattr(self, name, state_dict[name])
 

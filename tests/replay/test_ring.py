@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.testing import assert_close
 
 from seqrl_lightning.replay import LatestSampler, RingBuffer, UniformSampler
 from seqrl_lightning.types import ConfigurationError
@@ -143,6 +145,44 @@ def test_a_memory_mapped_ring_is_the_same_ring_and_leaves_no_file(tmp_path: Path
     del mapped, one
     gc.collect()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_observations_on_a_device_make_the_same_batches(stack: int) -> None:
+    """The CPU stands for the device: the way through tensors is the same."""
+    rng = np.random.default_rng(0)
+    rings = [RingBuffer(2 * 12, 2, (stack, 2), "float32", frame_stack=stack) for _ in range(2)]
+    rings[1].move_observations(torch.device("cpu"))
+    for ring in rings:
+        ring.restart(np.zeros((2, stack, 2), np.float32))
+    for step in range(30):
+        observation, ends = rng.random((2, stack, 2)).astype(np.float32), np.full(2, step % 7 == 6)
+        for ring in rings:
+            ring.add(np.zeros(2, int), np.ones(2), ends, ends & False, observation)
+    assert isinstance(rings[1].observation, torch.Tensor)
+    slots = np.arange(24)
+    for one, other in zip(rings[0].transitions(slots, 2), rings[1].transitions(slots, 2), strict=True):
+        assert_close(one, other, rtol=0.0, atol=0.0)
+    for one, other in zip(rings[0].windows(slots, 5, burn_in=2), rings[1].windows(slots, 5, burn_in=2), strict=True):
+        assert_close(one, other, rtol=0.0, atol=0.0)
+    resumed = RingBuffer(2 * 12, 2, (stack, 2), "float32", frame_stack=stack)
+    resumed.move_observations(torch.device("cpu"))
+    resumed.load_state_dict(rings[0].state_dict())
+    assert_close(resumed.observation, rings[1].observation, rtol=0.0, atol=0.0)
+    for name, column in rings[1].state_dict().items():
+        assert_close(column, rings[0].state_dict()[name], rtol=0.0, atol=0.0)
+
+
+def test_a_device_holds_observations_and_nothing_else() -> None:
+    ring = RingBuffer(10, 1, (3,), "float32")
+    ring.move_observations(torch.device("meta"))  # which has shapes only
+    ring.restart(np.zeros((1, 3), np.float32))
+    for _ in range(12):
+        ring.add(np.array([1]), np.ones(1), np.array([False]), np.array([False]), np.zeros((1, 3), np.float32))
+    batch = ring.transitions(np.array([2, 3]))
+    assert (batch.state_batch.device.type, batch.state_batch.shape) == ("meta", (1, 2, 3))
+    assert batch.next_state_batch.device.type == "meta"
+    assert batch.reward_batch.tolist() == [[[1.0], [1.0]]]
 
 
 def test_a_ring_of_another_size_is_refused() -> None:
