@@ -45,11 +45,12 @@ def run_bunched(args: argparse.Namespace, bunch: int, seed: int) -> dict[str, An
     return run_seed(args, overrides, seed)
 
 
-def table(seeds: dict[int, list[dict[str, Any]]]) -> str:
+def table(seeds: dict[Any, list[dict[str, Any]]]) -> str:
     """A Markdown table: every seed's final return, and the median of the episodes to each block's criterion."""
-    first = seeds[BUNCHES[0]][0]
-    criteria = [key for key in first if key.endswith("episodes_to_criterion")]
-    header = ["updates a training step", *(f"seed {row['seed']}" for row in seeds[BUNCHES[0]]), *criteria]
+    first, *_ = seeds.values()
+    criteria = [key for key in first[0] if key.endswith("episodes_to_criterion")]
+    titles = [key.replace("_", " ").replace("/", ", ") for key in criteria]
+    header = ["updates a training step", *(f"return, seed {row['seed']}" for row in first), *titles]
     lines = [header, ["---"] * len(header)]
     for bunch, rows in seeds.items():
         medians = [_median([row[key] for row in rows]) for key in criteria]

@@ -92,7 +92,7 @@ def draw() -> None:
         axes.axhline(-0.5, color="0.5", linestyle=":", linewidth=1)
         axes.text(DELAYS[0], -0.48, "chance", color="0.4", fontsize=8, va="bottom")
         axes.set(title=title, xlabel="delay in steps", xticks=DELAYS, ylim=(-0.75, 1.08))
-        axes.legend(fontsize=8, frameon=False, loc="center left")
+        axes.legend(fontsize=8, frameon=False, loc="center left" if axes is panels[0] else "upper right")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("final return (line: the worst seed)")

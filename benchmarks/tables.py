@@ -4,14 +4,15 @@ Writes from ``benchmarks/results/learning_*.json`` (see :mod:`benchmarks.learnin
 for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in ``README.md``
 between its two markers, the first line of each config, and in the other pages of ``docs/`` what stands between
 ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config that is named there. What
-stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is the table of ``throughput`` or
-``replay``, from their results. Nobody writes these by hand.
+stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is the table of ``throughput``,
+``replay`` or ``bunching``, from their results. Nobody writes these by hand.
 """
 
 import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks import replay, throughput
+from benchmarks import bunching, replay, throughput
 from benchmarks.learning import RESULTS, RUNNING
 from seqrl_lightning.analysis.statistics import bootstrap_interval, interquartile_mean
 
@@ -27,7 +28,11 @@ ROOT = Path(__file__).parent.parent
 MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
 MEASURED = re.compile(r"(<!-- measured: (.*?) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 BENCHMARK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
-BENCHMARK_TABLES = {"throughput": (throughput.table, "runs"), "replay": (replay.table, "microseconds")}
+BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str]] = {
+    "throughput": (throughput.table, "runs"),
+    "replay": (replay.table, "microseconds"),
+    "bunching_sequence_dqn": (bunching.table, "seeds"),
+}
 COLUMNS = 4  # of panels in a figure
 Curve = list[list[float]]
 

@@ -239,5 +239,7 @@ def test_bad_settings_are_named(kwargs: dict[str, Any], message: str) -> None:
 
 def test_a_gpu_for_the_replay_memory_is_the_trainers(tmp_path: Path) -> None:
     data = {**TASK, "buffer_device": "cuda", "batch_size": 8}
-    with pytest.raises(ConfigurationError, match=r"data.buffer_device is 'cuda'; it must be cpu or auto: the Trainer's"):
+    with pytest.raises(
+        ConfigurationError, match=r"data.buffer_device is 'cuda'; it must be cpu or auto: the Trainer's"
+    ):
         fit(tmp_path, data, {}, {"warmup_env_steps": 8}, accelerator="cpu", max_steps=1)
