@@ -200,13 +200,14 @@ def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
     for axis, (job, figures) in zip(axes.flat, runs.items(), strict=False):
         names = list(figures)[::-1]
         medians = [statistics.median(figures[name]) for name in names]
-        bars = axis.barh(names, medians, color=["#2a6f97" if name == OURS else "#b8c4cc" for name in names])
+        bars = axis.barh(names, medians, color=["#2a6f97" if name.startswith(OURS) else "#b8c4cc" for name in names])
         axis.bar_label(
             bars, [f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in medians], padding=3, fontsize=8
         )
         axis.set_title(f"{job}: {JOBS[job].title}", fontsize=7.5, loc="left")
         axis.set_xlabel(JOBS[job].unit, fontsize=8)
         axis.tick_params(labelsize=8)
+        axis.locator_params(axis="x", nbins=5)
         axis.margins(x=0.2)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
