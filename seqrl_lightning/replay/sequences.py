@@ -9,7 +9,7 @@ from torch import Tensor
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler, allotted_mass, importance_weights
 from seqrl_lightning.replay.sum_tree import SumTree
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, TransitionBatch, require
+from seqrl_lightning.types import Array, FloatArray, IntArray, TransitionBatch, require
 
 
 class SequenceSampler(Sampler):
@@ -100,7 +100,8 @@ class SequenceSampler(Sampler):
         slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
         while True:
             is_gone = ~ring.is_transition(slots)  # a broken episode's
-            self._tree.update(slots[is_gone], np.zeros(np.count_nonzero(is_gone)))
+            if count := np.count_nonzero(is_gone):
+                self._tree.update(slots[is_gone], np.zeros(count))
             redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # or by rounding
             if not redraw.size:
                 return slots
@@ -127,9 +128,7 @@ class SequenceSampler(Sampler):
         if not new_rows:
             return
         self._rows_seen = ring.num_added
-        complete: list[int] = []
-        for row in (ring.head + np.arange(-new_rows, 0)) % ring.num_rows:
-            complete += self._take_in_row(int(row) * ring.num_envs, ring.is_final[row])
+        complete = self._complete_windows(ring, (ring.head + np.arange(-new_rows, 0)) % ring.num_rows)
         new_slots = ring.slots(np.arange(1, new_rows * ring.num_envs + 1))
         # Of the oldest windows, the burn-in is overwritten, or the row that tells whether an episode starts with it.
         lost = ring.lost_slots(margin=self.burn_in + 1 if ring.is_full else 0)
@@ -137,20 +136,26 @@ class SequenceSampler(Sampler):
         weights = np.repeat([0.0, self._max_weight, 0.0], [len(part) for part in slots])
         self._tree.update(np.concatenate(slots), weights)
 
-    def _take_in_row(self, first_slot: int, is_final: BoolArray) -> list[int]:
-        """Returns the windows that one more row completes: `length` steps are there, or their episode has ended."""
+    def _complete_windows(self, ring: RingBuffer, rows: IntArray) -> list[int]:
+        """Returns the windows that more rows complete: `length` steps are there, or their episode has ended."""
+        is_final = ring.is_final[rows]
+        row = np.arange(len(rows))[:, None]
+        ended = np.maximum.accumulate(np.where(is_final, row + 1, 0))
+        first_row = np.concatenate([np.zeros((1, ring.num_envs), np.int64), ended[:-1]])  # of the episode; 0: or before
+        step = row - first_row + np.where(first_row == 0, self._step, 0)
+        self._step = np.where(is_final[-1], 0, step[-1] + 1)
+        self._longest = max(self._longest, int(step.max()))
+        is_start = (step % self.stride == 0) & ~is_final
+        is_complete = is_final | ((step >= self.length) & ((step - self.length) % self.stride == 0))
         complete: list[int] = []
-        self._longest = max(self._longest, int(self._step.max()))
-        is_start = (self._step % self.stride == 0) & ~is_final
-        is_complete = is_final | ((self._step >= self.length) & ((self._step - self.length) % self.stride == 0))
-        for env in np.flatnonzero(is_complete):
+        for i, env in zip(*(is_start | is_complete).nonzero(), strict=True):  # few, and in their order
             waiting = self._waiting[env]
-            number = len(waiting) if is_final[env] else 1
-            complete += waiting[:number]
-            del waiting[:number]
-        for env in np.flatnonzero(is_start):
-            self._waiting[env].append(int(first_slot + env))
-        self._step = np.where(is_final, 0, self._step + 1)
+            if is_complete[i, env]:
+                number = len(waiting) if is_final[i, env] else 1
+                complete += waiting[:number]
+                del waiting[:number]
+            if is_start[i, env]:
+                waiting.append(int(rows[i] * ring.num_envs + env))
         return complete
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
