@@ -50,7 +50,8 @@ def test_wrappers_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(SeqRLCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setattr(sys, "argv", ["seqrl"])
     limit = {"class_path": "TimeLimit", "init_args": {"max_episode_steps": 5}}
-    wrappers = [limit, "PreviousActionReward", "gymnasium.wrappers.RecordEpisodeStatistics"]
+    scale = {"class_path": "gymnasium.wrappers.RescaleObservation", "init_args": {"min_obs": -1.0, "max_obs": 9.0}}
+    wrappers = [limit, scale, "PreviousActionReward", "gymnasium.wrappers.RecordEpisodeStatistics"]
     cli = SeqRLCLI(
         [
             "fit",
@@ -63,6 +64,8 @@ def test_wrappers_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     assert cli.datamodule.obs_shape == (10 + 10 + 1,)
     assert cli.datamodule.hparams["wrappers"][0]["init_args"] == {"max_episode_steps": 5}  # as text
+    assert type(cli.datamodule.hparams["wrappers"][1]["init_args"]["min_obs"]) is float  # which a checkpoint can hold
+    assert cli.datamodule.make_env().reset(seed=0)[0].tolist()[:2] == [9.0, -1.0]
 
 
 @pytest.fixture(scope="module")

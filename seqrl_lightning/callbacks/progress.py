@@ -72,7 +72,8 @@ class EnvStepProgressBar(TQDMProgressBar):
     def _refresh(self, trainer: Trainer) -> None:
         if self.train_progress_bar.disable:
             return
-        self.train_progress_bar.n = self._progress(trainer)[1]
+        done = self._progress(trainer)[1]
+        self.train_progress_bar.n = min(done, self._total or done)  # environments side by side overshoot
         self.train_progress_bar.set_postfix_str(self._figures(trainer), refresh=False)
         self.train_progress_bar.refresh()
 
