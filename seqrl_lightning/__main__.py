@@ -18,8 +18,7 @@ def main() -> None:
         if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
             name = "fit-seeds"
         if name in COMMANDS:
-            parsed = parse(name, arguments)
-            module_of(name).run(parsed)
+            run_command(name, arguments)
             return
         from seqrl_lightning.cli import SeqRLCLI  # takes seconds to import
 
@@ -28,6 +27,11 @@ def main() -> None:
             print("\n".join(f"  {name:14} {what}" for name, what in COMMANDS.items()) + "\n")
         sys.argv[1:] = [name, *arguments]
         SeqRLCLI()
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Runs one of the package's own commands."""
+    module_of(name).run(parse(name, arguments))
 
 
 def module_of(name: str) -> Any:

@@ -24,12 +24,14 @@ def assert_identical(one: Any, other: Any, path: str = "") -> None:
         assert one.keys() == other.keys(), path
     if isinstance(one, list | tuple):
         assert len(one) == len(other), path
-    if isinstance(one, dict | list | tuple):
+    if isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True, msg=lambda told: f"{path}: {told}")
+    elif isinstance(one, dict | list | tuple):
         for key in one if isinstance(one, dict) else range(len(one)):
             assert_identical(one[key], other[key], f"{path}.{key}")
     else:
         assert type(one) is type(other), path
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, (path, one, other)
+        assert one == other, (path, one, other)
 
 
 def seqrl(*args: str) -> tuple[int, str, str]:
