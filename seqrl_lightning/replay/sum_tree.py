@@ -55,8 +55,10 @@ class SumTree:
         Returns:
             [B] int64.
         """
-        root = self._levels[-1][0].cumsum()  # the same for all: one search in it is quicker than a row for each
-        node: IntArray = np.minimum(root.searchsorted(mass, side="right"), _WIDTH - 1)
+        # The root is the same for all: one search in it is quicker than a row for each. By rounding there may be none.
+        num_children = len(self._levels[-2]) if len(self._levels) > 1 else self.size
+        root = self._levels[-1][0].cumsum()
+        node: IntArray = np.minimum(root.searchsorted(mass, side="right"), num_children - 1)
         mass = mass - np.where(node > 0, root[node - 1], 0.0)
         first = np.arange(0, len(mass) * _WIDTH, _WIDTH)
         for level in reversed(self._levels[:-1]):

@@ -38,3 +38,12 @@ def test_draws_are_in_proportion_to_the_weights() -> None:
     drawn = tree.find(np.random.default_rng(1).random(1_000_000) * tree.total)
     counts = np.bincount(drawn, minlength=1000)
     assert np.abs(counts / 1_000_000 - weights / weights.sum()).max() < 2e-4
+
+
+@pytest.mark.parametrize("size", [3, 32, 100, 1_500])
+def test_what_rounding_takes_to_the_end_is_still_found_within(size: int) -> None:
+    tree = SumTree(size)
+    tree.update(np.arange(size), np.ones(size))
+    found = tree.find(np.array([tree.total, 1.001 * tree.total]))
+    assert (found >= 0).all()
+    assert (found < size).all()
