@@ -27,14 +27,16 @@ class FiniteUpdates:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:
             return
-        # One number tells all: a sum is NaN or infinite if an element is.
         if gradients[0].device.type == "cpu":
-            if not all(math.isfinite(gradient.sum()) for gradient in gradients):  # a fourth of _foreach_norm's time
+            # A sum is NaN or infinite if an element is, and takes a fourth of _foreach_norm's time; half precision
+            # would overflow in it.
+            if not all(math.isfinite(gradient.sum(dtype=torch.float32)) for gradient in gradients):
                 self.num_refused += 1
                 for parameter in parameters:
                     parameter.grad = None
             return
-        is_refused = ~torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()
+        # On a device one kernel for all is quicker than one for each.
+        is_refused = ~torch.stack(torch._foreach_norm(gradients, float("inf"))).max().isfinite()
         self.num_refused = self.num_refused + is_refused
         stepper: Any = optimizer
         if all(group.get("fused") for group in optimizer.param_groups):

@@ -78,3 +78,12 @@ def test_an_optimizer_and_its_state_are_left_alone(optimizer: type[torch.optim.O
     assert guard.num_refused == 3
     if optimizer is torch.optim.Adam:
         assert stepper.state[parameter]["step"] == 2
+
+
+def test_half_precision_does_not_overflow_in_the_check() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(400, dtype=torch.float16))
+    parameter.grad = torch.full_like(parameter, 200.0)  # whose sum is more than float16 holds
+    finite_updates = FiniteUpdates()
+    finite_updates(torch.optim.SGD([parameter]), [parameter])
+    assert finite_updates.num_refused == 0
+    assert parameter.grad is not None
