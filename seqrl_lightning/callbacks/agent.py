@@ -185,6 +185,10 @@ class AgentCallback(Callback):
         would_do = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
         require(bool(ends), "agent.max_env_steps", None, f"{would_do}: nothing ends this run")
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lets those go who asked for choices: in a further run they ask again."""
+        self._kept_trials.clear()
+
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the environments, or goes on in them, and warms the replay memory up."""
         self._data: Any = trainer.datamodule  # type: ignore[attr-defined]

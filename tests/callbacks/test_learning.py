@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from seqrl_lightning.analysis.metrics import attempts, choices_of, criterion_by_block
 from seqrl_lightning.analysis.trials import read_trials
-from seqrl_lightning.callbacks import LastCheckpoint, LearningMetrics, TrialWriter
+from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.functional import ERROR_KINDS, error_kinds, swap_counts
 from tests.running import fit
 
@@ -75,6 +75,20 @@ def test_a_task_of_answers_has_accuracy_and_no_kinds_of_errors(tmp_path: Path) -
     points = zip(*(found[f"learning/accuracy/position_{k}"] for k in (1, 2, 3)), strict=True)
     means = [np.mean([value for _, value in of_positions]) for of_positions in points]  # each answers all three
     np.testing.assert_allclose(means, [value for _, value in found["learning/completion"]], rtol=1e-6)
+
+
+def test_a_further_run_leaves_no_list_behind_that_nobody_empties(tmp_path: Path) -> None:
+    trainer, module = run(tmp_path, [LearningMetrics(), TrialWriter()], max_steps=5)
+    agent = AgentCallback.of(trainer)
+    lists: list[list[Any]] = []
+    keep_trials = agent.keep_trials
+    agent.keep_trials = lambda: lists.append(keep_trials()) or lists[-1]  # type: ignore[func-returns-value,method-assign]
+    for max_steps in (10, 15):
+        trainer.fit_loop.epoch_loop.max_steps = max_steps
+        trainer.fit(module, datamodule=trainer.datamodule)
+    assert trainer.global_step == 15
+    assert len(lists) == 4
+    assert not any(lists)
 
 
 def test_other_tasks_have_none(tmp_path: Path) -> None:
