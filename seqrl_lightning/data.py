@@ -103,6 +103,9 @@ class ReplayDataModule(LightningDataModule):
         is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
         wraps = bool(wrappers) or frame_stack > 1
         require(not (wraps and is_native), "data.vectorization_mode", vectorization_mode, would_do)
+        require(buffer_device in ("auto", "cpu", "cuda"), "data.buffer_device", buffer_device, "auto, cpu or cuda")
+        would_do = "cpu with data.mmap_dir, which is for what doesn't fit into memory"
+        require(mmap_dir is None or buffer_device == "cpu", "data.buffer_device", buffer_device, would_do)
         self.eval_num_envs = eval_num_envs or eval_episodes
         require(
             eval_episodes % self.eval_num_envs == 0,
@@ -121,9 +124,6 @@ class ReplayDataModule(LightningDataModule):
         self.capacity = capacity
         self.sampler = sampler or UniformSampler()
         self.batches_per_epoch = batches_per_epoch
-        require(buffer_device in ("auto", "cpu", "cuda"), "data.buffer_device", buffer_device, "auto, cpu or cuda")
-        would_do = "cpu with data.mmap_dir, which is for what doesn't fit into memory"
-        require(mmap_dir is None or buffer_device == "cpu", "data.buffer_device", buffer_device, would_do)
         self.buffer_device = buffer_device
         self.save_replay = save_replay
         self.eval_episodes = eval_episodes

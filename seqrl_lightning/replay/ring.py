@@ -182,8 +182,7 @@ class RingBuffer:
 
         What is small stays where the agent and the samplers look at it.
         """
-        assert not isinstance(self.observation, Tensor)
-        self.observation = torch.from_numpy(self.observation).to(device)
+        self.observation = torch.as_tensor(self.observation).to(device)
         self._frames = self.observation.view(-1, *self.observation.shape[2:])
 
     def observations(self, slots: IntArray) -> Tensor:
