@@ -42,7 +42,6 @@ class OrderedEnv(TaskEnv):
         render_mode: str | None,
     ) -> None:
         self.schedule = _schedule(objects, distractors, blocks)
-        self._num_positions = num_positions
         self._size = num_positions + num_extras
         self.num_positions = num_positions
         self.num_objects = len(objects)
@@ -121,7 +120,7 @@ class OrderedEnv(TaskEnv):
     def in_words(self, observation: FloatArray, letters: str) -> str:
         """How far the sequence stands, like ``[x][x][ ][ ][ ] 2 of 5``."""
         num_objects = len(self._names[0])
-        num_done = int(observation[: self._num_positions].argmax()) + self._num_given
+        num_done = int(observation[: self.num_positions].argmax()) + self._num_given
         return f"{'[x]' * num_done}{'[ ]' * (num_objects - num_done)} {num_done} of {num_objects}"
 
     def _board(self) -> Board:

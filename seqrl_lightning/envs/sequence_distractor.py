@@ -82,7 +82,7 @@ class SequenceDistractorEnv(OrderedEnv):
     def in_words(self, observation: FloatArray, letters: str) -> str:
         """The position and, with ``backtrack: first``, the last pick's outcome."""
         outcome = {(1, 0): ", the last pick was right", (0, 1): ", the last pick was wrong"}
-        right_and_wrong = tuple(observation[self._num_positions : self._size])
+        right_and_wrong = tuple(observation[self.num_positions : self._size])
         return super().in_words(observation, letters) + outcome.get(right_and_wrong, "")
 
 
