@@ -66,12 +66,18 @@ class OptimizersStep(Update):
         self.optimizer.step()
 
 
-class UtilitysClipping(Update):
-    """torch's own ``clip_grad_value_``."""
+class NormsForFiniteness(Update):
+    """Finds gradients that aren't finite by their largest element."""
 
-    def clip(self) -> None:
-        """Clips."""
-        nn.utils.clip_grad_value_(self.parameters, 1.0)
+    def __init__(self) -> None:
+        super().__init__()
+        self.dqn.finite_updates = self.look  # type: ignore[assignment]
+
+    @staticmethod
+    def look(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+        """Waits for the answer."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        assert torch.stack(torch._foreach_norm(gradients, float("inf"))).max().isfinite()
 
 
 class FlatOptimizer(Update):
@@ -131,7 +137,7 @@ class HandWrittenGradient(Update):
 VARIANTS: dict[str, Callable[[], Update]] = {
     "as it is": Update,
     "optimizer.step()": OptimizersStep,
-    "clip_grad_value_": UtilitysClipping,
+    "_foreach_norm": NormsForFiniteness,
     "flat parameters": FlatOptimizer,
     "hand-written gradient": HandWrittenGradient,
 }

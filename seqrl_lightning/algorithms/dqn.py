@@ -338,8 +338,7 @@ class DQN(GreedyEvaluation):
         if getattr(precision, "scaler", None) is None:  # a gradient scaler sees to it itself
             self.finite_updates(optimizer, parameters)
         if self.clip_grad_value is not None:
-            for gradient in (p.grad for p in parameters if p.grad is not None):  # half the time of clip_grad_value_
-                gradient.clamp_(-self.clip_grad_value, self.clip_grad_value)
+            nn.utils.clip_grad_value_(parameters, self.clip_grad_value)
         if self.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
         if gradient_clip_val is not None:
