@@ -2,7 +2,8 @@
 
 Runs each job of ``JOBS`` for every peer that can be imported, in turns (A B C A B C ...), each in a process of its own
 with one thread, and prints medians and ratios. The figures go to ``benchmarks/results/throughput.json`` and ``.png``.
-A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints.
+A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints; but job S is
+of updates alone (:mod:`benchmarks.peers.r2d2`).
 """
 
 import argparse
@@ -169,11 +170,13 @@ def cpu_name() -> str:
 
 
 def table(runs: dict[str, dict[str, list[float]]]) -> str:
-    """A Markdown table: medians, and how many times as fast this library is."""
+    """A Markdown table: medians, and how many times as fast this library is, in each way that it was run in."""
     lines = ["| job | | median | seqrl-lightning is |", "| --- | --- | --- | --- |"]
     for name, figures in runs.items():
+        ours = {peer: values for peer, values in figures.items() if peer.startswith(OURS)}
         for peer, values in figures.items():
-            times = f"{speed_up(figures[OURS], values, JOBS[name].unit):.2f}x as fast" if peer != OURS else ""
+            ratios = {way.removeprefix(OURS): speed_up(mine, values, JOBS[name].unit) for way, mine in ours.items()}
+            times = "" if peer in ours else "; ".join(f"{ratio:.2f}x as fast{way}" for way, ratio in ratios.items())
             median = f"{statistics.median(values):,.1f} {JOBS[name].unit}"
             lines.append(f"| {name}: {JOBS[name].title} | {peer} | {median} | {times} |")
     return "\n".join(lines)

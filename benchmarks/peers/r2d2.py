@@ -96,7 +96,7 @@ def bare(batches: list[TransitionBatch], warm_up: int, updates: int) -> None:
     policy_net, target_net = Bare(), Bare().requires_grad_(False)
     optimizer = torch.optim.Adam(policy_net.parameters(), 1e-3, fused=True)
 
-    def update(b: TransitionBatch) -> None:
+    def update(b: TransitionBatch) -> Tensor:
         h, c = (half.contiguous() for half in b.network_state.chunk(2, dim=-1))
         rows = torch.cat([b.state_batch, b.next_state_batch[-1:]])
         with torch.no_grad():
@@ -114,7 +114,7 @@ def bare(batches: list[TransitionBatch], warm_up: int, updates: int) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        b.slot_batch, (targets - chosen.detach()).abs().numpy()  # where and what a sampler would be told
+        return (targets - chosen.detach()).abs()  # the priorities
 
     for i in range(warm_up):
         update(batches[i % len(batches)])
