@@ -244,6 +244,9 @@ def main(args: list[str] | None = None) -> None:
     """Fits, validates, tests or predicts."""
     with one_line_errors():
         SeqRLCLI(args)
+        if torch.distributed.is_initialized():
+            # Gloo's threads may hold tensors yet, and abort the process if Python ends before they let go of them.
+            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

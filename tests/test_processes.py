@@ -140,9 +140,22 @@ def test_two_nodes_are_two_processes(whole: Path, tmp_path: Path) -> None:
         launcher = ("torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", f"--node_rank={node}")
         launcher += ("--master_addr=127.0.0.1", f"--master_port={port}", "-m")
         nodes.append(subprocess.Popen(command(tmp_path, *args, launcher=launcher), cwd=ROOT))
-    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    try:
+        for node in reversed(nodes):  # the first one would wait for minutes for another that has failed
+            assert node.wait(timeout=300) == 0
+    finally:
+        for node in nodes:
+            node.kill()
     for one, other in zip(seen(whole), seen(tmp_path), strict=True):
         assert_identical(one["weights"], other["weights"])
+
+
+def test_no_connection_outlives_the_run(tmp_path: Path) -> None:
+    args = command(tmp_path, "--trainer.max_steps=5", "--trainer.devices=1")[3:]
+    program = f"from seqrl_lightning.cli import main, torch; main({args}); print(torch.distributed.is_initialized())"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env)
+    assert result.stdout.splitlines()[-1:] == ["False"], result.stderr
 
 
 @pytest.mark.parametrize("lost_rank", [1, 0])
