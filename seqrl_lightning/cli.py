@@ -149,6 +149,9 @@ class SeqRLCLI(LightningCLI):
                 raise
             which, reason = lost_process(self.trainer), " ".join(str(error).split())
             raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
+        if torch.distributed.is_initialized():
+            # Gloo's threads may hold tensors yet, and abort the process if Python ends before they let go of them.
+            torch.distributed.destroy_process_group()
 
     def before_instantiate_classes(self) -> None:
         """Applies what holds for the whole process."""
@@ -244,9 +247,6 @@ def main(args: list[str] | None = None) -> None:
     """Fits, validates, tests or predicts."""
     with one_line_errors():
         SeqRLCLI(args)
-        if torch.distributed.is_initialized():
-            # Gloo's threads may hold tensors yet, and abort the process if Python ends before they let go of them.
-            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -152,7 +152,8 @@ def test_two_nodes_are_two_processes(whole: Path, tmp_path: Path) -> None:
 
 def test_no_connection_outlives_the_run(tmp_path: Path) -> None:
     args = command(tmp_path, "--trainer.max_steps=5", "--trainer.devices=1")[3:]
-    program = f"from seqrl_lightning.cli import main, torch; main({args}); print(torch.distributed.is_initialized())"
+    program = f"from seqrl_lightning.cli import SeqRLCLI, torch; SeqRLCLI({args}); "
+    program += "print(torch.distributed.is_initialized())"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env)
     assert result.stdout.splitlines()[-1:] == ["False"], result.stderr
