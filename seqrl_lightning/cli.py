@@ -1,5 +1,6 @@
 """``seqrl``: the only file that wires everything."""
 
+import atexit
 import gc
 import logging
 import sys
@@ -149,9 +150,7 @@ class SeqRLCLI(LightningCLI):
                 raise
             which, reason = lost_process(self.trainer), " ".join(str(error).split())
             raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
-        if torch.distributed.is_initialized():
-            # Gloo's threads may hold tensors yet, and abort the process if Python ends before they let go of them.
-            torch.distributed.destroy_process_group()
+        atexit.register(_end_connections)
 
     def before_instantiate_classes(self) -> None:
         """Applies what holds for the whole process."""
@@ -193,6 +192,12 @@ class SeqRLCLI(LightningCLI):
     @property
     def _ckpt_path(self) -> str:
         return str(self.config[self.subcommand].ckpt_path)
+
+
+def _end_connections() -> None:
+    """Ends those to other processes while Python still runs: gloo's threads abort it if they hold tensors later."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def lost_process(trainer: Trainer) -> str:

@@ -150,13 +150,13 @@ def test_two_nodes_are_two_processes(whole: Path, tmp_path: Path) -> None:
         assert_identical(one["weights"], other["weights"])
 
 
-def test_no_connection_outlives_the_run(tmp_path: Path) -> None:
+def test_connections_end_before_python_does(tmp_path: Path) -> None:
     args = command(tmp_path, "--trainer.max_steps=5", "--trainer.devices=1")[3:]
-    program = f"from seqrl_lightning.cli import SeqRLCLI, torch; SeqRLCLI({args}); "
-    program += "print(torch.distributed.is_initialized())"
+    program = "import atexit, torch; atexit.register(lambda: print(torch.distributed.is_initialized())); "
+    program += f"from seqrl_lightning.cli import SeqRLCLI; SeqRLCLI({args}); print(torch.distributed.is_initialized())"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env)
-    assert result.stdout.splitlines()[-1:] == ["False"], result.stderr
+    assert result.stdout.splitlines()[-2:] == ["True", "False"], result.stderr
 
 
 @pytest.mark.parametrize("lost_rank", [1, 0])
