@@ -2,8 +2,8 @@
 
 Runs each job of ``JOBS`` for every peer that can be imported, in turns (A B C A B C ...), each in a process of its own
 with one thread, and prints medians and ratios. The figures go to ``benchmarks/results/throughput.json`` and ``.png``.
-A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints; but job S is
-of updates alone (:mod:`benchmarks.peers.r2d2`).
+A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints, but
+not compilation; job S is of updates alone (:mod:`benchmarks.peers.r2d2`).
 """
 
 import argparse
@@ -44,8 +44,13 @@ def cartpole(title: str, config: str, ours: list[str], theirs: list[str]) -> Job
         "Tianshou": "tianshou",
         "TorchRL": "torchrl",
     }
-    jobs = {OURS: ["ours", "--config", f"benchmarks/jobs/{config}.yaml", *ours]}
-    return Job(title, jobs | {peer: [script, *theirs] for peer, script in peers.items()})
+    settings = ["--config", f"benchmarks/jobs/{config}.yaml", *ours]
+    return Job(title, our_ways(settings) | {peer: [script, *theirs] for peer, script in peers.items()})
+
+
+def our_ways(settings: list[str]) -> dict[str, list[str]]:
+    """This library as it is, and with the loss and its gradient compiled."""
+    return {OURS: ["ours", *settings], f"{OURS}, compiled": ["ours", *settings, "--model.compile", "true"]}
 
 
 JOBS = {
@@ -69,15 +74,14 @@ JOBS = {
     ),
     "R": Job(
         "the seed's job, 300 episodes, 1 update for each env step",
-        {
-            OURS: [
-                "ours",
+        our_ways(
+            [
                 *("--config", "configs/sequence_dqn_reference.yaml"),
                 # 10 updates a batch: evaluated every 2,000 updates, where the seed's loop is never.
                 *("--model.updates_per_step", "10", "--data.batches_per_epoch", "200"),
-            ],
-            "seed's loop": ["seed_loop"],
-        },
+            ]
+        )
+        | {"seed's loop": ["seed_loop"]},
     ),
     "S": Job(
         "R2D2's update: LSTM 128, 32 windows of 20 + 40 steps",

@@ -9,9 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jsonargparse.typing import PositiveInt, register_type
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -38,9 +37,6 @@ from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.types import ConfigurationError, RunError
-
-# Gymnasium's RescaleObservation and RescaleAction ask for NumPy's numbers, which a config can't write.
-register_type(np.floating, serializer=float, deserializer=float)
 
 _MISLEADING_WARNINGS = (
     # A batch is drawn from the replay memory when it is asked for: workers would only delay it.

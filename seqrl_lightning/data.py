@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
+from jsonargparse.typing import register_type
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -17,6 +18,9 @@ from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, disc
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
+
+# Of data.wrappers, Gymnasium's RescaleObservation asks for NumPy's numbers, which a config can't write.
+register_type(np.floating, serializer=float, deserializer=float)
 
 WrapperCallable = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])

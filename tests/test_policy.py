@@ -1,6 +1,8 @@
 """A checkpoint alone gives a policy that plays as its module does."""
 
 import functools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,18 @@ def test_by_the_command_line_the_checkpoint_holds_network_and_wrappers(tmp_path:
     assert isinstance(env.env, PreviousActionReward)
     actions, total = played(policy, env, 0)
     assert len(actions) == total >= 8  # which any policy reaches
+
+
+def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> None:
+    scale = {"class_path": "gymnasium.wrappers.RescaleObservation", "init_args": {"min_obs": -1.0, "max_obs": 1.0}}
+    settings = {"env_id": "seqrl/CartPoleNoVel-v1", "wrappers": [scale], "_instantiator": "by the command line"}
+    lines = [
+        "import sys; from seqrl_lightning.policy import Policy, Recipe",
+        f"env = Policy(None, Recipe('', {{}}, {settings}, 'float32')).make_env()",
+        "print(env.observation_space.high, 'seqrl_lightning.cli' in sys.modules)",
+    ]
+    result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[1. 1.] False", result.stderr
 
 
 def test_wrappers_from_python_are_not_in_the_checkpoint(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from typing import Any
 
 from lightning.pytorch import Callback
 
@@ -15,11 +16,21 @@ from seqrl_lightning.cli import SeqRLCLI
 
 
 class Clock(Callback):
-    """From the first env step to the end of training; start-up is not counted."""
+    """From the first env step to the end of training; start-up, and the step that compiles, are not counted."""
 
     def setup(self, trainer: object, pl_module: object, stage: str) -> None:
         """Starts, before the agent warms the replay memory up."""
         self.start = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: object, batch_idx: int) -> None:
+        """Looks when the first step begins."""
+        if trainer.global_step == 0:
+            self.first_step = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: object, batch: object, batch_idx: int) -> None:
+        """Takes the first step off, if it had to compile."""
+        if trainer.global_step == pl_module.updates_per_step and pl_module.use_compile:
+            self.start += time.perf_counter() - self.first_step
 
     def on_train_end(self, trainer: object, pl_module: object) -> None:
         """Stops."""

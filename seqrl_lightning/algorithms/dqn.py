@@ -71,7 +71,8 @@ class DQN(GreedyEvaluation):
         updates_per_step: Updates of the network in one ``training_step``, each with a batch of its own, all drawn
             before the first. More than 1 spends the Trainer's fixed cost of a step once for all of them; it turns
             automatic optimization off, so that the Trainer can't accumulate or clip gradients.
-        compile: Whether ``torch.compile`` compiles the networks; it pays for large ones only.
+        compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too, in
+            the first seconds of training. What can't be compiled (the steps of a recurrent network) is run as ever.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -118,6 +119,7 @@ class DQN(GreedyEvaluation):
         require(updates_per_step > 0, "model.updates_per_step", updates_per_step, "at least 1")
         self.automatic_optimization = updates_per_step == 1
         self.updates_per_step = updates_per_step
+        self.use_compile = compile  # `compile` is nn.Module's method
         self.obs_shape = tuple(obs_shape)
         self.n_actions = n_actions
         self.learning_rate = learning_rate
@@ -136,9 +138,6 @@ class DQN(GreedyEvaluation):
 
         self.policy_net = self.build_network(network)
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
-        if compile:
-            self.policy_net.compile()
-            self.target_net.compile()
 
     # What the network puts out: the two methods that change with it
 
@@ -195,11 +194,9 @@ class DQN(GreedyEvaluation):
         updates_left = max_steps - self.trainer.global_step if max_steps != -1 else self.updates_per_step
         priorities = []
         for part in itertools.islice(batch.split(self.updates_per_step), updates_left):
-            outputs = self.optimize_model(part)
-            self._step(outputs["loss"])
+            outputs = self._step(part)
             if "priority_batch" in outputs:
                 priorities.append(outputs["priority_batch"])
-        outputs["loss"] = outputs["loss"].detach()
         if priorities:
             outputs["priority_batch"] = torch.cat(priorities, dim=1)
         return outputs
@@ -309,9 +306,16 @@ class DQN(GreedyEvaluation):
         return outputs
 
     def on_train_start(self) -> None:
-        """Chooses how losses become new weights where ``training_step`` sees to it itself."""
+        """Chooses how batches become new weights where ``training_step`` sees to it itself, and what is compiled."""
+        is_plain = not self.automatic_optimization and PlainStep.fits(self.trainer)
         if not self.automatic_optimization:
-            self._step = PlainStep(self) if PlainStep.fits(self.trainer) else LightningStep(self)
+            self._step = PlainStep(self, self.use_compile) if is_plain else LightningStep(self)
+        if self.use_compile and not is_plain:
+            self.optimize_model = torch.compile(self.optimize_model)  # type: ignore[method-assign]
+
+    def on_train_end(self) -> None:
+        """Gives ``optimize_model`` back as it was."""
+        self.__dict__.pop("optimize_model", None)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over ``policy_net`` and, where one is set, its scheduler, stepped after every update."""

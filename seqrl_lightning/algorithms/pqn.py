@@ -88,16 +88,18 @@ class PQN(DQN):
         order = torch.cat([torch.randperm(rollout.actions.shape[1]) for _ in range(self.epochs)])
         # As many minibatches whatever the number of final observations in the rollout: the agent counts updates.
         for indices in order.tensor_split(self.updates_per_step)[:updates_left]:
-            part = rollout.columns(indices)
-            q_values, _ = self.policy_net(part.states, part.network_state, part.is_first)
-            state_action_values = value_of(q_values, part.actions)
-            losses = huber_losses(state_action_values, part.targets, self.huber_delta)
-            loss = weighted_mean(losses, part.weights)
-            self._step(loss)
+            outputs = self._step(rollout.columns(indices))
+        return outputs
+
+    def optimize_model(self, batch: "Rollout") -> dict[str, Tensor]:  # type: ignore[override]
+        """One update from a minibatch of a rollout, whose targets are fixed. Returns what :meth:`summary` does."""
+        q_values, _ = self.policy_net(batch.states, batch.network_state, batch.is_first)
+        state_action_values = value_of(q_values, batch.actions)
+        losses = huber_losses(state_action_values, batch.targets, self.huber_delta)
         return {
-            "loss": loss.detach(),
+            "loss": weighted_mean(losses, batch.weights),
             "state_action_values": state_action_values.detach(),
-            "expected_state_action_values": part.targets,
+            "expected_state_action_values": batch.targets,
         }
 
     def _learnable(self, batch: TransitionBatch) -> "Rollout":

@@ -1,5 +1,4 @@
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch.testing import assert_close
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.networks import MLP, Table
 from seqrl_lightning.types import ConfigurationError, TransitionBatch
-from tests.running import fit
 
 POLICY = tensor([[1.0, 2.0], [4.0, 3.0], [0.0, 6.0]])  # Q-values of three states and two actions
 TARGET = tensor([[0.5, 1.5], [5.0, 7.0], [9.0, 8.0]])
@@ -193,15 +191,3 @@ def test_bad_settings_are_named(kwargs: dict[str, Any], message: str) -> None:
 def test_double_precision_is_still_a_cast() -> None:
     dqn = DQN((4,), 3, network=MLP, double=True)
     assert copy.deepcopy(dqn).double().act_values(np.zeros((2, 4)))[0].shape == (2, 3)
-
-
-@pytest.mark.slow  # compiling takes half a minute
-def test_a_compiled_learner_learns_the_same(tmp_path: Path) -> None:
-    def weights(compile: bool) -> Tensor:
-        torch.manual_seed(3)
-        data = {"env_id": "tests/Corridor-v0", "batch_size": 8, "capacity": 100}
-        model = {"network": lambda *shapes: MLP(*shapes, (8,)), "compile": compile}
-        _, module, _ = fit(tmp_path, data, model, {"warmup_env_steps": 8}, max_steps=20)
-        return torch.cat([p.detach().flatten() for p in module.policy_net.parameters()])  # type: ignore[union-attr]
-
-    assert_close(weights(True), weights(False), rtol=1e-4, atol=1e-6)
