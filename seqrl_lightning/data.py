@@ -1,5 +1,6 @@
 """The datamodule: which environments, which replay memory, and the loaders over them."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -126,7 +127,7 @@ class ReplayDataModule(LightningDataModule):
             self.wrappers.append(functools.partial(gym.wrappers.FrameStackObservation, stack_size=frame_stack))
         self.batch_size = batch_size
         self.capacity = capacity
-        self.sampler = sampler or UniformSampler()
+        self.sampler = copy.deepcopy(sampler) or UniformSampler()  # its own: priorities are those of one memory
         self.batches_per_epoch = batches_per_epoch
         self.buffer_device = buffer_device
         self.save_replay = save_replay

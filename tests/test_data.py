@@ -4,11 +4,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward
+from seqrl_lightning.replay import PrioritizedSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
-from tests.running import fit
+from tests.running import assert_identical, fit
 
 TASK = {"env_id": "seqrl/Sequence-v0"}
 BLOCKS = {"blocks": [{"sequence": "ABCDEFGHIJ", "episodes": 5}, {"sequence": "reversed"}]}
@@ -173,6 +175,17 @@ def test_combined_actions_need_a_wrapper_and_the_error_names_it() -> None:
     with pytest.raises(ConfigurationError, match=r"actions are MultiDiscrete.*FlattenMultiDiscreteAction"):
         ReplayDataModule("tests/Lights-v0")
     assert ReplayDataModule("tests/Lights-v0", wrappers=[FlattenMultiDiscreteAction]).n_actions == 6
+
+
+def test_a_sampler_can_be_given_to_one_run_after_another(tmp_path: Path) -> None:
+    sampler = PrioritizedSampler()
+    weights = []
+    for _ in range(2):
+        settings = {"env_id": "tests/Corridor-v0", "batch_size": 8, "capacity": 100, "sampler": sampler}
+        torch.manual_seed(7)
+        _, module, _ = fit(tmp_path, settings, {}, {"warmup_env_steps": 16}, max_steps=20)
+        weights.append({name: value.clone() for name, value in module.state_dict().items()})
+    assert_identical(*weights)
 
 
 def test_batches_come_whole_from_the_ring() -> None:

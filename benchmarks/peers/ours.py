@@ -16,21 +16,20 @@ from seqrl_lightning.cli import SeqRLCLI
 
 
 class Clock(Callback):
-    """From the first env step to the end of training; start-up, and the step that compiles, are not counted."""
+    """From the first env step to the end of training; start-up, and the first step if it compiles, are not counted."""
 
     def setup(self, trainer: object, pl_module: object, stage: str) -> None:
         """Starts, before the agent warms the replay memory up."""
         self.start = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: object, batch_idx: int) -> None:
-        """Looks when the first step begins."""
-        if trainer.global_step == 0:
-            self.first_step = time.perf_counter()
+    def on_train_start(self, trainer: object, pl_module: object) -> None:
+        """Looks when there is nothing left to do but to train, and to compile."""
+        self.train_start = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: object, batch: object, batch_idx: int) -> None:
-        """Takes the first step off, if it had to compile."""
+        """Takes the first training step off, if it had to compile."""
         if trainer.global_step == pl_module.updates_per_step and pl_module.use_compile:
-            self.start += time.perf_counter() - self.first_step
+            self.start += time.perf_counter() - self.train_start
 
     def on_train_end(self, trainer: object, pl_module: object) -> None:
         """Stops."""
