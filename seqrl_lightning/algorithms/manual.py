@@ -66,7 +66,7 @@ class PlainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scheduler: Any = module.lr_schedulers()
         self.one = torch.ones((), device=module.device)  # the loss's own gradient
-        self.differentiate = self._compiled() if compile else self._go_backward
+        self.differentiate = compiled_differentiate(module, self.parameters) if compile else self._go_backward
 
     @staticmethod
     def fits(trainer: Trainer) -> bool:
@@ -102,29 +102,28 @@ class PlainStep:
         outputs["loss"].backward(self.one)  # type: ignore[no-untyped-call]
         return outputs | {"loss": outputs["loss"].detach()}
 
-    def _compiled(self) -> Callable[[Any], Outputs]:
-        """The same in compiled code."""
-        trace_gradients()
-        learnt = [parameter for parameter in self.parameters if parameter.requires_grad]
 
-        @torch.compile
-        def loss_and_gradients(batch: Any) -> tuple[Outputs, list[Any]]:
-            outputs = self.module.optimize_model(batch)
-            gradients = torch.autograd.grad(outputs["loss"], learnt, allow_unused=True)
-            pairs = zip(learnt, gradients, strict=True)
-            laid_out = [g if g is None else torch.empty_like(p).copy_(g) for p, g in pairs]  # in memory as p is
-            return {name: value.detach() for name, value in outputs.items()}, laid_out
+def compiled_differentiate(module: Any, parameters: list[Tensor]) -> Callable[[Any], Outputs]:
+    """A function from a batch to what ``module.optimize_model`` returns, that fills the parameters' gradients.
 
-        def differentiate(batch: Any) -> Outputs:
-            outputs, gradients = loss_and_gradients(batch)
-            for parameter, gradient in zip(learnt, gradients, strict=True):
-                parameter.grad = gradient
-            return outputs
-
-        return differentiate
-
-
-def trace_gradients() -> None:
-    """Lets ``torch.compile`` take ``torch.autograd.grad`` into what it compiles, where this torch can."""
-    if hasattr(torch._dynamo.config, "trace_autograd_ops"):
+    ``torch.compile`` makes one of the loss and its gradient, without autograd's records of each operation.
+    """
+    if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # older ones go on with autograd after the loss
         torch._dynamo.config.trace_autograd_ops = True
+    learnt = [parameter for parameter in parameters if parameter.requires_grad]
+
+    @torch.compile
+    def loss_and_gradients(batch: Any) -> tuple[Outputs, list[Any]]:
+        outputs = module.optimize_model(batch)
+        gradients = torch.autograd.grad(outputs["loss"], learnt, allow_unused=True)
+        pairs = zip(learnt, gradients, strict=True)
+        laid_out = [g if g is None else torch.empty_like(p).copy_(g) for p, g in pairs]  # in memory as p is
+        return {name: value.detach() for name, value in outputs.items()}, laid_out
+
+    def differentiate(batch: Any) -> Outputs:
+        outputs, gradients = loss_and_gradients(batch)
+        for parameter, gradient in zip(learnt, gradients, strict=True):
+            parameter.grad = gradient
+        return outputs
+
+    return differentiate
