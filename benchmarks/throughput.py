@@ -23,6 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 OURS = "seqrl-lightning"
 PACKAGES = {  # what a peer needs
     "Stable-Baselines3": "stable_baselines3",
+    "CleanRL's way": "stable_baselines3",
     "Tianshou": "tianshou",
     "TorchRL": "torchrl",
 }
@@ -37,10 +38,11 @@ class Job(NamedTuple):
 
 
 def cartpole(title: str, config: str, ours: list[str], theirs: list[str]) -> Job:
-    """A job on CartPole-v1 that everyone can do."""
+    """A job on CartPole-v1 that everyone can do; CleanRL has one environment."""
     peers = {
         "bare loop": "bare",
         "Stable-Baselines3": "stable_baselines3",
+        **({} if "--num_envs" in theirs else {"CleanRL's way": "cleanrl_style"}),
         "Tianshou": "tianshou",
         "TorchRL": "torchrl",
     }
