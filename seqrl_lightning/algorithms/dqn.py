@@ -308,6 +308,8 @@ class DQN(GreedyEvaluation):
     def on_train_start(self) -> None:
         """Chooses how batches become new weights where ``training_step`` sees to it itself, and what is compiled."""
         is_plain = not self.automatic_optimization and PlainStep.fits(self.trainer)
+        if self.use_compile:
+            torch.compiler.reset()  # a process compiles a function for so many learners only
         if not self.automatic_optimization:
             self._step = PlainStep(self, self.use_compile) if is_plain else LightningStep(self)
         if self.use_compile and not is_plain:
