@@ -203,7 +203,7 @@ def draw(runs: dict[str, dict[str, list[float]]], path: Path) -> None:
 
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.2 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 2.2 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[len(runs) :]:
         axis.set_axis_off()
     for axis, (job, figures) in zip(axes.flat, runs.items(), strict=False):
