@@ -2,7 +2,7 @@
 
 Takes the arguments of ``seqrl fit``. It times the parts while the real run goes on, so each figure holds the cost of
 two clock readings; "the rest" is Lightning's loop, logging and whatever is not named. The parts of an update are those
-of a run with several updates a step.
+of a run with several updates a step, and not compiled.
 """
 
 import sys
@@ -73,7 +73,8 @@ def report(seconds: dict[str, float], cli: TimedCLI) -> None:
     """Prints microseconds for each update."""
     updates, total = cli.trainer.global_step, cli.clock.seconds
     agent = seconds.pop("agent, all in all")
-    seconds["clip, optimizer and target sync"] = seconds.pop("step, all in all") - seconds["backward"]
+    step, gradient = seconds.pop("step, all in all"), seconds["forward, target and loss"] + seconds["backward"]
+    seconds["clip, optimizer and target sync"] = step - gradient
     seconds["agent's own"] = agent - sum(seconds[part] for part in ("act (network)", "store", "env step"))
     seconds["the rest"] = total - sum(seconds.values())
     print(f"\n{updates} updates in {total:.1f} s; microseconds for each update:")
