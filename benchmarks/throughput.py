@@ -2,8 +2,8 @@
 
 Runs each job of ``JOBS`` for every peer that can be imported, in turns (A B C A B C ...), each in a process of its own
 with one thread, and prints medians and ratios. The figures go to ``benchmarks/results/throughput.json`` and ``.png``.
-A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints, but
-not compilation; job S is of updates alone (:mod:`benchmarks.peers.r2d2`).
+A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints, but not
+compilation; job S is of updates alone (:mod:`benchmarks.peers.r2d2`).
 """
 
 import argparse
