@@ -243,8 +243,8 @@ def curves_by_task(reports: dict[str, dict[str, Any]]) -> dict[str, dict[str, li
 
 
 def file_name(env_id: str) -> str:
-    """The file of a task's curves."""
-    return f"curves_{env_id.split('/')[-1].lower()}.png"
+    """The file of a task's curves. Not every file system takes a colon."""
+    return f"curves_{re.split('[/:]', env_id)[-1].lower()}.png"
 
 
 def draw(curves: dict[str, list[Curve]], path: Path) -> None:
@@ -256,10 +256,10 @@ def draw(curves: dict[str, list[Curve]], path: Path) -> None:
 
     rows, columns = -(-len(curves) // COLUMNS), min(len(curves), COLUMNS)
     size = {"figsize": (max(3 * columns, 5), max(2.4 * rows, 3)), "layout": "constrained"}
-    figure, panels = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)
+    figure, panels = plt.subplots(rows, columns, sharey=True, squeeze=False, **size)
     for axes, (name, seeds) in zip(panels.flat, curves.items(), strict=False):
         draw_panel(axes, name, seeds)
-    for axes in list(panels.flat)[len(curves) :]:
+    for axes in panels.flat[len(curves) :]:
         axes.remove()
     figure.supxlabel("environment steps", fontsize="medium")
     figure.supylabel("return of the greedy policy", fontsize="medium")
@@ -270,12 +270,16 @@ def draw(curves: dict[str, list[Curve]], path: Path) -> None:
 
 def draw_panel(axes: Any, name: str, seeds: list[Curve]) -> None:
     """The curves of one config."""
+    from matplotlib.ticker import EngFormatter
+
     for curve in seeds:
         axes.plot(*zip(*curve, strict=True), color="tab:blue", alpha=0.3, linewidth=0.8)
     points = list(zip(*seeds, strict=False))  # as far as all seeds go
     means = [sum(point[1] for point in at_once) / len(seeds) for at_once in points]
     axes.plot([at_once[0][0] for at_once in points], means, color="tab:blue", linewidth=2)
     axes.set_title(name, fontsize="small")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -39,3 +39,7 @@ def test_the_pages_of_the_tasks_say_what_the_tasks_are() -> None:
     for path, text in tasks.pages().items():
         assert path.read_text() == text, f"run python -m benchmarks.tasks ({path})"
         assert tasks.PICTURES.joinpath(f"{path.stem}.gif").exists() or path.stem == "index"
+
+
+def test_every_file_has_a_name_that_every_file_system_takes() -> None:
+    assert [path.name for path in (ROOT / "docs").rglob("*") if set(path.name) & set('\\:*?"<>|')] == []
