@@ -11,6 +11,7 @@ stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is
 import json
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -113,8 +114,13 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
         ValueError: If there is no config of a name.
     """
     lines, curves = [], []
-    for config in [config for name in names.split(", ") for config in configs_of(name)]:
-        of_config = [report for report in reports.values() if report["config"] == config]
+    pairs = [(name, config) for name in names.split(", ") for config in configs_of(name)]
+    for name, config in pairs:
+        of_config = [
+            report
+            for report in reports.values()
+            if report["config"] == config and name in (config, task(report))  # of a task only what was run on it
+        ]
         link = f"[`{config}.yaml`]({os.path.relpath(ROOT / 'configs' / f'{config}.yaml', folder)})"
         if not of_config:
             lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
@@ -178,7 +184,10 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
 
 
 def task(report: dict[str, Any]) -> str:
-    """The task's id."""
+    """The id of the task: the config's, or the one that the command names instead."""
+    words = shlex.split(report["command"])
+    if "--data.env_id" in words:
+        return words[words.index("--data.env_id") + 1]
     return str(report["settings"]["data"]["env_id"])
 
 

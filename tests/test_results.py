@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tasks
-from benchmarks.tables import ROOT, page, read_reports, with_benchmarks, with_first_line, with_measured, with_summary
+from benchmarks.tables import (
+    ROOT,
+    measured,
+    page,
+    read_reports,
+    task,
+    with_benchmarks,
+    with_first_line,
+    with_measured,
+    with_summary,
+)
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -33,6 +43,14 @@ def test_every_page_shows_the_measured_results() -> None:
         assert text == with_benchmarks(with_measured(text, path.parent, reports)), (
             f"run python -m benchmarks.tables ({path})"
         )
+
+
+def test_a_run_on_another_task_is_not_the_config_s_own_task_s() -> None:
+    reports = read_reports()
+    elsewhere = reports["popgym_position_only_cartpole_r2d2"]
+    assert task(elsewhere) == "popgym:popgym-PositionOnlyCartPoleEasy-v0"
+    assert elsewhere["command"] not in measured("seqrl/CartPoleNoVel-v1", ROOT, reports)
+    assert elsewhere["command"] in measured(elsewhere["config"], ROOT, reports)
 
 
 def test_the_pages_of_the_tasks_say_what_the_tasks_are() -> None:
