@@ -8,6 +8,7 @@ stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is
 ``replay`` or ``bunching``, from their results. Nobody writes these by hand.
 """
 
+import argparse
 import json
 import os
 import re
@@ -185,10 +186,9 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
 
 def task(report: dict[str, Any]) -> str:
     """The id of the task: the config's, or the one that the command names instead."""
-    words = shlex.split(report["command"])
-    if "--data.env_id" in words:
-        return words[words.index("--data.env_id") + 1]
-    return str(report["settings"]["data"]["env_id"])
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--data.env_id", dest="env_id", default=report["settings"]["data"]["env_id"])
+    return str(parser.parse_known_args(shlex.split(report["command"]))[0].env_id)
 
 
 def page(reports: dict[str, dict[str, Any]]) -> str:

@@ -45,7 +45,7 @@ def test_every_page_shows_the_measured_results() -> None:
         )
 
 
-def test_a_run_on_another_task_is_not_the_config_s_own_task_s() -> None:
+def test_a_run_on_another_task_is_shown_under_that_one() -> None:
     reports = read_reports()
     elsewhere = reports["popgym_position_only_cartpole_r2d2"]
     assert task(elsewhere) == "popgym:popgym-PositionOnlyCartPoleEasy-v0"
