@@ -1,4 +1,4 @@
-"""The progress bar: how far the run is, in the unit of its budget."""
+"""The progress bar of a run, in the unit of its budget."""
 
 import sys
 import time
@@ -11,16 +11,16 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from seqrl_lightning.callbacks.agent import AgentCallback
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
-_SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # where none of them is overwritten
+_SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # a file keeps all of them
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _ENDLESS_BAR_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]"
 
 
 class EnvStepProgressBar(TQDMProgressBar):
-    """One bar over the whole run, in episodes, env steps or updates, whichever limits it; with the time left."""
+    """One bar over the whole run, in episodes, env steps or updates (whichever limits it), with the time left."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the bar."""
+        """Draw the bar."""
         self._agent = AgentCallback.of(trainer)
         self._unit, done, self._total = self._progress(trainer)
         on_screen = sys.stdout.isatty()
@@ -39,41 +39,41 @@ class EnvStepProgressBar(TQDMProgressBar):
         self.train_progress_bar.n = done
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Goes on: epochs are only the rhythm of evaluation."""
+        """Keep the bar: an epoch only says when to evaluate."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Redraws the bar, a few times a second."""
+        """Redraw the bar, a few times a second."""
         now = time.monotonic()
         if now >= self._next_refresh:
             self._next_refresh = now + self._wait
             self._refresh(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Goes on."""
+        """Keep the bar."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the bar a last time."""
+        """Draw the bar for the last time."""
         self._refresh(trainer)
         self.train_progress_bar.close()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the new evaluation."""
+        """Show the new evaluation."""
         self.val_progress_bar.close()
         self.reset_dataloader_idx_tracker()
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._refresh(trainer)
 
     def init_validation_tqdm(self) -> Tqdm:
-        """A bar of its own only for ``seqrl validate``: within a run evaluations are short."""
+        """Make a bar for ``seqrl validate``, and none within a run, where evaluations are short."""
         return Tqdm(disable=True) if self.trainer.state.fn == "fit" else super().init_validation_tqdm()
 
     def _refresh(self, trainer: Trainer) -> None:
         if self.train_progress_bar.disable:
             return
         done = self._progress(trainer)[1]
-        self.train_progress_bar.n = min(done, self._total or done)  # environments side by side overshoot
+        self.train_progress_bar.n = min(done, self._total or done)  # several environments may overshoot the budget
         self.train_progress_bar.set_postfix_str(self._figures(trainer), refresh=False)
         self.train_progress_bar.refresh()
 
@@ -87,7 +87,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         return ", ".join(figures)
 
     def _progress(self, trainer: Trainer) -> tuple[str, int, int | None]:
-        """The unit, how many are done, and the budget (None where only epochs or time limit the run)."""
+        """The unit, the count so far, and the budget (None if only epochs or time limit the run)."""
         agent = self._agent
         if agent.max_episodes is not None:
             return "episodes", agent.total_episodes, agent.max_episodes

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.callbacks.agent import AgentCallback, TrialStep
-from seqrl_lightning.callbacks.env_step_logger import of_all_processes
+from seqrl_lightning.callbacks.env_step_logger import gather_from_processes
 from seqrl_lightning.files import start_table
 from seqrl_lightning.types import Array, EvaluationTask
 
@@ -90,7 +90,7 @@ class TrialWriter(Callback):
     def _write(self) -> None:
         mine = [row for step in self._steps for row in self._rows_of(step)]
         self._steps.clear()
-        rows = list(chain.from_iterable(of_all_processes(mine)))
+        rows = list(chain.from_iterable(gather_from_processes(mine)))
         if not rows or not self._is_global_zero:
             return
         if not self._is_started:

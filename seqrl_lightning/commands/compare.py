@@ -1,7 +1,8 @@
 """Holds groups of runs of one task against each other: curves, final returns, profiles, probability of improvement."""
 
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.types import ConfigurationError
@@ -20,12 +21,12 @@ def run(arguments: Namespace) -> None:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import about_many
+        from seqrl_lightning.analysis.sections import sections_on_groups
 
     groups = {name: find_runs([pattern]) for name, pattern in parse_groups(arguments.runs).items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    print(write_report(f"{' and '.join(groups)} on {task}", about, about_many(groups), arguments.output))
+    print(write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output))
 
 
 def parse_groups(text: str) -> dict[str, str]:
