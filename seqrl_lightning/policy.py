@@ -15,7 +15,7 @@ from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks.side_cars import what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import action_mask_of
-from seqrl_lightning.errors import essential, needs_extra
+from seqrl_lightning.errors import needs_extra, shorten_message
 from seqrl_lightning.exploration import greedy
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, State, require
@@ -201,4 +201,4 @@ def _instantiated(cls: type[Any], settings: dict[str, Any]) -> Any:
     except ConfigurationError:
         raise
     except Exception as error:  # whatever a class of the user's leads to
-        raise ConfigurationError(f"{cls.__name__} can't be rebuilt: {essential(str(error))}") from error
+        raise ConfigurationError(f"{cls.__name__} can't be rebuilt: {shorten_message(str(error))}") from error

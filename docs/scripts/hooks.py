@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: they adapt the pages, which are also read as they are in the repository, to the site."""
+"""MkDocs hooks that adapt the pages, which are written to be read in the repository as well, to the site."""
 
 import os
 import re

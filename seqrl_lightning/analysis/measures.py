@@ -114,9 +114,9 @@ def action_values(trials: pd.DataFrame, actions: Array) -> pd.Series:
 
 
 def swap_inference(trials: pd.DataFrame, order: Order, block: int) -> tuple[float, float]:
-    """How often a swap of two objects (ABCDE to ADCBE) was anticipated and inferred, at the first changed position.
+    """Fractions of episodes in which a swap of two objects (ABCDE to ADCBE) was anticipated or inferred.
 
-    See :func:`seqrl_lightning.functional.swap_counts`.
+    Both are measured at the first position that changed (:func:`seqrl_lightning.functional.swap_counts`).
 
     Args:
         trials: The table of trials.

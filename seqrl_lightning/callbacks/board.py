@@ -53,7 +53,7 @@ _SETTING_NAMES = {"_class_path": "algorithm"}
 
 
 class BoardPages(Callback):
-    """Fills TensorBoard's pages besides SCALARS, from the main process of ``seqrl fit``; other loggers get nothing.
+    """Fill TensorBoard's pages besides SCALARS, from the main process of ``seqrl fit``; other loggers get nothing.
 
     - TEXT: the run's settings and the task's rule, at the start.
     - HPARAMS: the settings beside ``val/return_mean``.

@@ -1,4 +1,4 @@
-"""From the agent's steps to the choices of whole episodes, which metrics are updated with."""
+"""Conversion of the agent's steps to the choices of whole episodes, which metrics are updated with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _COLUMNS = ("env", "is_start", "is_end", "block", "position", "action", "correct
 
 
 class ChoiceBuffer:
-    """Holds the choices of each environment until their episode ends.
+    """Buffer of each environment's choices until their episode ends.
 
     Args:
         num_positions: Size of the one-hot position that an observation begins with; None if the task doesn't show one:

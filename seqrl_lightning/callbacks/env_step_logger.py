@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class EnvStepLogger(Callback):
-    """Writes scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
+    """Write scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
 
     - ``train/*``: the means over the episodes that ended since the last time, the loss and the Q-values of the last
       batch, the agent's epsilon, and the speed.

@@ -1,4 +1,4 @@
-"""Curves of what the agent's choices show about learning."""
+"""Curves of the measures of the agent's choices."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _MAX_POSITIONS = 16  # with a curve of accuracy of their own
 
 
 class LearningMetrics(Callback):
-    """Writes curves of the training choices over env steps, for tasks that tell the ``correct_action``.
+    """Write curves of the choices in training over env steps, for tasks that tell the ``correct_action``.
 
     Every ``trainer.log_every_n_steps`` batches, it measures the episodes that ended since the last time, in all
     environments and processes, random choices included (:mod:`seqrl_lightning.metrics`):

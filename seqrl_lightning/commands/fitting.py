@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.envs import discard
-from seqrl_lightning.errors import essential
+from seqrl_lightning.errors import shorten_message
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -36,7 +36,7 @@ class Fit(SeqRLCLI):
         except ValueError as error:  # jsonargparse wraps a ConfigurationError of the model
             if "Does not validate against" not in str(error):
                 raise
-            raise ConfigurationError(essential(str(error))) from error
+            raise ConfigurationError(shorten_message(str(error))) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

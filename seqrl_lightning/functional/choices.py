@@ -1,4 +1,4 @@
-"""Measures of choices: how far episodes came, what kind each error was, how a changed order was met."""
+"""Measures of choices: completion of episodes, kinds of errors, responses to a changed order."""
 
 import torch
 from torch import Tensor
@@ -114,7 +114,7 @@ def follows_previous_order(choices: Choices, order: Order) -> Tensor:
 
 
 def swap_counts(choices: Choices, order: Order) -> Tensor:
-    """Count how a changed order was met, at the first position that changed (ABCDE to ADCBE: after A).
+    """Count the responses to a changed order, at the first position that changed (ABCDE to ADCBE: after A).
 
     - "anticipated swap": the new object (D) was chosen at once, that is right after A.
     - "ordinal inference": the old one (B) was tried first and then, after going back, the new one was chosen.

@@ -1,9 +1,9 @@
-"""The criterion: how many episodes it takes until a rule counts as learned."""
+"""The criterion for having learned a rule, and the number of episodes that it takes."""
 
 from torch import Tensor
 
 CRITERION_EPISODES = 5
-"""How many mastered episodes in a row meet the criterion."""
+"""Number of mastered episodes in a row that meet the criterion."""
 
 
 def is_mastered(returns: Tensor, mastery_return: float) -> Tensor:

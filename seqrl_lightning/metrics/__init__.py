@@ -1,4 +1,4 @@
-"""Measures of what the agent does, as torchmetrics: each is defined here and in ``functional``, and nowhere else."""
+"""Measures of the agent's behavior, as torchmetrics: each is defined here or in ``functional``, and nowhere else."""
 
 from seqrl_lightning.metrics.choices import (
     Completion,

@@ -103,7 +103,7 @@ class ErrorShares(Metric):
 
 
 class SwitchErrors(Metric):
-    """Errors that follow the order of the block before, and what is inferred from a swap.
+    """Errors that follow the order of the block before, and inference from a swap.
 
     See :func:`seqrl_lightning.functional.follows_previous_order` and :func:`~seqrl_lightning.functional.swap_counts`.
 

@@ -1,4 +1,4 @@
-"""Episodes to criterion and savings, as a metric that is fed while a run goes on."""
+"""Episodes to criterion and savings, as a metric that is updated during a run."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from seqrl_lightning.functional import CRITERION_EPISODES, episodes_to_criterion
 
 
 class EpisodesToCriterion(Metric):
-    """Episodes to criterion of each block, and what later blocks save of the first one's.
+    """Episodes to criterion of each block, and savings in later blocks.
 
     The numbers are those of :func:`seqrl_lightning.functional.episodes_to_criterion` and
-    :func:`~seqrl_lightning.functional.savings`, whatever the episodes are divided into. Every process is given the
-    episodes of all processes, so nothing is reduced.
+    :func:`~seqrl_lightning.functional.savings`, however the episodes are split over updates. Every process is updated
+    with the episodes of all processes, so nothing is reduced.
 
     Args:
         mastery_return: The return of a mastered episode.

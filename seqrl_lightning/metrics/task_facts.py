@@ -6,7 +6,7 @@ from seqrl_lightning.types import Order
 
 
 class TaskFacts(NamedTuple):
-    """What a task tells about itself; None for each fact that it doesn't tell.
+    """Facts that a task tells about itself; None for each one that it doesn't tell.
 
     A task tells them as attributes of these names, the order as ``order_by_block`` and ``mastery_return`` as
     ``optimal_return`` or, failing that, as the ``reward_threshold`` that it is registered with in Gymnasium.
