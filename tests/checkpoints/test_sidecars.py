@@ -1,4 +1,4 @@
-"""Checkpoints with side-cars: whole at every moment, and never used when they are damaged."""
+"""Checkpoints with sidecars: whole at every moment, and never used when they are damaged."""
 
 import errno
 import os
@@ -11,9 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqrl_lightning.callbacks import LastCheckpoint, SideCars
-from seqrl_lightning.callbacks.side_cars import SideCarIO, previous_of, what_is_wrong
-from seqrl_lightning.cli import newest_checkpoint
+from seqrl_lightning.callbacks import LastCheckpoint, Sidecars
+from seqrl_lightning.checkpoints.last import newest_checkpoint
+from seqrl_lightning.checkpoints.sidecars import SidecarIO, fault_in_run, predecessor_of
 from seqrl_lightning.types import ConfigurationError, RunError
 from tests.running import fit
 
@@ -24,20 +24,20 @@ class Data:
 
 def save(root: Path, step: int) -> Path:
     """Saves ``last.ckpt`` as a run does; its whole contents tell the step."""
-    side_cars = SideCars()
-    side_cars._folder = root / "lightning_logs" / "version_0" / "checkpoints"
+    sidecars = Sidecars()
+    sidecars._folder = root / "lightning_logs" / "version_0" / "checkpoints"
     trainer: Any = SimpleNamespace(datamodule=Data(), global_step=step, global_rank=0, world_size=1)
     ring = {"observation": torch.full((50, 3), float(step))}
     checkpoint = {"state_dict": torch.full((40,), float(step)), "callbacks": {}, "Data": {"block": 1, "ring": ring}}
-    side_cars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
-    path = side_cars._folder / "last.ckpt"
-    SideCarIO(0, 1, goes_on=True).save_checkpoint(checkpoint, path)
+    sidecars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
+    path = sidecars._folder / "last.ckpt"
+    SidecarIO(0, 1, True, path.parent).save_checkpoint(checkpoint, path)
     return path
 
 
 def load(path: Path) -> int:
     """The step, which all parts have to agree on."""
-    checkpoint = SideCarIO(0, 1, goes_on=True).load_checkpoint(path, weights_only=True)
+    checkpoint = SidecarIO(0, 1, True, path.parent).load_checkpoint(path, weights_only=True)
     (step,) = {*checkpoint["state_dict"].tolist(), *checkpoint["Data"]["ring"]["observation"].flatten().tolist()}
     return int(step)
 
@@ -94,22 +94,22 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
-@pytest.mark.parametrize("what", ["side-car", "checkpoint"])
+@pytest.mark.parametrize("what", ["sidecar", "checkpoint"])
 def test_what_is_damaged_is_never_used(how: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path, 1)
     path = save(tmp_path, 2)
-    (side_car,) = path.parent.glob("step=2*.replay")
-    damage(path if what == "checkpoint" else side_car, how)
+    (sidecar,) = path.parent.glob("step=2*.replay")
+    damage(path if what == "checkpoint" else sidecar, how)
     with pytest.raises(RunError, match=r"last\.ckpt can't be"):
         load(path)
     assert load(newest_checkpoint(tmp_path)) == 1
     line = capsys.readouterr().err
-    assert "going on from the one before it, last.previous.ckpt" in line
+    assert "resuming from the one before it, last.previous.ckpt" in line
     assert line.count("\n") == 1
     save(tmp_path, 3)  # the damaged one doesn't take the good one's place
-    assert load(previous_of(path)) == 1
+    assert load(predecessor_of(path)) == 1
     damage(path, "truncated")
-    damage(previous_of(path), "truncated")
+    damage(predecessor_of(path), "truncated")
     with pytest.raises(ConfigurationError, match="nor can the one before"):
         newest_checkpoint(tmp_path)
 
@@ -124,7 +124,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
         content = bytearray(whole)
         content[position] ^= 1 << rng.integers(8)
         path.write_bytes(content)
-        if what_is_wrong(path) is None:  # padding, or a remark in the archive that nobody reads
+        if fault_in_run(path) is None:  # padding, or a remark in the archive that nobody reads
             assert torch.equal(torch.load(path, weights_only=True)["state_dict"], weights)
         else:
             noticed += 1
@@ -152,12 +152,14 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoint(
 def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     with pytest.raises(ConfigurationError, match=r"trainer.devices\) is 2; it must be the 1 that"):
-        SideCarIO(0, 2, goes_on=True).load_checkpoint(path, weights_only=True)
-    checkpoint = SideCarIO(1, 2, goes_on=False).load_checkpoint(path, weights_only=True)  # to evaluate it is all right
+        SidecarIO(0, 2, True, path.parent).load_checkpoint(path, weights_only=True)
+    checkpoint = SidecarIO(1, 2, False, path.parent).load_checkpoint(
+        path, weights_only=True
+    )  # to evaluate it is all right
     assert checkpoint["Data"] == {"block": 1}
 
 
-def test_side_cars_go_with_their_checkpoints(tmp_path: Path) -> None:
+def test_sidecars_go_with_their_checkpoints(tmp_path: Path) -> None:
     data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
     folder = tmp_path / "checkpoints"
     best = ModelCheckpoint(folder, save_top_k=2, monitor="val/return_mean", every_n_train_steps=5, mode="max")
@@ -167,9 +169,9 @@ def test_side_cars_go_with_their_checkpoints(tmp_path: Path) -> None:
     fit(tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[best, LastCheckpoint()], max_steps=40)
     checkpoints = sorted(folder.glob("*.ckpt"))
     assert {path.name for path in checkpoints} >= {"last.ckpt", "last.previous.ckpt"}
-    named = {name for path in checkpoints for name in torch.load(path, weights_only=True)["side_cars"]}
+    named = {name for path in checkpoints for name in torch.load(path, weights_only=True)["sidecars"]}
     assert {path.name for path in folder.iterdir()} == named | {path.name for path in checkpoints}
-    assert all(what_is_wrong(path) is None for path in checkpoints)
+    assert all(fault_in_run(path) is None for path in checkpoints)
     ring = torch.load(folder / min(named), weights_only=True)["ReplayDataModule"]["ring"]
     assert len(ring["action"]) > 16
     assert "ring" not in torch.load(checkpoints[0], weights_only=True)["ReplayDataModule"]
