@@ -42,6 +42,11 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
 
 
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Write a file whole, like :func:`write_file`; a symbolic link is replaced, not followed."""
+    write_file(path, lambda file: file.write(contents))
+
+
 def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
     """Leaves a CSV file with its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []

@@ -1,5 +1,6 @@
 """The figures of reports: each function draws one kind of figure on given axes, or makes one."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.statistics import bootstrap_interval
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import FloatArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
@@ -181,7 +183,9 @@ def _colours(count: int) -> list[str]:
 
 
 def save(figure: Figure, path: Path, **options: Any) -> None:
-    """Writes ``path`` with the endings .png and .svg."""
+    """Write a figure under ``path`` with the endings .png and .svg."""
     with matplotlib.rc_context(STYLE):
-        for ending in (".png", ".svg"):
-            figure.savefig(path.with_suffix(ending), **options)
+        for ending in ("png", "svg"):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=ending, **options)
+            write_bytes(path.with_suffix(f".{ending}"), picture.getvalue())

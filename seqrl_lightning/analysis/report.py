@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.figures import save
-from seqrl_lightning.files import write_file
+from seqrl_lightning.files import write_bytes
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -58,7 +58,7 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
                 parts.append(f"<div class=table>{shown}</div>")
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
     path = folder / "report.html"
-    write_file(path, lambda file: file.write((head + "\n".join(parts) + "\n").encode()))
+    write_bytes(path, (head + "\n".join(parts) + "\n").encode())
     return path
 
 
@@ -70,13 +70,14 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
         path: The file.
         index: Whether the rows' names are written too.
     """
-    shown = table.reset_index(names=_names(table.index)) if index else table.copy()
-    for column in shown.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in shown.dtypes]]:
-        shown[column] = shown[column].astype(object).map(defused)
+    shown = table.reset_index(names=_names(table.index), allow_duplicates=True) if index else table.copy()
+    is_number = pd.api.types.is_numeric_dtype
+    columns = [column if is_number(column.dtype) else column.astype(object).map(defused) for _, column in shown.items()]
+    shown = pd.concat(columns, axis=1)
     shown.columns = pd.Index([defused(str(name)) for name in shown.columns])
     text = io.StringIO()
     shown.to_csv(text, index=False)
-    write_file(path, lambda file: file.write(text.getvalue().encode()))
+    write_bytes(path, text.getvalue().encode())
 
 
 def defused(cell: Any) -> Any:

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,7 @@ class Sweep:
         if self.is_surplus(trial):
             raise _SurplusError
         values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
+        self._require_in_space(trial.number, values)
         self._show(f"trial {trial.number}")
         arguments = [
             "--data.save_replay=false",  # no trial is gone on with
@@ -296,17 +298,20 @@ class Sweep:
         """Return the best trial.
 
         Raises:
-            ConfigurationError: If its values aren't from the space: a study that is shared may hold anything, and
-                values become settings.
+            ConfigurationError: If its values aren't from the space.
         """
         best = self.study.best_trial
-        for name, value in best.params.items():
+        self._require_in_space(best.number, best.params)
+        return best
+
+    def _require_in_space(self, number: int, values: Mapping[str, Any]) -> None:
+        """Refuse values that the space doesn't hold: a shared study may hold anything, and values become settings."""
+        for name, value in values.items():
             if name not in self.space or not holds(self.space[name], value):
                 raise ConfigurationError(
-                    f"trial {best.number} of the study {self.study.study_name!r} has {name} = {value!r}, which --space "
+                    f"trial {number} of the study {self.study.study_name!r} has {name} = {value!r}, which --space "
                     "doesn't hold: it is not of this sweep; give another --study"
                 )
-        return best
 
     def _write_best(self) -> Path:
         best, path = self._best(), self.folder / "best.yaml"

@@ -12,8 +12,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.callbacks import LastCheckpoint, Sidecars
+from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.checkpoints.sidecars import SidecarIO, fault_in_run, predecessor_of
+from seqrl_lightning.files import checksum
 from seqrl_lightning.types import ConfigurationError, RunError
 from tests.running import fit
 
@@ -175,3 +177,144 @@ def test_sidecars_go_with_their_checkpoints(tmp_path: Path) -> None:
     ring = torch.load(folder / min(named), weights_only=True)["ReplayDataModule"]["ring"]
     assert len(ring["action"]) > 16
     assert "ring" not in torch.load(checkpoints[0], weights_only=True)["ReplayDataModule"]
+
+
+# What a stranger's checkpoint names
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file of the user's, outside every run."""
+    path = tmp_path / "elsewhere" / "thesis.replay"
+    path.parent.mkdir()
+    path.write_text("precious")
+    return path
+
+
+def rename_sidecars(path: Path, names: Any) -> None:
+    contents = read_checkpoint(path, mmap=False)
+    torch.save(seal({**contents, "sidecars": names}), path)
+
+
+@pytest.mark.parametrize("where", ["absolute", "relative", "link", "folder", "number", "list"])
+@pytest.mark.parametrize("action", ["save", "remove", "load", "clean"])
+def test_no_file_outside_is_touched(
+    where: str, action: str, tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "run", 1)
+    link = path.parent / "link.replay"
+    link.symlink_to(victim)
+    names: Any = {
+        "absolute": {str(victim): checksum(victim)},
+        "relative": {os.path.relpath(victim, path.parent): checksum(victim)},
+        "link": {link.name: checksum(victim)},
+        "folder": {"..": ""},
+        "number": {3: checksum(victim)},
+        "list": [str(victim)],
+    }[where]
+    rename_sidecars(path, names)
+    opened: list[str] = []
+    open_path = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(str(self)) or open_path(self, *a, **k))
+    checkpoint_io = SidecarIO(0, 1, True, path.parent)
+    if action == "save":
+        save(tmp_path / "run", 2)
+        save(tmp_path / "run", 3)
+    elif action == "remove":
+        checkpoint_io.remove_checkpoint(path)
+    elif action == "load":
+        with pytest.raises(RunError, match=r"can't be used: (it names the sidecar|its sidecar .* is a symbolic link)"):
+            checkpoint_io.load_checkpoint(path)
+    else:
+        sidecars = Sidecars()
+        sidecars._folder = path.parent
+        trainer: Any = SimpleNamespace(is_global_zero=True, checkpoint_callbacks=[])
+        sidecars.on_fit_start(trainer, None)  # type: ignore[arg-type]
+    monkeypatch.undo()
+    assert victim.read_text() == "precious"
+    assert str(victim) not in opened
+    assert where == "link" or str(link) not in opened
+
+
+def test_only_a_checkpoint_that_is_a_file_is_removed(tmp_path: Path, victim: Path) -> None:
+    checkpoint_io = SidecarIO(0, 1, True, tmp_path)
+    folder, link = tmp_path / "folder.ckpt", tmp_path / "link.ckpt"
+    folder.mkdir()
+    link.symlink_to(victim)
+    for path in (victim, folder, link, tmp_path / "none.ckpt"):
+        checkpoint_io.remove_checkpoint(path)
+    assert victim.exists()
+    assert folder.exists()
+    assert link.is_symlink()
+
+
+def test_the_best_checkpoints_are_those_of_the_runs_own_folder(tmp_path: Path, victim: Path) -> None:
+    """``ModelCheckpoint`` deletes what its state names when there is a better one."""
+    target = victim.with_suffix(".ckpt")
+    victim.rename(target)
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    folder = tmp_path / "run" / "checkpoints"
+
+    def best() -> ModelCheckpoint:
+        return ModelCheckpoint(folder, save_top_k=1, monitor="val/return_mean", mode="max")
+
+    fit(tmp_path / "run", data, {}, {"warmup_env_steps": 16}, callbacks=[best(), LastCheckpoint()], max_steps=20)
+    (own,) = {path.name for path in folder.glob("epoch=*.ckpt")}
+    contents = read_checkpoint(folder / "last.ckpt", mmap=False)
+    (state,) = (state for key, state in contents["callbacks"].items() if "ModelCheckpoint" in key)
+    assert Path(state["best_model_path"]).name == own
+    low = torch.tensor(-100.0)
+    evil = {str(target): low, f"{folder}/../../elsewhere/thesis.ckpt": low}
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(target))
+    state.update(best_k_models=evil, kth_value=low, best_model_score=low, **paths)
+    sidecar = next(folder.glob(f"{next(iter(contents['sidecars']))}"))
+    large = torch.load(sidecar, weights_only=True)
+    large["callbacks"] = contents["callbacks"]
+    torch.save(large, sidecar)
+    contents["sidecars"] = {sidecar.name: checksum(sidecar)}
+    torch.save(seal(contents), folder / "last.ckpt")
+    fit(
+        tmp_path / "run",
+        data,
+        {},
+        {"warmup_env_steps": 16},
+        callbacks=[best(), LastCheckpoint()],
+        max_steps=60,
+        ckpt_path=str(folder / "last.ckpt"),
+    )
+    assert target.read_text() == "precious"
+
+
+def test_a_moved_run_keeps_its_best_score(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    settings: Any = {"data": data, "model": {}, "agent": {"warmup_env_steps": 16}}
+
+    def best(root: Path) -> ModelCheckpoint:
+        return ModelCheckpoint(root / "checkpoints", save_top_k=1, monitor="val/return_mean", mode="max")
+
+    before = best(tmp_path / "a")
+    fit(tmp_path / "a", **settings, callbacks=[before, LastCheckpoint()], max_steps=20)
+    (tmp_path / "a").rename(tmp_path / "b")
+    after = best(tmp_path / "b")
+    last = str(tmp_path / "b/checkpoints/last.ckpt")
+    fit(tmp_path / "b", **settings, callbacks=[after, LastCheckpoint()], max_steps=20, ckpt_path=last)
+    assert after.best_model_score == before.best_model_score
+    assert Path(after.best_model_path) == tmp_path / "b/checkpoints" / Path(before.best_model_path).name
+
+
+def test_sidecars_lie_beside_their_checkpoint(tmp_path: Path) -> None:
+    """Also where it isn't saved in the run's own folder."""
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60}
+    trainer, *_ = fit(tmp_path / "run", data, {}, {"warmup_env_steps": 16}, max_steps=2)
+    trainer.save_checkpoint(tmp_path / "other" / "step.ckpt")
+    assert fault_in_run(tmp_path / "other" / "step.ckpt") is None
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.replay"))
+
+
+def test_a_run_with_a_link_out_of_its_folder_is_refused(tmp_path: Path, victim: Path) -> None:
+    path = save(tmp_path / "run", 1)
+    (path.parent.parent / "inside.csv").symlink_to(path)
+    assert newest_checkpoint(tmp_path / "run") == path
+    (path.parent.parent / "episodes.csv").symlink_to(victim)
+    with pytest.raises(ConfigurationError, match=r"episodes\.csv is a symbolic link out of"):
+        newest_checkpoint(tmp_path / "run")
