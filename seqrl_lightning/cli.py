@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -81,17 +82,20 @@ class SeqRLCLI(LightningCLI):
 
     def __init__(self, args: Any = None) -> None:
         _quieten_lightning()
-        super().__init__(
-            DQN,
-            ReplayDataModule,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            parser_class=SeqRLArgumentParser,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
-            save_config_kwargs={"overwrite": True},
-            args=args,
-        )
+        try:
+            super().__init__(
+                DQN,
+                ReplayDataModule,
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                parser_class=SeqRLArgumentParser,
+                trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+                save_config_kwargs={"overwrite": True},
+                args=args,
+            )
+        except MisconfigurationException as error:  # Lightning's own word for a setting that can't work
+            raise ConfigurationError(" ".join(str(error).split())) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
@@ -180,9 +184,9 @@ class SeqRLCLI(LightningCLI):
         """Logs below ``root``: into a new run's folder, or on in that of a resumed run."""
         if self._run_folder is None:
             return TensorBoardLogger(root, default_hp_metric=False)
-        agent = torch.load(self._ckpt_path, weights_only=True, mmap=True)["callbacks"]["AgentCallback"]
+        data = torch.load(self._ckpt_path, weights_only=True, mmap=True)["ReplayDataModule"]
         return TensorBoardLogger(
-            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["total_env_steps"] + 1
+            root, version=self._run_folder.name, default_hp_metric=False, purge_step=data["progress"]["env_steps"] + 1
         )
 
     @property

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jsonargparse.typing import register_type
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -18,7 +19,16 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqrl_lightning.envs import SoloVectorEnv, TrackedEnv, action_mask_of, discard, tracked
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
-from seqrl_lightning.types import ConfigurationError, EvaluationTask, TransitionBatch, keep_plain, require
+from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.types import (
+    ConfigurationError,
+    EvaluationTask,
+    Learner,
+    Progress,
+    TransitionBatch,
+    keep_plain,
+    require,
+)
 
 # Of data.wrappers, Gymnasium's RescaleObservation asks for NumPy's numbers, which a config can't write.
 register_type(np.floating, serializer=float, deserializer=float)
@@ -61,9 +71,7 @@ class ReplayDataModule(LightningDataModule):
         ring: The replay memory.
         envs: The environments to learn in (from ``setup("fit")`` on).
         eval_envs: The environments to evaluate in (from ``setup`` on).
-        block: The block that training is in, the lowest of all environments; 0 for tasks without blocks. Written by
-            the agent.
-        epsilon: The agent's probability of a random action at present. Written by the agent.
+        progress: How far the run is. Written by the agent, read by everyone else.
         has_action_masks: Whether the task says which actions it allows (``info["action_mask"]``).
         tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
 
@@ -133,8 +141,7 @@ class ReplayDataModule(LightningDataModule):
         self.save_replay = save_replay
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
-        self.block = 0
-        self.epsilon = 0.0
+        self.progress = Progress()
         self._rng = random_stream("replay")
 
         probe = self.make_envs(1)
@@ -149,6 +156,18 @@ class ReplayDataModule(LightningDataModule):
         self.ring = RingBuffer(
             capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions, frame_stack
         )
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "ReplayDataModule":
+        """Return the Trainer's datamodule.
+
+        Raises:
+            ConfigurationError: If it isn't a ``ReplayDataModule``.
+        """
+        datamodule = attributes_of(trainer).datamodule
+        if isinstance(datamodule, cls):
+            return datamodule
+        raise ConfigurationError(f"datamodule is {type(datamodule).__name__!r}; it must be a ReplayDataModule")
 
     def make_envs(self, num_envs: int, vectorization_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
         """Makes ``num_envs`` environments of the task.
@@ -206,7 +225,7 @@ class ReplayDataModule(LightningDataModule):
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
             self.ring.num_processes = self.trainer.world_size if self.trainer else 1
-            self.ring.awaits_next_action = self._learner_needs("next_action")
+            self.ring.awaits_next_action = self._learner is not None and self._learner.needs_next_action
             self._choose_buffer_device()
             self.envs = self.make_envs(self.num_envs, self.vectorization_mode)
         self.eval_envs = self.make_envs(self.eval_num_envs, self.vectorization_mode)
@@ -230,13 +249,9 @@ class ReplayDataModule(LightningDataModule):
             self.envs.close()
 
     @property
-    def _updates_per_step(self) -> int:
-        """How many batches the learner takes at a time; they are drawn at once."""
-        return getattr(self.trainer.lightning_module, "updates_per_step", 1) if self.trainer else 1
-
-    def _learner_needs(self, name: str) -> bool:
-        """Whether the learner asks for something that batches don't hold by default, like ``needs_next_action``."""
-        return self.trainer is not None and getattr(self.trainer.lightning_module, f"needs_{name}", False)
+    def _learner(self) -> Learner | None:
+        """The learner that batches are drawn for; None outside a Trainer."""
+        return learner_of(self.trainer) if self.trainer else None
 
     @property
     def _rank(self) -> int:
@@ -244,8 +259,9 @@ class ReplayDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[TransitionBatch]:
         """Batches from the replay memory."""
-        batch_size = self.batch_size * self._updates_per_step
-        epsilon = (lambda: self.epsilon) if self._learner_needs("epsilon") else None
+        learner = self._learner
+        batch_size = self.batch_size * (learner.updates_per_step if learner else 1)
+        epsilon = (lambda: self.progress.epsilon) if learner and learner.needs_epsilon else None
         dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng, epsilon)
         return _loader(dataset)
 
@@ -272,15 +288,15 @@ class ReplayDataModule(LightningDataModule):
         return ("", *(f"block_{k}/" for k in range(self.num_blocks)))
 
     def state_dict(self) -> dict[str, Any]:
-        """The replay memory, its sampler's random stream and the block, as tensors and primitives."""
-        state = {"rng": self._rng.bit_generator.state, "block": self.block, "epsilon": self.epsilon}
+        """The replay memory, its sampler's random stream and the run's progress, as tensors and primitives."""
+        state = {"rng": self._rng.bit_generator.state, "progress": asdict(self.progress)}
         if not self.save_replay:
             return state
         return {**state, "ring": self.ring.state_dict(), "sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
-        self.block, self.epsilon = state_dict["block"], state_dict["epsilon"]
+        self.progress = Progress(**state_dict["progress"])
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"])
             self.sampler.load_state_dict(state_dict["sampler"])
@@ -305,7 +321,7 @@ class _EvaluationTasks(IterableDataset[EvaluationTask]):
             if not data.num_blocks:
                 yield EvaluationTask(seed, None, ("",))
             for block in range(data.num_blocks):
-                names = (f"block_{block}/", "") if block == data.block else (f"block_{block}/",)
+                names = (f"block_{block}/", "") if block == data.progress.block else (f"block_{block}/",)
                 yield EvaluationTask(seed, {"block": block}, names)
 
 
