@@ -114,7 +114,7 @@ class Policy:
                 "the checkpoint doesn't hold data.wrappers, which were given from Python; make the environment yourself"
             )
         datamodule: ReplayDataModule = _instantiated(ReplayDataModule, data)
-        return datamodule.make_env(**env_kwargs)
+        return datamodule.factory.make_env(**env_kwargs)
 
 
 def load_policy(path: str | Path, network: NetworkCallable | None = None, device: str = "cpu") -> Policy:

@@ -87,7 +87,7 @@ class BoardPages(Callback):
         self._writer.add_custom_scalars(_LAYOUT)
         rules = getattr(self._data.task, "task", self._data.task)  # of one that plays a script: the script's
         task = without_settings(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
+        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
@@ -165,7 +165,7 @@ class BoardPages(Callback):
         if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
             return
         try:
-            env = self._data.make_env(render_mode="rgb_array")
+            env = self._data.factory.make_env(render_mode="rgb_array")
             observation, info = env.reset(seed=self._data.eval_seed, options=self._options())
             yield np.asarray(env.render())
         except Exception as error:  # whatever a task raises that can't draw itself, or lacks what it draws with
