@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -86,17 +87,20 @@ class SeqRLCLI(LightningCLI):
 
     def __init__(self, args: Any = None) -> None:
         _quieten_lightning()
-        super().__init__(
-            DQN,
-            ReplayDataModule,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            parser_class=SeqRLArgumentParser,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
-            save_config_kwargs={"overwrite": True},
-            args=args,
-        )
+        try:
+            super().__init__(
+                DQN,
+                ReplayDataModule,
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                parser_class=SeqRLArgumentParser,
+                trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+                save_config_kwargs={"overwrite": True},
+                args=args,
+            )
+        except MisconfigurationException as error:  # Lightning's own word for a setting that can't work
+            raise ConfigurationError(" ".join(str(error).split())) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
@@ -161,8 +165,7 @@ class SeqRLCLI(LightningCLI):
         network = {"network": given["init_args"].get("network")}  # where it was handed in from Python
         rebuild_learner(recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path))
         if self._run_folder is not None:
-            agent = checkpoint.get("callbacks", {}).get("AgentCallback", {})
-            self._env_steps = int(agent.get("total_env_steps", 0))
+            self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
         is_by_cli = "_class_path" in recipe.model
         model = {"class_path": recipe.model["_class_path"], "dict_kwargs": settings} if is_by_cli else settings
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)

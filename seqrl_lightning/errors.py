@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from seqrl_lightning.types import ConfigurationError, RunError
 
@@ -58,7 +57,7 @@ def one_line_errors() -> Iterator[None]:
         if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
         message = " ".join(str(error).split())
-        if isinstance(error, ConfigurationError | MisconfigurationException):
+        if isinstance(error, ConfigurationError):
             fail(message)
         if isinstance(error, RunError):
             fail(message, status=1)

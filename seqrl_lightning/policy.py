@@ -15,8 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.checkpoints.archive import UnusableFileError, limited_memory
 from seqrl_lightning.checkpoints.format import digest, read_checkpoint
-from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.envs import action_mask_of
+from seqrl_lightning.envs import EnvFactory, action_mask_of
 from seqrl_lightning.errors import essential, needs_extra
 from seqrl_lightning.exploration import greedy
 from seqrl_lightning.networks import NetworkCallable
@@ -138,14 +137,12 @@ class Policy:
             )
         self.trust.require_task(data.get("env_id"), self._source)
         self.trust.require_names(data, self._source)
-        settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if name in data}
-        settings |= {"num_envs": 1, "batch_size": 1, "capacity": 100}
-        num_frames, most = settings.get("frame_stack", 1), int(np.prod(self.module.obs_shape))
+        settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
+        num_frames, most = settings.get("frame_stack", 1), int(np.prod(self.recipe.model.get("obs_shape", ())))
         fits = isinstance(num_frames, int) and num_frames <= max(1, most)
         require(fits, f"data.frame_stack in {self._source}", num_frames, f"at most {most}, by the observation's shape")
         with _refused_in_a_line(self._source), limited_memory(self._max_gib):
-            datamodule = self.trust.rebuild(ReplayDataModule, settings, self._source)
-            return datamodule.make_env(**env_kwargs)
+            return self.trust.rebuild(EnvFactory, settings, self._source).make_env(**env_kwargs)
 
 
 def load_policy(

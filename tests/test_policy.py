@@ -43,7 +43,7 @@ def played(policy: Policy, env: gym.Env[Any, Any], seed: int) -> tuple[list[int]
 def played_by(module: Any, datamodule: Any, seed: int) -> tuple[list[int], float]:
     """The same by the module itself, as it is evaluated."""
     module.eval()
-    steps = list(rollout(module.act, datamodule.make_envs(1), seed))
+    steps = list(rollout(module.act, datamodule.factory.make_envs(1), seed))
     return [int(step.action[0]) for step in steps], float(sum(step.reward[0] for step in steps))
 
 

@@ -12,10 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import StepCheck, action_mask_of, fault_of, set_state, state_of
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon, explore, greedy
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.types import Array, BoolArray, IntArray, RunError, State, require
+from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, RunError, State, require
 
 _MAX_WAITING_EPISODES = 100_000  # finished episodes that nobody asked for; only a run without EnvStepLogger has them
 
@@ -77,10 +79,7 @@ class AgentCallback(Callback):
     Attributes:
         env_steps: Env steps that this process has taken so far.
         episodes: Episodes that this process has finished so far.
-        total_env_steps: Env steps of all processes, after the last update.
-        total_episodes: Episodes of all processes, after the last update.
         env_faults: How often environments broke in this process.
-        total_env_faults: How often they did in all processes, after the last update.
         recent_returns: The returns of the last 10 episodes.
 
     Raises:
@@ -125,9 +124,8 @@ class AgentCallback(Callback):
         self.max_env_restarts = max_env_restarts
         self.check_bounds = check_bounds
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
-        self.env_steps = self.total_env_steps = 0
-        self.episodes = self.total_episodes = 0
-        self.env_faults = self.total_env_faults = 0
+        self.env_steps = self.episodes = self.env_faults = 0
+        self._epsilon = 0.0
         self._rank, self._world_size = 0, 1
         self._block = 0  # the lowest of this process
         self.recent_returns: deque[float] = deque(maxlen=10)
@@ -138,9 +136,16 @@ class AgentCallback(Callback):
         self._resumed: dict[str, Any] | None = None
 
     @staticmethod
-    def of(trainer: Any) -> "AgentCallback":
-        """The trainer's agent."""
-        return next(callback for callback in trainer.callbacks if isinstance(callback, AgentCallback))
+    def of(trainer: Trainer) -> "AgentCallback":
+        """Return the Trainer's agent.
+
+        Raises:
+            ConfigurationError: If it has none.
+        """
+        for callback in attributes_of(trainer).callbacks:
+            if isinstance(callback, AgentCallback):
+                return callback
+        raise ConfigurationError("trainer.callbacks has no AgentCallback; it must have one to train")
 
     def drain_episodes(self) -> list[Episode]:
         """The episodes that finished since this was last called."""
@@ -162,7 +167,7 @@ class AgentCallback(Callback):
         """Refuses settings that can't work with the data or would never end."""
         if stage != "fit":
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = ReplayDataModule.of(trainer)
         would_do = f"at least data.batch_size = {data.batch_size}"
         require(
             self.warmup_env_steps >= data.batch_size,
@@ -179,8 +184,8 @@ class AgentCallback(Callback):
             any(budget is not None for budget in budgets)
             or trainer.max_steps != -1
             or trainer.max_epochs not in (-1, None)
-            or any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-            or trainer.fast_dev_run  # type: ignore[attr-defined]
+            or any(isinstance(callback, Timer) for callback in attributes_of(trainer).callbacks)
+            or attributes_of(trainer).fast_dev_run
         )
         would_do = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
         require(bool(ends), "agent.max_env_steps", None, f"{would_do}: nothing ends this run")
@@ -191,7 +196,9 @@ class AgentCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the environments, or goes on in them, and warms the replay memory up."""
-        self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._data = ReplayDataModule.of(trainer)
+        self._progress = self._data.progress
+        self._epsilon = self._progress.epsilon
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
         self._check = StepCheck(self._data.envs, self.check_bounds)
         self._rng = random_stream("agent", trainer.global_rank)
@@ -208,6 +215,7 @@ class AgentCallback(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """With ``overlap``: sends the environments on their way, if the coming updates ask for a step."""
         if self.overlap and self.env_steps < self._due(trainer.global_step + pl_module.updates_per_step):
+            assert isinstance(self._data.envs, AsyncVectorEnv)
             self._in_flight = self._choose_action(pl_module)
             try:
                 self._data.envs.step_async(self._in_flight)
@@ -220,7 +228,8 @@ class AgentCallback(Callback):
     ) -> None:
         """Takes the env steps that the updates so far ask for; none is in flight after it."""
         if self._in_flight is not None:
-            self._step(self._in_flight, lambda _: self._data.envs.step_wait())
+            assert isinstance(self._data.envs, AsyncVectorEnv)
+            self._step(self._in_flight, lambda _: self._data.envs.step_wait())  # type: ignore[attr-defined]
             self._in_flight = None
         self._collect(trainer, pl_module, self._due(trainer.global_step))
 
@@ -239,8 +248,6 @@ class AgentCallback(Callback):
             "block": self._block,
             "seed": self._seed,
             "env_faults": self.env_faults,
-            "total_env_steps": self.total_env_steps,
-            "total_episodes": self.total_episodes,
             "warmup_total": self._warmup_total,
             "recent_returns": list(self.recent_returns),
             "rng": self._rng.bit_generator.state,
@@ -254,8 +261,6 @@ class AgentCallback(Callback):
         """Takes the counters over; the environments follow when fitting starts."""
         self.env_steps = state_dict["env_steps"]
         self.episodes = state_dict["episodes"]
-        self.total_env_steps = state_dict["total_env_steps"]
-        self.total_episodes = state_dict["total_episodes"]
         self.env_faults = state_dict["env_faults"]
         self._warmup_total = state_dict["warmup_total"]
         self.recent_returns = deque(state_dict["recent_returns"], maxlen=10)
@@ -311,7 +316,7 @@ class AgentCallback(Callback):
             until_env_steps += self._step(action, self._data.envs.step)
         self._count_all(trainer, pl_module)
         budget = self.max_env_steps or math.inf
-        if self.total_env_steps >= budget or self.total_episodes >= max_episodes:
+        if self._progress.env_steps >= budget or self._progress.episodes >= max_episodes:
             trainer.should_stop = True
 
     def _count_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -322,7 +327,9 @@ class AgentCallback(Callback):
             of_all = [torch.empty_like(mine) for _ in range(self._world_size)]
             torch.distributed.all_gather(of_all, mine)
             counts = [*torch.stack(of_all)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in of_all)]
-        self.total_env_steps, self.total_episodes, self.total_env_faults, self._data.block = counts
+        progress = self._progress
+        progress.env_steps, progress.episodes, progress.env_faults, progress.block = counts
+        progress.epsilon = self._epsilon
 
     def _step(self, action: IntArray, step: Callable[[IntArray], Any]) -> int:
         """Takes a step. Returns how many env steps were lost by it and have to be taken anew: 0 if all went well."""
@@ -376,8 +383,8 @@ class AgentCallback(Callback):
 
     def _choose_action(self, pl_module: Any) -> IntArray:
         data, mask = self._data, self._action_mask
-        data.epsilon = self.epsilon(self.env_steps * self._world_size)
-        explores, action = explore(data.num_envs, data.n_actions, data.epsilon, self._rng, mask)
+        self._epsilon = self.epsilon(self.env_steps * self._world_size)
+        explores, action = explore(data.num_envs, data.n_actions, self._epsilon, self._rng, mask)
         q_values = None
         if self._carries_state or np.count_nonzero(explores) < data.num_envs:  # else nobody needs the values
             data.sampler.keep_state(data.ring, self._state, self._episode_length)
@@ -392,7 +399,7 @@ class AgentCallback(Callback):
         seen, (self._observation, reward, terminated, truncated, infos) = self._observation, step
         if self._told is not None:
             outcome = reward, terminated, truncated, self._episode_length.copy(), ~self._is_restarting
-            trial_step = TrialStep(seen, self._told, action, *self._decision, *outcome)
+            trial_step = TrialStep(seen, self._told, action, *self._decision, *outcome)  # type: ignore[arg-type]
             for kept in self._kept_trials:
                 kept.append(trial_step)
             self._told = self._tell(infos)

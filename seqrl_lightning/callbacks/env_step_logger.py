@@ -10,7 +10,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
+from seqrl_lightning.trainer_access import attributes_of
 
 T = TypeVar("T")
 
@@ -35,22 +37,23 @@ class EnvStepLogger(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
         self._agent = AgentCallback.of(trainer)
+        self._data = ReplayDataModule.of(trainer)
         self._episodes: Path | None = None
         run = trainer.log_dir  # asked for in every process: they agree on it
-        if trainer.is_global_zero and trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero and trainer.logger is not None and not attributes_of(trainer).fast_dev_run:
             self._episodes = Path(str(run)) / "episodes.csv"
             self._rows = start_table(self._episodes, Episode._fields, self._rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
-        self._last = (time.perf_counter(), self._agent.total_env_steps, trainer.global_step)
+        self._last = (time.perf_counter(), self._data.progress.env_steps, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes, every ``log_every_n_steps`` batches."""
         self._batches += 1
-        if self._batches % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._batches % attributes_of(trainer).log_every_n_steps == 0:
             self._write(trainer, _learning(outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,16 +87,16 @@ class EnvStepLogger(Callback):
                 csv.writer(file).writerows(episodes)
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
-        agent = self._agent
+        progress = self._data.progress
         self._take_down_episodes()
         episodes, self._unlogged = self._unlogged, []
         metrics = {
             **_means(episodes),
-            "workload/block": trainer.datamodule.block,  # type: ignore[attr-defined]
+            "workload/block": progress.block,
             **learning,
-            "train/epsilon": agent.epsilon(agent.total_env_steps),
-            "workload/buffer_fill": trainer.datamodule.ring.fill,  # type: ignore[attr-defined]
-            "workload/env_faults": agent.total_env_faults,
+            "train/epsilon": progress.epsilon,
+            "workload/buffer_fill": self._data.ring.fill,
+            "workload/env_faults": progress.env_faults,
             "workload/updates": trainer.global_step,
             **self._speed(trainer),
         }
@@ -102,17 +105,17 @@ class EnvStepLogger(Callback):
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Speed since the last time that there were new env steps (they come in bunches)."""
         then, env_steps, updates = self._last
-        if self._agent.total_env_steps == env_steps:
+        if self._data.progress.env_steps == env_steps:
             return {}
-        self._last = now, _, _ = (time.perf_counter(), self._agent.total_env_steps, trainer.global_step)
+        self._last = now, _, _ = (time.perf_counter(), self._data.progress.env_steps, trainer.global_step)
         return {
-            "train/env_steps_per_second": (self._agent.total_env_steps - env_steps) / (now - then),
+            "train/env_steps_per_second": (self._data.progress.env_steps - env_steps) / (now - then),
             "workload/updates_per_second": (trainer.global_step - updates) / (now - then),
         }
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=self._agent.total_env_steps)
+            logger.log_metrics(metrics, step=self._data.progress.env_steps)
 
 
 def _learning(outputs: Any) -> dict[str, float]:

@@ -8,7 +8,9 @@ from torchmetrics import Metric, MetricCollection
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.choices import ChoiceColumns
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwapInference, TrialsToCriterion
+from seqrl_lightning.trainer_access import attributes_of
 
 _MOST_POSITIONS = 16  # of the curves of accuracy
 
@@ -29,13 +31,13 @@ class LearningMetrics(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Asks the agent to keep its choices, from the first on."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        is_wanted = trainer.logger is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        data = ReplayDataModule.of(trainer)
+        is_wanted = trainer.logger is not None and not attributes_of(trainer).fast_dev_run
         self._is_active = stage == "fit" and is_wanted and data.tells_correct_action
         self._batches = 0
         if self._is_active:
-            self._agent = AgentCallback.of(trainer)
-            self._steps = self._agent.keep_trials()
+            self._data = data
+            self._steps = AgentCallback.of(trainer).keep_trials()
             self._columns = ChoiceColumns.of(data)
             self._recent, self._whole = metrics_for(data, self._columns.num_positions)
 
@@ -50,7 +52,7 @@ class LearningMetrics(Callback):
     ) -> None:
         """Writes, every ``log_every_n_steps`` batches."""
         self._batches += 1
-        if self._is_active and self._batches % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._is_active and self._batches % attributes_of(trainer).log_every_n_steps == 0:
             self._write(trainer, pl_module.device)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,7 +94,7 @@ class LearningMetrics(Callback):
         self._recent.reset()
         known = {tag: value for tag, value in values.items() if value == value}  # the others are NaN
         for logger in trainer.loggers:
-            logger.log_metrics(known, step=self._agent.total_env_steps)
+            logger.log_metrics(known, step=self._data.progress.env_steps)
 
 
 def metrics_for(data: Any, num_positions: int | None) -> tuple[MetricCollection, MetricCollection]:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.data import ReplayDataModule
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
 _SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # where none of them is overwritten
@@ -79,7 +80,8 @@ class EnvStepProgressBar(TQDMProgressBar):
 
     def _figures(self, trainer: Trainer) -> str:
         agent = self._agent
-        figures = [] if self._unit == "env steps" else [f"env steps {agent.total_env_steps:,}"]
+        env_steps = ReplayDataModule.of(trainer).progress.env_steps
+        figures = [] if self._unit == "env steps" else [f"env steps {env_steps:,}"]
         if agent.recent_returns:
             figures.append(f"return {sum(agent.recent_returns) / len(agent.recent_returns):.2f}")
         if (evaluated := trainer.callback_metrics.get("val/return_mean")) is not None:
@@ -88,9 +90,9 @@ class EnvStepProgressBar(TQDMProgressBar):
 
     def _progress(self, trainer: Trainer) -> tuple[str, int, int | None]:
         """The unit, how many are done, and the budget (None where only epochs or time limit the run)."""
-        agent = self._agent
+        agent, progress = self._agent, ReplayDataModule.of(trainer).progress
         if agent.max_episodes is not None:
-            return "episodes", agent.total_episodes, agent.max_episodes
+            return "episodes", progress.episodes, agent.max_episodes
         if agent.max_env_steps is not None:
-            return "env steps", agent.total_env_steps, agent.max_env_steps
+            return "env steps", progress.env_steps, agent.max_env_steps
         return "updates", trainer.global_step, trainer.max_steps if trainer.max_steps > 0 else None

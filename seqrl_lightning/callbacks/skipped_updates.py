@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import DivergedError, require
 
 
@@ -36,7 +37,8 @@ class SkippedUpdates(Callback):
         Raises:
             DivergedError: If more than ``max_skipped_updates`` were refused.
         """
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
+        attributes = attributes_of(trainer)
+        if (batch_idx + 1) % attributes.log_every_n_steps == 0 or trainer.is_last_batch:
             self._report(trainer, pl_module, outputs)
 
     def _report(self, trainer: Trainer, pl_module: Any, outputs: Any) -> None:

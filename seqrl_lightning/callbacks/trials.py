@@ -14,7 +14,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.callbacks.agent import AgentCallback, TrialStep
 from seqrl_lightning.callbacks.env_step_logger import of_all_processes
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Array, EvaluationTask
 
 
@@ -50,14 +52,14 @@ class TrialWriter(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Asks the agent to keep its choices, from the first on."""
         if stage == "fit":
-            writes = trainer.logger is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
+            writes = trainer.logger is not None and not attributes_of(trainer).fast_dev_run
             self._steps = AgentCallback.of(trainer).keep_trials() if writes else []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Chooses the file; it is begun with the first choice."""
         self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process: they agree on it
         self._is_global_zero = trainer.is_global_zero
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = ReplayDataModule.of(trainer)
         self._first_env = trainer.global_rank * data.num_envs
         self._header = header(data.n_actions)
         self._is_started = False
@@ -69,7 +71,7 @@ class TrialWriter(Callback):
     ) -> None:
         """Writes, every ``log_every_n_steps`` batches."""
         self._batches += 1
-        if self._batches % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._batches % attributes_of(trainer).log_every_n_steps == 0:
             self._write()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,7 +134,7 @@ class PredictionWriter(Callback):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("w", newline="")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(header(trainer.datamodule.n_actions))  # type: ignore[attr-defined]
+        self._writer.writerow(header(ReplayDataModule.of(trainer).n_actions))
 
     def on_predict_batch_end(
         self,

@@ -121,8 +121,8 @@ def set_env_state(env: Any, state: dict[str, Any]) -> None:
         if hasattr(type(layer), "load_state_dict"):
             layer.load_state_dict(layer_state)
         else:
-            for name, value in layer_state.items():
-                setattr(layer, name, arrays(value))
+            for name in _CHANGES.get(type(layer), ()):  # whatever else a checkpoint may hold
+                setattr(layer, name, arrays(layer_state[name]))
     if state["rng"] is not None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 

@@ -118,7 +118,7 @@ def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> N
         epsilon=ConstantEpsilon(1.0),
         max_episodes=20,
     )
-    assert datamodule.block == datamodule.envs.unwrapped.block.min() == 1
+    assert datamodule.progress.block == datamodule.envs.unwrapped.block.min() == 1
     finished = agent.drain_episodes()
     blocks_played = [[e.block for e in finished if e.env == env] for env in (0, 1)]
     assert blocks_played == [sorted(blocks) for blocks in blocks_played]  # each environment has a clock of its own

@@ -83,7 +83,7 @@ def test_a_broken_environment_ends_the_run_and_says_which(
 @pytest.mark.parametrize(("how", "mode", "num_envs"), CASES)
 def test_the_run_goes_on_without_the_broken_episode(how: str, mode: str | None, num_envs: int, tmp_path: Path) -> None:
     agent, batches = run(tmp_path, how, mode, num_envs, on_env_error="restart")
-    assert agent.env_faults == agent.total_env_faults == 1
+    assert agent.env_faults == agent._data.progress.env_faults == 1
     for batch in batches:
         state, action, reward, next_state = (column.squeeze(0).numpy() for column in batch[:4])
         for i in range(len(state)):
