@@ -32,7 +32,9 @@ def essential(message: str) -> str:
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Ends the program with one line."""
-    sys.stderr.write(f"seqrl: error: {message}\n")
+    # What a file holds may be in it: no terminal is to take that for commands of its own.
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    sys.stderr.write(f"seqrl: error: {shown}\n")
     sys.exit(status)
 
 

@@ -1,5 +1,6 @@
 """The figures of reports: each function draws one kind of figure on given axes, or makes one."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.statistics import bootstrap_interval
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import FloatArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
@@ -39,6 +41,11 @@ def new_figure(width: float = 7.0, height: float = 3.6, panels: int = 1) -> tupl
         return figure, list(axes.flat)
 
 
+def as_text(name: str) -> str:
+    """Return a run's name as Matplotlib draws it as it is: dollar signs would begin mathematics."""
+    return name.replace("$", r"\$")
+
+
 def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, colour: str) -> pd.DataFrame:
     """Each seed's curve, faintly; their mean, with its 95 % bootstrap interval over seeds from 3 seeds on.
 
@@ -58,7 +65,7 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, colour: str
     drawn = pd.DataFrame({"env_steps": steps, "mean": values.mean(0)})
     for curve in curves:
         axes.plot(curve.index, curve.to_numpy(), color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, drawn["mean"], color=colour, linewidth=2, label=f"{label} ({len(curves)} seeds)")
+    axes.plot(steps, drawn["mean"], color=colour, linewidth=2, label=as_text(f"{label} ({len(curves)} seeds)"))
     if len(curves) >= 3:
         drawn["lower"], drawn["upper"] = bootstrap_interval(values, lambda drawn: drawn.mean(0))
         axes.fill_between(steps, drawn["lower"], drawn["upper"], color=colour, alpha=0.15, linewidth=0)
@@ -150,7 +157,7 @@ def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) ->
     """Performance profiles: the fraction of runs above each score."""
     figure, (axes,) = new_figure(6.0, 3.2)
     for (name, profile), colour in zip(profiles.items(), _colours(len(profiles)), strict=True):
-        axes.step(thresholds, profile, where="post", label=name, color=colour, linewidth=2)
+        axes.step(thresholds, profile, where="post", label=as_text(name), color=colour, linewidth=2)
     axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
     axes.legend()
     return figure
@@ -162,7 +169,12 @@ def draw_estimates(estimates: pd.DataFrame, label: str) -> Figure:
     y = np.arange(len(estimates))[::-1]
     axes.hlines(y, estimates["lower"], estimates["upper"], color=_colours(len(estimates)), linewidth=7, alpha=0.35)
     axes.scatter(estimates["estimate"], y, color=_colours(len(estimates)), zorder=3)
-    axes.set(yticks=y, yticklabels=list(estimates.index), xlabel=label, ylim=(-0.7, len(estimates) - 0.3))
+    axes.set(
+        yticks=y,
+        yticklabels=[as_text(name) for name in estimates.index],
+        xlabel=label,
+        ylim=(-0.7, len(estimates) - 0.3),
+    )
     return figure
 
 
@@ -171,7 +183,9 @@ def _colours(count: int) -> list[str]:
 
 
 def save(figure: Figure, path: Path, **options: Any) -> None:
-    """Writes ``path`` with the endings .png and .svg."""
+    """Write a figure under ``path`` with the endings .png and .svg."""
     with matplotlib.rc_context(STYLE):
-        for ending in (".png", ".svg"):
-            figure.savefig(path.with_suffix(ending), **options)
+        for ending in ("png", "svg"):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=ending, **options)
+            write_bytes(path.with_suffix(f".{ending}"), picture.getvalue())

@@ -8,7 +8,7 @@ from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
-from seqrl_lightning.callbacks.side_cars import SideCars
+from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
 from seqrl_lightning.callbacks.trials import PredictionWriter, TrialWriter
@@ -23,7 +23,7 @@ __all__ = [
     "LearningMetrics",
     "PredictionWriter",
     "PriorityWriter",
-    "SideCars",
+    "Sidecars",
     "SkippedUpdates",
     "TargetSync",
     "TrialWriter",

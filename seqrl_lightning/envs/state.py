@@ -131,8 +131,8 @@ def set_env_state(env: Any, state: dict[str, Any]) -> None:
         if _is_stateful(layer):
             layer.load_state_dict(layer_state)
         else:
-            for name, value in layer_state.items():
-                setattr(layer, name, arrays(value))
+            for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
+                setattr(layer, name, arrays(layer_state[name]))
     if state["rng"] is not None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 

@@ -115,9 +115,9 @@ def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: s
 def test_without_the_replay_memory_it_warms_up_anew(tmp_path: Path) -> None:
     run(tmp_path / "half", 50, save_replay=False)
     checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
-    side_cars = [torch.load(path, weights_only=True) for path in checkpoint.parent.glob("*.replay")]
-    assert side_cars
-    assert not any("ring" in side_car["ReplayDataModule"] for side_car in side_cars)
+    sidecars = [torch.load(path, weights_only=True) for path in checkpoint.parent.glob("*.replay")]
+    assert sidecars
+    assert not any("ring" in sidecar["ReplayDataModule"] for sidecar in sidecars)
     resumed, _ = run(tmp_path / "rest", 60, checkpoint, save_replay=False)
     assert resumed.global_step == 60
     assert AgentCallback.of(resumed).progress.env_steps == pytest.approx(16 + 2 * 60 + 16, abs=2)
