@@ -242,7 +242,7 @@ class ReplayDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        for name, value in state_dict["progress"].items():  # in place: others hold the same object
+        for name, value in asdict(Progress(**state_dict["progress"])).items():  # in place: others hold the same object
             setattr(self.progress, name, value)
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"])

@@ -114,7 +114,7 @@ def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
 
 def test_the_checkpoint_loads_without_running_code(run: Path) -> None:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["callbacks"]["AgentCallback"]["episodes"] == 60
+    assert checkpoint["callbacks"]["AgentCallback"]["progress"]["episodes"] == 60
     assert checkpoint["hyper_parameters"]["network"]["class_path"] == "seqrl_lightning.networks.Table"
 
 

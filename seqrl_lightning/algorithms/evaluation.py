@@ -19,7 +19,11 @@ class GreedyEvaluation(LightningModule):
 
     needs_next_action = False
     needs_epsilon = False
-    cadence: Cadence | None = None
+
+    @property
+    def cadence(self) -> Cadence | None:
+        """The only cadence that works; None leaves it to the agent's settings."""
+        return None
 
     def __init__(self) -> None:
         super().__init__()

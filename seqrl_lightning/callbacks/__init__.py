@@ -1,6 +1,6 @@
 """One job a file."""
 
-from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
@@ -18,7 +18,6 @@ __all__ = [
     "BoardPages",
     "EnvStepLogger",
     "EnvStepProgressBar",
-    "Episode",
     "GlobalRandomStreams",
     "LastCheckpoint",
     "LearningMetrics",

@@ -14,8 +14,8 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from seqrl_lightning.callbacks.agent import TrialStep
 from seqrl_lightning.callbacks.choices import ChoiceColumns
+from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import without_settings
 from seqrl_lightning.envs.drawing import draw_matrix

@@ -8,9 +8,9 @@ from torchmetrics import Metric, MetricCollection
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.choices import ChoiceColumns
+from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwapInference, TrialsToCriterion
-from seqrl_lightning.trainer_access import attributes_of
 
 _MOST_POSITIONS = 16  # of the curves of accuracy
 
@@ -32,12 +32,10 @@ class LearningMetrics(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Asks the agent to keep its choices, from the first on."""
         data = ReplayDataModule.of(trainer)
-        is_wanted = trainer.logger is not None and not attributes_of(trainer).fast_dev_run
-        self._is_active = stage == "fit" and is_wanted and data.tells_correct_action
-        self._batches = 0
+        self._is_active = stage == "fit" and leaves_files(trainer) and data.tells_correct_action
+        self._interval = LogInterval()
         if self._is_active:
-            self._data = data
-            self._steps = AgentCallback.of(trainer).keep_trials()
+            self._steps = AgentCallback.of(trainer).recorder.subscribe()
             self._columns = ChoiceColumns.of(data)
             self._recent, self._whole = metrics_for(data, self._columns.num_positions)
 
@@ -51,8 +49,7 @@ class LearningMetrics(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes, every ``log_every_n_steps`` batches."""
-        self._batches += 1
-        if self._is_active and self._batches % attributes_of(trainer).log_every_n_steps == 0:
+        if self._interval.ends(trainer) and self._is_active:
             self._write(trainer, pl_module.device)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +63,7 @@ class LearningMetrics(Callback):
             return {}
         self._take_in_steps()
         return {
-            "batches": self._batches,
+            "batches": self._interval.batches,
             "waiting": torch.from_numpy(self._columns.waiting.copy()),
             "recent": dict(self._recent.state_dict()),
             "whole": dict(self._whole.state_dict()),
@@ -75,7 +72,7 @@ class LearningMetrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where ``state_dict`` was taken."""
         if self._is_active and state_dict:
-            self._batches = state_dict["batches"]
+            self._interval.batches = state_dict["batches"]
             self._columns.waiting = state_dict["waiting"].numpy()
             self._recent.load_state_dict(state_dict["recent"])
             self._whole.load_state_dict(state_dict["whole"])
@@ -93,8 +90,7 @@ class LearningMetrics(Callback):
             values.update({tag: float(value) for tag, value in metrics.compute().items()})
         self._recent.reset()
         known = {tag: value for tag, value in values.items() if value == value}  # the others are NaN
-        for logger in trainer.loggers:
-            logger.log_metrics(known, step=self._data.progress.env_steps)
+        log_scalars(trainer, known)
 
 
 def metrics_for(data: Any, num_positions: int | None) -> tuple[MetricCollection, MetricCollection]:
