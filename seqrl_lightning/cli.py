@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse.typing import PositiveInt
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -28,14 +30,18 @@ from seqrl_lightning.callbacks import (
     LearningMetrics,
     PredictionWriter,
     PriorityWriter,
-    SideCars,
+    Sidecars,
     SkippedUpdates,
     TargetSync,
     TrialWriter,
 )
-from seqrl_lightning.callbacks.side_cars import previous_of, what_is_wrong
+from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
+from seqrl_lightning.checkpoints.format import read_checkpoint
+from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.policy import policy_in, rebuild_learner
+from seqrl_lightning.trust import Trust, add_allow, class_paths, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
 _MISLEADING_WARNINGS = (
@@ -81,17 +87,20 @@ class SeqRLCLI(LightningCLI):
 
     def __init__(self, args: Any = None) -> None:
         _quieten_lightning()
-        super().__init__(
-            DQN,
-            ReplayDataModule,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            parser_class=SeqRLArgumentParser,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
-            save_config_kwargs={"overwrite": True},
-            args=args,
-        )
+        try:
+            super().__init__(
+                DQN,
+                ReplayDataModule,
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                parser_class=SeqRLArgumentParser,
+                trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+                save_config_kwargs={"overwrite": True},
+                args=args,
+            )
+        except MisconfigurationException as error:  # Lightning's own word for a setting that can't work
+            raise ConfigurationError(" ".join(str(error).split())) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
@@ -106,6 +115,10 @@ class SeqRLCLI(LightningCLI):
             default=1,
             help="CPU threads of one process; small networks are fastest on one.",
         )
+        add_allow(parser)
+        parser.add_argument(
+            "--max_gib", type=PositiveFloat, default=MAX_GIB, help="Checkpoints and sidecars of more GiB are refused."
+        )
         parser.set_defaults(
             {
                 "model": {"class_path": "DQN"},
@@ -118,22 +131,44 @@ class SeqRLCLI(LightningCLI):
         parser.link_arguments("data.n_actions", "model.init_args.n_actions", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
-        """Finds the checkpoint, and takes over the network and the settings it was trained with."""
+        """Find the checkpoint, and use the network and the settings that it was trained with."""
         config = self.config[self.config.subcommand]
-        self._run_folder: Path | None = None
+        self._run_folder: Path | None = None  # of a run that is resumed
+        self._env_steps = 0  # that it has taken
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
-            goes_on = self.config.subcommand == "fit"
-            config.ckpt_path = str(newest_checkpoint(Path(config.trainer.default_root_dir or "."), goes_on))
-            if goes_on:
+            resumes = self.config.subcommand == "fit"
+            root = Path(config.trainer.default_root_dir or ".")
+            config.ckpt_path = str(newest_checkpoint(root, resumes, config.max_gib))
+            if resumes:
                 self._run_folder = Path(config.ckpt_path).parent.parent
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
         if config.weights_only is None:
-            config.weights_only = True  # loading a checkpoint runs no code
+            config.weights_only = True
+        self._take_over_settings(Path(config.ckpt_path), config)
+
+    def _take_over_settings(self, path: Path, config: Namespace) -> None:
+        """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.
+
+        A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
+        """
         given = config.model.as_dict()
-        super()._parse_ckpt_path()
+        trust = Trust(config.allow, class_paths(given))
+        try:
+            checkpoint = read_checkpoint(path, trust, config.max_gib)
+        except UnusableFileError as error:
+            raise ConfigurationError(f"{path} can't be used: {error}") from error
+        recipe, weights = policy_in(checkpoint, path)
+        settings = settings_of(recipe.model)
+        network = {"network": given["init_args"].get("network")}  # where it was handed in from Python
+        rebuild_learner(recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path))
+        if self._run_folder is not None:
+            self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
+        is_by_cli = "_class_path" in recipe.model
+        model = {"class_path": recipe.model["_class_path"], "dict_kwargs": settings} if is_by_cli else settings
+        self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
         for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
             sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
 
@@ -159,8 +194,8 @@ class SeqRLCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
-        config = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = [GlobalRandomStreams(), SideCars(), EnvStepLogger()]
+        config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
+        callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
         callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
@@ -180,14 +215,9 @@ class SeqRLCLI(LightningCLI):
         """Logs below ``root``: into a new run's folder, or on in that of a resumed run."""
         if self._run_folder is None:
             return TensorBoardLogger(root, default_hp_metric=False)
-        agent = torch.load(self._ckpt_path, weights_only=True, mmap=True)["callbacks"]["AgentCallback"]
         return TensorBoardLogger(
-            root, version=self._run_folder.name, default_hp_metric=False, purge_step=agent["total_env_steps"] + 1
+            root, version=self._run_folder.name, default_hp_metric=False, purge_step=self._env_steps + 1
         )
-
-    @property
-    def _ckpt_path(self) -> str:
-        return str(self.config[self.subcommand].ckpt_path)
 
 
 def _end_connections() -> None:
@@ -205,35 +235,6 @@ def lost_process(trainer: Trainer) -> str:
                 return f"rank {rank} (process {process.pid}, status {process.returncode})"
         time.sleep(0.1)
     return "another process" if started or trainer.global_rank == 0 else "rank 0, or another process,"
-
-
-def newest_checkpoint(root: Path, with_side_cars: bool = True) -> Path:
-    """The newest run's ``last.ckpt`` below ``root``; the one before it, with a line that says so, if it is damaged.
-
-    Args:
-        root: The runs' ``trainer.default_root_dir``.
-        with_side_cars: Whether they are needed too.
-
-    Raises:
-        ConfigurationError: If there is none that can be used.
-    """
-    runs = {path.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
-    found = [last for run in runs for last in (run / "last.ckpt", previous_of(run / "last.ckpt")) if last.exists()]
-    if not found:
-        raise ConfigurationError(
-            f"ckpt_path is 'last', but there is no lightning_logs/*/checkpoints/last.ckpt in {root.resolve()}; "
-            "give the file, or the run's --trainer.default_root_dir"
-        )
-    last = max(found, key=lambda path: path.stat().st_mtime).parent / "last.ckpt"
-    if (reason := what_is_wrong(last, with_side_cars)) is None:
-        return last
-    previous = previous_of(last)
-    if (why := what_is_wrong(previous, with_side_cars)) is not None:
-        raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before, {previous.name}: {why}")
-    sys.stderr.write(f"seqrl: {last} can't be used: {reason}; going on from the one before it, {previous.name}\n")
-    if last.exists() and with_side_cars:  # so that it never takes the place of the one before it
-        last.replace(last.with_name("last.damaged"))
-    return previous
 
 
 def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from seqrl_lightning.types import ConfigurationError, RunError
 
@@ -33,7 +32,9 @@ def shorten_message(message: str) -> str:
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Exit with an error message of one line."""
-    sys.stderr.write(f"seqrl: error: {message}\n")
+    # The message may quote a file: its control characters must not reach the terminal.
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    sys.stderr.write(f"seqrl: error: {shown}\n")
     sys.exit(status)
 
 
@@ -56,7 +57,7 @@ def one_line_errors() -> Iterator[None]:
         if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
         message = " ".join(str(error).split())
-        if isinstance(error, ConfigurationError | MisconfigurationException):
+        if isinstance(error, ConfigurationError):
             fail(message)
         if isinstance(error, RunError):
             fail(message, status=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
-from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.policy import Policy, load_policy, policy_digest
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -84,7 +84,7 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
     to_bytes, read = _FORMATS[file_format]
     contents = to_bytes(policy)
     write_file(path, lambda file: file.write(contents))
-    difference, largest = compare(policy, read(path))
+    difference, largest = compare(policy, read(policy, path))
     if not difference <= _TOLERANCE * max(1.0, largest):  # NaN is refused too
         path.unlink()
         raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't kept")
@@ -140,7 +140,7 @@ def _to_onnx(policy: Policy) -> bytes:
     return contents
 
 
-def _read_onnx(path: Path) -> Run:
+def _read_onnx(policy: Policy, path: Path) -> Run:
     from onnxruntime import InferenceSession
 
     session = InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -164,7 +164,7 @@ def _to_torch_export(policy: Policy) -> bytes:
     return file.getvalue()
 
 
-def _read_torch_export(path: Path) -> Run:
+def _read_torch_export(policy: Policy, path: Path) -> Run:
     module = torch.export.load(path).module()
 
     def run(*inputs: Tensor) -> tuple[Tensor, State]:
@@ -179,12 +179,13 @@ def _to_safetensors(policy: Policy) -> bytes:
         from safetensors.torch import save
     state_dict = policy.module.state_dict()
     weights = {name: t.contiguous() for name, t in state_dict.items() if not name.startswith("target_net.")}
-    contents: bytes = save(weights, {"recipe": json.dumps(policy.recipe._asdict())})
+    recipe = json.dumps(policy.recipe._asdict())
+    contents: bytes = save(weights, {"recipe": recipe, "sha256": policy_digest(recipe, weights)})
     return contents
 
 
-def _read_safetensors(path: Path) -> Run:
-    act_values = load_policy(path).module.act_values
+def _read_safetensors(policy: Policy, path: Path) -> Run:
+    act_values = load_policy(path, allow=policy.trust.allow).module.act_values
 
     def run(observation: Tensor, state: State) -> tuple[Tensor, State]:
         q_values, state = act_values(observation.numpy(), state)
@@ -193,7 +194,7 @@ def _read_safetensors(path: Path) -> Run:
     return run
 
 
-_FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Path], Run]]] = {
+_FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Policy, Path], Run]]] = {
     "onnx": (_to_onnx, _read_onnx),
     "torch_export": (_to_torch_export, _read_torch_export),
     "safetensors": (_to_safetensors, _read_safetensors),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from seqrl_lightning.types import RunError
+from seqrl_lightning.types import ConfigurationError, RunError
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written, or were when the program was killed."""
@@ -42,6 +42,11 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
 
 
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Write a file whole, like :func:`write_file`; a symbolic link is replaced, not followed."""
+    write_file(path, lambda file: file.write(contents))
+
+
 def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
     """Leaves a CSV file with its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []
@@ -52,6 +57,19 @@ def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([fields, *rows])
     return len(rows)
+
+
+def require_no_links_out(folder: Path) -> None:
+    """Refuse a folder in which a symbolic link leads out of it: a run's files are read and rewritten by their names.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    inside = folder.resolve()
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise ConfigurationError(f"{path} is a symbolic link out of {folder}; it must be a file of its own")
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,10 +1,10 @@
 """What the rooms hand to each other: typed batches, and the one error for a setting that cannot work."""
 
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -81,6 +81,68 @@ class Choices(NamedTuple):
     correct_action: Tensor  # [M] int64, the one that was right
 
 
+@dataclass
+class Progress:
+    """How far a run is. The agent writes the run's, over all environments and processes; everyone else reads it.
+
+    Attributes:
+        env_steps: Real steps of single environments.
+        episodes: Finished episodes.
+        block: The lowest block that any environment is in; 0 for tasks without blocks.
+        epsilon: The probability of a random action, as of the newest one.
+        env_faults: How often environments broke.
+    """
+
+    env_steps: int = 0
+    episodes: int = 0
+    block: int = 0
+    epsilon: float = 0.0
+    env_faults: int = 0
+
+
+class Cadence(NamedTuple):
+    """The ratio of env steps and updates that a learner needs; see ``AgentCallback`` for each."""
+
+    warmup_env_steps: int
+    env_steps_per_update: float
+    updates_per_collect: int
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """The interface of an algorithm to the data it learns from and to the agent that acts for it."""
+
+    @property
+    def updates_per_step(self) -> int:
+        """Updates of the network in one training step, each from a batch of its own."""
+
+    @property
+    def needs_next_action(self) -> bool:
+        """Whether a transition can be learned from only once the action in its next state is known."""
+
+    @property
+    def needs_epsilon(self) -> bool:
+        """Whether batches must hold the behavior policy's epsilon."""
+
+    @property
+    def cadence(self) -> Cadence | None:
+        """The one cadence that works; None if the user may choose it."""
+
+    def act_values(
+        self, observation: Array, state: State = None, is_first: BoolArray | None = None
+    ) -> tuple[Array, State]:
+        """Compute the value of each action.
+
+        Args:
+            observation: [N, *obs], of N environments.
+            state: What the network carries from step to step; None at the start.
+            is_first: [N] bool, where an episode starts, so that the state there is forgotten; None for nowhere.
+
+        Returns:
+            [N, n_actions] float32 and the next state.
+        """
+
+
 class EvaluationTask(NamedTuple):
     """Greedy episodes to play: one in each evaluation environment, environment i from ``seed + i``."""
 
@@ -107,8 +169,8 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, type(None) | bool | int | float | str)
 
 
-class ConfigurationError(MisconfigurationException):
-    """A setting that cannot work. Its message is one line: the setting, what was given, what would do."""
+class ConfigurationError(Exception):
+    """A setting that can't work. The message is one line: the setting, its value, and what would work instead."""
 
 
 class RunError(RuntimeError):

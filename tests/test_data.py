@@ -45,7 +45,7 @@ def test_evaluation_has_environments_and_seeds_of_its_own() -> None:
 
 def test_every_block_is_evaluated_and_the_one_in_training_twice_named() -> None:
     data = ReplayDataModule(**TASK, env_kwargs=BLOCKS, eval_episodes=1, eval_seed=7)
-    data.block = 1
+    data.progress.block = 1
     assert list(data.val_dataloader()) == [
         EvaluationTask(7, {"block": 0}, ("block_0/",)),
         EvaluationTask(7, {"block": 1}, ("block_1/", "")),

@@ -121,7 +121,7 @@ def test_a_network_that_cannot_be_traced_is_told_in_a_line(tmp_path: Path, capfd
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def a_little_off(path: Path) -> export.Run:
+    def a_little_off(policy: Policy, path: Path) -> export.Run:
         return lambda observation, state: (torch.zeros(len(observation), 3), state)
 
     monkeypatch.setitem(export._FORMATS, "torch_export", (lambda policy: b"contents", a_little_off))

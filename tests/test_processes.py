@@ -78,7 +78,7 @@ def test_two_processes_share_weights_and_nothing_else(whole: Path) -> None:
     )
     assert not torch.equal(one["data"]["ring"]["action"], other["data"]["ring"]["action"])
     assert one["data"]["rng"] != other["data"]["rng"]
-    assert one["data"]["block"] == other["data"]["block"] == 1
+    assert one["data"]["progress"]["block"] == other["data"]["progress"]["block"] == 1
 
 
 def test_the_gradient_is_that_of_one_process_with_both_batches(whole: Path) -> None:

@@ -11,11 +11,19 @@ from lightning.pytorch import LightningModule
 from seqrl_lightning.envs.rollout import Act, Step, rollout
 from seqrl_lightning.exploration import greedy
 from seqrl_lightning.metrics import EpisodeStatistics
-from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray, State
+from seqrl_lightning.types import Array, BoolArray, Cadence, EvaluationTask, IntArray, State
 
 
 class GreedyEvaluation(LightningModule):
     """A module with a greedy policy, ``act``, whose episodes are played, counted and handed out."""
+
+    needs_next_action = False
+    needs_epsilon = False
+
+    @property
+    def cadence(self) -> Cadence | None:
+        """The only cadence that works; None leaves it to the agent's settings."""
+        return None
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,13 +3,13 @@
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from seqrl_lightning.algorithms.dqn import DQN
 from seqrl_lightning.algorithms.reading import read_next
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
-from seqrl_lightning.types import TransitionBatch, require
+from seqrl_lightning.replay import RolloutSampler
+from seqrl_lightning.types import Cadence, ConfigurationError, TransitionBatch, require
 
 
 class PQN(DQN):
@@ -49,35 +49,39 @@ class PQN(DQN):
         """Counts the updates of a training step.
 
         Raises:
-            ConfigurationError: If rollouts don't divide into minibatches, or the agent's settings don't fit them.
+            ConfigurationError: If rollouts don't divide into minibatches.
         """
         if stage == "fit":
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            length = getattr(data.sampler, "length", None)
-            sampler = type(data.sampler).__name__
-            require(length is not None, "data.sampler", sampler, "RolloutSampler")
-            rollout = length * data.num_envs
-            would_do = f"a divisor of data.sampler.length * data.num_envs = {rollout}"
-            require(rollout % data.batch_size == 0, "data.batch_size", data.batch_size, would_do)
-            would_do = f"a multiple of data.sampler.length = {length}: a network that remembers reads whole rollouts"
-            is_whole = data.batch_size % length == 0 or not self.remembers
-            require(is_whole, "data.batch_size", data.batch_size, would_do)
-            self.updates_per_step = self.epochs * (rollout // data.batch_size)
-            self._check_agent(self.trainer, rollout)
+            self.updates_per_step = self.epochs * (self._rollout_size() // self._data.batch_size)
         super().setup(stage)
 
-    def _check_agent(self, trainer: Trainer, rollout: int) -> None:
-        """The agent has to bring exactly one rollout for each training step."""
-        for agent in trainer.callbacks:  # type: ignore[attr-defined]
-            if hasattr(agent, "updates_per_collect"):
-                wanted = {
-                    "updates_per_collect": self.updates_per_step,
-                    "env_steps_per_update": rollout / self.updates_per_step,
-                    "warmup_env_steps": rollout,
-                }
-                for name, value in wanted.items():
-                    given = getattr(agent, name)
-                    require(given == value, f"agent.{name}", given, f"{value} for one rollout a training step")
+    @property
+    def cadence(self) -> Cadence | None:
+        """One rollout for each training step; None outside a Trainer."""
+        if self._trainer is None:
+            return None
+        rollout = self._rollout_size()
+        updates = self.epochs * (rollout // self._data.batch_size)
+        return Cadence(rollout, rollout / updates, updates)
+
+    @property
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def _rollout_size(self) -> int:
+        """The transitions of a rollout, which have to divide into minibatches."""
+        data = self._data
+        sampler = data.sampler
+        if not isinstance(sampler, RolloutSampler):
+            raise ConfigurationError(f"data.sampler is {type(sampler).__name__!r}; it must be RolloutSampler")
+        length = sampler.length
+        rollout: int = length * data.num_envs
+        would_do = f"a divisor of data.sampler.length * data.num_envs = {rollout}"
+        require(rollout % data.batch_size == 0, "data.batch_size", data.batch_size, would_do)
+        would_do = f"a multiple of data.sampler.length = {length}: a network that remembers reads whole rollouts"
+        is_whole = data.batch_size % length == 0 or not self.remembers
+        require(is_whole, "data.batch_size", data.batch_size, would_do)
+        return rollout
 
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Tensor]:
         """Learns from one rollout, [T, N]."""

@@ -1,5 +1,6 @@
 """The figures of reports: each function draws one kind of figure."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.statistics import bootstrap_interval
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import FloatArray
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
@@ -45,6 +47,11 @@ def new_figure(width: float = 7.0, height: float = 3.6, panels: int = 1) -> tupl
         return figure, list(axes.flat)
 
 
+def as_text(name: str) -> str:
+    """Return a run's name as Matplotlib draws it as it is: dollar signs would begin mathematics."""
+    return name.replace("$", r"\$")
+
+
 def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str) -> pd.DataFrame:
     """Draw each seed's curve thinly, and their mean with, from three seeds on, its 95 % bootstrap interval over seeds.
 
@@ -64,7 +71,7 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str)
     drawn = pd.DataFrame({"env_steps": steps, "mean": values.mean(0)})
     for curve in curves:
         axes.plot(curve.index, curve.to_numpy(), color=color, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, drawn["mean"], color=color, linewidth=2, label=f"{label} ({len(curves)} seeds)")
+    axes.plot(steps, drawn["mean"], color=color, linewidth=2, label=as_text(f"{label} ({len(curves)} seeds)"))
     if len(curves) >= 3:
         drawn["lower"], drawn["upper"] = bootstrap_interval(values, statistic=np.mean, axis=0)
         axes.fill_between(steps, drawn["lower"], drawn["upper"], color=color, alpha=0.15, linewidth=0)
@@ -177,7 +184,7 @@ def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) ->
     """Draw performance profiles: the fraction of runs above each score."""
     figure, (axes,) = new_figure(6.0, 3.2)
     for (name, profile), color in zip(profiles.items(), _colors(len(profiles)), strict=True):
-        axes.step(thresholds, profile, where="post", label=name, color=color, linewidth=2)
+        axes.step(thresholds, profile, where="post", label=as_text(name), color=color, linewidth=2)
     axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
     axes.legend()
     return figure
@@ -189,7 +196,12 @@ def draw_estimates(estimates: pd.DataFrame, label: str) -> Figure:
     y = np.arange(len(estimates))[::-1]
     axes.hlines(y, estimates["lower"], estimates["upper"], color=_colors(len(estimates)), linewidth=7, alpha=0.35)
     axes.scatter(estimates["estimate"], y, color=_colors(len(estimates)), zorder=3)
-    axes.set(yticks=y, yticklabels=list(estimates.index), xlabel=label, ylim=(-0.7, len(estimates) - 0.3))
+    axes.set(
+        yticks=y,
+        yticklabels=[as_text(name) for name in estimates.index],
+        xlabel=label,
+        ylim=(-0.7, len(estimates) - 0.3),
+    )
     return figure
 
 
@@ -200,5 +212,7 @@ def _colors(count: int) -> list[str]:
 def save(figure: Figure, path: Path, **options: Any) -> None:
     """Write the figure as ``path`` with the suffixes .png and .svg."""
     with matplotlib.rc_context(STYLE):
-        for suffix in (".png", ".svg"):
-            figure.savefig(path.with_suffix(suffix), **options)
+        for suffix in ("png", "svg"):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=suffix, **options)
+            write_bytes(path.with_suffix(f".{suffix}"), picture.getvalue())

@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
 from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.files import require_no_links_out
 from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -23,6 +25,7 @@ class Run:
     """A run's folder, as ``seqrl fit`` leaves it."""
 
     folder: Path
+    trust: Trust = field(default_factory=Trust)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -43,6 +46,7 @@ class Run:
     @cached_property
     def facts(self) -> TaskFacts:
         """The facts about the task that measures depend on."""
+        self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
         env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
         facts = TaskFacts.of(env)
         path = self.folder / "trials.csv"
@@ -71,14 +75,15 @@ class Run:
         return pd.Series(events, name=tag).sort_index()
 
 
-def find_runs(patterns: Iterable[str]) -> list[Run]:
-    """The runs that folders hold, or are.
+def find_runs(patterns: Iterable[str], trust: Trust | None = None) -> list[Run]:
+    """Return the runs that folders hold, or are.
 
     Args:
         patterns: Folders, or patterns of their names; a folder above runs stands for all of them.
+        trust: What the runs' settings may name, for their tasks; None for nothing but the package's own.
 
     Raises:
-        ConfigurationError: If one of them holds no run.
+        ConfigurationError: If one of them holds no run, or a file of it is a link out of its folder.
     """
     folders: dict[Path, None] = {}
     for pattern in patterns:
@@ -91,7 +96,9 @@ def find_runs(patterns: Iterable[str]) -> list[Run]:
                 "episodes.csv), or one above such folders"
             )
         folders.update(dict.fromkeys(runs))
-    return [Run(folder) for folder in folders]
+    for folder in folders:
+        require_no_links_out(folder)
+    return [Run(folder, trust or Trust()) for folder in folders]
 
 
 def one_task(runs: Sequence[Run]) -> str:

@@ -58,7 +58,9 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
 def shows_position(path: Path) -> bool:
     """Whether the states in a table of trials can begin with the serial position: they are there, and not stacked."""
     first = pd.read_csv(path, nrows=1)
-    return "state" in first and not any(np.ndim(json.loads(state)) > 1 for state in first["state"])
+    if "state" not in first:
+        return False
+    return not any(isinstance(value, list) for state in first["state"] for value in json.loads(state))
 
 
 def counted_trials(trials: pd.DataFrame) -> pd.DataFrame:

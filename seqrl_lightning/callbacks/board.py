@@ -14,12 +14,14 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from seqrl_lightning.callbacks.agent import AgentCallback, TrialStep
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.collect import TrialStep
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.envs.rollout import Step
 from seqrl_lightning.metrics import PositionConfusion
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, State
 
 _LAYOUT = {
@@ -72,9 +74,9 @@ class BoardPages(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pages that are known before the first step."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not loggers or attributes_of(trainer).fast_dev_run:
             return
-        self._data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._data = ReplayDataModule.of(trainer)
         if self._data.tells_correct_action:
             self._confusion = PositionConfusion(_MAX_POSITIONS, self._data.n_actions).to(pl_module.device)
         if not trainer.is_global_zero:
@@ -85,7 +87,7 @@ class BoardPages(Callback):
         self._writer.add_custom_scalars(_LAYOUT)
         rules = getattr(self._data.task, "task", self._data.task)  # the script, if the task plays one
         task = description(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
+        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
@@ -115,7 +117,7 @@ class BoardPages(Callback):
             self._confusion.reset()
         if self._writer is None or trainer.sanity_checking:
             return
-        env_steps = AgentCallback.of(trainer).total_env_steps
+        env_steps = self._data.progress.env_steps
         if shares is not None and len(shares):
             picture = draw_matrix(shares, self._row_names(len(shares)), self._letters(), is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
@@ -128,7 +130,7 @@ class BoardPages(Callback):
         """Write the training episodes and an episode of the greedy policy."""
         if self._writer is None:
             return
-        env_steps = AgentCallback.of(trainer).total_env_steps
+        env_steps = self._data.progress.env_steps
         if self._data.num_blocks > 1:
             self._write_episodes(env_steps)
         frames = list(self._greedy_frames(pl_module))
@@ -163,9 +165,9 @@ class BoardPages(Callback):
         if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
             return
         try:
-            env = self._data.make_env(render_mode="rgb_array")
+            env = self._data.factory.make_env(render_mode="rgb_array")
             observation, info = env.reset(seed=self._data.eval_seed, options=self._options())
-            yield env.render()
+            yield np.asarray(env.render())
         except Exception as error:  # a task that can't draw itself, or lacks a package, may raise anything
             rank_zero_info(f"No picture of an episode: {error}")
             return
@@ -174,13 +176,13 @@ class BoardPages(Callback):
             mask = None if "action_mask" not in info else np.asarray(info["action_mask"], np.bool_)[None]
             action, state = pl_module.act(np.asarray(observation)[None], state, mask)
             observation, _, terminated, truncated, info = env.step(int(action[0]))
-            yield env.render()
+            yield np.asarray(env.render())
             if terminated or truncated:
                 break
         env.close()
 
     def _options(self) -> dict[str, Any] | None:
-        return {"block": self._data.block} if self._data.num_blocks else None
+        return {"block": self._data.progress.block} if self._data.num_blocks else None
 
     def _write_gif(self, frames: list[Array], env_steps: int) -> None:
         pictures = [Image.fromarray(np.asarray(frame, np.uint8)) for frame in frames]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqrl_lightning.callbacks.agent import TrialStep
+from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Choices, IntArray
 
@@ -48,10 +48,10 @@ class ChoiceBuffer:
                 np.tile(np.arange(len(steps[0].action)), len(steps)),
                 np.concatenate([step.trial for step in steps]) == 0,
                 np.concatenate([step.terminated for step in steps]) | np.concatenate([s.truncated for s in steps]),
-                np.concatenate([step.told["block"] for step in steps]) if self.has_blocks else unknown,
+                np.concatenate([step.labels["block"] for step in steps]) if self.has_blocks else unknown,
                 unknown if self.num_positions is None else self._positions(steps),
                 action,
-                np.concatenate([step.told["correct_action"] for step in steps]),
+                np.concatenate([step.labels["correct_action"] for step in steps]),
             ]
         )
         is_trial = np.concatenate([step.is_trial for step in steps])

@@ -8,6 +8,8 @@ from torchmetrics import Metric, MetricCollection
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors, TaskFacts
 
 _MAX_POSITIONS = 16  # with a curve of accuracy of their own
@@ -30,13 +32,11 @@ class LearningMetrics(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask the agent to keep its choices, from the first one on."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        is_wanted = trainer.logger is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self._is_active = stage == "fit" and is_wanted and data.tells_correct_action
-        self._batches = 0
+        data = ReplayDataModule.of(trainer)
+        self._is_active = stage == "fit" and leaves_files(trainer) and data.tells_correct_action
+        self._interval = LogInterval()
         if self._is_active:
-            self._agent = AgentCallback.of(trainer)
-            self._steps = self._agent.keep_trials()
+            self._steps = AgentCallback.of(trainer).recorder.subscribe()
             self._choices = ChoiceBuffer.of(data)
             self._metrics = metrics_for(data, self._choices.num_positions)
 
@@ -49,8 +49,7 @@ class LearningMetrics(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the curves every ``log_every_n_steps`` batches."""
-        self._batches += 1
-        if self._is_active and self._batches % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._interval.ends(trainer) and self._is_active:
             self._write(trainer, pl_module.device)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,12 +62,12 @@ class LearningMetrics(Callback):
         if not self._is_active:
             return {}
         self._buffer_steps()
-        return {"batches": self._batches, "pending": torch.from_numpy(self._choices.pending.copy())}
+        return {"batches": self._interval.batches, "pending": torch.from_numpy(self._choices.pending.copy())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         if self._is_active and state_dict:
-            self._batches = state_dict["batches"]
+            self._interval.batches = state_dict["batches"]
             self._choices.pending = state_dict["pending"].numpy()
 
     def _buffer_steps(self) -> None:
@@ -81,11 +80,10 @@ class LearningMetrics(Callback):
         values = {tag: float(value) for tag, value in self._metrics.compute().items()}
         self._metrics.reset()
         known = {tag: value for tag, value in values.items() if value == value}  # the others are NaN
-        for logger in trainer.loggers:
-            logger.log_metrics(known, step=self._agent.total_env_steps)
+        log_scalars(trainer, known)
 
 
-def metrics_for(data: Any, num_positions: int | None) -> MetricCollection:
+def metrics_for(data: ReplayDataModule, num_positions: int | None) -> MetricCollection:
     """The metrics that fit a datamodule's task.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.trust import Trust, add_allow
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -14,16 +15,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common one"
     )
+    add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Reads, computes, writes and says where the report is."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.report import write_report
+        from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import sections_on_one_group
 
-    runs = find_runs(arguments.runs)
+    trust = Trust(arguments.allow)
+    runs = find_runs(arguments.runs, trust)
     task = one_task(runs)
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))
@@ -34,5 +37,5 @@ def run(arguments: Namespace) -> None:
     if tables:
         import pandas as pd
 
-        pd.concat(tables).to_csv(folder / "trials.csv", index=False)
+        write_table(pd.concat(tables), folder / "trials.csv", index=False)
     print(path)

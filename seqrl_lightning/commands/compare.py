@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.trust import Trust, add_allow
 from seqrl_lightning.types import ConfigurationError
 
 _WOULD_DO = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
@@ -14,6 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The groups, and where the report goes."""
     parser.add_argument("--runs", required=True, metavar="NAME=FOLDERS,...", help="a name and folders for each group")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
+    add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -23,7 +25,8 @@ def run(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import sections_on_groups
 
-    groups = {name: find_runs([pattern]) for name, pattern in parse_groups(arguments.runs).items()}
+    trust = Trust(arguments.allow)
+    groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
     print(write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output))

@@ -32,6 +32,7 @@ def run(arguments: Namespace) -> None:
         import pandas as pd
 
         from seqrl_lightning.analysis.behavior import fit_all, read_choices
+        from seqrl_lightning.analysis.report import write_table
 
     if arguments.recover is not None:
         show_recovery(arguments)
@@ -39,9 +40,9 @@ def run(arguments: Namespace) -> None:
     path = arguments.table
     if path is None or not path.is_file():
         raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file, or left out with --recover N")
-    fits = fit_all(read_choices(pd.read_csv(path)))
+    fits = fit_all(read_choices(pd.read_csv(path, compression=None)))
     output = arguments.output or path.with_name("fits.csv")
-    fits.to_csv(output)
+    write_table(fits, output)
     print(fits.to_string(float_format="{:.4g}".format, na_rep="-"))
     print(f"\nWritten to {output}")
 
@@ -51,6 +52,7 @@ def show_recovery(arguments: Namespace) -> None:
     import gymnasium as gym
 
     from seqrl_lightning.analysis.behavior import BOUNDS, recover
+    from seqrl_lightning.analysis.report import write_table
 
     require(arguments.recover > 2, "--recover", arguments.recover, "at least 3")
     require(arguments.episodes > 0, "--episodes", arguments.episodes, "at least 1")
@@ -60,4 +62,4 @@ def show_recovery(arguments: Namespace) -> None:
         error = (found[f"{name} found"] - found[name]).abs().median()
         print(f"{name:14} correlation {correlation:.2f}, median error {error:.3f}")
     if arguments.output:
-        found.to_csv(arguments.output)
+        write_table(found, arguments.output)

@@ -9,6 +9,7 @@ further arguments, like --trainer.max_steps 1000, are those of `seqrl fit`.
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra
-from seqrl_lightning.files import write_file
+from seqrl_lightning.files import require_no_links_out, write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
@@ -30,7 +31,15 @@ with needs_extra("sweep"):
     from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
-    from seqrl_lightning.commands.sweep_space import Space, as_arguments, as_text, boundary_values, read_space, suggest
+    from seqrl_lightning.commands.sweep_space import (
+        Space,
+        as_arguments,
+        as_text,
+        boundary_values,
+        holds,
+        read_space,
+        suggest,
+    )
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
 """How often a process says that its trial goes on, and how long it may be silent before the trial counts as lost."""
@@ -72,6 +81,7 @@ def prepare(arguments: Namespace) -> "Sweep":
     """Checks everything and opens the study."""
     name = arguments.study or name_of(arguments.config)
     folder = arguments.output or Path("runs/sweeps") / name
+    require_no_links_out(folder)
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
     space = read_space(arguments.space)
     config = check(fit_arguments, arguments.space, space)
@@ -219,7 +229,7 @@ class Sweep:
         if not self.has_best:
             raise RunError(f"no trial of the study {self.study.study_name!r} was trained to its end ({pruned} pruned)")
         path = self._write_best()
-        best = self.study.best_trial
+        best = self._best()
         print(f"{finished} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
         print(f"  {self.metric}: {best.value}")
         print("\n".join(f"  {name}: {as_text(value)}" for name, value in best.params.items()))
@@ -241,6 +251,7 @@ class Sweep:
         if self.is_surplus(trial):
             raise _SurplusError
         values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
+        self._require_in_space(trial.number, values)
         self._show(f"trial {trial.number}")
         arguments = [
             "--data.save_replay=false",  # no trial is gone on with
@@ -291,8 +302,27 @@ class Sweep:
         if trial.state is TrialState.COMPLETE and trial.number == study.best_trial.number:
             self._write_best()
 
+    def _best(self) -> FrozenTrial:
+        """Return the best trial.
+
+        Raises:
+            ConfigurationError: If its values aren't from the space.
+        """
+        best = self.study.best_trial
+        self._require_in_space(best.number, best.params)
+        return best
+
+    def _require_in_space(self, number: int, values: Mapping[str, Any]) -> None:
+        """Refuse values that the space doesn't hold: a shared study may hold anything, and values become settings."""
+        for name, value in values.items():
+            if name not in self.space or not holds(self.space[name], value):
+                raise ConfigurationError(
+                    f"trial {number} of the study {self.study.study_name!r} has {name} = {value!r}, which --space "
+                    "doesn't hold: it is not of this sweep; give another --study"
+                )
+
     def _write_best(self) -> Path:
-        best, path = self.study.best_trial, self.folder / "best.yaml"
+        best, path = self._best(), self.folder / "best.yaml"
         config = DryFit([*self.fit_arguments, *as_arguments(best.params)]).as_yaml()
         head = f"# {self.metric} {best.value:g} in trial {best.number} of the sweep {self.study.study_name}\n"
         write_file(path, lambda file: file.writelines([(head + config).encode()]))

@@ -77,6 +77,14 @@ def suggest(trial: Trial, name: str, distribution: Any) -> Any:
     return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
 
 
+def holds(distribution: Any, value: Any) -> bool:
+    """Return whether a value can have been drawn from a distribution."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    low, high = _bounds(distribution)
+    return isinstance(value, int | float) and low <= value <= high
+
+
 def _bounds(distribution: Any) -> tuple[Any, Any]:
     return distribution.low, distribution.high
 

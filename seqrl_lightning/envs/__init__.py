@@ -11,6 +11,7 @@ from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSeq
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
 from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
+from seqrl_lightning.envs.make import EnvFactory, TaskFacts, Wrapper
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
@@ -33,6 +34,7 @@ __all__ = [
     "ContextSequenceVectorEnv",
     "DelayedRecallEnv",
     "DelayedRecallVectorEnv",
+    "EnvFactory",
     "EnvFault",
     "FlattenMultiDiscreteAction",
     "HiddenSequenceEnv",
@@ -53,7 +55,9 @@ __all__ = [
     "SoloVectorEnv",
     "Step",
     "StepCheck",
+    "TaskFacts",
     "TrackedEnv",
+    "Wrapper",
     "action_mask_of",
     "discard",
     "fault_of",

@@ -57,7 +57,7 @@ def run_of(trainer: Any) -> Run:
     """The run's folder as ``seqrl analyse`` reads it."""
     folder = Path(trainer.log_dir)
     data = trainer.datamodule
-    settings = {"seed_everything": 3, "data": {"env_id": data.env_id, "env_kwargs": data.env_kwargs}}
+    settings = {"seed_everything": 3, "data": {"env_id": data.env_id, "env_kwargs": data.factory.env_kwargs}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return Run(folder)
 
@@ -114,8 +114,8 @@ def test_a_further_run_leaves_no_list_behind_that_nobody_empties(tmp_path: Path)
     trainer, module = run(tmp_path, [LearningMetrics(), TrialWriter()], max_steps=5)
     agent = AgentCallback.of(trainer)
     lists: list[list[Any]] = []
-    keep_trials = agent.keep_trials
-    agent.keep_trials = lambda: lists.append(keep_trials()) or lists[-1]  # type: ignore[func-returns-value,method-assign]
+    subscribe = agent.recorder.subscribe
+    agent.recorder.subscribe = lambda: lists.append(subscribe()) or lists[-1]  # type: ignore[func-returns-value,method-assign]
     for max_steps in (10, 15):
         trainer.fit_loop.epoch_loop.max_steps = max_steps
         trainer.fit(module, datamodule=trainer.datamodule)

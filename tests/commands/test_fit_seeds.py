@@ -163,3 +163,15 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
     assert status == 0, err
     assert "3 runs of CartPole-v1 (seeds 1, 2, 3)" in Path(out.strip()).read_text()
     assert Path(out.strip()).parent == root / "analysis"
+
+
+def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "thesis.tex"
+    victim.write_text("precious")
+    (root / "seed_1/lightning_logs/version_0/checkpoints").mkdir(parents=True)
+    (root / "seed_1/lightning_logs/version_0/checkpoints/last.ckpt").touch()
+    (root / "seed_1/fit.log").symlink_to(victim)
+    status, _, err = seqrl(*arguments(root, "--ckpt_path=last"))
+    assert status == 2
+    assert "fit.log is a symbolic link out of" in err
+    assert victim.read_text() == "precious"

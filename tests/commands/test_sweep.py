@@ -1,5 +1,6 @@
 """``seqrl sweep`` on real runs."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,3 +208,43 @@ def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     assert output.endswith("seqrl: interrupted; the same command goes on\n")
     assert "Traceback" not in output
     assert states(open_study(tmp_path)) == [TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model.init_args.network": '{"class_path": "subprocess.Popen", "init_args": {"args": "true"}}'},
+        {"data.batch_size": 4000},
+    ],
+)
+def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
+    params: dict[str, Any], swept: Path, tmp_path: Path
+) -> None:
+    """A shared database is data: only values from one's own space become settings."""
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    for name in ("tiny.yaml", "space.yaml"):
+        shutil.copy(swept / name, tmp_path)
+    ((name, value),) = params.items()
+    distributions = optuna.distributions
+    drawn = distributions.IntDistribution(1, 4000) if value == 4000 else distributions.CategoricalDistribution([value])
+    open_study(tmp_path).add_trial(create_trial(params=params, distributions={name: drawn}, value=1e9))
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"has {name} = " in err
+    assert "which --space doesn't hold" in err
+
+
+def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    open_study(tmp_path).enqueue_trial({"data.batch_size": 4000})
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert status == 2
+    assert "has data.batch_size = 4000, which --space doesn't hold" in err
+
+
+def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "swept").mkdir()
+    (tmp_path / "swept" / "trial_0000").symlink_to("/")
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=1")
+    assert status == 2
+    assert "trial_0000 is a symbolic link out of" in err

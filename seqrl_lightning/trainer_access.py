@@ -1,0 +1,33 @@
+"""Typed access to what Lightning's Trainer holds."""
+
+from typing import Protocol, cast
+
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+
+from seqrl_lightning.types import ConfigurationError, Learner
+
+
+class TrainerAttributes(Protocol):
+    """Attributes that Lightning's connectors set on every Trainer, but that its class doesn't declare."""
+
+    callbacks: list[Callback]
+    datamodule: LightningDataModule | None
+    fast_dev_run: int | bool
+    log_every_n_steps: int
+
+
+def attributes_of(trainer: Trainer) -> TrainerAttributes:
+    """Return the same Trainer, with its undeclared attributes typed."""
+    return cast(TrainerAttributes, trainer)
+
+
+def learner_of(trainer: Trainer) -> Learner:
+    """Return the Trainer's module as the learner that it is.
+
+    Raises:
+        ConfigurationError: If it isn't one.
+    """
+    module = trainer.lightning_module
+    if isinstance(module, Learner):
+        return module
+    raise ConfigurationError(f"model is {type(module).__name__!r}; it must be a learner, like DQN or a subclass of it")
