@@ -189,7 +189,7 @@ def errors(tables: Sequence[pd.DataFrame], facts: TaskFacts) -> Section:
     if "previous_order" in shares:
         text += " The line is the share of choices that were errors now but right at this position in the block before."
         line = shares["previous_order"].rename("previous order")
-    bands = shares[list(ERROR_KINDS)]
+    bands = shares[list(ERROR_KINDS)].rename(columns=lambda kind: kind.replace("_", "-"))
     figure = figures.draw_shares(bands, [n + 0.5 for n in switches], "episode", "share of choices", line)
     return Section("errors", "Kinds of errors", text, figure, shares, shows_table=False)
 
