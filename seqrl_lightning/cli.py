@@ -40,7 +40,7 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
-from seqrl_lightning.policy import policy_in, rebuild_learner
+from seqrl_lightning.recipe import policy_in, rebuild_learner
 from seqrl_lightning.trust import Trust, add_allow, class_paths, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
