@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
-from seqrl_lightning.policy import Policy, load_policy, policy_digest
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import policy_digest
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}

@@ -14,7 +14,8 @@ from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
 from seqrl_lightning.networks import GRU, MLP, Network, Transformer
-from seqrl_lightning.policy import Policy, Recipe, load_policy
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
 
 

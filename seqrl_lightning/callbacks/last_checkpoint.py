@@ -1,4 +1,4 @@
-"""Keeps ``last.ckpt``, from which a run goes on; also after a Ctrl-C or when the machine is taken away."""
+"""Save ``last.ckpt``, from which a run is resumed, also on Ctrl-C and when the machine is taken away."""
 
 import signal
 import threading
@@ -12,12 +12,12 @@ from lightning.pytorch.utilities import rank_zero_info
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, so also at the run's.
+    """Save ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, the last one included.
 
-    On the first Ctrl-C (SIGINT) it finishes the batch, saves, and ends the run; on the second the run ends at once. On
-    SIGTERM, by which machines are taken away, it does the same and ends with exit status 143; a second one changes
-    nothing. With several processes it suffices that one of them gets the signal.
-    (Lightning's ``ModelCheckpoint(save_last=True)`` only saves when one of its best checkpoints is saved too.)
+    The first Ctrl-C (SIGINT) lets the batch finish, saves, and ends the run; a second one ends it at once. SIGTERM,
+    which announces that a machine is taken away, does the same and ends with exit status 143; a second one has no
+    effect. With several processes it suffices that one of them gets the signal. (Lightning's
+    ``ModelCheckpoint(save_last=True)`` saves only when one of its best checkpoints is saved too.)
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class LastCheckpoint(Checkpoint):
         self._previous_handlers: dict[int, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fixes the path, which is the same in every process."""
+        """Agree on the path, which is the same in every process."""
         folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens for the signals, where Python lets it: in the main thread."""
+        """Handle the signals, where Python allows it: in the main thread."""
         if threading.current_thread() is threading.main_thread():
             for which in (signal.SIGINT, signal.SIGTERM):
                 self._previous_handlers[which] = signal.signal(which, self._on_signal)
@@ -43,7 +43,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and ends the run if a signal came during the batch.
+        """Save and end the run if a signal came during the batch.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
@@ -54,23 +54,23 @@ class LastCheckpoint(Checkpoint):
             stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
         if stops:
             trainer.save_checkpoint(self.path)
-            rank_zero_info(f"\nInterrupted: saved {self.path}. Go on from there with --ckpt_path last.")
+            rank_zero_info(f"\nInterrupted: saved {self.path}. Resume the run with --ckpt_path last.")
             if self._received == signal.SIGINT:
                 raise KeyboardInterrupt
-            # Lightning kills the other processes when one that it started ends with anything but 0.
+            # Lightning kills the other processes when one that it started exits with anything but 0.
             raise SystemExit(128 + signal.SIGTERM if trainer.is_global_zero else 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, after the epoch's evaluation."""
+        """Save, after the epoch's evaluation."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(self.path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops listening."""
+        """Restore the signals' handlers."""
         self._stop_listening(signal.SIGINT, signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stops listening, but for the second SIGTERM of a machine that is being taken away."""
+        """Restore the handlers, except SIGTERM's if it was what ended the run: a second one must not kill it."""
         ends_by_signal = isinstance(exception, SystemExit)
         self._stop_listening(signal.SIGINT, *(() if ends_by_signal else (signal.SIGTERM,)))
 

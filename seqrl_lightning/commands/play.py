@@ -143,7 +143,7 @@ class Game:
         ]
         if self.reveal:
             right = self._info["correct_action"]
-            board = self.task.render().strip()
+            board = str(self.task.render()).strip()
             lines.append(f"(hidden: {board}  right: {self.letters[right] if right >= 0 else 'any'})")
         return "\n".join(["", *filter(None, lines)])
 

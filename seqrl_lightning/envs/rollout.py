@@ -1,4 +1,4 @@
-"""Playing episodes: what evaluation, testing and prediction have in common."""
+"""Play one episode in each environment, for evaluation, testing and prediction."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,31 +9,34 @@ from gymnasium.vector import VectorEnv
 from seqrl_lightning.types import Array, BoolArray, IntArray, State
 
 Act = Callable[[Array, State, BoolArray | None], tuple[IntArray, State]]
-"""From observations [N, *obs], the policy's state and the allowed actions [N, A] to actions [N] and the next state."""
+"""Maps observations [N, *obs], the policy's state and the action masks [N, A] to actions [N] and the next state."""
 
 
 class Step(NamedTuple):
-    """One step of all environments. N is their number."""
+    """One step of N environments."""
 
     observation: Array  # [N, *obs]
     action: IntArray  # [N]
     reward: Array  # [N] float
     terminated: BoolArray  # [N]
     truncated: BoolArray  # [N]
-    infos: dict[str, Any]  # what held when the action was chosen
-    is_playing: BoolArray  # [N] whether the environment's first episode was still going on
+    infos: dict[str, Any]  # of the time at which the action was chosen
+    is_playing: BoolArray  # [N] whether the environment was still in its first episode
 
 
 def rollout(
     act: Act, envs: VectorEnv[Any, Any, Any], seed: int, options: dict[str, Any] | None = None
 ) -> Iterator[Step]:
-    """Plays one episode in each environment and yields every step, until the last of them has ended.
+    """Play one episode in each environment and yield every step until the last of them has ended.
 
     Args:
         act: The policy.
-        envs: The environments, N of them.
-        seed: Environment i starts from ``seed + i`` (Gymnasium's own rule for a vector environment).
-        options: For ``reset``.
+        envs: The N environments.
+        seed: Environment i is seeded with ``seed + i``, by Gymnasium's rule for vector environments.
+        options: Options of ``reset()``.
+
+    Yields:
+        The steps, also of environments whose episode has ended (see ``is_playing``).
     """
     observation, infos = envs.reset(seed=seed, options=options)
     is_playing = np.ones(envs.num_envs, np.bool_)
@@ -47,10 +50,13 @@ def rollout(
 
 
 def action_mask_of(infos: dict[str, Any]) -> BoolArray | None:
-    """The actions that are allowed, [N, A] bool, as Gymnasium and PettingZoo say it: ``info["action_mask"]``."""
+    """Return the allowed actions, ``[N, A] bool``, or None if any action is allowed.
+
+    They come from ``info["action_mask"]``, as Gymnasium and PettingZoo have it.
+    """
     mask = infos.get("action_mask")
     if mask is None:
         return None
-    if mask.dtype == object:  # a vector environment keeps arrays in an array of objects
+    if mask.dtype == object:  # vector environments put the arrays of single ones into an array of objects
         mask = np.stack(list(mask))
     return np.asarray(mask, np.bool_)

@@ -86,7 +86,7 @@ def test_reveal_shows_the_right_action_and_the_board() -> None:
 
 def test_questions_and_typing_errors_cost_nothing() -> None:
     out = played(["?", "x", "", "q", "a"], "--env=seqrl/BlockSwitch-v0")
-    assert "SequenceDistractorEnv: A sequence of n objects" in out  # the rule that BlockSwitch's refers to
+    assert "SequenceDistractorEnv: Pick n objects" in out  # the rule that BlockSwitch's refers to
     assert "'x' is not an action." in out
     assert " earned " not in out  # nothing was picked, and after q nothing more is
     assert "Episode 1, return 0" in out
