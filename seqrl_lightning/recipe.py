@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.checkpoints.archive import UnusableFileError
 from seqrl_lightning.checkpoints.format import digest, read_checkpoint
-from seqrl_lightning.errors import essential, needs_extra
+from seqrl_lightning.errors import needs_extra, shorten_message
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
@@ -127,7 +127,7 @@ def refused_in_a_line(source: str) -> Iterator[None]:
         raise ConfigurationError(f"{source} can't be used: {error}") from error
     except Exception as error:  # whatever a class makes of settings that don't fit it
         raise ConfigurationError(
-            f"{source} can't be rebuilt: {essential(str(error)) or type(error).__name__}"
+            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
         ) from error
 
 

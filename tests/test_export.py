@@ -138,5 +138,5 @@ def test_a_missing_extra_is_named(
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` brings"):
+    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` installs"):
         export_policy(images(), file_format, tmp_path / f"policy{SUFFIXES[file_format]}")

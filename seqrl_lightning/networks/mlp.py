@@ -23,7 +23,7 @@ class MLP(Network):
         hidden_sizes: Units of each hidden layer.
         head: Builds the head.
         linear: Builds the hidden layers.
-        layer_norm: Whether each hidden layer is normalised before its ReLU (as in PQN, arXiv:2407.04811).
+        layer_norm: Whether each hidden layer is normalized before its ReLU (as in PQN, arXiv:2407.04811).
 
     Raises:
         ConfigurationError: If a hidden layer has no units.
@@ -49,16 +49,16 @@ class MLP(Network):
         self._numpy_hidden = numpy_layers(list(self.hidden), num_relu=len(self.hidden))
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, feature_size]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, feature_size]``; the state is passed through."""
         return self._features(observation).view(*observation.shape[:2], -1), state
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is passed through."""
         length, batch_size = observation.shape[:2]
         return self.head(self._features(observation)).view(length, batch_size, *self.out_shape), state
 
     def _features(self, observation: Tensor) -> Tensor:
-        # Two dimensions up to the end: a linear layer would flatten three, and unflatten them, forward and backward.
+        # Two dimensions until the end: with three, each linear layer would flatten and unflatten, forward and backward.
         length, batch_size = observation.shape[:2]
         features = observation.reshape(length * batch_size, -1).to(self.dtype)
         for layer in self.hidden:
