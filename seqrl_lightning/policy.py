@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.cli import instantiate_module
 from torch import Tensor
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks.side_cars import what_is_wrong
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import action_mask_of
@@ -54,7 +54,7 @@ class Policy:
             ``DiscreteSAC`` the policy's logits); None before the first.
     """
 
-    def __init__(self, module: DQN, recipe: Recipe) -> None:
+    def __init__(self, module: LearnerModule, recipe: Recipe) -> None:
         self.module = module
         self.recipe = recipe
         self.reset()
@@ -138,11 +138,11 @@ def load_policy(path: str | Path, network: NetworkCallable | None = None, device
         algorithm = pkgutil.resolve_name(recipe.algorithm)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"{path} needs {recipe.algorithm}, which can't be imported: {error}") from error
-    is_ours = isinstance(algorithm, type) and issubclass(algorithm, DQN)
-    require(is_ours, f"the algorithm of {path}", recipe.algorithm, "a subclass of DQN")
+    is_ours = isinstance(algorithm, type) and issubclass(algorithm, LearnerModule)
+    require(is_ours, f"the algorithm of {path}", recipe.algorithm, "a LearnerModule, like DQN")
     # What is compiled pays for itself in training only.
     settings = {**recipe.model, "compile": False, **({} if network is None else {"network": network})}
-    module: DQN = _instantiated(algorithm, settings)
+    module: LearnerModule = _instantiated(algorithm, settings)
     try:
         missing, unexpected = module.load_state_dict(weights, strict=False)
         fits = not unexpected and all(name.startswith("target_net.") for name in missing)
