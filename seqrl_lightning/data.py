@@ -2,7 +2,8 @@
 
 import copy
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import EnvFactory, Wrapper, discard
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
     Batch,
     ConfigurationError,
@@ -159,6 +162,13 @@ class ReplayDataModule(LightningDataModule):
         if isinstance(datamodule, cls):
             return datamodule
         raise ConfigurationError(f"datamodule is {type(datamodule).__name__!r}; it must be a ReplayDataModule")
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
+        cls, checkpoint_path: str | Path, *, allow: Allowed = (), **settings: Any
+    ) -> Self:
+        """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`."""
+        return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:
         """Make the environments that ``stage`` needs."""
