@@ -57,7 +57,6 @@ class LastCheckpoint(Checkpoint):
             # Lightning would end the epoch once more, without its batches and its evaluation.
             trainer.fit_loop.epoch_loop.restarting = False
             trainer.fit_loop._restarting = False  # its setter refuses to where max_steps ends the run
-            trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
             self._resumes_between_epochs = False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
