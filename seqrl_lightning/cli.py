@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import (
     AgentCallback,
     BoardPages,
@@ -55,7 +55,7 @@ class SeqRLCLI(LightningCLI):
         silence_misleading_messages()
         try:
             super().__init__(
-                DQN,
+                LearnerModule,
                 ReplayDataModule,
                 subclass_mode_model=True,
                 auto_configure_optimizers=False,

@@ -16,6 +16,16 @@ _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, aroun
     r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
     r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
 )
+# Settings that every learner took before, and that some of them ignored.
+_MUNCHAUSEN = " of this learner; leave it out (DQN, QRDQN and IQN have it)"
+_OF_OTHER_LEARNERS = {
+    "model.double": " of this learner; leave it out (DQN, QRDQN, IQN and C51 have it)",
+    "model.huber_delta": " of C51, whose loss is a cross-entropy; leave it out",
+    "model.munchausen_alpha": _MUNCHAUSEN,
+    "model.munchausen_temperature": _MUNCHAUSEN,
+    "model.munchausen_clip": _MUNCHAUSEN,
+    "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
+}
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
 
@@ -26,7 +36,8 @@ def shorten_message(message: str) -> str:
     reason = " ".join(" ".join(lines).split()).removeprefix("- ")
     reason = _CALLABLE.sub("", reason).split(". Got value: Namespace(")[0]
     if unknown := re.fullmatch(r"Option '(\w+)' is not accepted", reason):
-        return f"{key}.{unknown[1]} is not a setting"
+        setting = f"{key}.{unknown[1]}"
+        return f"{setting} is not a setting{_OF_OTHER_LEARNERS.get(setting, '')}"
     return f"{key}: {reason}" if key else reason
 
 

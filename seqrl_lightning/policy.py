@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from seqrl_lightning import collect
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.envs import EnvFactory, action_mask_of
 from seqrl_lightning.networks import NetworkCallable
@@ -52,7 +52,7 @@ class Policy:
 
     def __init__(
         self,
-        module: DQN,
+        module: LearnerModule,
         recipe: Recipe,
         trust: Trust | None = None,
         source: str = "the policy",

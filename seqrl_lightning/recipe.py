@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import UnusableFileError
 from seqrl_lightning.checkpoints.format import digest, read_checkpoint
 from seqrl_lightning.errors import needs_extra, shorten_message
@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
 
 def rebuild_learner(
     algorithm: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], trust: Trust, source: str
-) -> DQN:
+) -> LearnerModule:
     """Build a learner from what a file holds.
 
     It is built without memory first (on torch's ``meta`` device), to see that its network has the shapes of the
@@ -52,15 +52,15 @@ def rebuild_learner(
         ConfigurationError: If the file names what it may not name, or its settings and weights don't fit each other.
     """
     cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
-    is_learner = isinstance(cls, type) and issubclass(cls, DQN)
-    require(is_learner, f"the algorithm of {source}", algorithm, "a subclass of DQN")
+    is_learner = isinstance(cls, type) and issubclass(cls, LearnerModule)
+    require(is_learner, f"the algorithm of {source}", algorithm, "a LearnerModule, like DQN")
     with refused_in_a_line(source):
         with torch.device("meta"), _no_more_parameters_than(weights):
-            shape: DQN = rebuild(cls, settings, trust, source)
+            shape: LearnerModule = rebuild(cls, settings, trust, source)
             _require_small_state(shape)
         shapes = shape.state_dict()
         _require_shapes(shapes, weights, source)
-        module: DQN = rebuild(cls, settings, trust, source)
+        module: LearnerModule = rebuild(cls, settings, trust, source)
         module.load_state_dict(weights, strict=False)
     if module.target_net is not module.policy_net and not any(name.startswith(_TARGET) for name in weights):
         module.target_net.load_state_dict(module.policy_net.state_dict())
@@ -81,7 +81,7 @@ def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor],
         )
 
 
-def _require_small_state(module: DQN) -> None:
+def _require_small_state(module: LearnerModule) -> None:
     """Refuse a network, built without memory, that would need absurdly much of it to remember one episode."""
     with torch.no_grad():
         _, state = module.policy_net(torch.zeros(1, 1, *module.obs_shape))

@@ -17,7 +17,7 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -28,7 +28,8 @@ from seqrl_lightning.types import ConfigurationError
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-T = TypeVar("T")
+Allowed = str | Iterable[str]
+"""A module, or several, that files may name: "my_networks" or ["my_networks", "my_tasks"]."""
 
 _OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
 
@@ -83,7 +84,7 @@ class Trust:
         ConfigurationError: If an entry of ``allow`` isn't a module's name.
     """
 
-    def __init__(self, allow: str | Iterable[str] = (), names: Iterable[str] = ()) -> None:
+    def __init__(self, allow: Allowed = (), names: Iterable[str] = ()) -> None:
         self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
         self.names = frozenset(names)
         for module in self.allow:

@@ -191,7 +191,7 @@ def test_configs_are_built_over_the_defaults(
     Path("config.yaml").write_text(yaml.safe_dump(settings))
     built = parser.instantiate_classes(parser.parse_args(["fit", "--config=config.yaml"])).fit
     assert type(built.model).__name__ == settings.get("model", {}).get("class_path", "DQN")
-    built.model._check_sampler(built.data.sampler)
+    built.model.check_sampler(built.data.sampler)
     observations = torch.zeros(2, *built.data.obs_shape)
     values, _ = built.model.act_values(observations.numpy())
     assert values.shape == (2, built.data.n_actions)

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import GRU, MLP, Network, Transformer
+from seqrl_lightning.networks import GRU, MLP, Transformer
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
@@ -103,9 +103,6 @@ def test_an_exported_transformer_reads_its_whole_state(monkeypatch: pytest.Monke
 
 class Undecided(MLP):
     """A network whose way depends on a number."""
-
-    forward = Network.forward
-    forward_numpy = None
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         if float(observation.sum()) > 0:

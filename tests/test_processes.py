@@ -16,7 +16,7 @@ import torch
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.analysis.measures import criterion_by_block
 from seqrl_lightning.analysis.runs import find_runs
-from seqrl_lightning.types import TransitionBatch
+from seqrl_lightning.types import Transitions
 from tests.running import assert_identical
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_two_processes_share_weights_and_nothing_else(whole: Path) -> None:
 def test_the_gradient_is_that_of_one_process_with_both_batches(whole: Path) -> None:
     one, other = seen(whole)
     batches = zip(one["batch"], other["batch"], strict=True)
-    union = TransitionBatch(*(None if a is None else torch.cat([a, b], dim=1) for a, b in batches))
+    union = Transitions(*(None if a is None else torch.cat([a, b], dim=1) for a, b in batches))
     from seqrl_lightning.networks import MLP
 
     module = DQN((4,), 4, lambda *shapes: MLP(*shapes, hidden_sizes=[16]))

@@ -18,6 +18,7 @@ from torch import nn
 
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
@@ -489,3 +490,21 @@ def test_a_network_that_would_remember_too_much_is_refused(
     monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
     with pytest.raises(ConfigurationError, match="what the network carries from step to step"):
         rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
+
+
+def test_lightnings_own_way_to_load_is_as_strict(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    learner = DQN.load_from_checkpoint(checkpoint)
+    weights = load_policy(checkpoint).module.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.state_dict().items())
+    assert ReplayDataModule.load_from_checkpoint(checkpoint, num_envs=2).num_envs == 2
+    evil = edited(checkpoint, lambda c: network(c).update(linear=popen(tmp_path / "ran")), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'subprocess\.Popen'"):
+        DQN.load_from_checkpoint(evil)
+    evil = edited(checkpoint, set_in(*DATA, "env_id", value="antigravity:Own-v0"), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match="names 'antigravity'"):
+        ReplayDataModule.load_from_checkpoint(evil)
+    assert not called

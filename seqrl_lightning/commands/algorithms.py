@@ -35,7 +35,9 @@ def configurable_classes() -> dict[str, list[type[Any]]]:
     parts = [cls for name in networks.__all__ if isinstance(cls := getattr(networks, name), type)]
     complete = [cls for cls in parts if issubclass(cls, networks.Network) and cls is not networks.Network]
     return {
-        "Learners (--model NAME):": [getattr(algorithms, name) for name in algorithms.__all__],
+        "Learners (--model NAME):": [
+            getattr(algorithms, name) for name in algorithms.__all__ if name != "LearnerModule"
+        ],
         "Networks (--model.network NAME):": complete,
         "Parts of networks (--model.network.head NAME, --model.network.linear NAME):": [
             cls for cls in parts if issubclass(cls, nn.Module) and not issubclass(cls, networks.Network)

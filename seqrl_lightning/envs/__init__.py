@@ -21,6 +21,8 @@ from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, Sequ
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
+from seqrl_lightning.envs.task import TaskEnv
+from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
 
 __all__ = [
@@ -55,7 +57,9 @@ __all__ = [
     "SoloVectorEnv",
     "Step",
     "StepCheck",
+    "TaskEnv",
     "TaskFacts",
+    "TaskVectorEnv",
     "TrackedEnv",
     "Wrapper",
     "action_mask_of",
@@ -65,6 +69,7 @@ __all__ = [
     "set_state",
     "state_of",
     "tracked",
+    "vectorized",
 ]
 
 

@@ -1,4 +1,4 @@
-"""seqrl/CartPoleNoVel-v1: CartPole-v1 without its velocities, which have to be told from earlier positions."""
+"""seqrl/CartPoleNoVel-v1: CartPole-v1 without its velocities, which have to be inferred from earlier positions."""
 
 from collections.abc import Sequence
 from typing import Any

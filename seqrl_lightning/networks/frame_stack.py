@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from seqrl_lightning.networks.heads import HeadCallable, LinearCallable, LinearHead
 from seqrl_lightning.networks.history import with_history
 from seqrl_lightning.networks.mlp import MLP
-from seqrl_lightning.networks.network import Network
 from seqrl_lightning.types import State, require
 
 
@@ -43,9 +42,6 @@ class FrameStack(MLP):
         require(length >= 2, "model.network.length", length, "at least 2")
         super().__init__((length, math.prod(obs_shape)), out_shape, hidden_sizes, head, linear, layer_norm)
         self.length = length
-
-    forward = Network.forward
-    forward_numpy = None  # there is a state to hand on
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, feature_size]``."""

@@ -3,12 +3,11 @@
 import functools
 import math
 
-import numpy as np
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import LinearHead
 from seqrl_lightning.networks.network import Network
-from seqrl_lightning.types import Array, FloatArray, State
+from seqrl_lightning.types import State
 
 
 class Table(Network):
@@ -37,8 +36,3 @@ class Table(Network):
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """The one-hot states themselves. ``[T, B, *obs] -> [T, B, n_states]``; the state is passed through."""
         return observation.flatten(2).to(self.dtype), state
-
-    def forward_numpy(self, observation: Array) -> FloatArray:
-        """What ``forward`` computes, for one step on the CPU in float32. ``[N, *obs] -> [N, n_actions]``."""
-        one_hot = np.asarray(observation, np.float32).reshape(len(observation), -1)
-        return self.head.forward_numpy(one_hot)  # type: ignore[operator, no-any-return]

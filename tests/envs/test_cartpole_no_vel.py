@@ -30,7 +30,7 @@ def balance(observation: Any, angular_velocity: Any) -> Any:
     return (observation[:, 1] + 0.3 * angular_velocity + 0.02 * observation[:, 0] > 0).astype(np.int64)
 
 
-def test_the_twin_agrees() -> None:
+def test_the_vector_environment_agrees() -> None:
     sync, native = single_and_native(ENV_ID, 3, max_episode_steps=50)
     rng = np.random.default_rng(0)
     assert sync.single_observation_space == native.single_observation_space

@@ -96,7 +96,7 @@ def test_a_vector_environment_goes_on_from_its_state(env_id: str, kwargs: dict[s
 
 @pytest.mark.parametrize(("env_id", "kwargs"), TASKS)
 def test_what_was_handed_out_stays_as_it_was(env_id: str, kwargs: dict[str, Any]) -> None:
-    """Nobody needs to copy observations and infos, or may break the environment by writing into them."""
+    """Who writes into observations, infos or actions doesn't break the environment, and it doesn't write into them."""
     for envs, others in zip(
         single_and_native(env_id, 2, **kwargs), single_and_native(env_id, 2, **kwargs), strict=True
     ):
@@ -107,6 +107,7 @@ def test_what_was_handed_out_stays_as_it_was(env_id: str, kwargs: dict[str, Any]
             infos["correct_action"][:] = infos["block"][:] = 7
             action = np.array([0, 1])
             step, expected = envs.step(action), others.step(np.array([0, 1]))
+            assert action.tolist() == [0, 1]
             action[:] = 2
             assert_same(step, expected)
             observation, infos = step[0], step[4]
