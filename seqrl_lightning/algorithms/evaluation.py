@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
-from seqrl_lightning.envs.rollout import Act, Step, rollout
-from seqrl_lightning.exploration import greedy
+from seqrl_lightning.collect import Policy, Step, rollout
 from seqrl_lightning.metrics import EpisodeStatistics
-from seqrl_lightning.types import Array, BoolArray, Cadence, EvaluationTask, IntArray, State
+from seqrl_lightning.types import Array, BoolArray, Cadence, EvaluationTask, State
 
 
 class GreedyEvaluation(LightningModule):
-    """A module with a greedy policy, ``act``, whose episodes are played, counted and handed out."""
+    """A module whose greedy policy's episodes are played, counted and handed out."""
 
     needs_next_action = False
     needs_epsilon = False
@@ -35,13 +34,6 @@ class GreedyEvaluation(LightningModule):
     ) -> tuple[Array, State]:
         """The value of each action. ``[N, *obs] -> [N, A]`` and the next state."""
 
-    def act(
-        self, observation: Array, state: State = None, action_mask: BoolArray | None = None
-    ) -> tuple[IntArray, State]:
-        """The greedy policy. ``[N, *obs] -> [N]`` and the next state."""
-        q_values, state = self.act_values(observation, state)
-        return greedy(q_values, action_mask), state
-
     def validation_step(self, batch: EvaluationTask, batch_idx: int) -> dict[str, list[Step]]:
         """Plays greedy episodes in the datamodule's evaluation environments.
 
@@ -57,15 +49,8 @@ class GreedyEvaluation(LightningModule):
 
     def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
         """Plays greedy episodes and returns their steps, each with the values [N, A] that it was chosen by."""
-        seen: list[Array] = []
-
-        def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
-            q_values, state = self.act_values(observation, state)
-            seen.append(q_values)
-            return greedy(q_values, action_mask), state
-
-        steps = list(self._rollout(act, batch))
-        return list(zip(steps, seen, strict=True))
+        policy = Policy(self.act_values)
+        return [(step, policy.values) for step in self._rollout(policy, batch) if policy.values is not None]
 
     def on_validation_epoch_start(self) -> None:
         """Begins new statistics, for the same names in every process."""
@@ -82,14 +67,14 @@ class GreedyEvaluation(LightningModule):
         """Logs ``test/return_mean`` and the like."""
         self._log_evaluation("test")
 
-    def _rollout(self, act: Act, task: EvaluationTask) -> Iterator[Step]:
+    def _rollout(self, policy: Policy, task: EvaluationTask) -> Iterator[Step]:
         envs = self.trainer.datamodule.eval_envs  # type: ignore[attr-defined]
-        return rollout(act, envs, task.seed, task.options)
+        return rollout(policy.act, envs, task.seed, task.options)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
         steps: list[Step] = []
         earned: list[tuple[Array, BoolArray]] = []
-        for step in self._rollout(self.act, task):
+        for step in self._rollout(Policy(self.act_values), task):
             earned.append((step.reward * step.is_playing, step.is_playing))
             if "correct_action" in step.infos:
                 steps.append(step)

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqrl_lightning.envs import rollout
-
 BLOCKS = [{"sequence": "ABC", "episodes": 2}, {"sequence": "reversed", "episodes": 1}, {"sequence": "swap_1_2"}]
 TASKS: list[tuple[str, dict[str, Any]]] = [
     ("seqrl/Sequence-v0", {"objects": "ABC", "blocks": BLOCKS, "max_trials": 4}),
@@ -89,13 +87,3 @@ def test_a_native_environment_goes_on_from_its_state(env_id: str, kwargs: dict[s
     copy.load_state_dict(envs.state_dict())  # type: ignore[attr-defined]
     for action in actions[37:]:
         assert_same(envs.step(action), copy.step(action))
-
-
-def test_rollout_plays_one_episode_in_each_environment() -> None:
-    envs = gym.make_vec("seqrl/Sequence-v0", num_envs=3, objects="ABC", max_trials=5)
-    acts = iter(np.array([[1, 0, 0], [2, 1, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]]))
-    steps = list(rollout(lambda observation, state, mask: (next(acts), state), envs, seed=0))
-    returns = sum(step.reward * step.is_playing for step in steps)
-    lengths = sum(step.is_playing.astype(int) for step in steps)
-    assert returns.tolist() == [2.0, 2.0, 0.0]
-    assert lengths.tolist() == [2, 3, 5]
