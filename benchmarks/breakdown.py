@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from benchmarks.peers.ours import TimedCLI
-from seqrl_lightning.algorithms import DQN, manual
+from seqrl_lightning.algorithms import DQN, LearnerModule
 from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.replay import RingBuffer, UniformSampler
+from seqrl_lightning.speed import PlainStep
 
 
 class Stopwatch:
@@ -44,11 +45,11 @@ def main() -> None:
     """Runs and prints."""
     settings, sys.argv = sys.argv[1:], sys.argv[:1]
     watch = Stopwatch()
-    watch.put_around(DQN, "act_values", "act (network)")
+    watch.put_around(LearnerModule, "act_values", "act (network)")
     watch.put_around(RingBuffer, "add", "store")
     watch.put_around(RingBuffer, "transitions", "sample (copy)")
     watch.put_around(DQN, "optimize_model", "forward, target and loss")
-    watch.put_around(manual.PlainStep, "__call__", "step, all in all")
+    watch.put_around(PlainStep, "__call__", "step, all in all")
     watch.put_around(torch.Tensor, "backward", "backward")
     watch.put_around(AgentCallback, "_collect", "agent, all in all")
     watch.put_around(UniformSampler, "slots", "sample (draw)")

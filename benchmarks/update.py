@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.algorithms.fused_adam import FusedAdamStep
-from seqrl_lightning.algorithms.manual import compiled_differentiate
-from seqrl_lightning.types import TransitionBatch
+from seqrl_lightning.speed.compiled import compiled_differentiate
+from seqrl_lightning.speed.fused_adam import FusedAdamStep
+from seqrl_lightning.types import Transitions
 
 ROUNDS, UPDATES = 40, 50  # updates of each variant in a round
 BATCH, OBS, ACTIONS = 128, 10, 10
@@ -30,7 +30,7 @@ class Update:
         self.optimizer = torch.optim.Adam(self.parameters, 1e-4, fused=True)
         self.adam = FusedAdamStep(self.optimizer)
         self.one = torch.ones(())
-        self.batch = TransitionBatch(
+        self.batch = Transitions(
             torch.randn(1, BATCH, OBS),
             torch.randint(ACTIONS, (1, BATCH)),
             torch.randn(1, BATCH, 1),
@@ -102,7 +102,7 @@ class Compiled(Update):
 
     def __init__(self) -> None:
         super().__init__()
-        self.compiled = compiled_differentiate(self.dqn, self.parameters)
+        self.compiled = compiled_differentiate(self.dqn.optimize_model, self.parameters)
 
     def differentiate(self) -> None:
         """Calls compiled code."""

@@ -1,11 +1,9 @@
-"""``seqrl``: the only file that wires everything."""
+"""Wire everything together: Lightning's command-line interface with this package's parts."""
 
 import atexit
 import gc
-import logging
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import (
     AgentCallback,
     BoardPages,
@@ -40,42 +38,10 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
-from seqrl_lightning.policy import policy_in, rebuild_learner
+from seqrl_lightning.lightning_messages import silence_misleading_messages
+from seqrl_lightning.recipe import policy_in, rebuild_learner
 from seqrl_lightning.trust import Trust, add_allow, class_paths, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
-
-_MISLEADING_WARNINGS = (
-    # A batch is drawn from the replay memory when it is asked for: workers would only delay it.
-    ".*does not have many workers.*",
-    # The replay memory is the state that matters, and it is in the checkpoint.
-    ".*your dataloader is not resumable.*",
-    # ReplayDataset's length is the epoch's, in every process: none sees fewer batches than another.
-    ".*Your `IterableDataset` has `__len__` defined.*",
-    # A resumed run goes on in its own folder.
-    ".*Checkpoint directory .* exists and is not empty.*",
-    # Evaluating a checkpoint writes into a folder of its own, and keeps no best checkpoints.
-    ".*The dirpath has changed from .*",
-    # torchmetrics has summed the statistics over all processes before they are logged.
-    ".*It is recommended to use `self.log.*sync_dist=True.*",
-    # What Lightning and TensorBoard use of their own dependencies.
-    ".*treespec, LeafSpec.*",
-    # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
-    ".*`broadcast_buffers` is deprecated.*",
-    # Batches below log_every_n_steps only mean that the first epoch logs nothing.
-    ".*The number of training batches .* is smaller than the logging interval.*",
-)
-
-
-# An advertisement, and a remark about the saving of optimizers that reads as if it were about loading pickles.
-_MISLEADING_REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_connector": "`weights_only`"}
-
-
-def _quieten_lightning() -> None:
-    for message in _MISLEADING_WARNINGS:
-        warnings.filterwarnings("ignore", message)
-    for module, words in _MISLEADING_REMARKS.items():
-        logger = logging.getLogger(f"lightning.pytorch.{module}")
-        logger.addFilter(lambda record, words=words: words not in record.getMessage())  # type: ignore[misc]
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
@@ -83,13 +49,13 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
 
 
 class SeqRLCLI(LightningCLI):
-    """Lightning's CLI, with the agent, the target's synchronisation and checkpoints as settings of their own."""
+    """Lightning's CLI, with the agent, the target's synchronization and checkpoints as settings beside its own."""
 
     def __init__(self, args: Any = None) -> None:
-        _quieten_lightning()
+        silence_misleading_messages()
         try:
             super().__init__(
-                DQN,
+                LearnerModule,
                 ReplayDataModule,
                 subclass_mode_model=True,
                 auto_configure_optimizers=False,
@@ -99,11 +65,11 @@ class SeqRLCLI(LightningCLI):
                 save_config_kwargs={"overwrite": True},
                 args=args,
             )
-        except MisconfigurationException as error:  # Lightning's own word for a setting that can't work
+        except MisconfigurationException as error:  # Lightning's own error for a setting that can't work
             raise ConfigurationError(" ".join(str(error).split())) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the callbacks that every run has, ``--checkpoint.*`` and ``--torch_threads``."""
+        """Add the settings of the callbacks that every run has, and those of the process."""
         parser.add_lightning_class_args(PriorityWriter, "priorities")  # before the agent
         parser.add_lightning_class_args(AgentCallback, "agent")
         parser.add_lightning_class_args(TargetSync, "target_sync")
@@ -162,7 +128,7 @@ class SeqRLCLI(LightningCLI):
             raise ConfigurationError(f"{path} can't be used: {error}") from error
         recipe, weights = policy_in(checkpoint, path)
         settings = settings_of(recipe.model)
-        network = {"network": given["init_args"].get("network")}  # where it was handed in from Python
+        network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
         rebuild_learner(recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path))
         if self._run_folder is not None:
             self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
@@ -173,7 +139,7 @@ class SeqRLCLI(LightningCLI):
             sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs it; if another process is lost on the way, says which."""
+        """Run the subcommand; if another process is lost meanwhile, name it in the error."""
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:
@@ -184,16 +150,16 @@ class SeqRLCLI(LightningCLI):
         atexit.register(_end_connections)
 
     def before_instantiate_classes(self) -> None:
-        """Applies what holds for the whole process."""
+        """Apply the settings of the process."""
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 
     def before_fit(self) -> None:
-        """Tells Python's garbage collector to look no more at what is there to stay."""
+        """Exempt everything built so far, which stays until the end, from garbage collection."""
         gc.collect()
         gc.freeze()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer, with the callbacks that every run has and a TensorBoard logger."""
+        """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
         callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
         callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
@@ -205,14 +171,14 @@ class SeqRLCLI(LightningCLI):
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         self.trainer_defaults["callbacks"] = callbacks
         if config.get("strategy") == "ddp":
-            # Buffers hold noise and the like, of which each process has its own.
+            # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         if config.get("logger") in (None, True):
             kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
         return super().instantiate_trainer(**kwargs)
 
     def _logger(self, root: str) -> TensorBoardLogger:
-        """Logs below ``root``: into a new run's folder, or on in that of a resumed run."""
+        """Log into a new run's folder below ``root``, or into that of the run that is resumed."""
         if self._run_folder is None:
             return TensorBoardLogger(root, default_hp_metric=False)
         return TensorBoardLogger(
@@ -221,13 +187,13 @@ class SeqRLCLI(LightningCLI):
 
 
 def _end_connections() -> None:
-    """Ends those to other processes while Python still runs: gloo's threads abort it if they hold tensors later."""
+    """Close connections to other processes before Python ends: gloo's threads abort it if they hold tensors later."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def lost_process(trainer: Trainer) -> str:
-    """Which process of the run has ended, as far as this one can tell."""
+    """Return which process of the run has ended, as far as this one can tell."""
     started = getattr(trainer.strategy.launcher, "procs", [])
     for _ in range(20):  # its connection breaks before the system says that it ended
         for rank, process in enumerate(started, start=1):
@@ -238,7 +204,7 @@ def lost_process(trainer: Trainer) -> str:
 
 
 def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """The settings that were given and are not the ones used: (name, used, given)."""
+    """Return the settings whose given value isn't the one that is used, as (name, used, given)."""
     if isinstance(given, dict) and isinstance(used, dict):
         inner = (_differences(given[k], used[k], k if k == "init_args" else f"{key}.{k}") for k in given if k in used)
         return [difference for differences in inner for difference in differences]
@@ -246,7 +212,7 @@ def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Fits, validates, tests or predicts."""
+    """Fit, validate, test or predict."""
     with one_line_errors():
         SeqRLCLI(args)
 

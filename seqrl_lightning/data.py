@@ -2,7 +2,8 @@
 
 import copy
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,17 +14,21 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import EnvFactory, Wrapper, discard
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
+    Batch,
     ConfigurationError,
     EvaluationTask,
     Learner,
     Progress,
-    TransitionBatch,
+    Transitions,
+    Windows,
     keep_plain,
     require,
 )
@@ -158,12 +163,17 @@ class ReplayDataModule(LightningDataModule):
             return datamodule
         raise ConfigurationError(f"datamodule is {type(datamodule).__name__!r}; it must be a ReplayDataModule")
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
+        cls, checkpoint_path: str | Path, *, allow: Allowed = (), **settings: Any
+    ) -> Self:
+        """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`."""
+        return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
+
     def setup(self, stage: str) -> None:
         """Make the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
-            self.ring.num_processes = self.trainer.world_size if self.trainer else 1
-            self.ring.awaits_next_action = self._learner is not None and self._learner.needs_next_action
             self._place_observations()
             self.envs = self.factory.make_envs(self.num_envs)
         self.eval_envs = self.factory.make_envs(self.eval_num_envs)
@@ -196,17 +206,25 @@ class ReplayDataModule(LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
 
-    def train_dataloader(self) -> DataLoader[TransitionBatch]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of batches from the replay memory."""
         learner = self._learner
         batch_size = self.batch_size * (learner.updates_per_step if learner else 1)  # all of a step's are drawn at once
-        epsilon = (lambda: self.progress.epsilon) if learner and learner.needs_epsilon else None
-        dataset = ReplayDataset(self.ring, self.sampler, batch_size, self.batches_per_epoch, self._rng, epsilon)
+        dataset = ReplayDataset(
+            self.ring,
+            self.sampler,
+            batch_size,
+            self.batches_per_epoch,
+            self._rng,
+            self.progress,
+            next_actions=learner is not None and learner.needs_next_action,
+            epsilon=learner is not None and learner.needs_epsilon,
+        )
         return _loader(dataset)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
-        if device.type == "cpu" or not isinstance(batch, TransitionBatch):
+        if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
             return batch
 
         def move(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only

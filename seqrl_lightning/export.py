@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
-from seqrl_lightning.policy import Policy, load_policy, policy_digest
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import policy_digest
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -37,7 +38,7 @@ class GreedyPolicy(nn.Module):
         module: The algorithm.
     """
 
-    def __init__(self, module: DQN) -> None:
+    def __init__(self, module: LearnerModule) -> None:
         super().__init__()
         self.network = module.policy_net
         self.q_values = module.q_values

@@ -1,7 +1,8 @@
-"""Files that are whole or not there at all."""
+"""Files that are written whole or not at all."""
 
 import csv
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from typing import BinaryIO
 from seqrl_lightning.types import ConfigurationError, RunError
 
 UNFINISHED = ".unfinished"
-"""How the names of files end that are being written, or were when the program was killed."""
+"""The suffix of a file that is being written, or was when the program was killed."""
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file under another name and renames it once all of it is on the disk: a crash leaves the old one.
+    """Write a file under another name and rename it once all of it is on the disk: a crash leaves the old one.
 
     Args:
-        path: The file; its folder is made if it isn't there.
+        path: The file; its folder is made if it doesn't exist.
         write: Writes the contents.
 
     Raises:
@@ -48,14 +49,14 @@ def write_bytes(path: Path, contents: bytes) -> None:
 
 
 def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
-    """Leaves a CSV file with its head and its first rows. Returns how many of these there are."""
+    """Cut a CSV file down to its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []
     if path.exists():
         with path.open(newline="") as file:
             rows = list(csv.reader(file))[1 : num_rows + 1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([fields, *rows])
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([fields, *rows])
+    write_bytes(path, table.getvalue().encode())
     return len(rows)
 
 
@@ -73,7 +74,7 @@ def require_no_links_out(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sees that the folder's names (new, renamed, deleted ones) are on the disk."""
+    """Flush a folder's entries (new, renamed, deleted ones) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,6 +83,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """The file's SHA-256, as hexadecimal digits."""
+    """Return the file's SHA-256, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,11 @@
-"""What the rooms hand to each other: typed batches, and the one error for a setting that cannot work."""
+"""What the rooms hand to each other: typed batches, protocols, and the one error for a setting that cannot work."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,40 +17,160 @@ IntArray = NDArray[np.int64]
 State = Any
 """What a network carries from step to step; ``None`` at an episode's start. Feed-forward networks hand it through."""
 
+Reader = Callable[..., tuple[Tensor, State]]
+"""A network, or a part of one: ``(observation [T, B, *obs], state, is_first) -> ([T, B, ...], state)``."""
 
-class TransitionBatch(NamedTuple):
-    """Transitions in the seed's terms. T is the length in time (1 for single transitions), B the batch size.
 
-    With n-step returns the "next" state is the one up to n steps ahead. Columns that nobody asked for are None.
+class Transitions(NamedTuple):
+    """B single transitions in no particular order, laid out as one row ``[1, B]``, as networks read ``[T, B]``.
+
+    With n-step returns the next state lies up to n steps ahead. A column that nobody asked for is None.
     """
 
-    state_batch: Tensor  # [T, B, *obs] dtype of the observation space
-    action_batch: Tensor  # [T, B] int64
-    reward_batch: Tensor  # [T, B, n] float32: the rewards on the way to the next state, 0 from there on
-    next_state_batch: Tensor  # [T, B, *obs] dtype of the observation space; an episode's last one is its final one
-    terminated_batch: Tensor  # [T, B] bool; false where an episode was only truncated
-    num_steps_batch: Tensor | None = None  # [T, B] int64, in [1, n]: steps to the next state; None: one
-    weight_batch: Tensor | None = None  # [T, B] float32: what each counts in the loss; None: one
-    slot_batch: Tensor | None = None  # [T, B] int64: where priorities are to be written (on the CPU)
-    next_action_batch: Tensor | None = None  # [T, B] int64: taken in the next state; -1 where none was
-    action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the state allows
-    next_action_mask_batch: Tensor | None = None  # [T, B, A] bool: the actions that the next state allows
-    epsilon_batch: Tensor | None = None  # [T, B] float32: the behaviour policy's epsilon at present
-    # Of windows of consecutive steps only, which a network reads in order. There the next state is that of the row
-    # below, `num_steps_batch` rows down.
-    is_first_batch: Tensor | None = None  # [T + 1, B] bool: the state is an episode's first, the last next one too
-    network_state: Tensor | None = None  # [S, B, ...] float32: what the network carries into the first row
-    burn_in_state_batch: Tensor | None = None  # [P, B, *obs]: rows before, to bring the network's state up to date
-    burn_in_is_first_batch: Tensor | None = None  # [P, B] bool
+    state_batch: Tensor  # [1, B, *obs], dtype of the observation space
+    action_batch: Tensor  # [1, B] int64
+    reward_batch: Tensor  # [1, B, n] float32: the rewards on the way to the next state, then 0
+    next_state_batch: Tensor  # [1, B, *obs]: at an episode's end, its final observation
+    terminated_batch: Tensor  # [1, B] bool: false where the episode was only truncated
+    num_steps_batch: Tensor | None = None  # [1, B] int64 in [1, n]: steps to the next state; None: one
+    action_mask_batch: Tensor | None = None  # [1, B, A] bool: the actions that the state allows
+    next_action_mask_batch: Tensor | None = None  # [1, B, A] bool: the actions that the next state allows
+    next_action_batch: Tensor | None = None  # [1, B] int64: taken in the next state; -1 at an episode's end
+    epsilon_batch: Tensor | None = None  # [1, B] float32: the behavior policy's present epsilon
+    weight_batch: Tensor | None = None  # [1, B] float32: weights in the loss; None: all 1
+    slot_batch: Tensor | None = None  # [1, B] int64, on the CPU: where the replay memory keeps their priorities
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "TransitionBatch":
-        """The batch with ``function`` applied to every column that is there."""
-        return TransitionBatch(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
+    def read(self, net: Reader) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return a network's outputs for the states and for the next states, and the next states' action masks.
 
-    def split(self, parts: int) -> Iterator["TransitionBatch"]:
-        """Equal parts of the batch, one after the other."""
+        Args:
+            net: A network, or a part of one.
+
+        Returns:
+            [1, B, ...] of the states; [1, B, ...] of the next states, without a gradient; [1, B, A] bool, or None if
+            the task allows every action.
+        """
+        outputs = self.read_states(net)
+        with torch.no_grad():
+            next_outputs, next_mask = self.read_next_states(net)
+        return outputs, next_outputs, next_mask
+
+    def read_states(self, net: Reader) -> Tensor:
+        """Return a network's outputs for the states, [1, B, ...]."""
+        return net(self.state_batch)[0]
+
+    def read_next_states(self, net: Reader) -> tuple[Tensor, Tensor | None]:
+        """Return a network's outputs for the next states, [1, B, ...], and their action masks, [1, B, A] or None."""
+        return net(self.next_state_batch)[0], self.next_action_mask_batch
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Transitions":
+        """Return the batch with ``function`` applied to every column that is there."""
+        return Transitions(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
+
+    def split(self, parts: int) -> Iterator["Transitions"]:
+        """Divide the batch into equal parts, in its order."""
         columns = ([None] * parts if column is None else column.chunk(parts, dim=1) for column in self)
-        return (TransitionBatch(*part) for part in zip(*columns, strict=True))
+        return (Transitions(*part) for part in zip(*columns, strict=True))
+
+
+class Windows(NamedTuple):
+    """B windows of consecutive rows, each of one environment: P rows of burn-in, T rows to learn from, and one more.
+
+    A network reads a window from its first row to its last. Transition t leads from row P + t to the row
+    ``num_steps_batch[t]`` below it, so that a window needs no column of next states. Rows may belong to several
+    episodes, with a final observation between two of them; what starts there isn't a transition, and has no weight.
+    """
+
+    observation: Tensor  # [P + T + 1, B, *obs], dtype of the observation space
+    is_first: Tensor  # [P + T + 1, B] bool: an episode starts with the row
+    start_rows: tuple[int, ...]  # the rows with which an episode starts in any window, known without the device
+    previous_action: Tensor  # [P + T + 1, B] int64: the action that led to the row; -1 where an episode starts
+    previous_reward: Tensor  # [P + T + 1, B] float32: the reward that came with it; 0 where an episode starts
+    action_batch: Tensor  # [T, B] int64
+    reward_batch: Tensor  # [T, B, n] float32: the rewards on the way to the next state, then 0
+    terminated_batch: Tensor  # [T, B] bool: false where the episode was only truncated
+    weight_batch: Tensor  # [T, B] float32: weights in the loss; 0 where no transition starts
+    num_steps_batch: Tensor | None = None  # [T, B] int64 in [1, n]: steps to the next state; None: one
+    action_mask: Tensor | None = None  # [T + 1, B, A] bool: the actions that rows P to P + T allow
+    next_action_batch: Tensor | None = None  # [T, B] int64: taken in the next state; -1 at an episode's end
+    epsilon_batch: Tensor | None = None  # [T, B] float32: the behavior policy's present epsilon
+    slot_batch: Tensor | None = None  # [1, B] int64, on the CPU: where the replay memory keeps their priorities
+    network_state: Tensor | None = None  # [S, B, ...] float32: what the network carries into the first row
+
+    @property
+    def burn_in(self) -> int:
+        """P, the number of rows that only bring the network's state up to date."""
+        return len(self.observation) - len(self.action_batch) - 1
+
+    @property
+    def state_batch(self) -> Tensor:
+        """The states that transitions start from, [T, B, *obs]."""
+        return self.observation[self.burn_in : -1]
+
+    @property
+    def action_mask_batch(self) -> Tensor | None:
+        """The actions that those states allow, [T, B, A] bool, or None if the task allows every action."""
+        return None if self.action_mask is None else self.action_mask[:-1]
+
+    def read(self, net: Reader) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return a network's outputs for the states and for the next states, and the next states' action masks.
+
+        The network reads each window once; the burn-in gets no gradient.
+
+        Args:
+            net: A network, or a part of one.
+
+        Returns:
+            [T, B, ...] of the states; [T, B, ...] of the next states, without a gradient; [T, B, A] bool, or None if
+            the task allows every action.
+        """
+        network_state, burn_in = self.network_state, self.burn_in
+        if burn_in:
+            with torch.no_grad():
+                _, network_state = net(self.observation[:burn_in], network_state, self.is_first[:burn_in])
+        outputs, _ = net(self.observation[burn_in:], network_state, self.is_first[burn_in:])  # [T + 1, B, ...]
+        return outputs[:-1], self._of_next_states(outputs.detach()), self._next_action_mask()
+
+    def read_states(self, net: Reader) -> Tensor:
+        """Return a network's outputs for the states, [T, B, ...]."""
+        return self.read(net)[0]
+
+    def read_next_states(self, net: Reader) -> tuple[Tensor, Tensor | None]:
+        """Return a network's outputs for the next states, [T, B, ...], and their action masks, [T, B, A] or None."""
+        return self.read(net)[1:]
+
+    def _next_action_mask(self) -> Tensor | None:
+        return None if self.action_mask is None else self._of_next_states(self.action_mask)
+
+    def _of_next_states(self, rows: Tensor) -> Tensor:
+        """Pick for each transition the row of its next state. ``[T + 1, B, ...] -> [T, B, ...]``."""
+        if self.num_steps_batch is None:
+            return rows[1:]
+        next_row = torch.arange(len(rows) - 1, device=rows.device)[:, None] + self.num_steps_batch
+        index = next_row.reshape(*next_row.shape, *[1] * (rows.dim() - 2)).expand(*next_row.shape, *rows.shape[2:])
+        return rows.gather(0, index)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
+        """Return the batch with ``function`` applied to every column that is there."""
+        return Windows(*(function(column) if isinstance(column, Tensor) else column for column in self))  # type: ignore[arg-type]
+
+    def split(self, parts: int) -> Iterator["Windows"]:
+        """Divide the batch into equal parts, in its order."""
+        columns = (column.chunk(parts, dim=1) if isinstance(column, Tensor) else [column] * parts for column in self)
+        return (Windows(*part) for part in zip(*columns, strict=True))
+
+
+Batch = Transitions | Windows
+"""What a learner learns from."""
+
+
+class Update(TypedDict):
+    """What one update of a learner computes."""
+
+    loss: Tensor  # [] float
+    state_action_values: Tensor  # [T, B] float, detached: what the network predicted
+    expected_state_action_values: Tensor  # [T, B] float: what it should have predicted
+    priority_batch: NotRequired[Tensor]  # [T, B] float, not negative, detached: for prioritized replay
 
 
 class Order(NamedTuple):

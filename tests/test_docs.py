@@ -124,9 +124,9 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
             check(["seqrl", "fit", *parse("fit-seeds", arguments).fit_arguments], parser, folder)
         case ["seqrl", "sweep", *arguments]:
             parsed = parse("sweep", arguments)
-            from seqrl_lightning.commands.sweep_space import as_arguments, ends, read_space
+            from seqrl_lightning.commands.sweep_space import as_arguments, boundary_values, read_space
 
-            for values in ends(read_space(parsed.space)):
+            for values in boundary_values(read_space(parsed.space)):
                 configs = [f"--config={config}" for config in parsed.config]
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
@@ -191,7 +191,7 @@ def test_configs_are_built_over_the_defaults(
     Path("config.yaml").write_text(yaml.safe_dump(settings))
     built = parser.instantiate_classes(parser.parse_args(["fit", "--config=config.yaml"])).fit
     assert type(built.model).__name__ == settings.get("model", {}).get("class_path", "DQN")
-    built.model._check_sampler(built.data.sampler)
+    built.model.check_sampler(built.data.sampler)
     observations = torch.zeros(2, *built.data.obs_shape)
     values, _ = built.model.act_values(observations.numpy())
     assert values.shape == (2, built.data.n_actions)

@@ -13,8 +13,9 @@ from torch import Tensor
 from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import GRU, MLP, Network, Transformer
-from seqrl_lightning.policy import Policy, Recipe, load_policy
+from seqrl_lightning.networks import GRU, MLP, Transformer
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
 
 
@@ -103,9 +104,6 @@ def test_an_exported_transformer_reads_its_whole_state(monkeypatch: pytest.Monke
 class Undecided(MLP):
     """A network whose way depends on a number."""
 
-    forward = Network.forward
-    forward_numpy = None
-
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         if float(observation.sum()) > 0:
             observation = -observation
@@ -137,5 +135,5 @@ def test_a_missing_extra_is_named(
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` brings"):
+    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` installs"):
         export_policy(images(), file_format, tmp_path / f"policy{SUFFIXES[file_format]}")

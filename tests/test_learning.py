@@ -16,18 +16,20 @@ from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP, Table
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import LatestSampler
+from seqrl_lightning.types import Update
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCDE", "episodes": 15}, {"sequence": "ADCBE"}]
 
 
 class WithoutBootstrap(DQN):
-    def next_state_values(self, batch: Any, policy_outputs: Any) -> Tensor:
-        return torch.zeros_like(super().next_state_values(batch, policy_outputs))
+    def returns_and_discounts(self, batch: Any) -> tuple[Tensor, Tensor]:
+        returns, discounts = super().returns_and_discounts(batch)
+        return returns, torch.zeros_like(discounts)
 
 
 class WithoutReward(DQN):
-    def optimize_model(self, batch: Any) -> dict[str, Tensor]:
+    def optimize_model(self, batch: Any) -> Update:
         return super().optimize_model(batch._replace(reward_batch=torch.zeros_like(batch.reward_batch)))
 
 

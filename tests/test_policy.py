@@ -167,7 +167,7 @@ def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> No
     scale = {"class_path": "gymnasium.wrappers.RescaleObservation", "init_args": {"min_obs": -1.0, "max_obs": 1.0}}
     settings = {"env_id": "seqrl/CartPoleNoVel-v1", "wrappers": [scale], "_instantiator": "by the command line"}
     lines = [
-        "import sys; from seqrl_lightning.policy import Policy, Recipe",
+        "import sys; from seqrl_lightning.policy import Policy; from seqrl_lightning.recipe import Recipe",
         f"env = Policy(None, Recipe('', {{}}, {settings}, 'float32')).make_env()",
         "print(env.observation_space.high, 'seqrl_lightning.cli' in sys.modules)",
     ]

@@ -18,8 +18,11 @@ from torch import nn
 
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.rebuild import rebuild
+from seqrl_lightning.recipe import rebuild_learner
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -317,7 +320,7 @@ def test_settings_are_rebuilt_by_their_types() -> None:
         "layer": {"class_path": "torch.nn.modules.linear.Linear", "init_args": {"bias": False}},
         "anything": {"a": ["torch.nn.Linear", 1]},
     }
-    found: Any = Trust().rebuild(make, values, "a file")
+    found: Any = rebuild(make, values, Trust(), "a file")
     assert found["color"] is Color.RED
     assert found["path"] == Path("a/b")
     assert isinstance(found["layers"][0], nn.Linear)
@@ -333,7 +336,7 @@ def test_settings_are_rebuilt_by_their_types() -> None:
         ({"layers": [{"class_path": 3}]}, "names 3"),
     ):
         with pytest.raises(ConfigurationError, match=reason):
-            Trust().rebuild(make, {"size": 1, **wrong}, "a file")
+            rebuild(make, {"size": 1, **wrong}, Trust(), "a file")
 
 
 def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Path) -> None:
@@ -459,3 +462,49 @@ def test_an_environment_takes_no_more_memory_than_the_limit(checkpoint: Path, tm
     path = edited(checkpoint, set_in(*DATA, "wrappers", value=[huge, delay]), tmp_path / "evil.ckpt")
     with pytest.raises(ConfigurationError, match="can't"):
         load_policy(path, max_gib=1).make_env()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"context_length": 10**9}, "more parameters than it holds"),
+        ({"num_layers": 10**9}, "more parameters than it holds"),
+        ({"hidden_size": 10**6}, "more parameters than it holds"),
+    ],
+)
+def test_a_network_that_would_remember_too_much_is_refused(
+    more: dict[str, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spec(**init_args: int) -> dict[str, Any]:
+        network = {"class_path": "seqrl_lightning.networks.Transformer", "init_args": init_args}
+        return {"obs_shape": (4,), "n_actions": 2, "network": network}
+
+    small = {"hidden_size": 8, "num_heads": 2, "num_layers": 1}
+    module = rebuild(DQN, spec(**small), Trust(), "a file")
+    weights = module.state_dict()
+    algorithm = "seqrl_lightning.algorithms.dqn:DQN"
+    again = rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again.state_dict().items())
+    with pytest.raises(ConfigurationError, match=rf"a file can't be used: .*{reason}"):
+        rebuild_learner(algorithm, spec(**{**small, **more}), weights, Trust(), "a file")
+    monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
+    with pytest.raises(ConfigurationError, match="what the network carries from step to step"):
+        rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
+
+
+def test_lightnings_own_way_to_load_is_as_strict(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    learner = DQN.load_from_checkpoint(checkpoint)
+    weights = load_policy(checkpoint).module.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.state_dict().items())
+    assert ReplayDataModule.load_from_checkpoint(checkpoint, num_envs=2).num_envs == 2
+    evil = edited(checkpoint, lambda c: network(c).update(linear=popen(tmp_path / "ran")), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'subprocess\.Popen'"):
+        DQN.load_from_checkpoint(evil)
+    evil = edited(checkpoint, set_in(*DATA, "env_id", value="antigravity:Own-v0"), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match="names 'antigravity'"):
+        ReplayDataModule.load_from_checkpoint(evil)
+    assert not called

@@ -19,28 +19,28 @@ from benchmarks.peers import timed
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.networks import LSTM
 from seqrl_lightning.replay import SequenceSampler
-from seqrl_lightning.types import TransitionBatch
+from seqrl_lightning.types import Windows
 
 LENGTH, BURN_IN, BATCH, OBS, ACTIONS, HIDDEN = 40, 20, 32, 8, 4, 128
 GAMMA, EPSILON, NUM_BATCHES, WARM_UP = 0.99, 1e-3, 8, 16
 
 
-def windows() -> TransitionBatch:
+def windows() -> Windows:
     """Random windows."""
     no_starts = torch.zeros(BURN_IN + LENGTH + 1, BATCH, dtype=torch.bool)
     rows = torch.randn(BURN_IN + LENGTH + 1, BATCH, OBS)
-    return TransitionBatch(
-        state_batch=rows[BURN_IN:-1],
+    return Windows(
+        observation=rows,
+        is_first=no_starts,
+        start_rows=(),
+        previous_action=torch.randint(ACTIONS, (len(rows), BATCH)),
+        previous_reward=torch.randn(len(rows), BATCH),
         action_batch=torch.randint(ACTIONS, (LENGTH, BATCH)),
         reward_batch=torch.randn(LENGTH, BATCH, 1),
-        next_state_batch=rows[BURN_IN + 1 :],
         terminated_batch=torch.zeros(LENGTH, BATCH, dtype=torch.bool),
         weight_batch=torch.rand(LENGTH, BATCH) + 0.5,
         slot_batch=torch.arange(BATCH)[None],
-        is_first_batch=no_starts[BURN_IN:],
         network_state=torch.randn(1, BATCH, 2 * HIDDEN),
-        burn_in_state_batch=rows[:BURN_IN],
-        burn_in_is_first_batch=no_starts[:BURN_IN],
     )
 
 
@@ -49,21 +49,21 @@ class Batches(LightningDataModule):
 
     sampler = SequenceSampler(LENGTH, overlap=0, burn_in=BURN_IN, prioritized=True)  # whose kind the module checks
 
-    def __init__(self, batches: list[TransitionBatch], updates: int, updates_per_step: int) -> None:
+    def __init__(self, batches: list[Windows], updates: int, updates_per_step: int) -> None:
         super().__init__()
         several = [batches[i : i + updates_per_step] for i in range(0, len(batches), updates_per_step)]
         self.batches = [together(parts) for parts in several] * (updates // len(batches))
 
-    def train_dataloader(self) -> DataLoader[TransitionBatch]:
+    def train_dataloader(self) -> DataLoader[Windows]:
         """One epoch of them."""
         batches: Any = self.batches  # which are whole already
         return DataLoader(batches, batch_size=None)
 
 
-def together(batches: list[TransitionBatch]) -> TransitionBatch:
+def together(batches: list[Windows]) -> Windows:
     """Batches side by side."""
     columns = zip(*batches, strict=True)
-    return TransitionBatch(*(None if column[0] is None else torch.cat(column, dim=1) for column in columns))  # type: ignore[arg-type]
+    return Windows(*(torch.cat(c, dim=1) if isinstance(c[0], Tensor) else c[0] for c in columns))  # type: ignore[arg-type]
 
 
 class Bare(nn.Module):
@@ -91,17 +91,17 @@ def unscale(x: Tensor) -> Tensor:
     return x.sign() * (((root - 1) / (2 * EPSILON)) ** 2 - 1)
 
 
-def bare(batches: list[TransitionBatch], warm_up: int, updates: int) -> None:
+def bare(batches: list[Windows], warm_up: int, updates: int) -> None:
     """The plain loop; prints the JSON line."""
     policy_net, target_net = Bare(), Bare().requires_grad_(False)
     optimizer = torch.optim.Adam(policy_net.parameters(), 1e-3, fused=True)
 
-    def update(b: TransitionBatch) -> Tensor:
+    def update(b: Windows) -> Tensor:
         h, c = (half.contiguous() for half in b.network_state.chunk(2, dim=-1))
-        rows = torch.cat([b.state_batch, b.next_state_batch[-1:]])
+        burn_in, rows = b.observation[:BURN_IN], b.observation[BURN_IN:]
         with torch.no_grad():
-            _, state = policy_net(b.burn_in_state_batch, (h, c))
-            _, target_state = target_net(b.burn_in_state_batch, (h, c))
+            _, state = policy_net(burn_in, (h, c))
+            _, target_state = target_net(burn_in, (h, c))
             target_values = target_net(rows, target_state)[0][1:]
         q_values = policy_net(rows, state)[0]
         best = q_values[1:].detach().argmax(-1, keepdim=True)

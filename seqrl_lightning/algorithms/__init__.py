@@ -1,11 +1,12 @@
-"""The learners. ``dqn.py`` reads from top to bottom; the others override a method or two."""
+"""The learners. ``dqn.py`` reads from top to bottom; ``learner.py`` has what all of them share."""
 
 from seqrl_lightning.algorithms.c51 import C51
 from seqrl_lightning.algorithms.discrete_sac import DiscreteSAC
 from seqrl_lightning.algorithms.dqn import DQN
 from seqrl_lightning.algorithms.iqn import IQN
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.pqn import PQN
 from seqrl_lightning.algorithms.qr_dqn import QRDQN
 from seqrl_lightning.algorithms.sarsa import SARSA, ExpectedSARSA
 
-__all__ = ["C51", "DQN", "IQN", "PQN", "QRDQN", "SARSA", "DiscreteSAC", "ExpectedSARSA"]
+__all__ = ["C51", "DQN", "IQN", "PQN", "QRDQN", "SARSA", "DiscreteSAC", "ExpectedSARSA", "LearnerModule"]

@@ -5,57 +5,85 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.algorithms.reading import read
-from seqrl_lightning.functional import categorical_projection, value_of
-from seqrl_lightning.networks import NetworkCallable
-from seqrl_lightning.types import TransitionBatch, require
+from seqrl_lightning.algorithms.learner import LearnerModule, build_network
+from seqrl_lightning.functional import bellman_target, categorical_projection, mask_actions, value_of
+from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.types import Batch, Update, require
 
 
-class C51(DQN):
+class C51(LearnerModule):
     """Categorical DQN (Bellemare et al., arXiv:1707.06887, algorithm 1).
 
-    The network puts out logits of ``n_atoms`` evenly spaced returns for each action. The loss is the cross-entropy to
-    the next state's distribution, discounted, moved by the reward and projected onto the same atoms; it is the
+    The network outputs logits of ``n_atoms`` evenly spaced returns for each action. The loss is the cross-entropy to
+    the next state's distribution, discounted, moved by the reward, and projected onto the same atoms. It is the
     transition's priority too.
 
     Args:
-        args: See :class:`DQN`.
-        n_atoms: Atoms of the distribution.
-        v_min: The lowest return that an atom stands for.
-        v_max: The highest return that an atom stands for.
-        kwargs: See :class:`DQN`.
+        obs_shape: Shape of one observation (the CLI takes it from the task).
+        n_actions: Number of actions (the CLI takes it from the task).
+        network: Builds the network from ``obs_shape`` and ``(n_actions, n_atoms)``.
+        double: Whether the policy network selects the action that the target network values (arXiv:1509.06461).
+        n_atoms: Number of atoms.
+        v_min: The lowest atom: a return, rescaled with ``value_rescaling``.
+        v_max: The highest atom.
+        shared: The settings of :class:`LearnerModule`, which every learner has.
 
     Raises:
         ConfigurationError: If a setting can't work.
     """
 
-    def __init__(self, *args: Any, n_atoms: int = 51, v_min: float = -10.0, v_max: float = 10.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        n_actions: int,
+        network: NetworkCallable = MLP,
+        double: bool = False,
+        n_atoms: int = 51,
+        v_min: float = -10.0,
+        v_max: float = 10.0,
+        **shared: Any,
+    ) -> None:
         require(n_atoms >= 2, "model.n_atoms", n_atoms, "at least 2")
         require(v_min < v_max, "model.v_min", v_min, f"below model.v_max = {v_max}")
         self.n_atoms = n_atoms
-        super().__init__(*args, **kwargs)
-        would_do = "0: C51's atoms have no room for an entropy (take IQN)"
-        require(self.munchausen_alpha == 0.0, "model.munchausen_alpha", self.munchausen_alpha, would_do)
+        super().__init__(obs_shape, n_actions, network, **shared)
+        self.use_double_q = double
         self.support: Tensor
         self.register_buffer("support", torch.linspace(v_min, v_max, n_atoms))
 
     def build_network(self, network: NetworkCallable) -> nn.Module:
-        """Builds the network, which puts out logits ``[T, B, A, n_atoms]``."""
+        """Build the network, which outputs logits [T, B, A, n_atoms]."""
         return build_network(network, self.obs_shape, (self.n_actions, self.n_atoms))
 
     def q_values(self, outputs: Tensor) -> Tensor:
-        """The mean of each action's distribution."""
-        return outputs.softmax(-1) @ self.support
+        """Return the mean of each action's distribution, [..., A] in units of the reward."""
+        return outputs.softmax(-1) @ self.to_values(self.support)
 
-    def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """One update's loss: see :meth:`DQN.optimize_model`."""
-        outputs, next_outputs = read(self.policy_net, batch, next_states=self.use_double_q)
+    def optimize_model(self, batch: Batch) -> Update:
+        """Compute the cross-entropy between the predicted distribution and its target."""
+        if self.use_double_q:
+            outputs, next_selector_outputs, _ = batch.read(self.policy_net)
+        else:
+            outputs, next_selector_outputs = batch.read_states(self.policy_net), None
         logits = value_of(outputs, batch.action_batch)  # [T, B, n_atoms]
         with torch.no_grad():
-            next_probabilities = self.next_state_values(batch, next_outputs).softmax(-1)
-            atoms = self.support.expand_as(next_probabilities)
-            target_probabilities = categorical_projection(next_probabilities, self.targets(batch, atoms), self.support)
+            target_probabilities = self.target(batch, next_selector_outputs)
         losses = -(target_probabilities * logits.log_softmax(-1)).sum(-1)
         state_action_values = logits.detach().softmax(-1) @ self.support
         return self.summary(batch, losses, state_action_values, target_probabilities @ self.support, priority=losses)
+
+    def target(self, batch: Batch, next_selector_outputs: Tensor | None) -> Tensor:
+        """Return the distribution that the network should output for the actions taken, [T, B, n_atoms].
+
+        Args:
+            batch: [T, B] transitions.
+            next_selector_outputs: The policy network's outputs for the next states, in double Q-learning.
+        """
+        returns, discounts = self.returns_and_discounts(batch)
+        next_outputs, next_mask = batch.read_next_states(self.target_net)
+        selector_outputs = next_outputs if next_selector_outputs is None else next_selector_outputs
+        next_action = mask_actions(self.q_values(selector_outputs), next_mask).argmax(-1)
+        next_probabilities = value_of(next_outputs, next_action).softmax(-1)
+        next_atoms = self.to_values(self.support).expand_as(next_probabilities)
+        atoms = self.to_outputs(bellman_target(returns, discounts, next_atoms))
+        return categorical_projection(next_probabilities, atoms, self.support)

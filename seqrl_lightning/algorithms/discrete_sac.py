@@ -1,4 +1,4 @@
-"""Discrete soft actor-critic: a stochastic policy, two critics, and an entropy that is held."""
+"""Discrete soft actor-critic: a stochastic policy, two critics, and an entropy that is held at a target."""
 
 import math
 from typing import Any
@@ -6,94 +6,122 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.functional import expected_value, huber_losses, mask_actions, value_of
-from seqrl_lightning.networks import NetworkCallable
-from seqrl_lightning.types import Array, BoolArray, State, TransitionBatch, require
+from seqrl_lightning.algorithms.learner import LearnerModule, build_network, require_positive
+from seqrl_lightning.functional import expected_value, huber_losses, soft_q_target, softmax_policy, value_of
+from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.types import Array, Batch, BoolArray, State, Update, require
 
 
-class DiscreteSAC(DQN):
+class DiscreteSAC(LearnerModule):
     """Soft actor-critic for discrete actions (Christodoulou, arXiv:1910.07207).
 
-    ``policy_net`` holds the actor, both critics and the temperature, learned together from one summed loss: each
-    term's gradient reaches its own part only. In training it acts by sampling from its policy, so that epsilon can be
-    0; evaluated, it takes the likeliest action.
+    ``policy_net`` holds the actor, both critics and the temperature, which learn together from one summed loss: each
+    term's gradient reaches its own part only. In training the agent samples from the policy, so that epsilon can be 0;
+    in evaluation it takes the most likely action.
 
     Args:
-        args: See :class:`DQN`; ``double`` and ``munchausen_alpha`` have no meaning here.
-        target_entropy_ratio: The entropy that is held, as a part of the largest, ``log(n_actions)``; in (0, 1).
+        obs_shape: Shape of one observation (the CLI takes it from the task).
+        n_actions: Number of actions (the CLI takes it from the task).
+        network: Builds the actor and both critics from ``obs_shape`` and ``(n_actions,)``.
+        huber_delta: The TD error at which the critics' Huber loss turns from a parabola into a line; None for half the
+            squared error.
+        target_entropy_ratio: The entropy to hold, as a part of the largest, ``log(n_actions)``; in (0, 1).
         initial_temperature: The temperature at first.
-        kwargs: See :class:`DQN`.
+        shared: The settings of :class:`LearnerModule`, which every learner has.
 
     Raises:
-        ConfigurationError: If a setting can't work.
+        ConfigurationError: If a setting can't work, or the network doesn't fit the task.
     """
 
-    reads_windows = False
+    trains_memory = False
     policy_net: "ActorCritics"
     target_net: "ActorCritics"
 
     def __init__(
-        self, *args: Any, target_entropy_ratio: float = 0.5, initial_temperature: float = 1.0, **kwargs: Any
+        self,
+        obs_shape: tuple[int, ...],
+        n_actions: int,
+        network: NetworkCallable = MLP,
+        huber_delta: float | None = 1.0,
+        target_entropy_ratio: float = 0.5,
+        initial_temperature: float = 1.0,
+        **shared: Any,
     ) -> None:
         require(0 < target_entropy_ratio < 1, "model.target_entropy_ratio", target_entropy_ratio, "in (0, 1)")
         require(initial_temperature > 0, "model.initial_temperature", initial_temperature, "positive")
+        require_positive(huber_delta=huber_delta)
         self.initial_temperature = initial_temperature
-        super().__init__(*args, **kwargs)
-        require(not self.use_double_q, "model.double", True, "false: two critics take its place")
-        alpha = self.munchausen_alpha
-        require(alpha == 0.0, "model.munchausen_alpha", alpha, "0: the entropy takes its place")
+        super().__init__(obs_shape, n_actions, network, **shared)
+        self.huber_delta = huber_delta
         self.target_entropy = target_entropy_ratio * math.log(self.n_actions)
 
     def build_network(self, network: NetworkCallable) -> nn.Module:
-        """Builds the actor and the critics, all of the same kind."""
+        """Build the actor and the critics, all of the same kind."""
         actor, critic_1, critic_2 = (build_network(network, self.obs_shape, (self.n_actions,)) for _ in range(3))
         return ActorCritics(actor, critic_1, critic_2, self.initial_temperature)
 
-    def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """One update's loss: the critics', the actor's and the temperature's."""
-        nets, mask = self.policy_net, batch.action_mask_batch
-        values = nets.critic_values(batch.state_batch)
-        state_action_values = [value_of(of_critic, batch.action_batch) for of_critic in values]
-        log_policy = mask_actions(nets(batch.state_batch)[0], mask).log_softmax(-1)
-        policy = log_policy.exp()
+    def q_values(self, outputs: Tensor) -> Tensor:
+        """Return the policy's logits, which actions are chosen by, [..., A]."""
+        return outputs
+
+    def optimize_model(self, batch: Batch) -> Update:
+        """Compute the sum of the critics' losses, the actor's and the temperature's."""
+        nets = self.policy_net
+        critic_outputs = [batch.read_states(critic) for critic in nets.critics]
+        state_action_values = [value_of(outputs, batch.action_batch) for outputs in critic_outputs]
+        policy, log_policy = softmax_policy(batch.read_states(nets.actor), batch.action_mask_batch)
         temperature = nets.log_temperature.exp().detach()
         with torch.no_grad():
-            targets = self.targets(batch, self.next_state_values(batch, None))
-            lower_values = torch.minimum(*values)
+            expected_state_action_values = self.target(batch, temperature)
+            lower_values = torch.minimum(*(self.to_values(outputs) for outputs in critic_outputs))
 
-        critic_losses = [huber_losses(of_critic, targets, self.huber_delta) for of_critic in state_action_values]
+        critic_losses = [
+            huber_losses(of_critic, expected_state_action_values, self.huber_delta) for of_critic in state_action_values
+        ]
         actor_losses = expected_value(temperature * log_policy - lower_values, policy)
         entropy = -expected_value(log_policy, policy).detach()
         temperature_losses = nets.log_temperature * (entropy - self.target_entropy)
         losses = critic_losses[0] + critic_losses[1] + actor_losses + temperature_losses
-        return self.summary(batch, losses, state_action_values[0], targets)
+        return self.summary(batch, losses, state_action_values[0], expected_state_action_values)
 
-    def next_state_values(self, batch: TransitionBatch, policy_outputs: Tensor | None) -> Tensor:
-        """The soft value of the next states: by the lower critic, with the policy's entropy. [T, B]."""
-        logits, _ = self.policy_net(batch.next_state_batch)
-        log_policy = mask_actions(logits, batch.next_action_mask_batch).log_softmax(-1)
-        lower_values = torch.minimum(*self.target_net.critic_values(batch.next_state_batch))
-        soft_values = lower_values - self.policy_net.log_temperature.exp() * log_policy
-        return expected_value(soft_values, log_policy.exp())
+    def target(self, batch: Batch, temperature: Tensor) -> Tensor:
+        """Return what both critics should output for the actions taken, [T, B].
+
+        Args:
+            batch: [T, B] transitions.
+            temperature: [] float.
+        """
+        returns, discounts = self.returns_and_discounts(batch)
+        logits, next_mask = batch.read_next_states(self.policy_net.actor)
+        next_policy, next_log_policy = softmax_policy(logits, next_mask)
+        next_outputs = [batch.read_next_states(critic)[0] for critic in self.target_net.critics]
+        lower_values = torch.minimum(*(self.to_values(outputs) for outputs in next_outputs))
+        return self.to_outputs(
+            soft_q_target(returns, discounts, lower_values, next_policy, next_log_policy, temperature)
+        )
 
     def act_values(
         self, observation: Array, state: State = None, is_first: BoolArray | None = None
     ) -> tuple[Array, State]:
-        """The policy's logits; in training with Gumbel noise, so that the largest is a sample from the policy."""
+        """Return the policy's logits; in training with Gumbel noise, so that the largest one is a sample."""
         logits, state = super().act_values(observation, state, is_first)
         if self.training:
             logits = logits - torch.empty(logits.shape).exponential_().log_().numpy()
         return logits, state
+
+    @property
+    def plain_acting_net(self) -> nn.Module | None:
+        """The actor, unless a subclass acts by anything else than its outputs."""
+        return self.policy_net.actor if type(self).q_values is DiscreteSAC.q_values else None
 
 
 class ActorCritics(nn.Module):
     """The actor, two critics and the temperature.
 
     Args:
-        actor: Puts out the policy's logits, [T, B, A].
-        critic_1: Puts out Q-values, [T, B, A].
-        critic_2: Puts out Q-values, [T, B, A].
+        actor: Outputs the policy's logits, [T, B, A].
+        critic_1: Outputs Q-values, [T, B, A].
+        critic_2: Outputs Q-values, [T, B, A].
         initial_temperature: The temperature at first.
     """
 
@@ -104,15 +132,6 @@ class ActorCritics(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """The policy's logits. ``[T, B, *obs] -> [T, B, A]`` and the next state."""
+        """Return the policy's logits. ``[T, B, *obs] -> [T, B, A]`` and the next state."""
         logits, state = self.actor(observation, state, is_first)
         return logits, state
-
-    @property
-    def forward_numpy(self) -> Any:
-        """The actor's way past torch, if it has one."""
-        return getattr(self.actor, "forward_numpy", None)
-
-    def critic_values(self, observation: Tensor) -> list[Tensor]:
-        """Both critics' Q-values, each ``[T, B, A]``."""
-        return [critic(observation)[0] for critic in self.critics]

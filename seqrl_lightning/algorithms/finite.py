@@ -1,4 +1,4 @@
-"""Updates that aren't finite are refused."""
+"""Guard against updates that aren't finite."""
 
 import math
 from typing import Any
@@ -9,11 +9,11 @@ from torch.optim import Optimizer
 
 
 class FiniteUpdates:
-    """Keeps an optimizer from stepping along a gradient with NaN or infinity in it, and counts how often.
+    """Keep an optimizer from stepping along a gradient with NaN or infinity in it, and count how often that happens.
 
-    On the CPU the gradients are taken away: an optimizer leaves parameters without one alone, and its own state too. On
-    other devices nothing waits for the answer: a fused optimizer skips the step on the device (as under a gradient
-    scaler), any other one gets zeros.
+    On the CPU the gradients are removed: an optimizer leaves parameters without a gradient, and its own state of them,
+    unchanged. On other devices nothing waits for the answer: a fused optimizer skips the step on the device (as under
+    a gradient scaler), and any other one gets zeros.
 
     Attributes:
         num_refused: [] int64, on the gradients' device; reading it waits for the device.
@@ -23,19 +23,19 @@ class FiniteUpdates:
         self.num_refused: Tensor | int = 0
 
     def __call__(self, optimizer: Optimizer, parameters: list[Tensor]) -> None:
-        """Looks at the gradients right before the step."""
+        """Check the gradients right before the step."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:
             return
         if gradients[0].device.type == "cpu":
-            # A sum is NaN or infinite if an element is, and takes a fourth of _foreach_norm's time; half precision
-            # would overflow in it.
+            # A sum is NaN or infinite if an element is, in a fourth of _foreach_norm's time. Half precision would
+            # overflow in it.
             if not all(math.isfinite(gradient.sum(dtype=torch.float32)) for gradient in gradients):
                 self.num_refused += 1
                 for parameter in parameters:
                     parameter.grad = None
             return
-        # On a device one kernel for all is quicker than one for each.
+        # On a device one kernel for all is faster than one for each.
         is_refused = ~torch.stack(torch._foreach_norm(gradients, float("inf"))).max().isfinite()
         self.num_refused = self.num_refused + is_refused
         stepper: Any = optimizer

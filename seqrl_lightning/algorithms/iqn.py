@@ -1,32 +1,41 @@
-"""IQN: the return's quantile function itself, at any fraction that is asked for."""
+"""IQN: the return's quantile function itself, at any fraction."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms.dqn import DQN, build_network
-from seqrl_lightning.algorithms.reading import read, read_next
-from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
-from seqrl_lightning.networks import NetworkCallable
-from seqrl_lightning.types import State, TransitionBatch, require
+from seqrl_lightning.algorithms.dqn import DQN
+from seqrl_lightning.algorithms.learner import build_network
+from seqrl_lightning.functional import (
+    double_q_target,
+    munchausen_target,
+    quantile_huber_losses,
+    quantile_midpoints,
+    value_of,
+)
+from seqrl_lightning.networks import MLP, Network, NetworkCallable
+from seqrl_lightning.types import Batch, ConfigurationError, State, Update, require
 
 
 class IQN(DQN):
     """Implicit quantile network (Dabney et al., arXiv:1806.06923).
 
-    It acts on the mean over ``n_acting_fractions`` evenly spaced fractions, the lowest ``cvar`` of them if it shall
-    avoid risk. With ``munchausen_alpha`` it is M-IQN (arXiv:2007.14430). ``huber_delta`` is the paper's kappa.
+    It acts on the mean over ``n_acting_fractions`` evenly spaced fractions, or over the lowest ``cvar`` of all
+    fractions to avoid risk. With ``munchausen_alpha`` it is M-IQN (arXiv:2007.14430). ``huber_delta`` is the paper's
+    kappa.
 
     Args:
-        args: See :class:`DQN`.
-        n_fractions: Fractions drawn for the prediction (the paper's N).
-        n_target_fractions: Fractions drawn for the target (N').
-        n_acting_fractions: Fractions for acting (K).
-        n_cosines: Cosines that a fraction is embedded by.
-        cvar: The conditional value at risk that is acted on, in (0, 1]: the mean over the worst ``cvar`` of all
-            outcomes; 1 is neutral to risk.
-        kwargs: See :class:`DQN`.
+        obs_shape: Shape of one observation (the CLI takes it from the task).
+        n_actions: Number of actions (the CLI takes it from the task).
+        network: Builds the network, with a torso and a head, from ``obs_shape`` and ``(n_actions,)``.
+        n_fractions: Number of fractions drawn for the prediction (N in the paper).
+        n_target_fractions: Number of fractions drawn for the target (N').
+        n_acting_fractions: Number of fractions for acting (K).
+        n_cosines: Number of cosines that embed a fraction.
+        cvar: The conditional value at risk to act on, in (0, 1]: the mean over the worst ``cvar`` of all outcomes;
+            1 is neutral to risk.
+        dqn: The settings of :class:`DQN`.
 
     Raises:
         ConfigurationError: If a setting can't work.
@@ -37,13 +46,15 @@ class IQN(DQN):
 
     def __init__(
         self,
-        *args: Any,
+        obs_shape: tuple[int, ...],
+        n_actions: int,
+        network: NetworkCallable = MLP,
         n_fractions: int = 8,
         n_target_fractions: int = 8,
         n_acting_fractions: int = 32,
         n_cosines: int = 64,
         cvar: float = 1.0,
-        **kwargs: Any,
+        **dqn: Any,
     ) -> None:
         counts = {
             "n_fractions": n_fractions,
@@ -58,43 +69,67 @@ class IQN(DQN):
         self.n_target_fractions = n_target_fractions
         self.acting_fractions = cvar * quantile_midpoints(n_acting_fractions)
         self.n_cosines = n_cosines
-        super().__init__(*args, **kwargs)
+        super().__init__(obs_shape, n_actions, network, **dqn)
 
     def build_network(self, network: NetworkCallable) -> nn.Module:
-        """Builds the network, and around it the embedding of fractions."""
+        """Build the network, and around it the embedding of fractions."""
         net = build_network(network, self.obs_shape, (self.n_actions,))
-        require(hasattr(net, "torso"), "model.network", type(net).__name__, "a Network, with a torso and a head")
-        return ImplicitQuantileNetwork(net, self.n_cosines, self.acting_fractions)
+        must_be = "a Network that computes its outputs as head(torso(observation)), without a forward of its own"
+        if isinstance(net, Network) and type(net).forward in (Network.forward, MLP.forward):
+            return ImplicitQuantileNetwork(net, self.n_cosines, self.acting_fractions)
+        raise ConfigurationError(f"model.network is {type(net).__name__!r}; it must be {must_be}")
 
     def q_values(self, outputs: Tensor) -> Tensor:
-        """The mean of each action's quantiles."""
-        return outputs.mean(-1)
+        """Return the mean of each action's quantiles, [..., A] in units of the reward."""
+        return self.to_values(outputs).mean(-1)
 
-    def optimize_model(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """One update's loss: see :meth:`DQN.optimize_model`."""
+    def optimize_model(self, batch: Batch) -> Update:
+        """Compute the quantile Huber loss at random fractions."""
         fractions = torch.rand(*batch.action_batch.shape, self.n_fractions, device=self.device)
-        features, next_features = read(self.policy_net.torso, batch, next_states=self.use_double_q)
+        features, next_selector_features = self.read_policy_net(batch, self.policy_net.torso)
         quantiles = value_of(self.policy_net.quantiles(features, fractions), batch.action_batch)  # [T, B, N]
         with torch.no_grad():
-            targets = self.targets(batch, self.next_state_values(batch, next_features))
+            targets = self.target(batch, next_selector_features)  # [T, B, N']
         losses = quantile_huber_losses(quantiles, fractions, targets, self.huber_delta)
         return self.summary(batch, losses, quantiles.mean(-1), targets.mean(-1))
 
-    def next_state_values(self, batch: TransitionBatch, policy_outputs: Tensor | None) -> Tensor:
-        """Quantiles of what the next states are worth, at random fractions. [T, B, N'].
+    def target(self, batch: Batch, next_selector_outputs: Tensor | None) -> Tensor:
+        """Return samples of the distribution that the network should output for the actions taken, [T, B, N'].
 
         Args:
-            batch: The transitions.
-            policy_outputs: The policy network's features of the next states, [T, B, F]; only for double Q-learning.
+            batch: [T, B] transitions.
+            next_selector_outputs: [T, B, F], the policy network's features of the next states, in double Q-learning.
         """
+        net = self.target_net
+        returns, discounts = self.returns_and_discounts(batch)
         fractions = torch.rand(*batch.action_batch.shape, self.n_target_fractions, device=self.device)
-        features = read_next(self.target_net.torso, batch)
-        values = self.target_net.quantiles(features, fractions)
-        net, selector_features = self.target_net, features
-        if self.use_double_q and policy_outputs is not None:
-            net, selector_features = self.policy_net, policy_outputs
-        selector = net.quantiles(selector_features, net.acting_fractions)
-        return self.follow_policy(values, self.q_values(selector), batch)
+        if self.munchausen_alpha > 0:
+            features, next_features, next_mask = batch.read(net.torso)
+            next_values = self.to_values(net.quantiles(next_features, fractions))
+            next_q_values, q_values = (self.acting_values(net, read) for read in (next_features, features))
+            target = munchausen_target(
+                returns,
+                discounts,
+                q_values,
+                batch.action_batch,
+                next_values,
+                next_q_values,
+                *self.munchausen,
+                batch.action_mask_batch,
+                next_mask,
+            )
+            return self.to_outputs(target)
+        next_features, next_mask = batch.read_next_states(net.torso)
+        next_values = self.to_values(net.quantiles(next_features, fractions))
+        if next_selector_outputs is None:
+            next_q_values = self.acting_values(net, next_features)
+        else:
+            next_q_values = self.acting_values(self.policy_net, next_selector_outputs)
+        return self.to_outputs(double_q_target(returns, discounts, next_values, next_q_values, next_mask))
+
+    def acting_values(self, net: "ImplicitQuantileNetwork", features: Tensor) -> Tensor:
+        """Return the values that a network acts by, [T, B, A], from features [T, B, F]."""
+        return self.q_values(net.quantiles(features, net.acting_fractions))
 
 
 class ImplicitQuantileNetwork(nn.Module):
@@ -102,11 +137,11 @@ class ImplicitQuantileNetwork(nn.Module):
 
     Args:
         net: The network, with a ``torso`` and a ``head``.
-        n_cosines: Cosines that a fraction is embedded by.
-        acting_fractions: [K] float, the fractions that ``forward`` looks at.
+        n_cosines: Number of cosines that embed a fraction.
+        acting_fractions: [K] float, the fractions that ``forward`` evaluates.
     """
 
-    def __init__(self, net: Any, n_cosines: int, acting_fractions: Tensor) -> None:
+    def __init__(self, net: Network, n_cosines: int, acting_fractions: Tensor) -> None:
         super().__init__()
         self.net = net
         self.embedding = nn.Linear(n_cosines, net.feature_size)
@@ -116,17 +151,17 @@ class ImplicitQuantileNetwork(nn.Module):
         self.register_buffer("frequencies", torch.pi * torch.arange(n_cosines))
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """The quantiles to act on. ``[T, B, *obs] -> [T, B, A, K]`` and the next state."""
+        """Return the quantiles to act on. ``[T, B, *obs] -> [T, B, A, K]`` and the next state."""
         features, state = self.torso(observation, state, is_first)
         return self.quantiles(features, self.acting_fractions), state
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """The observations' features. ``[T, B, *obs] -> [T, B, F]`` and the next state."""
+        """Return the observations' features. ``[T, B, *obs] -> [T, B, F]`` and the next state."""
         features, state = self.net.torso(observation, state, is_first)
         return features, state
 
     def quantiles(self, features: Tensor, fractions: Tensor) -> Tensor:
-        """The quantiles of each action's return.
+        """Return quantiles of each action's return.
 
         Args:
             features: [T, B, F] float.

@@ -13,10 +13,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
-from seqrl_lightning.analysis.trials import read_trials
+from seqrl_lightning.analysis.trials import read_trials, shows_position
 from seqrl_lightning.files import require_no_links_out
+from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.trust import Trust
-from seqrl_lightning.types import ConfigurationError, Order
+from seqrl_lightning.types import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Run:
         return int(self.config["seed_everything"])
 
     @cached_property
-    def order(self) -> Order | None:
-        """The objects' orders, for tasks in which the block decides it."""
+    def facts(self) -> TaskFacts:
+        """The facts about the task that measures depend on."""
         self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
         env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
-        return getattr(env, "order_by_block", None)
+        facts = TaskFacts.of(env)
+        path = self.folder / "trials.csv"
+        return facts if path.exists() and shows_position(path) else facts._replace(num_positions=None)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
@@ -58,7 +61,7 @@ class Run:
     def trials(self) -> pd.DataFrame | None:
         """``trials.csv`` with what is derived from it (:func:`read_trials`); None for tasks without."""
         path = self.folder / "trials.csv"
-        return read_trials(path, self.order) if path.exists() else None
+        return read_trials(path, self.facts) if path.exists() else None
 
     @cached_property
     def _events(self) -> EventAccumulator:

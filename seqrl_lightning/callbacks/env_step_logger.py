@@ -1,4 +1,4 @@
-"""The logger of learning and evaluation, with the env steps as the x axis."""
+"""Curves of learning and evaluation over env steps, and the table of training episodes."""
 
 import csv
 import time
@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files,
 from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
+from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
 
 
 class _Moment(NamedTuple):
@@ -24,12 +26,15 @@ class _Moment(NamedTuple):
 
 
 class EnvStepLogger(Callback):
-    """Writes scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
+    """Write scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
 
-    - ``train/*``: how learning goes: the mean over the episodes that finished since the last time, the last batch's
-      loss and Q-values, the agent's epsilon, speed.
-    - ``val/*``: what an evaluation logged.
-    - ``workload/*``: how much was done.
+    - ``train/*``: the means over the episodes that ended since the last time, the loss and the Q-values of the last
+      batch, the agent's epsilon, and the speed.
+    - ``learning/episodes_to_criterion/block_0`` and so on, and ``learning/savings/block_1`` and so on, from the moment
+      the criterion is met (:class:`seqrl_lightning.metrics.EpisodesToCriterion`), for tasks that tell the return of a
+      mastered episode (:class:`seqrl_lightning.metrics.TaskFacts`).
+    - ``val/*``: the results of evaluations.
+    - ``workload/*``: the amount of work done.
     - ``episodes.csv`` in the run's folder: one row for every episode (:class:`seqrl_lightning.collect.Episode`), of
       all processes.
 
@@ -43,6 +48,16 @@ class EnvStepLogger(Callback):
         self._path: Path | None = None  # of the file, in the process that writes it
         self._last = _Moment(0.0, 0, 0)  # at which speed was last measured
         self._episode_log = EpisodeLog()  # the agent's, from on_fit_start on
+        self._criterion: EpisodesToCriterion | None = None  # None for tasks that don't tell when they are mastered
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Prepare the criterion for the task."""
+        if stage != "fit" or self._criterion is not None:
+            return
+        facts = TaskFacts.of(ReplayDataModule.of(trainer).task)
+        if facts.mastery_return is not None:
+            self._criterion = EpisodesToCriterion(facts.mastery_return, facts.num_blocks)
+            self._criterion.persistent(True)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file of episodes; a resumed run keeps those up to its checkpoint."""
@@ -60,12 +75,12 @@ class EnvStepLogger(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write, every ``log_every_n_steps`` batches."""
+        """Write the scalars every ``log_every_n_steps`` batches."""
         if self._interval.ends(trainer):
             self._write(trainer, _summary_of(outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the evaluation logged."""
+        """Write the results of the evaluation."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             log_scalars(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
 
@@ -74,19 +89,25 @@ class EnvStepLogger(Callback):
         self._write(trainer, {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position between two writes, after bringing the file up to it: a resumed run knows no more."""
-        self._write_episodes()
-        unlogged = [list(episode) for episode in self._unlogged]
-        return {"batches": self._interval.batches, "unlogged": unlogged, "rows": self._num_rows}
+        """Return the counters and the criterion, after writing all episodes so far, which a resumed run can't know."""
+        self._record_episodes()
+        return {
+            "batches": self._interval.batches,
+            "unlogged": [list(episode) for episode in self._unlogged],
+            "rows": self._num_rows,
+            "criterion": None if self._criterion is None else dict(self._criterion.state_dict()),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._interval.batches = state_dict["batches"]
         self._unlogged = [Episode(*episode) for episode in state_dict["unlogged"]]
         self._num_rows = state_dict["rows"]
+        if self._criterion is not None and state_dict["criterion"] is not None:
+            self._criterion.load_state_dict(state_dict["criterion"])
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
-        self._write_episodes()
+        self._record_episodes()
         episodes, self._unlogged = self._unlogged, []
         data = ReplayDataModule.of(trainer)
         progress = data.progress
@@ -99,15 +120,26 @@ class EnvStepLogger(Callback):
             "workload/env_faults": progress.env_faults,
             "workload/updates": trainer.global_step,
             **self._speed(trainer),
+            **self._criterion_values(),
         }
         log_scalars(trainer, scalars)
 
-    def _write_episodes(self) -> None:
-        """Append the newly finished episodes of all processes to the file, in the order in which they ended."""
+    def _criterion_values(self) -> dict[str, float]:
+        """Return the criterion of the blocks that have met it."""
+        if self._criterion is None:
+            return {}
+        return {tag: float(value) for tag, value in self._criterion.compute().items() if not value.isnan()}
+
+    def _record_episodes(self) -> None:
+        """Add the newly ended episodes of all processes, in their order, to the file, the means and the criterion."""
         finished = chain.from_iterable(gather(self._episode_log.drain()))
         episodes = sorted(finished, key=lambda episode: episode.env_steps)
         self._unlogged += episodes
         self._num_rows += len(episodes)
+        if self._criterion is not None:
+            blocks = torch.tensor([episode.block for episode in episodes], dtype=torch.int64)
+            returns = torch.tensor([episode.episode_return for episode in episodes], dtype=torch.float64)
+            self._criterion.update(blocks, returns)
         if self._path is not None:
             with self._path.open("a", newline="") as file:
                 csv.writer(file).writerows(episodes)

@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> None:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import about_one
+        from seqrl_lightning.analysis.sections import sections_on_one_group
 
     trust = Trust(arguments.allow)
     runs = find_runs(arguments.runs, trust)
@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> None:
     common = Path(os.path.commonpath([run.folder for run in runs]))
     folder = arguments.output or common / "analysis"
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
-    path = write_report(f"Learning {task}", about, about_one(runs), folder)
+    path = write_report(f"Learning {task}", about, sections_on_one_group(runs), folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
     if tables:
         import pandas as pd

@@ -23,13 +23,13 @@ def run(arguments: Namespace) -> None:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import about_many
+        from seqrl_lightning.analysis.sections import sections_on_groups
 
     trust = Trust(arguments.allow)
     groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    print(write_report(f"{' and '.join(groups)} on {task}", about, about_many(groups), arguments.output))
+    print(write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output))
 
 
 def parse_groups(text: str) -> dict[str, str]:

@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from types import FrameType
 
+from jsonargparse import ArgumentParser, Namespace
 from tqdm import tqdm
 
 from seqrl_lightning.commands.fitting import DryFit, name_of, quiet

@@ -9,7 +9,6 @@ further arguments, like --trainer.max_steps 1000, are those of `seqrl fit`.
 import sys
 import time
 import warnings
-from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
@@ -31,7 +31,15 @@ with needs_extra("sweep"):
     from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
-    from seqrl_lightning.commands.sweep_space import Space, as_arguments, as_text, ends, holds, read_space, suggest
+    from seqrl_lightning.commands.sweep_space import (
+        Space,
+        as_arguments,
+        as_text,
+        boundary_values,
+        holds,
+        read_space,
+        suggest,
+    )
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
 """How often a process says that its trial goes on, and how long it may be silent before the trial counts as lost."""
@@ -95,9 +103,9 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
     require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts anew")
     processes = fit.trainer.world_size
     require(processes == 1, "the number of a trial's processes", processes, "1 (start several sweeps on one study)")
-    for values in ends(space):
+    for values in boundary_values(space):
         try:
-            DryFit([*fit_arguments, *as_arguments(values)], begins=True)
+            DryFit([*fit_arguments, *as_arguments(values)], starts=True)
         except ConfigurationError as error:
             chosen = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise ConfigurationError(f"{error} (with {chosen}, from {path})") from error

@@ -1,10 +1,10 @@
-"""Squashing of values, so that one loss serves rewards of any size."""
+"""Rescaling of values, so that one loss serves rewards of any size."""
 
 from torch import Tensor
 
 
 def rescale_values(values: Tensor, epsilon: float) -> Tensor:
-    """``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x`` (Pohlen et al., arXiv:1805.11593, proposition A.2).
+    """Return ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x`` (Pohlen et al., arXiv:1805.11593, proposition A.2).
 
     The first term is computed as ``x / (sqrt(|x| + 1) + 1)``, which is the same and loses no digits near 0.
 
@@ -14,15 +14,19 @@ def rescale_values(values: Tensor, epsilon: float) -> Tensor:
 
     Returns:
         [...] float.
+
+    >>> import torch
+    >>> rescale_values(torch.tensor([3.0, -8.0]), epsilon=0.5)
+    tensor([ 2.5000, -6.0000])
     """
     return values / ((values.abs() + 1.0).sqrt() + 1.0) + epsilon * values
 
 
 def unscale_values(values: Tensor, epsilon: float) -> Tensor:
-    """The inverse of :func:`rescale_values`.
+    """Return the inverse of :func:`rescale_values`.
 
-    For ``y = h(x) >= 0`` and ``u = sqrt(x + 1) - 1`` it is ``epsilon u^2 + (1 + 2 epsilon) u - y = 0``. The root is
-    taken as ``2 y / (...)`` and ``x`` as ``u (u + 2)``: no digits are lost where epsilon or y is small.
+    With ``y = h(x) >= 0`` and ``u = sqrt(x + 1) - 1`` it solves ``epsilon u^2 + (1 + 2 epsilon) u - y = 0``. Taking
+    the root as ``2 y / (...)`` and ``x`` as ``u (u + 2)`` loses no digits where epsilon or y is small.
 
     Args:
         values: [...] float.
@@ -30,6 +34,10 @@ def unscale_values(values: Tensor, epsilon: float) -> Tensor:
 
     Returns:
         [...] float.
+
+    >>> import torch
+    >>> unscale_values(torch.tensor([2.5, -6.0]), epsilon=0.5)
+    tensor([ 3., -8.])
     """
     size = values.abs()
     slope = 1.0 + 2.0 * epsilon

@@ -1,6 +1,8 @@
-"""Targets of the Bellman equation.
+"""Targets of the Bellman equation, one function for each learning rule.
 
-``values`` are Q-values ``[..., A]``, or distributions over returns ``[..., A, atoms]``.
+Names carry the time: ``q_values`` belong to the state s that an action was taken in, ``next_q_values`` to the state s'
+up to n steps later. ``returns`` are the rewards in between, G, and ``discounts`` the factor of what follows, gamma^n.
+``values`` are Q-values ``[..., A]``, or distributions over returns ``[..., A, N]``.
 """
 
 from functools import lru_cache
@@ -8,16 +10,23 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from seqrl_lightning.functional.policies import mask_actions, soft_policy
+
+# Parts of all rules
+
 
 def value_of(values: Tensor, action: Tensor) -> Tensor:
-    """``Q(s, a)``: what belongs to one action of each state.
+    """Pick ``Q(s, a)``, the value of one action of each state.
 
     Args:
-        values: [*batch, A] or [*batch, A, atoms] float.
-        action: [*batch] int64.
+        values: [..., A] or [..., A, N] float.
+        action: [...] int64.
 
     Returns:
-        [*batch] or [*batch, atoms] float.
+        [...] or [..., N] float.
+
+    >>> value_of(torch.tensor([[1.0, 3.0], [4.0, 5.0]]), torch.tensor([1, 0]))
+    tensor([3., 4.])
     """
     if values.dim() == action.dim() + 1:
         return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
@@ -26,14 +35,17 @@ def value_of(values: Tensor, action: Tensor) -> Tensor:
 
 
 def expected_value(values: Tensor, policy: Tensor) -> Tensor:
-    """``sum_a pi(a | s) Q(s, a)`` (Sutton and Barto, eq. 3.14 with 4.4).
+    """Return ``sum_a pi(a | s) Q(s, a)`` (Sutton and Barto, eq. 3.14 with 4.4).
 
     Args:
-        values: [*batch, A] or [*batch, A, atoms] float.
-        policy: [*batch, A] float, probabilities.
+        values: [..., A] or [..., A, N] float.
+        policy: [..., A] float, probabilities.
 
     Returns:
-        [*batch] or [*batch, atoms] float.
+        [...] or [..., N] float.
+
+    >>> expected_value(torch.tensor([4.0, 8.0]), torch.tensor([0.25, 0.75]))
+    tensor(7.)
     """
     if values.dim() == policy.dim():
         return (values * policy).sum(-1)
@@ -41,14 +53,17 @@ def expected_value(values: Tensor, policy: Tensor) -> Tensor:
 
 
 def n_step_returns(reward: Tensor, gamma: float) -> Tensor:
-    """``sum_k gamma^k r_k`` (Sutton and Barto, eq. 7.1, without the bootstrap).
+    """Return ``G = sum_k gamma^k r_k`` (Sutton and Barto, eq. 7.1, without the bootstrap).
 
     Args:
-        reward: [..., n] float, 0 where no more reward counts.
+        reward: [..., n] float, 0 after the last step that counts.
         gamma: The discount factor, in [0, 1].
 
     Returns:
         [...] float.
+
+    >>> n_step_returns(torch.tensor([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]]), gamma=0.5)
+    tensor([3., 8.])
     """
     n_step = reward.shape[-1]
     return reward.squeeze(-1) if n_step == 1 else reward @ _powers(gamma, n_step, reward.dtype, reward.device)
@@ -60,9 +75,9 @@ def _powers(gamma: float, count: int, dtype: torch.dtype, device: torch.device) 
 
 
 def bootstrap_discounts(terminated: Tensor, num_steps: Tensor | None, gamma: float) -> Tensor:
-    """``gamma^n``, the factor of the next state's value; 0 where the episode terminated, as nothing follows.
+    """Return ``gamma^n``, the factor of the next state's value, or 0 where the episode terminated.
 
-    A truncated episode is not terminated: it bootstraps from its final state.
+    A truncated episode hasn't terminated: it bootstraps from its final state.
 
     Args:
         terminated: [...] bool.
@@ -71,35 +86,233 @@ def bootstrap_discounts(terminated: Tensor, num_steps: Tensor | None, gamma: flo
 
     Returns:
         [...] float.
+
+    >>> bootstrap_discounts(torch.tensor([False, True]), torch.tensor([3, 2]), gamma=0.5)
+    tensor([0.1250, 0.0000])
     """
     if num_steps is None:
         return (~terminated) * gamma
+    assert terminated.shape == num_steps.shape
     return (gamma**num_steps).masked_fill_(terminated, 0.0)
 
 
-def bootstrapped_targets(returns: Tensor, discounts: Tensor, next_state_values: Tensor) -> Tensor:
-    """``G + gamma^n V(s')``; with n = 1 this is Mnih et al., arXiv:1312.5602, eq. 3.
+def bellman_target(returns: Tensor, discounts: Tensor, next_state_values: Tensor) -> Tensor:
+    """Return ``G + gamma^n V(s')``; with n = 1 this is Mnih et al., arXiv:1312.5602, eq. 3.
+
+    Applied to atoms or quantiles of the next state's distribution, it moves each of them (Bellemare et al.,
+    arXiv:1707.06887, section 3).
 
     Args:
         returns: [...] float, from :func:`n_step_returns`.
         discounts: [...] float, from :func:`bootstrap_discounts`.
-        next_state_values: [...] or [..., atoms] float.
+        next_state_values: [...] or [..., N] float.
 
     Returns:
         Like ``next_state_values``.
+
+    >>> bellman_target(torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([[2.0, 4.0]]))
+    tensor([[2., 3.]])
     """
     if next_state_values.dim() > returns.dim():
         returns, discounts = returns.unsqueeze(-1), discounts.unsqueeze(-1)
+    assert returns.shape == discounts.shape
+    assert next_state_values.shape[: returns.dim() - 1] == returns.shape[:-1]
     return torch.addcmul(returns, discounts, next_state_values)
+
+
+# The rules
+
+
+def q_target(returns: Tensor, discounts: Tensor, next_values: Tensor, next_mask: Tensor | None = None) -> Tensor:
+    """Return ``G + gamma^n max_a' Q(s', a')``, the target of Q-learning (Mnih et al., arXiv:1312.5602, eq. 3).
+
+    For quantiles, those of the action with the largest mean take the place of the maximum (Dabney et al.,
+    arXiv:1710.10044, algorithm 1).
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        next_values: [..., A] or [..., A, N] float.
+        next_mask: [..., A] bool, true where an action is allowed; None allows all.
+
+    Returns:
+        [...] or [..., N] float.
+
+    Here 1 + 0.5 * 4, and a step that terminates:
+
+    >>> q_target(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([3., 2.])
+    """
+    if next_values.dim() > returns.dim() + 1:
+        return double_q_target(returns, discounts, next_values, next_values.mean(-1), next_mask)
+    assert next_values.shape[:-1] == returns.shape
+    return bellman_target(returns, discounts, mask_actions(next_values, next_mask).amax(-1))
+
+
+def double_q_target(
+    returns: Tensor,
+    discounts: Tensor,
+    next_values: Tensor,
+    next_selector_values: Tensor,
+    next_mask: Tensor | None = None,
+) -> Tensor:
+    """Return ``G + gamma^n Q(s', argmax_a' Q_selector(s', a'))`` (van Hasselt et al., arXiv:1509.06461, eq. 4).
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        next_values: [..., A] or [..., A, N] float, of the target network.
+        next_selector_values: [..., A] float, of the network that selects the action.
+        next_mask: [..., A] bool, true where an action is allowed; None allows all.
+
+    Returns:
+        [...] or [..., N] float.
+
+    The selector prefers the first action, which is worth 3: 1 + 0.5 * 3.
+
+    >>> double_q_target(
+    ...     torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([[3.0, 4.0]]), torch.tensor([[9.0, 8.0]])
+    ... )
+    tensor([2.5000])
+    """
+    assert next_selector_values.shape[:-1] == returns.shape
+    next_action = mask_actions(next_selector_values, next_mask).argmax(-1)
+    return bellman_target(returns, discounts, value_of(next_values, next_action))
+
+
+def sarsa_target(returns: Tensor, discounts: Tensor, next_q_values: Tensor, next_action: Tensor) -> Tensor:
+    """Return ``G + gamma^n Q(s', a')`` with the action that was taken next (Sutton and Barto, section 6.4).
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        next_q_values: [..., A] float.
+        next_action: [...] int64.
+
+    Returns:
+        [...] float.
+
+    >>> sarsa_target(torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
+    tensor([2.5000])
+    """
+    assert next_q_values.shape[:-1] == returns.shape == next_action.shape
+    return bellman_target(returns, discounts, value_of(next_q_values, next_action))
+
+
+def expected_sarsa_target(returns: Tensor, discounts: Tensor, next_q_values: Tensor, next_policy: Tensor) -> Tensor:
+    """Return ``G + gamma^n sum_a' pi(a' | s') Q(s', a')`` (Sutton and Barto, eq. 6.9).
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        next_q_values: [..., A] float.
+        next_policy: [..., A] float, the probabilities by which the agent acts.
+
+    Returns:
+        [...] float.
+
+    >>> expected_sarsa_target(
+    ...     torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([[4.0, 8.0]]), torch.tensor([[0.25, 0.75]])
+    ... )
+    tensor([4.5000])
+    """
+    assert next_q_values.shape == next_policy.shape
+    return bellman_target(returns, discounts, expected_value(next_q_values, next_policy))
+
+
+def munchausen_target(
+    returns: Tensor,
+    discounts: Tensor,
+    q_values: Tensor,
+    action: Tensor,
+    next_values: Tensor,
+    next_q_values: Tensor,
+    alpha: float,
+    temperature: float,
+    clip: float,
+    mask: Tensor | None = None,
+    next_mask: Tensor | None = None,
+) -> Tensor:
+    """Return the target of Munchausen DQN (Vieillard et al., arXiv:2007.14430, section 2).
+
+    ``G + alpha [tau log pi(a | s)]_clip^0 + gamma^n sum_a' pi(a' | s') (Q(s', a') - tau log pi(a' | s'))`` with
+    ``pi = softmax(Q / tau)``. For quantiles (M-IQN, appendix B.1), each of them takes the place of Q in the last term.
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        q_values: [..., A] float, of the target network.
+        action: [...] int64, the action that was taken.
+        next_values: [..., A] or [..., A, N] float, of the target network: the same as ``next_q_values``, or quantiles.
+        next_q_values: [..., A] float, of the target network.
+        alpha: Weight of the scaled log-policy in the reward.
+        temperature: tau, positive.
+        clip: The smallest value of the scaled log-policy in the reward, 0 or less.
+        mask: [..., A] bool, the actions that s allows; None allows all.
+        next_mask: [..., A] bool, the actions that s' allows; None allows all.
+
+    Returns:
+        [...] or [..., N] float.
+
+    With equal values both policies are uniform, so that tau log pi is -log 2 and the entropy is worth log 2. Here it
+    is 1 - 0.5 log 2 + 0.5 (4 + log 2):
+
+    >>> returns, discounts, action = torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([0])
+    >>> equal = torch.tensor([[4.0, 4.0]])
+    >>> munchausen_target(returns, discounts, equal, action, equal, equal, alpha=0.5, temperature=1.0, clip=-1.0)
+    tensor([3.])
+    """
+    assert q_values.shape == next_q_values.shape == (*returns.shape, q_values.shape[-1])
+    _, scaled_log_policy = soft_policy(q_values, temperature, mask)
+    bonus = value_of(scaled_log_policy, action).clamp(clip, 0.0)
+    next_policy, next_scaled_log_policy = soft_policy(next_q_values, temperature, next_mask)
+    entropy = -expected_value(next_scaled_log_policy, next_policy)
+    next_state_values = expected_value(next_values, next_policy)
+    if next_state_values.dim() > entropy.dim():
+        entropy = entropy.unsqueeze(-1)
+    return bellman_target(returns + alpha * bonus, discounts, next_state_values + entropy)
+
+
+def soft_q_target(
+    returns: Tensor,
+    discounts: Tensor,
+    next_q_values: Tensor,
+    next_policy: Tensor,
+    next_log_policy: Tensor,
+    temperature: Tensor,
+) -> Tensor:
+    """Return ``G + gamma^n sum_a' pi(a' | s') (Q(s', a') - tau log pi(a' | s'))`` (Christodoulou, arXiv:1910.07207).
+
+    Args:
+        returns: [...] float.
+        discounts: [...] float.
+        next_q_values: [..., A] float.
+        next_policy: [..., A] float, probabilities.
+        next_log_policy: [..., A] float, their logarithms; any finite number where the probability is 0.
+        temperature: [] float, tau, positive.
+
+    Returns:
+        [...] float.
+
+    A uniform policy over two actions of equal value has the entropy log 2, so with tau = 1 / log 2 it adds 1 to 4:
+
+    >>> policy = torch.tensor([[0.5, 0.5]])
+    >>> tau = 1 / torch.tensor(2.0).log()
+    >>> soft_q_target(torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([[4.0, 4.0]]), policy, policy.log(), tau)
+    tensor([3.5000])
+    """
+    assert next_q_values.shape == next_policy.shape == next_log_policy.shape
+    soft_values = next_q_values - temperature * next_log_policy
+    return bellman_target(returns, discounts, expected_value(soft_values, next_policy))
 
 
 def lambda_returns(
     reward: Tensor, terminated: Tensor, is_last: Tensor, next_state_values: Tensor, gamma: float, lambda_: float
 ) -> Tensor:
-    """Peng's Q(lambda) along a rollout: ``G_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda G_t+1)``.
+    """Return Peng's Q(lambda) along a rollout: ``G_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda G_t+1)``.
 
-    PQN (Gallici et al., arXiv:2407.04811, eq. 5). At an episode's end, and at the rollout's, it falls back to
-    ``r_t + gamma V(s_t+1)``, of which the second term is 0 after a terminal state.
+    PQN (Gallici et al., arXiv:2407.04811, eq. 5). At the end of an episode, and of the rollout, it is
+    ``r_t + gamma V(s_t+1)``, whose second term is 0 after a terminal state.
 
     Args:
         reward: [T, B] float.
@@ -111,7 +324,15 @@ def lambda_returns(
 
     Returns:
         [T, B] float.
+
+    The last step is worth 2 + 0.5 * 8 = 6, and the first 1 + 0.5 * (0.5 * 4 + 0.5 * 6):
+
+    >>> no = torch.tensor([[False], [False]])
+    >>> lambda_returns(torch.tensor([[1.0], [2.0]]), no, no, torch.tensor([[4.0], [8.0]]), gamma=0.5, lambda_=0.5)
+    tensor([[3.5000],
+            [6.0000]])
     """
+    assert reward.shape == terminated.shape == is_last.shape == next_state_values.shape
     one_step = reward + gamma * next_state_values.masked_fill(terminated, 0.0)
     returns = one_step.clone()
     for t in range(len(reward) - 2, -1, -1):

@@ -1,4 +1,4 @@
-"""The last observations put together: the memory that needs no recurrence."""
+"""A stack of the last observations: memory without recurrence."""
 
 import math
 
@@ -7,24 +7,23 @@ from torch import Tensor, nn
 from seqrl_lightning.networks.heads import HeadCallable, LinearCallable, LinearHead
 from seqrl_lightning.networks.history import with_history
 from seqrl_lightning.networks.mlp import MLP
-from seqrl_lightning.networks.network import Network
 from seqrl_lightning.types import State, require
 
 
 class FrameStack(MLP):
     """An MLP on the last observations of the episode; those before its start are zero.
 
-    The state is ``[length - 1, B, obs_size + 1]``: observations, and a mark of those that belong to the
-    present episode.
+    The state is ``[length - 1, B, obs_size + 1]``: observations, and in the last column a mark of those that belong to
+    the present episode.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
-        length: How many observations are seen at once, the present one among them.
+        length: Number of observations in the stack, including the present one.
         hidden_sizes: Units of each hidden layer.
         head: Builds the head.
         linear: Builds the hidden layers.
-        layer_norm: Whether each hidden layer is normalised before its ReLU.
+        layer_norm: Whether each hidden layer is normalized before its ReLU.
 
     Raises:
         ConfigurationError: If ``length`` is less than 2, or a hidden layer has no units.
@@ -43,9 +42,6 @@ class FrameStack(MLP):
         require(length >= 2, "model.network.length", length, "at least 2")
         super().__init__((length, math.prod(obs_shape)), out_shape, hidden_sizes, head, linear, layer_norm)
         self.length = length
-
-    forward = Network.forward
-    forward_numpy = None  # there is a state to hand on
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, feature_size]``."""

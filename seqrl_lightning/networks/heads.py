@@ -1,4 +1,4 @@
-"""Heads: from features to outputs, ``[..., feature_size] -> [..., *out_shape]`` with any leading dimensions.
+"""Heads map features to outputs, ``[..., feature_size] -> [..., *out_shape]``, with any leading dimensions.
 
 ``out_shape`` is ``(n_actions,)`` or ``(n_actions, n_atoms)``.
 """
@@ -8,34 +8,28 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from seqrl_lightning.networks.numpy_layers import numpy_layers
-from seqrl_lightning.types import FloatArray, require
+from seqrl_lightning.types import require
 
 HeadCallable = Callable[[int, tuple[int, ...]], nn.Module]
 """Builds a head from ``feature_size`` and ``out_shape``."""
 
 LinearCallable = Callable[[int, int], nn.Module]
-"""Builds a linear layer from the sizes of its input and its output: ``torch.nn.Linear``, or one like it."""
+"""Builds a linear layer from its input size and output size, like ``torch.nn.Linear``."""
 
 
 class LinearHead(nn.Module):
     """One linear layer.
 
     Args:
-        feature_size: Features of the torso.
+        feature_size: Size of the torso's output.
         out_shape: Shape of one output.
         linear: Builds the layer.
-
-    Attributes:
-        forward_numpy: What ``forward`` computes, in NumPy on the CPU, ``[N, feature_size] -> [N, n_actions]``; None if
-            that isn't the same, or the output isn't a value for each action.
     """
 
     def __init__(self, feature_size: int, out_shape: tuple[int, ...], linear: LinearCallable = nn.Linear) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
         self.output = linear(feature_size, math.prod(out_shape))
-        self.forward_numpy = numpy_layers([self.output]) if len(self.out_shape) == 1 else None
 
     def forward(self, features: Tensor) -> Tensor:
         """``[..., feature_size] -> [..., *out_shape]``."""
@@ -49,8 +43,8 @@ class DuelingHead(nn.Module):
     ``Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')``, for each atom if the outputs are distributions.
 
     Args:
-        feature_size: Features of the torso.
-        out_shape: Shape of one output, the actions first.
+        feature_size: Size of the torso's output.
+        out_shape: Shape of one output, with the actions as the first dimension.
         hidden_size: Units of a hidden layer in each stream; None for no hidden layer.
         linear: Builds the layers.
 
@@ -81,8 +75,6 @@ class DuelingHead(nn.Module):
 
         self.value = stream(math.prod(self.out_shape[1:]))
         self.advantage = stream(math.prod(self.out_shape))
-        self._numpy_value = numpy_layers(list(self.value)[::2], num_relu=len(self.value) // 2)
-        self._numpy_advantage = numpy_layers(list(self.advantage)[::2], num_relu=len(self.advantage) // 2)
 
     def forward(self, features: Tensor) -> Tensor:
         """``[..., feature_size] -> [..., *out_shape]``."""
@@ -90,16 +82,4 @@ class DuelingHead(nn.Module):
         value = self.value(features).view(*leading, 1, *self.out_shape[1:])
         advantage = self.advantage(features).view(*leading, *self.out_shape)
         outputs: Tensor = value + (advantage - advantage.mean(-len(self.out_shape), keepdim=True))
-        return outputs
-
-    @property
-    def forward_numpy(self) -> Callable[[FloatArray], FloatArray] | None:
-        """The same as :class:`LinearHead`'s."""
-        return self._forward_numpy if len(self.out_shape) == 1 and self._numpy_value is not None else None
-
-    def _forward_numpy(self, features: FloatArray) -> FloatArray:
-        assert self._numpy_value is not None
-        assert self._numpy_advantage is not None
-        outputs = self._numpy_advantage(features)
-        outputs += self._numpy_value(features) - outputs.mean(1, keepdims=True)
         return outputs

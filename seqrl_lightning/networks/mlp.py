@@ -1,17 +1,13 @@
 """The multilayer perceptron."""
 
-import functools
 import itertools
 import math
-from collections.abc import Callable
 
-import numpy as np
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearCallable, LinearHead
 from seqrl_lightning.networks.network import Network
-from seqrl_lightning.networks.numpy_layers import numpy_layers
-from seqrl_lightning.types import Array, FloatArray, State, require
+from seqrl_lightning.types import State, require
 
 
 class MLP(Network):
@@ -46,14 +42,15 @@ class MLP(Network):
             return nn.Sequential(linear(n_in, n_out), nn.LayerNorm(n_out)) if layer_norm else linear(n_in, n_out)
 
         self.hidden = nn.ModuleList(layer(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
-        self._numpy_hidden = numpy_layers(list(self.hidden), num_relu=len(self.hidden))
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, feature_size]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, feature_size]``; the state is passed through."""
         return self._features(observation).view(*observation.shape[:2], -1), state
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is passed through."""
+        if type(self).torso is not MLP.torso:  # a subclass computes other features
+            return super().forward(observation, state, is_first)
         length, batch_size = observation.shape[:2]
         return self.head(self._features(observation)).view(length, batch_size, *self.out_shape), state
 
@@ -64,18 +61,3 @@ class MLP(Network):
         for layer in self.hidden:
             features = layer(features).relu_()
         return features
-
-    @functools.cached_property
-    def forward_numpy(self) -> Callable[[Array], FloatArray] | None:
-        """What ``forward`` computes, for one step on the CPU in float32: ``[N, *obs] -> [N, n_actions]``.
-
-        None where the layers are others than linear ones, or the outputs others than a value for each action.
-        """
-        has_fast_head = getattr(self.head, "forward_numpy", None) is not None
-        return self._forward_numpy if has_fast_head and self._numpy_hidden is not None else None
-
-    def _forward_numpy(self, observation: Array) -> FloatArray:
-        assert self._numpy_hidden is not None
-        features: FloatArray = np.asarray(observation, np.float32).reshape(len(observation), -1)
-        outputs: FloatArray = self.head.forward_numpy(self._numpy_hidden(features))  # type: ignore[operator]
-        return outputs

@@ -1,6 +1,6 @@
 """The dataset between the replay memory and the DataLoader."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -8,21 +8,24 @@ from torch.utils.data import IterableDataset
 
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler
-from seqrl_lightning.types import TransitionBatch
+from seqrl_lightning.types import Batch, Progress
 
 
-class ReplayDataset(IterableDataset[TransitionBatch]):
-    """Yields ``batches_per_epoch`` whole batches an epoch, each drawn from the ring at the moment it is asked for.
+class ReplayDataset(IterableDataset[Batch]):
+    """Whole batches, each drawn from the replay memory at the moment it is asked for.
 
-    It has a length: without one Lightning would fetch a batch ahead, and sample it before the step it comes after.
+    The dataset has a length: without one, Lightning would prefetch a batch, and so draw it before the training step
+    that it comes after.
 
     Args:
-        ring: The replay memory; not empty when the first batch is asked for.
-        sampler: Picks the transitions of a batch.
-        batch_size: Transitions in a batch.
-        batches_per_epoch: Batches in an epoch.
+        ring: The replay memory; not empty when the first batch is drawn.
+        sampler: Draws the batches.
+        batch_size: Number of transitions, or of windows, in a batch.
+        batches_per_epoch: Number of batches in an epoch.
         rng: The sampler's own random stream.
-        epsilon: Tells the behaviour policy's epsilon, for algorithms that learn about it; None leaves it out.
+        progress: How far training is, as the agent writes it.
+        next_actions: Whether batches hold the actions taken in the next states.
+        epsilon: Whether batches hold the behavior policy's present epsilon.
     """
 
     def __init__(
@@ -32,22 +35,32 @@ class ReplayDataset(IterableDataset[TransitionBatch]):
         batch_size: int,
         batches_per_epoch: int,
         rng: np.random.Generator,
-        epsilon: Callable[[], float] | None = None,
+        progress: Progress,
+        next_actions: bool = False,
+        epsilon: bool = False,
     ) -> None:
         self.ring = ring
         self.sampler = sampler
         self.batch_size = batch_size
         self.batches_per_epoch = batches_per_epoch
         self.rng = rng
+        self.progress = progress
+        self.next_actions = next_actions
         self.epsilon = epsilon
 
     def __len__(self) -> int:
         return self.batches_per_epoch
 
-    def __iter__(self) -> Iterator[TransitionBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         for _ in range(self.batches_per_epoch):
-            batch = self.sampler(self.ring, self.batch_size, self.rng)
-            if self.epsilon is not None:
-                epsilon_batch = torch.full_like(batch.action_batch, self.epsilon(), dtype=torch.float32)
+            batch = self.sampler(
+                self.ring,
+                self.batch_size,
+                self.rng,
+                env_steps=self.progress.env_steps,
+                next_actions=self.next_actions,
+            )
+            if self.epsilon:
+                epsilon_batch = torch.full_like(batch.action_batch, self.progress.epsilon, dtype=torch.float32)
                 batch = batch._replace(epsilon_batch=epsilon_batch)
             yield batch

@@ -10,40 +10,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, TransitionBatch, require
+from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, Transitions, Windows, require
 
 _COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "is_final", "action_mask")
 _COUNTERS = ("head", "num_full_rows", "num_added")
 
 
 class RingBuffer:
-    """The newest transitions of ``num_envs`` environments, as preallocated columns ``[num_rows, num_envs, ...]``.
+    """The newest transitions of ``num_envs`` environments, in preallocated columns ``[num_rows, num_envs, ...]``.
 
-    Row t holds each environment's observation, the action taken in it and what came of that: so the next
-    observation of row t is the observation of row t + 1, and nothing is stored twice. This is the order in which
-    Gymnasium's vector environments speak under ``AutoresetMode.NEXT_STEP``:
+    Row t holds each environment's observation, the action taken in it, and the outcome of that action. The next
+    observation of row t is therefore the observation of row t + 1, and nothing is stored twice. Rows follow the order
+    in which Gymnasium's vector environments report steps under ``AutoresetMode.NEXT_STEP``:
 
-    - the row after an episode's end holds its final observation (``is_final``), from which a truncated episode
-      bootstraps. The action of that row was ignored, its "transition" leads into the next episode: it is no
-      transition and is never sampled.
-    - the head is the row that is being filled: it holds the current observation, and its action is still to come.
+    - The row after an episode's end holds its final observation (``is_final``), from which a truncated episode
+      bootstraps. The environment ignored that row's action and reset itself. The row isn't a transition and is never
+      sampled as one.
+    - The head is the row that is being filled: it holds the current observation, and its action is still to come.
 
-    A slot is one environment's entry in one row, and its index is ``row * num_envs + env``.
+    A slot is one environment's entry in one row. Its index is ``row * num_envs + env``.
 
     Args:
-        capacity: How many slots are kept, over all environments (final observations take up slots too).
-        num_envs: Number of environments that are stored side by side.
+        capacity: Number of slots to keep, over all environments (final observations take up slots too).
+        num_envs: Number of environments stored side by side.
         obs_shape: Shape of one observation.
         obs_dtype: NumPy dtype of the observations.
-        mmap_dir: A folder for the observations, as a memory-mapped file that can be larger than memory; None keeps
+        mmap_dir: Folder for a memory-mapped file of the observations, which can be larger than memory; None keeps
             them in memory.
-        frame_stack: k > 1 if observations are stacks [k, ...] of the last k frames: each frame is then stored once.
-        num_masked_actions: For tasks that allow some actions only: how many actions there are. 0: no masks are kept.
+        frame_stack: k > 1 if an observation is a stack [k, ...] of the last k frames; each frame is then stored once.
+        num_masked_actions: Number of actions of a task with action masks; 0 stores no masks.
 
     Attributes:
-        num_added: Rows that were ever completed.
-        num_processes: How many processes fill rings side by side; what follows all env steps counts with it.
-        awaits_next_action: Whether a transition is one only when the action in its next state is known too (SARSA).
+        num_added: Number of rows completed since the ring was made.
 
     Raises:
         ConfigurationError: If there is room for fewer than two rows.
@@ -68,7 +66,7 @@ class RingBuffer:
         self.num_envs = num_envs
         self.frame_stack = frame_stack
         self._max_full_rows = capacity // num_envs
-        # The head is no stored transition; a stack's older frames are needed for as long as the stack.
+        # The head isn't a stored transition, and a stack's older frames are needed for as long as the stack is.
         self.num_rows = self._max_full_rows + frame_stack
         rows = (self.num_rows, num_envs)
         frame_shape = obs_shape if frame_stack == 1 else obs_shape[1:]
@@ -78,14 +76,12 @@ class RingBuffer:
         self.terminated: BoolArray = np.zeros(rows, np.bool_)
         self.truncated: BoolArray = np.zeros(rows, np.bool_)
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
-        self.is_final[-1] = True  # no episode goes on from what is before the first row
+        self.is_final[-1] = True  # no episode reaches into the first row from before it
         self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
-        self.num_processes = 1
-        self.awaits_next_action = False
         self.head = 0
         self.num_added = 0
         self.num_full_rows = 0  # rows behind the head
-        # The same memory with one index: what a batch is taken from.
+        # Views of the same memory with one index, which batches are gathered from.
         columns = (self.action, self.reward, self.terminated, self.is_final, self.action_mask)
         self._flat: list[Array] = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
         self._is_final_flat: BoolArray = self._flat[3]
@@ -93,12 +89,17 @@ class RingBuffer:
 
     @property
     def num_slots(self) -> int:
-        """How many slots hold something that can be looked at: transitions and final observations."""
+        """Number of slots in use, with transitions and with final observations."""
         return self.num_full_rows * self.num_envs
 
     @property
+    def capacity(self) -> int:
+        """Number of slots that are kept."""
+        return self._max_full_rows * self.num_envs
+
+    @property
     def is_full(self) -> bool:
-        """Whether the oldest row is overwritten by the next one."""
+        """Whether the next row overwrites the oldest one."""
         return self.num_added >= self.num_rows - 1
 
     @property
@@ -106,14 +107,16 @@ class RingBuffer:
         """The part of the capacity that is in use, in [0, 1]."""
         return self.num_full_rows / self._max_full_rows
 
+    # Writing
+
     def restart(self, observation: Array, action_mask: BoolArray | None = None) -> None:
-        """Begins new episodes in all environments, whatever came before.
+        """Begin new episodes in all environments, whatever state the old ones are in.
 
         Args:
-            observation: [num_envs, *obs] the first observations.
-            action_mask: [num_envs, A] the actions that they allow, where masks are kept.
+            observation: [num_envs, *obs], the first observations.
+            action_mask: [num_envs, A] bool, the actions that they allow; for tasks with action masks.
         """
-        if self.num_full_rows:  # the old episodes end here, unfinished: their last observation stays behind as final
+        if self.num_full_rows:  # the old episodes end here, unfinished, with their last observations as final ones
             self.is_final[self.head] = True
             self._advance()
         self._store(observation)
@@ -122,14 +125,14 @@ class RingBuffer:
             self.action_mask[self.head] = action_mask
 
     def drop(self, env: int, length: int) -> int:
-        """Forgets an environment's newest steps, whose episode broke: none of them is a transition any more.
+        """Forget an environment's newest steps, because its episode broke: none of them is a transition any more.
 
         Args:
             env: The environment.
-            length: Steps; no more are forgotten than there are.
+            length: Number of steps to forget.
 
         Returns:
-            How many were forgotten.
+            The number of steps forgotten, which is smaller where fewer are stored.
         """
         length = min(length, self.num_full_rows)
         self.is_final[(self.head - np.arange(length + 1)) % self.num_rows, env] = True
@@ -144,15 +147,15 @@ class RingBuffer:
         next_observation: Array,
         next_action_mask: BoolArray | None = None,
     ) -> None:
-        """Completes the head with one step of all environments and moves on to the next row.
+        """Complete the head with one step of all environments, and move on to the next row.
 
         Args:
             action: [num_envs] int64, taken in the head's observations.
             reward: [num_envs] float.
             terminated: [num_envs] bool.
             truncated: [num_envs] bool.
-            next_observation: [num_envs, *obs] what the environments showed next.
-            next_action_mask: [num_envs, A] the actions that it allows, where masks are kept.
+            next_observation: [num_envs, *obs], the observations after the step.
+            next_action_mask: [num_envs, A] bool, the actions that they allow; for tasks with action masks.
         """
         row = self.head
         self.action[row] = action
@@ -178,18 +181,66 @@ class RingBuffer:
             self.observation[self.head] = newest_frame
 
     def move_observations(self, device: torch.device) -> None:
-        """Keeps the observations, by far the largest column, on a device from here on, where batches are taken from.
+        """Keep the observations, by far the largest column, on a device from now on, and gather batches there.
 
-        What is small stays where the agent and the samplers look at it.
+        The small columns stay in the CPU's memory, where the agent and the samplers work on them.
         """
         self.observation = torch.as_tensor(self.observation).to(device)
         self._frames = self.observation.view(-1, *self.observation.shape[2:])
 
-    def observations(self, slots: IntArray) -> Tensor:
-        """Copies out the observations of ``slots`` ([...] int64, modulo the ring's size): [..., *obs].
+    # Slots
 
-        A stack of frames is put together from the slots before, as far as the episode goes; where it begins, its first
-        frame is repeated (as Gymnasium's ``FrameStackObservation`` does).
+    def slots(self, age: IntArray) -> IntArray:
+        """Return the indices of the slots that were stored ``age`` slots before the head's; 1 is the newest."""
+        return (self.head * self.num_envs - age) % (self.num_rows * self.num_envs)
+
+    def is_transition(self, slots: IntArray, next_actions: bool = False) -> BoolArray:
+        """Return which slots hold a transition, rather than an episode's final observation.
+
+        Args:
+            slots: [...] int64.
+            next_actions: Whether a transition counts only once the action in its next state is known.
+
+        Returns:
+            [...] bool.
+        """
+        is_transition: BoolArray = ~self._is_final_flat[slots]
+        if next_actions:
+            is_transition &= slots != self._open_slots(next_actions)[slots % self.num_envs]
+        return is_transition
+
+    def is_final_at(self, slots: IntArray) -> BoolArray:
+        """Return which slots ([...] int64) hold an episode's final observation."""
+        return self._is_final_flat[slots]
+
+    def lost_slots(self, margin: int = 0) -> IntArray:
+        """Return the slots that can't be sampled: the head's, and stacks whose oldest frames are overwritten.
+
+        Args:
+            margin: Number of rows after them to return too.
+        """
+        rows = (self.head + np.arange(self.frame_stack + margin)) % self.num_rows
+        return (rows[:, None] * self.num_envs + np.arange(self.num_envs)).reshape(-1)
+
+    def _open_slots(self, next_actions: bool) -> IntArray:
+        """Return the first slot of each environment that isn't complete yet, [num_envs] int64.
+
+        It is the head's. Where next actions have to be known it is the one before the head's, unless an episode ended
+        with that one: the action in the head is still to come.
+        """
+        env = np.arange(self.num_envs)
+        if not next_actions:
+            return self.head * self.num_envs + env
+        row = np.where(self.is_final[self.head], self.head, (self.head - 1) % self.num_rows)
+        return row * self.num_envs + env
+
+    # Reading
+
+    def observations(self, slots: IntArray) -> Tensor:
+        """Copy the observations of ``slots`` ([...] int64, modulo the ring's size): [..., *obs].
+
+        A stack of frames is gathered from the slots before, as far back as the episode goes. At an episode's start its
+        first frame is repeated, as in Gymnasium's ``FrameStackObservation``.
         """
         if self.frame_stack > 1:
             stack = [slots]
@@ -202,56 +253,25 @@ class RingBuffer:
         index = torch.from_numpy(slots.reshape(-1) % len(self._frames)).to(self._frames.device, non_blocking=True)
         return self._frames.index_select(0, index).view(*slots.shape, *self._frames.shape[1:])
 
-    def slots(self, age: IntArray) -> IntArray:
-        """The indices of the slots that were stored ``age`` slots before the head's, 1 being the newest."""
-        return (self.head * self.num_envs - age) % (self.num_rows * self.num_envs)
-
-    def is_transition(self, slots: IntArray) -> BoolArray:
-        """Which of the slots hold a transition, rather than an episode's final observation."""
-        is_transition: BoolArray = ~self._is_final_flat[slots]
-        if self.awaits_next_action:
-            is_transition &= slots != self._open_slots()[slots % self.num_envs]
-        return is_transition
-
-    def is_final_at(self, slots: IntArray) -> BoolArray:
-        """Which of the slots hold an episode's final observation."""
-        return self._is_final_flat[slots]
-
-    def lost_slots(self, margin: int = 0) -> IntArray:
-        """The slots that hold nothing any more: the head's, those of stacks whose frames are being overwritten.
-
-        Args:
-            margin: So many rows after them too.
-        """
-        rows = (self.head + np.arange(self.frame_stack + margin)) % self.num_rows
-        return (rows[:, None] * self.num_envs + np.arange(self.num_envs)).reshape(-1)
-
-    def _open_slots(self) -> IntArray:
-        """The slot of each environment at which looking ahead has to stop: [num_envs] int64.
-
-        It is the head's. While actions are awaited, it is the one before, unless an episode ended with that one: the
-        head's action isn't known yet.
-        """
-        env = np.arange(self.num_envs)
-        if not self.awaits_next_action:
-            return self.head * self.num_envs + env
-        row = np.where(self.is_final[self.head], self.head, (self.head - 1) % self.num_rows)
-        return row * self.num_envs + env
-
-    def transitions(self, slots: IntArray, n_step: int = 1) -> TransitionBatch:
-        """Copies out the transitions of ``slots`` ([B] int64) as a batch with T = 1.
+    def transitions(self, slots: IntArray, n_step: int = 1, next_actions: bool = False) -> Transitions:
+        """Copy the transitions of ``slots`` ([B] int64).
 
         With ``n_step`` n > 1 a transition leads n steps ahead, or to the end of its episode, or to the newest
         observation, whichever comes first (Sutton and Barto, section 7.1).
+
+        Args:
+            slots: [B] int64.
+            n_step: The largest number of steps that a transition leads ahead.
+            next_actions: Whether the batch holds the actions taken in the next states.
         """
         action, reward, terminated, _, action_mask = self._flat
         if n_step == 1:
             rewards, num_steps, last_slots = reward.take(slots)[:, None], None, slots
         else:
-            rewards, steps, last_slots = self._look_ahead(slots, n_step)
+            rewards, steps, last_slots = self._look_ahead(slots, n_step, next_actions)
             num_steps = torch.from_numpy(steps[None])
         next_slots = (last_slots + self.num_envs) % (self.num_rows * self.num_envs)
-        batch = TransitionBatch(
+        batch = Transitions(
             state_batch=self.observations(slots)[None],
             action_batch=torch.from_numpy(action.take(slots)[None]),
             reward_batch=torch.from_numpy(rewards[None]),
@@ -259,7 +279,7 @@ class RingBuffer:
             terminated_batch=torch.from_numpy(terminated.take(last_slots)[None]),
             num_steps_batch=num_steps,
         )
-        if self.awaits_next_action:
+        if next_actions:
             next_action = np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))
             batch = batch._replace(next_action_batch=torch.from_numpy(next_action[None]))
         if action_mask.shape[1]:
@@ -267,71 +287,82 @@ class RingBuffer:
             batch = batch._replace(action_mask_batch=next(masks), next_action_mask_batch=next(masks))
         return batch
 
-    def _look_ahead(self, slots: IntArray, n_step: int) -> tuple[FloatArray, IntArray, IntArray]:
-        """The rewards [B, n] from each slot on, how many count [B], and the slot of the last that does [B]."""
+    def _look_ahead(self, slots: IntArray, n_step: int, next_actions: bool) -> tuple[FloatArray, IntArray, IntArray]:
+        """Return the rewards [B, n] from each slot on, how many of them count [B], and the last slot that does [B]."""
         path = (slots + self.num_envs * np.arange(n_step)[:, None]) % (self.num_rows * self.num_envs)
-        stops = self._is_final_flat[path] | (path == self._open_slots()[slots % self.num_envs])
+        stops = self._is_final_flat[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])
         counts = np.logical_and.accumulate(~stops, axis=0)
         num_steps = np.count_nonzero(counts, axis=0)
         rewards = self._flat[1].take(path) * counts
         return np.ascontiguousarray(rewards.T), num_steps, path[num_steps - 1, np.arange(len(slots))]
 
-    def latest_rows(self, num_rows: int) -> TransitionBatch:
-        """Copies out the newest ``num_rows`` rows of all environments, as windows."""
+    def latest_rows(self, num_rows: int, next_actions: bool = False) -> Windows:
+        """Copy the newest ``num_rows`` rows of all environments, as :meth:`windows` does."""
         oldest, second_oldest = num_rows * self.num_envs, (num_rows - 1) * self.num_envs
-        return self.windows(self.slots(np.arange(oldest, second_oldest, -1)), num_rows)
+        first_slots = self.slots(np.arange(oldest, second_oldest, -1))
+        return self.windows(first_slots, num_rows, next_actions=next_actions)
 
-    def windows(self, first_slots: IntArray, length: int, n_step: int = 1, burn_in: int = 0) -> TransitionBatch:
-        """Copies out windows of consecutive rows, each of one environment, as a batch with T = ``length``.
+    def windows(
+        self, first_slots: IntArray, length: int, n_step: int = 1, burn_in: int = 0, next_actions: bool = False
+    ) -> Windows:
+        """Copy windows of consecutive rows, each of one environment.
 
-        ``weight_batch`` is 0 where there is nothing to learn from: in rows that hold an episode's final observation,
-        and from the head on. Returns over several steps end with their window at the latest.
+        Rows that hold an episode's final observation have no weight, nor have the head and what follows it. Returns
+        over several steps end with their window at the latest.
 
         Args:
-            first_slots: [B] int64, where the windows start.
-            length: T, how many rows to learn from.
-            n_step: Steps that a transition leads ahead.
-            burn_in: Rows before the window, for the network's state.
+            first_slots: [B] int64, the first rows to learn from.
+            length: T, the number of rows to learn from.
+            n_step: The largest number of steps that a transition leads ahead.
+            burn_in: P, the number of rows before the window that bring the network's state up to date.
+            next_actions: Whether the batch holds the actions taken in the next states.
         """
-        path = first_slots + self.num_envs * np.arange(-burn_in - 1, length + 1)[:, None]  # runs on past the ring's end
+        # Row i of what follows is row i - P - 1 of the window: from the one before the burn-in to the one after the
+        # window. Slots may run past the ring's end.
+        path = first_slots + self.num_envs * np.arange(-burn_in - 1, length + 1)[:, None]
         is_final = self._is_final_flat.take(path, mode="wrap")
-        is_first = torch.from_numpy(is_final[:-1])
-        observation = self.observations(path[1:])
-        path, is_final = path[burn_in + 1 :], is_final[burn_in + 1 :]
-        num_written = (self.head - first_slots // self.num_envs) % self.num_rows  # rows, from the window's first on
-        is_written = np.arange(length)[:, None] < num_written
-        is_transition = torch.from_numpy(is_written & ~is_final[:-1])
-        action, reward, terminated, _, action_mask = self._flat
-        action, reward, terminated = (column.take(path[:-1], mode="wrap") for column in (action, reward, terminated))
-        batch = TransitionBatch(
-            state_batch=observation[burn_in:-1],
-            action_batch=torch.from_numpy(action),
-            reward_batch=torch.from_numpy(reward).unsqueeze(-1),
-            next_state_batch=observation[burn_in + 1 :],
-            terminated_batch=torch.from_numpy(terminated),
-            weight_batch=is_transition.float(),
-            is_first_batch=is_first[burn_in:],
+        action, reward, terminated = (column.take(path, mode="wrap") for column in self._flat[:3])
+        is_first, learned = is_final[:-1], slice(burn_in + 1, -1)
+        num_complete = (self._open_slots(next_actions)[first_slots % self.num_envs] - first_slots) // self.num_envs
+        is_complete = np.arange(length)[:, None] < num_complete % self.num_rows
+        is_transition = is_complete & ~is_final[learned]
+        rewards, num_steps, terminated = _look_ahead_in_window(
+            reward[learned], terminated[learned], is_transition, n_step
         )
-        if burn_in:
-            prefix = observation[:burn_in], is_first[:burn_in]
-            batch = batch._replace(burn_in_state_batch=prefix[0], burn_in_is_first_batch=prefix[1])
-        if action_mask.shape[1]:
-            masks = torch.from_numpy(action_mask.take(path, 0, mode="wrap"))
-            batch = batch._replace(action_mask_batch=masks[:-1], next_action_mask_batch=masks[1:])
-        return batch if n_step == 1 else _with_n_steps(batch, is_transition, n_step)
+        batch = Windows(
+            observation=self.observations(path[1:]),
+            is_first=torch.from_numpy(is_first),
+            start_rows=tuple(np.flatnonzero(is_first.any(1)).tolist()),
+            previous_action=torch.from_numpy(np.where(is_first, -1, action[:-1])),
+            previous_reward=torch.from_numpy(np.where(is_first, np.float32(0.0), reward[:-1])),
+            action_batch=torch.from_numpy(action[learned]),
+            reward_batch=torch.from_numpy(rewards),
+            terminated_batch=torch.from_numpy(terminated),
+            weight_batch=torch.from_numpy(is_transition.astype(np.float32)),
+            num_steps_batch=None if num_steps is None else torch.from_numpy(num_steps),
+        )
+        if next_actions:
+            next_row = np.arange(burn_in + 1, burn_in + 1 + length)[:, None] + (1 if num_steps is None else num_steps)
+            next_row = np.broadcast_to(next_row, is_transition.shape)
+            ended, taken = (np.take_along_axis(column, next_row, 0) for column in (is_final, action))
+            batch = batch._replace(next_action_batch=torch.from_numpy(np.where(ended, -1, taken)))
+        if self.action_mask.shape[2]:
+            mask = self._flat[4].take(path[burn_in + 1 :], 0, mode="wrap")
+            batch = batch._replace(action_mask=torch.from_numpy(mask))
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the rows in use, as tensors, and where the head is."""
-        used = min(self.num_added + 1, self.num_rows)  # until the ring is full the head is behind all that was added
+        """Return copies of the rows in use, as tensors, and the position of the head."""
+        used = min(self.num_added + 1, self.num_rows)  # until the ring is full, the head comes after all other rows
         columns = {name: torch.as_tensor(getattr(self, name)[:used]).to("cpu", copy=True) for name in _COLUMNS}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         return {**columns, **counters, "num_rows": self.num_rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over the state of a ring of the same size.
+        """Restore the state of a ring of the same size.
 
         Raises:
-            ConfigurationError: If that ring had another size.
+            ConfigurationError: If the saved ring had another size.
         """
         used, num_envs = state_dict["action"].shape
         stack = self.frame_stack
@@ -344,30 +375,42 @@ class RingBuffer:
             setattr(self, name, state_dict[name])
 
 
-def _with_n_steps(batch: TransitionBatch, is_transition: Tensor, n_step: int) -> TransitionBatch:
-    """The same windows with transitions that lead up to ``n_step`` rows ahead, within their episode and window."""
-    length, batch_size = is_transition.shape
-    row = torch.arange(length)[:, None]
-    rewards = batch.reward_batch.new_zeros(length, batch_size, n_step)
-    num_steps = torch.zeros(length, batch_size, dtype=torch.int64)
-    goes_on = torch.ones(length, batch_size, dtype=torch.bool)
-    for k in range(n_step):
-        there = (row + k).clamp(max=length - 1).expand(length, batch_size)
-        goes_on = goes_on & (row + k < length) & is_transition.gather(0, there)
-        rewards[..., k] = batch.reward_batch.squeeze(-1).gather(0, there) * goes_on
+def _look_ahead_in_window(
+    reward: FloatArray, terminated: BoolArray, is_transition: BoolArray, n_step: int
+) -> tuple[FloatArray, IntArray | None, BoolArray]:
+    """Extend the one-step transitions of a window to up to ``n_step`` steps, within their episode and window.
+
+    Args:
+        reward: [T, B] float32.
+        terminated: [T, B] bool.
+        is_transition: [T, B] bool, false where no transition starts.
+        n_step: The largest number of steps that a transition leads ahead.
+
+    Returns:
+        The rewards [T, B, n], how many of them count [T, B] (None: one), and whether the last one's step terminated
+        the episode [T, B].
+    """
+    if n_step == 1:
+        return reward[..., None], None, terminated
+    length = len(reward)
+    rewards = np.zeros((*reward.shape, n_step), np.float32)
+    num_steps = np.zeros(reward.shape, np.int64)
+    goes_on = is_transition.copy()
+    for k in range(min(n_step, length)):
+        goes_on[: length - k] &= is_transition[k:]
+        goes_on[length - k :] = False
+        rewards[: length - k, :, k] = reward[k:] * goes_on[: length - k]
         num_steps += goes_on
-    num_steps.clamp_(min=1)  # of what is no transition
-    last = row + num_steps - 1
-    return batch._replace(
-        reward_batch=rewards, num_steps_batch=num_steps, terminated_batch=batch.terminated_batch.gather(0, last)
-    )
+    num_steps = np.maximum(num_steps, 1)  # of a row that holds no transition
+    last_row = np.arange(length)[:, None] + num_steps - 1
+    return rewards, num_steps, np.take_along_axis(terminated, last_row, 0)
 
 
 def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:
     if mmap_dir is None:
         return np.zeros(shape, dtype)
     Path(mmap_dir).mkdir(parents=True, exist_ok=True)
-    # A name of its own for each process; the system gives the space back when the file is deleted.
+    # Each process has a file of its own, which is deleted with the array.
     path = Path(mmap_dir) / f"observation_{os.getpid()}_{uuid.uuid4().hex[:8]}.npy"
     mapped: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     weakref.finalize(mapped.base, path.unlink, missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which transitions make a batch. Samplers hold no transitions: they pick slots of the ring."""
+"""Samplers: index arithmetic that picks slots of the replay memory. A sampler holds no transitions."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -9,34 +9,69 @@ import torch
 
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.sum_tree import SumTree
-from seqrl_lightning.types import FloatArray, IntArray, TransitionBatch, require
+from seqrl_lightning.types import Batch, FloatArray, IntArray, State, Transitions, Windows, require
 
 
 class Sampler(ABC):
-    """Makes batches from the ring."""
+    """Draws batches from the replay memory.
 
-    gives_windows = False  # whether batches are windows of consecutive steps
+    Attributes:
+        gives_windows: Whether batches are :class:`Windows` of consecutive rows, rather than :class:`Transitions`.
+    """
+
+    gives_windows: bool = False
 
     @abstractmethod
-    def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Returns a batch of ``batch_size`` transitions of ``ring``, which isn't empty."""
+    def __call__(
+        self,
+        ring: RingBuffer,
+        batch_size: int,
+        rng: np.random.Generator,
+        *,
+        env_steps: int = 0,
+        next_actions: bool = False,
+    ) -> Batch:
+        """Draw a batch.
 
-    def keep_state(self, ring: RingBuffer, state: torch.Tensor | None, step: IntArray) -> None:  # noqa: B027
-        """Told by the agent what its network carries into the ring's head (see :class:`SequenceSampler`)."""
+        Args:
+            ring: The replay memory, which isn't empty.
+            batch_size: Number of transitions, or of windows.
+            rng: The random stream to draw from.
+            env_steps: Env steps taken so far, over all environments and processes.
+            next_actions: Whether the batch has to hold the actions taken in the next states.
+        """
+
+    def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:  # noqa: B027  (only some need it)
+        """Keep what the agent's network carries into the ring's head, if batches will need it.
+
+        Args:
+            ring: The replay memory; the network is about to read the row at its head.
+            state: [S, num_envs, ...] float32, before the network reads that row; None if it carries nothing.
+            step: [num_envs] int64, the number of steps taken so far in each environment's episode.
+        """
+
+    def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:  # noqa: B027  (only some have priorities)
+        """Write new priorities, for samplers that draw by priority.
+
+        Args:
+            slots: [B] int64, the ``slot_batch`` of a batch.
+            errors: [T, B] float, not negative; NaN where nothing was learned from.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the sampler remembers, as tensors and primitives."""
+        """Return what the sampler remembers, as tensors and primitives."""
         return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: B027  (nothing to remember is the rule)
-        """Goes on where ``state_dict`` was taken."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: B027  (by default there is nothing to restore)
+        """Restore what ``state_dict`` returned."""
 
 
 class TransitionSampler(Sampler):
-    """Picks the slots of single transitions.
+    """Draws single transitions, by their slots.
 
     Args:
-        n_step: Steps that a transition leads ahead, if its episode goes on for as long (Sutton and Barto, section 7.1).
+        n_step: The largest number of steps that a transition leads ahead within its episode (Sutton and Barto,
+            section 7.1).
 
     Raises:
         ConfigurationError: If ``n_step`` isn't positive.
@@ -46,23 +81,35 @@ class TransitionSampler(Sampler):
         require(n_step > 0, "data.sampler.n_step", n_step, "at least 1")
         self.n_step = n_step
 
-    def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Returns a batch with T = 1."""
-        return ring.transitions(self.slots(ring, batch_size, rng), self.n_step)
+    def __call__(
+        self,
+        ring: RingBuffer,
+        batch_size: int,
+        rng: np.random.Generator,
+        *,
+        env_steps: int = 0,
+        next_actions: bool = False,
+    ) -> Transitions:
+        """Draw a batch of transitions."""
+        return ring.transitions(self.slots(ring, batch_size, rng, next_actions), self.n_step, next_actions)
 
     @abstractmethod
-    def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
-        """Returns [batch_size] int64: indices of slots that hold transitions."""
+    def slots(
+        self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
+    ) -> IntArray:
+        """Return the indices of slots that hold transitions, [batch_size] int64."""
 
 
 class UniformSampler(TransitionSampler):
     """Every stored transition is equally likely, with replacement (Mnih et al., arXiv:1312.5602, algorithm 1)."""
 
-    def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
-        """Returns [batch_size] int64 indices of slots."""
+    def slots(
+        self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
+    ) -> IntArray:
+        """Return the indices of slots that hold transitions, [batch_size] int64."""
         slots = _random_slots(ring, batch_size, rng)
-        # Final observations are drawn like any slot, then drawn again: the cost does not grow with the ring.
-        while (redraw := np.flatnonzero(~ring.is_transition(slots))).size:
+        # Final observations are drawn like any slot, then drawn again: the cost doesn't grow with the ring.
+        while (redraw := np.flatnonzero(~ring.is_transition(slots, next_actions))).size:
             slots[redraw] = _random_slots(ring, redraw.size, rng)
         return slots
 
@@ -74,33 +121,35 @@ def _random_slots(ring: RingBuffer, size: int, rng: np.random.Generator) -> IntA
 
 
 class LatestSampler(TransitionSampler):
-    """The newest transitions, the oldest of them first: learning online, without replay."""
+    """The newest transitions, oldest first, for learning online without replay."""
 
-    def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
-        """Returns [batch_size] int64 indices of slots."""
-        # A final observation is followed by a transition, so twice as many slots suffice, but for a broken episode's.
-        num_looked_at = 2 * (batch_size + ring.num_envs)
+    def slots(
+        self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
+    ) -> IntArray:
+        """Return the indices of slots that hold transitions, [batch_size] int64; fewer if the ring holds fewer."""
+        # A final observation is followed by a transition, so twice as many slots suffice, except after broken episodes.
+        num_candidates = 2 * (batch_size + ring.num_envs)
         while True:
-            newest_first = ring.slots(np.arange(1, min(num_looked_at, ring.num_slots) + 1))
-            found = newest_first[ring.is_transition(newest_first)]
-            if len(found) >= batch_size or num_looked_at >= ring.num_slots:
+            newest_first = ring.slots(np.arange(1, min(num_candidates, ring.num_slots) + 1))
+            found = newest_first[ring.is_transition(newest_first, next_actions)]
+            if len(found) >= batch_size or num_candidates >= ring.num_slots:
                 return found[:batch_size][::-1].copy()
-            num_looked_at *= 2
+            num_candidates *= 2
 
 
 class PrioritizedSampler(TransitionSampler):
     """Transitions in proportion to ``priority ** alpha`` (Schaul et al., arXiv:1511.05952, proportional variant).
 
-    A transition's priority is the size of its last error, written by ``PriorityWriter``; new ones get the largest
-    priority seen so far. The bias is undone by the importance weights ``(N * P(i)) ** -beta``, divided by the batch's
-    largest (section 3.4). Where several batches make a training step, all are drawn before any priority is written.
+    A transition's priority is the size of its last error, as written by ``PriorityWriter``. A new transition gets the
+    largest priority so far. Importance weights ``(N * P(i)) ** -beta``, divided by the largest in the batch, undo the
+    bias (section 3.4). Where one training step takes several batches, all are drawn before any priority is written.
 
     Args:
         n_step: See :class:`TransitionSampler`.
-        alpha: How much priorities count: 0 not at all, 1 in full.
-        beta: How much of the bias is undone at first, in [0, 1].
-        beta_env_steps: Env steps over which beta goes on to 1 in a straight line; None keeps it as it is.
-        min_priority: Added to every error, so that none is never drawn again.
+        alpha: Strength of prioritization: 0 draws uniformly, 1 in proportion to the priority.
+        beta: Strength of the correction at first, in [0, 1].
+        beta_env_steps: Number of env steps over which beta grows linearly to 1; None keeps it constant.
+        min_priority: Added to every error, so that every transition can be drawn again.
 
     Raises:
         ConfigurationError: If a setting is out of its range.
@@ -117,8 +166,8 @@ class PrioritizedSampler(TransitionSampler):
         super().__init__(n_step)
         require(alpha >= 0, "data.sampler.alpha", alpha, "0 or more")
         require(0 <= beta <= 1, "data.sampler.beta", beta, "in [0, 1]")
-        would_do = "at least 1, or null for none"
-        require(beta_env_steps is None or beta_env_steps > 0, "data.sampler.beta_env_steps", beta_env_steps, would_do)
+        must_be = "at least 1, or null for none"
+        require(beta_env_steps is None or beta_env_steps > 0, "data.sampler.beta_env_steps", beta_env_steps, must_be)
         require(min_priority > 0, "data.sampler.min_priority", min_priority, "positive")
         self.alpha = alpha
         self.beta = beta
@@ -128,37 +177,49 @@ class PrioritizedSampler(TransitionSampler):
         self._max_weight = 1.0  # of all that were ever written
         self._rows_seen = 0  # of those that the ring has added
 
-    def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Returns a batch with ``weight_batch`` and ``slot_batch``."""
-        slots = self.slots(ring, batch_size, rng)
-        beta = self._beta_after(ring.num_added * ring.num_envs * ring.num_processes)
-        weight = importance_weights(self._tree, slots, beta)
-        return ring.transitions(slots, self.n_step)._replace(
+    def __call__(
+        self,
+        ring: RingBuffer,
+        batch_size: int,
+        rng: np.random.Generator,
+        *,
+        env_steps: int = 0,
+        next_actions: bool = False,
+    ) -> Transitions:
+        """Draw a batch with ``weight_batch`` and ``slot_batch``."""
+        slots = self.slots(ring, batch_size, rng, next_actions)
+        weight = importance_weights(self._tree, slots, self.beta_after(env_steps))
+        return ring.transitions(slots, self.n_step, next_actions)._replace(
             weight_batch=torch.from_numpy(weight[None]), slot_batch=torch.from_numpy(slots[None])
         )
 
-    def slots(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
-        """Returns [batch_size] int64 indices of slots, one from each of ``batch_size`` equal parts of the mass."""
-        self._take_in_new_rows(ring)
-        slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
-        # Rounding may lead to a neighbour without a priority; SARSA's newest transition isn't one yet.
-        while (redraw := np.flatnonzero((self._tree.weights[slots] == 0.0) | ~ring.is_transition(slots))).size:
+    def slots(
+        self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
+    ) -> IntArray:
+        """Return [batch_size] int64 indices of slots, one from each of ``batch_size`` equal parts of the mass."""
+        self._index_new_rows(ring)
+        slots = self._tree.find(stratified_mass(self._tree, batch_size, rng))
+        # Rounding may lead to a neighbor without a priority, and a transition may still wait for its next action.
+        while (
+            redraw := np.flatnonzero((self._tree.weights[slots] == 0.0) | ~ring.is_transition(slots, next_actions))
+        ).size:
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
         return slots
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
-        """Writes the priorities of the transitions in ``slots`` ([B] int64) from their errors ([1, B], not < 0)."""
+        """Write the priorities of the transitions in ``slots`` ([B] int64) from their errors ([1, B], not negative)."""
         weights = (errors.reshape(-1).astype(np.float64) + self.min_priority) ** self.alpha
         self._max_weight = max(self._max_weight, float(weights.max()))
         self._tree.update(slots, weights)
 
-    def _beta_after(self, env_steps: int) -> float:
+    def beta_after(self, env_steps: int) -> float:
+        """Return the strength of the correction after so many env steps, in [0, 1]."""
         if self.beta_env_steps is None:
             return self.beta
         return self.beta + (1.0 - self.beta) * min(1.0, env_steps / self.beta_env_steps)
 
-    def _take_in_new_rows(self, ring: RingBuffer) -> None:
-        """Gives the largest weight to what was stored since the last time, and none to what is no transition."""
+    def _index_new_rows(self, ring: RingBuffer) -> None:
+        """Give transitions stored since the last call the largest weight, and all other new slots none."""
         size = ring.num_rows * ring.num_envs
         if self._tree.size != size:
             self._tree = SumTree(size)
@@ -171,12 +232,12 @@ class PrioritizedSampler(TransitionSampler):
             self._tree.update(lost, np.zeros(lost.size))
 
     def state_dict(self) -> dict[str, Any]:
-        """The priorities, and what is known of them."""
+        """Return the priorities, the largest one so far, and how much of the ring they cover."""
         weights = torch.from_numpy(self._tree.weights.copy())
         return {"weights": weights, "max_weight": self._max_weight, "rows_seen": self._rows_seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         weights = state_dict["weights"].numpy()
         self._tree = SumTree(len(weights))
         self._tree.update(np.arange(len(weights)), weights)
@@ -184,28 +245,36 @@ class PrioritizedSampler(TransitionSampler):
         self._rows_seen = state_dict["rows_seen"]
 
 
-def allotted_mass(tree: SumTree, batch_size: int, rng: np.random.Generator) -> FloatArray:
-    """A random point in each of ``batch_size`` equal parts of the tree's mass (arXiv:1511.05952, appendix B.2.1)."""
+def stratified_mass(tree: SumTree, batch_size: int, rng: np.random.Generator) -> FloatArray:
+    """Draw a point from each of ``batch_size`` equal parts of the tree's mass (arXiv:1511.05952, appendix B.2.1)."""
     mass: FloatArray = (np.arange(batch_size) + rng.random(batch_size)) * (tree.total / batch_size)
     return mass
 
 
 def importance_weights(tree: SumTree, slots: IntArray, beta: float) -> FloatArray:
-    """``(N * P(i)) ** -beta``, divided by the largest in the batch (arXiv:1511.05952, section 3.4). [B] float32.
+    """Return ``(N * P(i)) ** -beta``, divided by the largest in the batch (arXiv:1511.05952, section 3.4).
 
-    What all have in common, N and the sum of the weights, the division cancels.
+    N and the sum of the weights are common to all, so that the division cancels them.
+
+    Args:
+        tree: The weights that slots are drawn by.
+        slots: [B] int64.
+        beta: Strength of the correction, in [0, 1].
+
+    Returns:
+        [B] float32.
     """
     weight = tree.weights[slots]
     return np.asarray((weight / weight.min()) ** -beta, np.float32)
 
 
 class RolloutSampler(Sampler):
-    """The newest steps of all environments as they came, [length, num_envs]: for learning on-policy, without replay.
+    """The newest rows of all environments as one batch [length, num_envs], for learning on-policy without replay.
 
-    With them comes what the agent's network carried into the first of them, if it remembers.
+    The batch also holds what the agent's network carried into the first of these rows, if it has a memory.
 
     Args:
-        length: T, how many steps of each environment make a batch.
+        length: T, the number of rows in a batch.
 
     Raises:
         ConfigurationError: If ``length`` isn't positive.
@@ -216,26 +285,34 @@ class RolloutSampler(Sampler):
     def __init__(self, length: int = 32) -> None:
         require(length > 0, "data.sampler.length", length, "at least 1")
         self.length = length
-        # What was carried into each of the newest rows, and its number: who knows where the next rollout starts?
+        # The number of each of the newest rows, and what was carried into it: any of them may start the next rollout.
         self._states: deque[tuple[int, torch.Tensor]] = deque(maxlen=length)
 
-    def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Returns the newest rows; ``batch_size`` and ``rng`` are of no account."""
+    def __call__(
+        self,
+        ring: RingBuffer,
+        batch_size: int,
+        rng: np.random.Generator,
+        *,
+        env_steps: int = 0,
+        next_actions: bool = False,
+    ) -> Windows:
+        """Return the newest rows; nothing is drawn, and their number doesn't depend on ``batch_size``."""
         first_row = ring.num_added - self.length
-        states = (state.clone() for row, state in self._states if row == first_row)  # a clone can be learned from
-        return ring.latest_rows(self.length)._replace(network_state=next(states, None))
+        states = (state.clone() for row, state in self._states if row == first_row)  # autograd can't save the original
+        return ring.latest_rows(self.length, next_actions)._replace(network_state=next(states, None))
 
-    def keep_state(self, ring: RingBuffer, state: torch.Tensor | None, step: IntArray) -> None:
-        """Keeps what the agent's network carries into the ring's head, [S, num_envs, ...]."""
+    def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:
+        """Keep what the agent's network carries into the ring's head, [S, num_envs, ...]."""
         if state is not None:
             self._states.append((ring.num_added, state))
 
     def state_dict(self) -> dict[str, Any]:
-        """The kept states and the rows that they belong to."""
+        """Return the kept states and the numbers of their rows."""
         rows, states = [row for row, _ in self._states], [state for _, state in self._states]
         return {"rows": rows, "states": torch.stack(states).cpu() if states else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         if state_dict["rows"]:
             self._states.extend(zip(state_dict["rows"], state_dict["states"], strict=True))

@@ -1,5 +1,6 @@
 """Windows of consecutive steps, for networks that read them in order."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -7,31 +8,32 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.replay.ring import RingBuffer
-from seqrl_lightning.replay.samplers import Sampler, allotted_mass, importance_weights
+from seqrl_lightning.replay.samplers import Sampler, importance_weights, stratified_mass
 from seqrl_lightning.replay.sum_tree import SumTree
-from seqrl_lightning.types import Array, FloatArray, IntArray, TransitionBatch, require
+from seqrl_lightning.types import Array, FloatArray, IntArray, State, Windows, require
 
 
 class SequenceSampler(Sampler):
     """Overlapping windows of episodes, uniform or prioritized (R2D2; Kapturowski et al., ICLR 2019).
 
-    Windows start where episodes do, and then every ``length - overlap`` steps within one. They are all as long as the
-    longest episode so far, but at most ``length``: short episodes are learned from whole, without padding, together
-    with what came after them (the network forgets where an episode starts). A batch is ``data.batch_size`` windows.
+    Windows start where episodes do, and then every ``length - overlap`` steps within an episode. All are as long as
+    the longest episode so far, but at most ``length``. Short episodes are thus learned from whole and without padding,
+    together with the steps that followed them (the network resets its state where an episode starts). A batch has
+    ``data.batch_size`` windows.
 
     Args:
-        length: Steps in a window at most (the paper's m = 80).
-        overlap: Steps that two windows of an episode share; None for half of ``length``.
-        burn_in: Steps before a window from which the network's state is brought up to date, without learning from
-            them (the paper's l = 40).
-        stored_state: Whether the network starts (its burn-in, if there is one) from the state that the agent's network
-            had there; else from none (DRQN, arXiv:1507.06527).
-        n_step: Steps that a transition leads ahead within its episode and window.
-        prioritized: Whether windows are drawn by their errors; else they are all equally likely.
-        alpha: How much priorities count (the paper's 0.9).
-        beta: How much of the bias that they bring is undone (the paper's 0.6).
+        length: The largest number of steps in a window (m = 80 in the paper).
+        overlap: Number of steps that two neighboring windows of an episode share; None for half of ``length``.
+        burn_in: Number of steps before a window that bring the network's state up to date, without learning from
+            them (l = 40 in the paper).
+        stored_state: Whether the network starts (at the burn-in, if there is one) from the state that the agent's
+            network had there; otherwise it starts from none (DRQN, arXiv:1507.06527).
+        n_step: The largest number of steps that a transition leads ahead within its episode and window.
+        prioritized: Whether windows are drawn by their errors; otherwise all are equally likely.
+        alpha: Strength of prioritization (0.9 in the paper).
+        beta: Strength of the correction of its bias (0.6 in the paper).
         eta: A window's priority is ``eta * max + (1 - eta) * mean`` of its errors (section 2.3).
-        min_priority: Added to every error, so that no window is never drawn again.
+        min_priority: Added to every error, so that every window can be drawn again.
 
     Raises:
         ConfigurationError: If a setting can't work.
@@ -56,8 +58,8 @@ class SequenceSampler(Sampler):
         overlap = length // 2 if overlap is None else overlap
         require(0 <= overlap < length, "data.sampler.overlap", overlap, f"0 or more, and less than length = {length}")
         self.stride = length - overlap
-        would_do = f"0 or more, and less than length - overlap = {self.stride}"
-        require(0 <= burn_in < self.stride, "data.sampler.burn_in", burn_in, would_do)
+        must_be = f"0 or more, and less than length - overlap = {self.stride}"
+        require(0 <= burn_in < self.stride, "data.sampler.burn_in", burn_in, must_be)
         require(n_step > 0, "data.sampler.n_step", n_step, "at least 1")
         require(alpha >= 0, "data.sampler.alpha", alpha, "0 or more")
         require(0 <= beta <= 1, "data.sampler.beta", beta, "in [0, 1]")
@@ -77,91 +79,117 @@ class SequenceSampler(Sampler):
         self._rows_seen = 0
         self._longest = 1  # episode so far, in steps
         self._step: IntArray = np.zeros(0, np.int64)  # of each environment's episode, at the first row not yet seen
-        self._waiting: list[list[int]] = []  # each environment's windows that aren't complete yet
-        self._states: dict[int, Array] = {}  # slot -> [S, ...]: what the network carried where a window starts
+        self._incomplete: list[list[int]] = []  # the first slots of each environment's windows that aren't complete yet
+        self._states: dict[int, Array] = {}  # slot -> [S, ...]: what the network carried into a window's first row
 
-    def __call__(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Returns windows, with ``slot_batch`` [1, B] if they are prioritized."""
-        self._take_in_new_rows(ring)
+    def __call__(
+        self,
+        ring: RingBuffer,
+        batch_size: int,
+        rng: np.random.Generator,
+        *,
+        env_steps: int = 0,
+        next_actions: bool = False,
+    ) -> Windows:
+        """Draw windows, with ``slot_batch`` [1, B] if they are prioritized."""
+        self._index_new_rows(ring)
         slots = self._draw(ring, batch_size, rng)
-        batch = ring.windows(slots, min(self.length, self._longest), self.n_step, self.burn_in)
+        batch = ring.windows(slots, min(self.length, self._longest), self.n_step, self.burn_in, next_actions)
         batch = batch._replace(network_state=self._states_at(ring, slots))
         if not self.prioritized:
             return batch
-        assert batch.weight_batch is not None
         weight = importance_weights(self._tree, slots, self.beta)
         return batch._replace(
             weight_batch=batch.weight_batch * torch.from_numpy(weight), slot_batch=torch.from_numpy(slots[None])
         )
 
     def _draw(self, ring: RingBuffer, batch_size: int, rng: np.random.Generator) -> IntArray:
-        """[B] int64: where the windows start."""
-        self._see_that_there_are_windows(ring)
-        slots = self._tree.find(allotted_mass(self._tree, batch_size, rng))
+        """Return the first slots of windows, [B] int64."""
+        self._ensure_windows(ring)
+        slots = self._tree.find(stratified_mass(self._tree, batch_size, rng))
         while True:
-            is_gone = ~ring.is_transition(slots)  # a broken episode's
+            is_gone = ~ring.is_transition(slots)  # the episode broke
             if count := np.count_nonzero(is_gone):
                 self._tree.update(slots[is_gone], np.zeros(count))
-            redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # or by rounding
+            redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # gone, or found by rounding
             if not redraw.size:
                 return slots
-            self._see_that_there_are_windows(ring)
+            self._ensure_windows(ring)
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
 
-    def _see_that_there_are_windows(self, ring: RingBuffer) -> None:
-        """As long as no window is complete, those that are under way have to do."""
-        if self._tree.total == 0.0:
-            waiting = np.array([slot for slots in self._waiting for slot in slots])
-            waiting = waiting[ring.is_transition(waiting)]
-            self._tree.update(waiting, np.full(len(waiting), self._max_weight))
+    def _ensure_windows(self, ring: RingBuffer) -> None:
+        """Admit incomplete windows as long as there is no complete one.
 
-    # What windows there are
+        Raises:
+            ConfigurationError: If there are none either, because an episode is longer than the replay memory.
+        """
+        if self._tree.total > 0.0:
+            return
+        incomplete = np.array([slot for slots in self._incomplete for slot in slots], np.int64)
+        incomplete = incomplete[ring.is_transition(incomplete)]
+        rows = self.stride + self.burn_in + 1 + ring.frame_stack
+        must_be = f"at least {rows * ring.num_envs}, so that no window is overwritten before it is complete"
+        require(incomplete.size > 0, "data.capacity", ring.capacity, must_be)
+        self._tree.update(incomplete, np.full(len(incomplete), self._max_weight))
 
-    def _take_in_new_rows(self, ring: RingBuffer) -> None:
-        """Finds the windows in the rows added since the last time, and drops those that are overwritten."""
+    # The windows in the ring
+
+    def _index_new_rows(self, ring: RingBuffer) -> None:
+        """Find the windows in the rows added since the last call, and drop those that are being overwritten."""
         size = ring.num_rows * ring.num_envs
         if self._tree.size != size:
             self._tree = SumTree(size)
             self._step = np.zeros(ring.num_envs, np.int64)
-            self._waiting = [[] for _ in range(ring.num_envs)]
+            self._incomplete = [[] for _ in range(ring.num_envs)]
         new_rows = min(ring.num_added - self._rows_seen, ring.num_full_rows)
         if not new_rows:
             return
+        # The oldest windows have lost their burn-in, or the row before it, which says whether an episode starts there.
+        margin = self.burn_in + 1 if ring.is_full else 0
+        self._forget_incomplete_windows(ring, ring.num_added - ring.num_full_rows + margin)
         self._rows_seen = ring.num_added
         complete = self._complete_windows(ring, (ring.head + np.arange(-new_rows, 0)) % ring.num_rows)
-        new_slots = ring.slots(np.arange(1, new_rows * ring.num_envs + 1))
-        # Of the oldest windows, the burn-in is overwritten, or the row that tells whether an episode starts with it.
-        lost = ring.lost_slots(margin=self.burn_in + 1 if ring.is_full else 0)
-        slots = [new_slots, np.array(complete, np.int64), lost]  # of equal ones the last holds
+        new_slots, lost = ring.slots(np.arange(1, new_rows * ring.num_envs + 1)), ring.lost_slots(margin)
+        slots = [new_slots, np.array(complete, np.int64), lost]  # where two are equal, the later weight holds
         weights = np.repeat([0.0, self._max_weight, 0.0], [len(part) for part in slots])
         self._tree.update(np.concatenate(slots), weights)
 
+    def _forget_incomplete_windows(self, ring: RingBuffer, oldest_row: int) -> None:
+        """Drop incomplete windows that start before ``oldest_row``, counted from the first row ever stored."""
+        if oldest_row <= 0:
+            return
+        for env, slots in enumerate(self._incomplete):
+            ages = [(self._rows_seen - slot // ring.num_envs) % ring.num_rows for slot in slots]  # when last seen
+            is_kept = [self._rows_seen - age >= oldest_row for age in ages]
+            self._incomplete[env] = list(itertools.compress(slots, is_kept))
+
     def _complete_windows(self, ring: RingBuffer, rows: IntArray) -> list[int]:
-        """Returns the windows that more rows complete: `length` steps are there, or their episode has ended."""
+        """Return the first slots of windows that new rows complete, by their length or by their episode's end."""
         is_final = ring.is_final[rows]
         row = np.arange(len(rows))[:, None]
         ended = np.maximum.accumulate(np.where(is_final, row + 1, 0))
-        first_row = np.concatenate([np.zeros((1, ring.num_envs), np.int64), ended[:-1]])  # of the episode; 0: or before
+        # The first row of each row's episode, or 0 if it started before these rows.
+        first_row = np.concatenate([np.zeros((1, ring.num_envs), np.int64), ended[:-1]])
         step = row - first_row + np.where(first_row == 0, self._step, 0)
         self._step = np.where(is_final[-1], 0, step[-1] + 1)
         self._longest = max(self._longest, int(step.max()))
         is_start = (step % self.stride == 0) & ~is_final
         is_complete = is_final | ((step >= self.length) & ((step - self.length) % self.stride == 0))
         complete: list[int] = []
-        for i, env in zip(*(is_start | is_complete).nonzero(), strict=True):  # few, and in their order
-            waiting = self._waiting[env]
+        for i, env in zip(*(is_start | is_complete).nonzero(), strict=True):  # few, in the order of their rows
+            incomplete = self._incomplete[env]
             if is_complete[i, env]:
-                number = len(waiting) if is_final[i, env] else 1
-                complete += waiting[:number]
-                del waiting[:number]
+                number = len(incomplete) if is_final[i, env] else 1
+                complete += incomplete[:number]
+                del incomplete[:number]
             if is_start[i, env]:
-                waiting.append(int(rows[i] * ring.num_envs + env))
+                incomplete.append(int(rows[i] * ring.num_envs + env))
         return complete
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
-        """Writes the priorities of the windows that start at ``slots`` ([B]) from their errors ([T, B]).
+        """Write the priorities of the windows that start at ``slots`` ([B] int64) from their errors ([T, B]).
 
-        Errors are not negative, and NaN where there was nothing to learn from.
+        Errors are not negative, and NaN where nothing was learned from.
         """
         errors = errors.astype(np.float64)
         error = self.eta * np.nanmax(errors, axis=0) + (1.0 - self.eta) * np.nanmean(errors, axis=0)
@@ -169,16 +197,10 @@ class SequenceSampler(Sampler):
         self._max_weight = max(self._max_weight, float(weights.max()))
         self._tree.update(slots, weights)
 
-    # What the network carried where windows start
+    # The network's state where windows start
 
-    def keep_state(self, ring: RingBuffer, state: Tensor | None, step: IntArray) -> None:
-        """Keeps the network's state where a window (or its burn-in) is going to start.
-
-        Args:
-            ring: The replay memory; its head is the row that the network is about to read.
-            state: [S, num_envs, ...] float32, before it reads it.
-            step: [num_envs] int64, of the environment's episode.
-        """
+    def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:
+        """Keep the network's state where a window, or its burn-in, is going to start (see :class:`Sampler`)."""
         if not self.stored_state or state is None:
             return
         is_start = ((step + self.burn_in) % self.stride == 0) & (step > 0)
@@ -187,12 +209,12 @@ class SequenceSampler(Sampler):
             if starts:
                 self._states[first_slot + env] = state[:, env].cpu().numpy().copy()
             else:
-                self._states.pop(first_slot + env, None)  # of the row that is being overwritten
+                self._states.pop(first_slot + env, None)  # which belongs to the row that is being overwritten
 
     def _states_at(self, ring: RingBuffer, slots: IntArray) -> Tensor | None:
-        """[S, B, ...]: what the network carries into the first row of each window, or of its burn-in.
+        """Return what the network carries into the first row of each window or of its burn-in, [S, B, ...].
 
-        Where nothing was kept an episode starts before anything is learned from, so that the network forgets it.
+        Where nothing was kept, an episode starts before the first row to learn from, and the network resets its state.
         """
         if not self._states:
             return None
@@ -201,20 +223,19 @@ class SequenceSampler(Sampler):
         return torch.from_numpy(np.stack([self._states.get(slot, nothing) for slot in first_slots.tolist()], axis=1))
 
     def state_dict(self) -> dict[str, Any]:
-        """The windows, their priorities and the kept states."""
+        """Return the windows, their priorities, and the kept states."""
         tensors = {"weights": self._tree.weights, "step": self._step}
         counters = {"max_weight": self._max_weight, "rows_seen": self._rows_seen, "longest": self._longest}
-        waiting = [list(slots) for slots in self._waiting]
         return {
             **{name: torch.from_numpy(array.copy()) for name, array in tensors.items()},
             "state_slots": list(self._states),
             "states": torch.from_numpy(np.stack(list(self._states.values()))) if self._states else None,
             **counters,
-            "waiting": waiting,
+            "waiting": [list(slots) for slots in self._incomplete],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         weights = state_dict["weights"].numpy()
         self._tree = SumTree(len(weights))
         self._tree.update(np.arange(len(weights)), weights)
@@ -224,4 +245,4 @@ class SequenceSampler(Sampler):
         self._max_weight = state_dict["max_weight"]
         self._rows_seen = state_dict["rows_seen"]
         self._longest = state_dict["longest"]
-        self._waiting = [list(slots) for slots in state_dict["waiting"]]
+        self._incomplete = [list(slots) for slots in state_dict["waiting"]]

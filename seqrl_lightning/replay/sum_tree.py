@@ -1,25 +1,25 @@
-"""A tree of sums, from which many things are drawn at once in proportion to their weights."""
+"""A sum tree: draws many indices at once in proportion to their weights."""
 
 import numpy as np
 
 from seqrl_lightning.types import FloatArray, IntArray
 
-_WIDTH = 32  # children of a node: few levels, as each costs a handful of NumPy calls whatever the batch's size
+_WIDTH = 32  # children of a node; wide, because each level costs a handful of NumPy calls for any batch size
 
 
 class SumTree:
-    """Weights, and over them levels of sums of ``_WIDTH`` neighbours each, up to one node.
+    """N weights under levels of sums, each over ``_WIDTH`` nodes of the level below, up to a single root.
 
-    Finding and changing B of N weights takes O(B log N). A changed node is summed up anew from its children, so that
-    rounding errors never add up.
+    Finding or changing B weights takes O(B log N). The sums above a changed weight are computed anew from their
+    children, so that rounding errors never accumulate.
 
     Args:
-        size: N, the number of weights; all are zero at first.
+        size: N; all weights are zero at first.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._levels: list[FloatArray] = []  # weights first, padded with zeros to whole nodes: [n / _WIDTH, _WIDTH]
+        self._levels: list[FloatArray] = []  # the weights first, padded with zeros to whole nodes [n, _WIDTH]
         while True:
             num_nodes = -(-size // _WIDTH)
             self._levels.append(np.zeros((num_nodes, _WIDTH)))
@@ -34,11 +34,11 @@ class SumTree:
 
     @property
     def weights(self) -> FloatArray:
-        """All weights, [N] float64; not to be written to."""
+        """All weights, [N] float64; a view, not to be written to."""
         return self._levels[0].reshape(-1)[: self.size]
 
     def update(self, indices: IntArray, weights: FloatArray) -> None:
-        """Sets the weights at ``indices`` ([B] int64; of equal ones the last holds) to ``weights`` ([B] float)."""
+        """Set the weights at ``indices`` ([B] int64; for equal ones the last holds) to ``weights`` ([B] float)."""
         if not indices.size:
             return
         self._levels[0].reshape(-1)[indices] = weights
@@ -47,7 +47,7 @@ class SumTree:
             sums.reshape(-1)[indices] = level[indices].sum(1)
 
     def find(self, mass: FloatArray) -> IntArray:
-        """Where the weights, added up from the first on, exceed ``mass``.
+        """Return the first index at which the cumulative sum of the weights exceeds ``mass``.
 
         Args:
             mass: [B] float, in [0, total).
@@ -55,7 +55,8 @@ class SumTree:
         Returns:
             [B] int64.
         """
-        # The root is the same for all: one search in it is quicker than a row for each. By rounding there may be none.
+        # All share the root: one search in its cumulative sums is faster than a row of them for each. Rounding may
+        # leave no such child; then the last one is taken.
         num_children = len(self._levels[-2]) if len(self._levels) > 1 else self.size
         root = self._levels[-1][0].cumsum()
         node: IntArray = np.minimum(root.searchsorted(mass, side="right"), num_children - 1)
@@ -64,7 +65,7 @@ class SumTree:
         for level in reversed(self._levels[:-1]):
             weights = level.take(node, 0)
             sums = weights.cumsum(1)
-            child = (sums > mass[:, None]).argmax(1)  # by rounding there may be none; then it is the first
+            child = (sums > mass[:, None]).argmax(1)  # rounding may leave none; then it is the first one
             chosen = first + child
             mass -= sums.take(chosen)
             mass += weights.take(chosen)

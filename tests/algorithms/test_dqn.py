@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.collect import Policy
 from seqrl_lightning.networks import MLP, Table
-from seqrl_lightning.types import ConfigurationError, TransitionBatch
+from seqrl_lightning.types import ConfigurationError, Transitions
 
 POLICY = tensor([[1.0, 2.0], [4.0, 3.0], [0.0, 6.0]])  # Q-values of three states and two actions
 TARGET = tensor([[0.5, 1.5], [5.0, 7.0], [9.0, 8.0]])
@@ -25,9 +25,9 @@ def tabular_dqn(**kwargs: Any) -> DQN:
 
 def batch_of(
     states: list[int], actions: list[int], rewards: list[float], nexts: list[int], terminated: list[bool]
-) -> TransitionBatch:
+) -> Transitions:
     one_hot = torch.eye(3)
-    return TransitionBatch(
+    return Transitions(
         one_hot[states][None],
         tensor(actions)[None],
         tensor(rewards)[None, :, None],

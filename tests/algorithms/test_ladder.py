@@ -13,7 +13,7 @@ from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.functional import huber_losses
 from seqrl_lightning.networks import GRU, MLP, DuelingHead
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
-from seqrl_lightning.types import ConfigurationError, TransitionBatch
+from seqrl_lightning.types import ConfigurationError, Transitions
 from tests.running import fit
 
 OPTIMAL = 0.8 ** np.arange(4, -1, -1)  # of going on, in the corridor's five states
@@ -69,8 +69,9 @@ LADDER: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any]]] = {
 class WithoutBootstrap:
     """Mixed into an algorithm: nothing follows any state."""
 
-    def discounts(self, batch: Any) -> Tensor:
-        return torch.zeros_like(super().discounts(batch))  # type: ignore[misc]
+    def returns_and_discounts(self, batch: Any) -> tuple[Tensor, Tensor]:
+        returns, discounts = super().returns_and_discounts(batch)  # type: ignore[misc]
+        return returns, torch.zeros_like(discounts)
 
 
 @pytest.mark.parametrize("name", LADDER)
@@ -145,11 +146,11 @@ def test_discrete_sac_samples_in_training_only() -> None:
 def test_each_part_of_discrete_sac_learns_from_its_own_term() -> None:
     sac = DiscreteSAC((6,), 2, network=mlp, target_entropy_ratio=0.9)
     state, one = torch.rand(1, 8, 6), torch.ones(1, 8)
-    batch = TransitionBatch(state, one.long(), one.unsqueeze(-1), state, one.bool())
+    batch = Transitions(state, one.long(), one.unsqueeze(-1), state, one.bool())
     sac.optimize_model(batch)["loss"].backward()
     gradients = {name: p.grad for name, p in sac.policy_net.named_parameters()}
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
-    values = sac.policy_net.critic_values(state)  # type: ignore[operator]
+    values = [critic(state)[0] for critic in sac.policy_net.critics]
     critics_alone = sum(huber_losses(v[..., 1], one, 1.0).mean() for v in values)
     sac.zero_grad()
     critics_alone.backward()
@@ -186,8 +187,12 @@ def test_pqn_learns_without_replay_and_target(tmp_path: Path) -> None:
         ({}, {"batch_size": 48}, {}, "data.batch_size is 48; it must be a divisor of .* = 64"),
         ({}, {}, {"updates_per_collect": 1}, "agent.updates_per_collect is 1; it must be 4"),
         ({}, {}, {"warmup_env_steps": 128}, "agent.warmup_env_steps is 128; it must be 64"),
-        ({"double": True}, {}, {}, "model.double is True; it must be false"),
-        ({"updates_per_step": 2}, {}, {}, "model.updates_per_step is 2"),
+        (
+            {"network": GRU},
+            {"capacity": 64},
+            {},
+            "data.capacity is 64; it must be at least 72: one row more than a rollout",
+        ),
     ],
 )
 def test_pqn_says_what_its_rollouts_need(
@@ -203,12 +208,10 @@ def test_pqn_says_what_its_rollouts_need(
     [
         (C51, {"n_atoms": 1}, "model.n_atoms is 1"),
         (C51, {"v_min": 1.0, "v_max": 0.0}, "model.v_min is 1.0"),
-        (C51, {"munchausen_alpha": 0.9}, "model.munchausen_alpha is 0.9; it must be 0"),
         (QRDQN, {"n_quantiles": 0}, "model.n_quantiles is 0"),
         (IQN, {"cvar": 0.0}, "model.cvar is 0.0"),
         (IQN, {"n_fractions": 0}, "model.n_fractions is 0"),
         (DiscreteSAC, {"target_entropy_ratio": 1.0}, "model.target_entropy_ratio is 1.0"),
-        (DiscreteSAC, {"double": True}, "model.double is True"),
         (DQN, {"munchausen_alpha": 0.9, "double": True}, "model.double is True"),
         (DQN, {"munchausen_alpha": 2.0}, "model.munchausen_alpha is 2.0"),
         (DQN, {"munchausen_alpha": 0.9, "munchausen_temperature": 0.0}, "model.munchausen_temperature is 0.0"),

@@ -56,7 +56,7 @@ class Diary(Callback):
         newest = trainer.datamodule.ring.num_added
         rows = torch.stack([self.of_rows[row] for row in range(newest - LENGTH, newest)])
         with torch.no_grad():
-            q_values, _ = pl_module.policy_net(batch.state_batch, batch.network_state, batch.is_first_batch[:-1])
+            q_values, _ = pl_module.policy_net(batch.state_batch, batch.network_state, batch.is_first[:-1])
         assert_close(q_values, rows, atol=1e-5, rtol=1e-4)
         self.compared += 1
 

@@ -54,7 +54,6 @@ def test_a_network_without_memory_learns_the_same_from_windows(
     single = learner.optimize_model(ring.transitions(slots, n_step))
     columns = ("state_action_values", "expected_state_action_values")
     weight = ring.windows(first_slots, length, n_step).weight_batch
-    assert weight is not None
     assert 0 < weight.sum() < weight.numel()
     # At a window's end returns look less far ahead; before, all is the same.
     whole = (weight > 0) & (torch.arange(length)[:, None] <= length - n_step)
@@ -65,7 +64,6 @@ def test_a_network_without_memory_learns_the_same_from_windows(
 def test_what_does_not_count_changes_nothing() -> None:
     ring, learner = filled_ring(), DQN((3,), 2, network=network)
     batch = ring.windows(np.array([0]), 12)
-    assert batch.weight_batch is not None
     nothing = batch.weight_batch == 0
     assert nothing.any()
     other = batch._replace(reward_batch=batch.reward_batch.masked_fill(nothing.unsqueeze(-1), 1e6))
@@ -84,9 +82,9 @@ def test_a_recurrent_network_reads_a_window_in_order(module_class: type[DQN], do
         torch.manual_seed(0)  # IQN draws fractions
         return learner.optimize_model(batch)["state_action_values"]
 
-    changed = batch.state_batch.clone()
+    changed = batch.observation.clone()
     changed[2, 0] += 10.0
-    differs = (values(batch) != values(batch._replace(state_batch=changed))).nonzero().tolist()
+    differs = (values(batch) != values(batch._replace(observation=changed))).nonzero().tolist()
     # Environment 0's first episode: steps 0 to 4 and the final observation in row 5.
     assert [row for row, env in differs if row != 5] == [2, 3, 4]
     assert all(env == 0 for _, env in differs)

@@ -167,7 +167,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "seqrl_lightning.commands.sweep")
     status, _, err = seqrl("sweep", "--config=x.yaml", "--space=y.yaml")
     assert status == 2
-    assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` brings: pip install ")
+    assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` installs: pip install ")
 
 
 def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]:

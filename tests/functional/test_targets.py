@@ -3,8 +3,8 @@ from torch import tensor
 from torch.testing import assert_close
 
 from seqrl_lightning.functional import (
+    bellman_target,
     bootstrap_discounts,
-    bootstrapped_targets,
     expected_value,
     lambda_returns,
     n_step_returns,
@@ -37,12 +37,12 @@ def test_bootstrapping_goes_by_gamma_to_the_n_and_ends_with_the_episode() -> Non
     assert_close(bootstrap_discounts(tensor([False, True]), None, 0.5), tensor([0.5, 0.0]))
     discounts = bootstrap_discounts(tensor([False, False, True]), tensor([3, 1, 2]), 0.5)
     assert_close(discounts, tensor([0.125, 0.5, 0.0]))
-    targets = bootstrapped_targets(tensor([1.0, 1.0, 1.0]), discounts, tensor([8.0, 8.0, 8.0]))
+    targets = bellman_target(tensor([1.0, 1.0, 1.0]), discounts, tensor([8.0, 8.0, 8.0]))
     assert_close(targets, tensor([2.0, 5.0, 1.0]))
 
 
 def test_targets_of_distributions_move_every_atom() -> None:
-    targets = bootstrapped_targets(tensor([1.0]), tensor([0.5]), tensor([[2.0, 4.0]]))
+    targets = bellman_target(tensor([1.0]), tensor([0.5]), tensor([[2.0, 4.0]]))
     assert_close(targets, tensor([[2.0, 3.0]]))
 
 

@@ -1,4 +1,3 @@
-import math
 from typing import Any
 
 import pytest
@@ -51,22 +50,3 @@ def test_hidden_layers_of_the_streams() -> None:
     assert sorted(shapes.values()) == [(1, 4), (3, 4), (4, 6), (4, 6)]
     with pytest.raises(ConfigurationError, match="hidden_size is 0"):
         DuelingHead(6, (3,), hidden_size=0)
-
-
-@pytest.mark.parametrize(
-    "head", [LinearHead(6, (3,)), DuelingHead(6, (3,)), DuelingHead(6, (3,), hidden_size=4)], ids=lambda h: repr(h)[:30]
-)
-def test_heads_in_numpy(head: Any) -> None:
-    features = torch.randn(5, 6)
-    assert_close(torch.from_numpy(head.forward_numpy(features.numpy())), head(features), check_dtype=True)
-
-
-@pytest.mark.parametrize("head", [LinearHead, DuelingHead])
-def test_there_is_no_numpy_for_distributions_and_other_layers(head: Any) -> None:
-    class Doubled(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            return 2.0 * super().forward(input)
-
-    assert head(6, (3, 5)).forward_numpy is None
-    assert head(6, (3,), linear=Doubled).forward_numpy is None
-    assert math.prod(head(6, (3,), linear=Doubled)(torch.ones(6)).shape) == 3

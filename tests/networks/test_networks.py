@@ -1,12 +1,11 @@
 import copy
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import MLP, DuelingHead, Network, Table
+from seqrl_lightning.networks import MLP, Network, Table
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -48,7 +47,6 @@ def test_layer_norm_comes_before_the_relu() -> None:
     normed = (before - before.mean(-1, keepdim=True)) / (before.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     assert_close(net.torso(observation)[0], normed.relu())
     assert features.max() < 8**0.5  # no element of a normalised vector is larger
-    assert net.forward_numpy is None
 
 
 def test_the_table_starts_at_zero_and_looks_up() -> None:
@@ -64,40 +62,16 @@ def test_a_layer_without_units_is_refused() -> None:
         MLP((3,), (2,), (8, 0))
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        lambda *shapes: MLP(*shapes, (16, 8)),
-        lambda *shapes: MLP(*shapes, (16, 8), head=DuelingHead),
-        lambda *shapes: MLP(*shapes, ()),
-        Table,
-    ],
-)
-def test_the_numpy_path_computes_the_same_and_sees_every_change_of_the_weights(network: Any) -> None:
-    net = network((3, 2), (5,))
-    observation = torch.randn(7, 3, 2)
+class Doubled(MLP):
+    """An MLP whose features are twice as large."""
 
-    def assert_same() -> None:
-        expected = net(observation[None], None)[0][0].detach()
-        assert_close(torch.from_numpy(net.forward_numpy(observation.numpy())), expected, rtol=1e-4, atol=1e-5)
-
-    assert_same()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(2.0)  # in place, as an optimizer does
-    assert_same()
-    other = {name: torch.randn_like(value) for name, value in net.state_dict().items()}
-    net.load_state_dict(other, assign=True)  # other tensors
-    assert_same()
-    net = copy.deepcopy(net)
-    assert_same()
+    def torso(self, observation: Any, state: Any = None, is_first: Any = None) -> Any:
+        features, state = super().torso(observation, state, is_first)
+        return 2.0 * features, state
 
 
-def test_there_is_no_numpy_path_for_distributions() -> None:
-    assert MLP((3,), (2, 5)).forward_numpy is None
-
-
-def test_the_numpy_path_leaves_the_observation_alone() -> None:
-    observation = np.ones((2, 3), np.float32)
-    MLP((3,), (2,), ()).forward_numpy(observation)  # type: ignore[misc]
-    assert (observation == 1.0).all()
+def test_a_torso_of_ones_own_is_what_forward_computes() -> None:
+    net = Doubled((3,), (2,))
+    observation = torch.randn(1, 5, 3)
+    assert_close(net(observation)[0], net.head(net.torso(observation)[0]))
+    assert_close(net.torso(observation)[0], 2.0 * MLP.torso(net, observation)[0])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from seqrl_lightning import speed
 from seqrl_lightning.networks import MLP, DuelingHead, LinearHead, NoisyLinear
 from seqrl_lightning.types import ConfigurationError
 
@@ -45,12 +46,12 @@ def test_gradients_reach_means_and_sigmas() -> None:
     net(torch.randn(1, 5, 4))[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
     assert sum("sigma" in name for name, _ in net.named_parameters()) == 2 * 5
-    assert net.forward_numpy is None
+    assert speed.numpy_forward(net) is None
 
 
 def test_a_noisy_head_acts_through_torch() -> None:
     net = MLP((4,), (2,), (8,), head=lambda *shapes: LinearHead(*shapes, NoisyLinear))
-    assert net.forward_numpy is None
+    assert speed.numpy_forward(net) is None
 
 
 def test_a_negative_sigma_is_refused() -> None:

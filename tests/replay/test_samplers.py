@@ -88,7 +88,6 @@ def test_n_step_transitions_are_those_of_the_episodes(steps: list[list[int]], n_
 @given(steps_of_two_envs, st.integers(1, 3))
 def test_sarsa_gets_the_action_that_was_taken_next(steps: list[list[int]], n_step: int) -> None:
     ring = RingBuffer(2 * 12, 2, (1,), "float32")
-    ring.awaits_next_action = True
     taken = {
         state: action
         for of_env in play(ring, steps)
@@ -96,7 +95,7 @@ def test_sarsa_gets_the_action_that_was_taken_next(steps: list[list[int]], n_ste
         for state, action in zip(episode["states"], episode["actions"], strict=False)
     }
     for sampler in (UniformSampler(n_step), LatestSampler(n_step)):
-        batch = sampler(ring, 4, np.random.default_rng(0))
+        batch = sampler(ring, 4, np.random.default_rng(0), next_actions=True)
         assert batch.next_action_batch is not None
         for next_state, next_action in zip(
             batch.next_state_batch.view(-1), batch.next_action_batch.view(-1), strict=True
@@ -105,14 +104,14 @@ def test_sarsa_gets_the_action_that_was_taken_next(steps: list[list[int]], n_ste
 
 
 def test_the_newest_transition_waits_for_its_next_action() -> None:
+    rng = np.random.default_rng(0)
     ring = RingBuffer(20, 1, (1,), "float32")
-    ring.awaits_next_action = True
     play(ring, [[GOES_ON], [GOES_ON], [GOES_ON]])
-    assert LatestSampler()(ring, 1, np.random.default_rng(0)).state_batch.item() == 1.0
+    assert LatestSampler()(ring, 1, rng, next_actions=True).state_batch.item() == 1.0
+    assert LatestSampler()(ring, 1, rng).state_batch.item() == 2.0
     ring = RingBuffer(20, 1, (1,), "float32")
-    ring.awaits_next_action = True
     play(ring, [[GOES_ON], [GOES_ON], [TERMINATES]])
-    assert LatestSampler()(ring, 1, np.random.default_rng(0)).state_batch.item() == 2.0
+    assert LatestSampler()(ring, 1, rng, next_actions=True).state_batch.item() == 2.0
 
 
 def test_new_transitions_are_drawn_like_the_most_surprising_ones() -> None:
@@ -187,7 +186,7 @@ def test_a_stack_whose_frames_are_overwritten_is_never_drawn(sampler: Any) -> No
 
 def test_beta_goes_to_one() -> None:
     sampler = PrioritizedSampler(beta=0.4, beta_env_steps=100)
-    assert [sampler._beta_after(steps) for steps in (0, 50, 100, 1000)] == pytest.approx([0.4, 0.7, 1.0, 1.0])
+    assert [sampler.beta_after(steps) for steps in (0, 50, 100, 1000)] == pytest.approx([0.4, 0.7, 1.0, 1.0])
 
 
 def test_a_prioritized_sampler_survives_its_state_dict() -> None:
@@ -206,10 +205,15 @@ def test_rollouts_are_the_newest_rows_as_they_came() -> None:
     ring = RingBuffer(2 * 8, 2, (1,), "float32")
     play(ring, [[GOES_ON, GOES_ON], [TERMINATES, GOES_ON], [GOES_ON, TRUNCATES], [GOES_ON, GOES_ON]])
     batch = RolloutSampler(3)(ring, 1, np.random.default_rng(0))
-    assert batch.state_batch.squeeze(-1).tolist() == [[1.0, 1001.0], [2.0, 1002.0], [3.0, 1003.0]]
-    assert batch.next_state_batch.squeeze(-1).tolist() == [[2.0, 1002.0], [3.0, 1003.0], [4.0, 1004.0]]
+    rows = [[1.0, 1001.0], [2.0, 1002.0], [3.0, 1003.0], [4.0, 1004.0]]
+    assert batch.observation.squeeze(-1).tolist() == rows
+    assert batch.state_batch.squeeze(-1).tolist() == rows[:3]
+    assert batch.burn_in == 0
     assert batch.terminated_batch.tolist() == [[True, False], [False, False], [False, False]]
-    assert batch.weight_batch is not None
+    assert batch.is_first.tolist() == [[False, False], [False, False], [True, False], [False, True]]
+    assert batch.start_rows == (2, 3)
+    assert batch.previous_action.tolist() == [[0, 0], [1, 1], [-1, 2], [3, -1]]
+    assert batch.previous_reward.tolist() == [[1.0, 1.0], [10.0, 10.0], [0.0, 100.0], [1000.0, 0.0]]
     assert batch.weight_batch.tolist() == [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]  # 0: final observations
 
 
@@ -221,9 +225,10 @@ def test_masks_come_with_the_states_they_belong_to() -> None:
     ring.add(np.array([1]), np.ones(1), no, no, np.ones((1, 1), np.float32), np.array([[True, True]]))
     for batch in (ring.transitions(np.array([0, 1])), ring.latest_rows(2)):
         assert batch.action_mask_batch is not None
-        assert batch.next_action_mask_batch is not None
         assert batch.action_mask_batch.view(2, 2).tolist() == [[True, False], [False, True]]
-        assert batch.next_action_mask_batch.view(2, 2).tolist() == [[False, True], [True, True]]
+        _, next_mask = batch.read_next_states(lambda *args: (args[0], None))
+        assert next_mask is not None
+        assert next_mask.view(2, 2).tolist() == [[False, True], [True, True]]
 
 
 @pytest.mark.parametrize("settings", [{"n_step": 0}, {"alpha": -1.0}, {"beta": 1.5}, {"beta_env_steps": 0}])

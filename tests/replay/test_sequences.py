@@ -24,6 +24,7 @@ def test_what_is_learned_from_in_a_window_really_happened(steps: list[list[int]]
     for state, (action, rewards, next_state, terminated, _) in one_step.items():
         episodes_by_state[state] = (action, rewards[0], next_state, terminated)
     assert (batch.weight_batch > 0).any()
+    next_states, _ = batch.read_next_states(lambda rows, *_: (rows, None))
     for t, b in (batch.weight_batch > 0).nonzero().tolist():
         state, rewards = int(batch.state_batch[t, b]), batch.reward_batch[t, b].tolist()
         assert int(batch.action_batch[t, b]) == episodes_by_state[state][0]
@@ -33,7 +34,8 @@ def test_what_is_learned_from_in_a_window_really_happened(steps: list[list[int]]
             _, reward, state, terminated = episodes_by_state[state]
             expected.append(reward)
         assert rewards == [*expected, *[0.0] * (n_step - count)]
-        assert int(batch.next_state_batch[t + count - 1, b]) == state  # the row below, `count` rows down
+        assert int(batch.observation[t + count, b]) == state  # `count` rows below
+        assert int(next_states[t, b]) == state
         assert bool(batch.terminated_batch[t, b]) == terminated
 
 
@@ -56,8 +58,8 @@ def test_windows_are_as_long_as_the_longest_episode() -> None:
     batch = sampled(ring, SequenceSampler(length=128))
     assert batch.state_batch.shape[0] == 4
     assert batch.weight_batch.min() == 1.0  # whole episodes, nothing else
-    assert batch.is_first_batch[0].all()
-    assert not batch.is_first_batch[1:].any()
+    assert batch.is_first[0].all()
+    assert not batch.is_first[1:].any()
 
 
 def test_episodes_start_where_the_mask_says() -> None:
@@ -66,7 +68,7 @@ def test_episodes_start_where_the_mask_says() -> None:
     batch = sampled(ring, SequenceSampler(length=9, overlap=0))
     first = batch.state_batch[0, :, 0] == 0.0
     assert first.any()
-    window = batch.is_first_batch[:, first][:, 0]
+    window = batch.is_first[:, first][:, 0]
     assert window.tolist() == [t in (0, 4, 8) for t in range(10)]
     weights = batch.weight_batch[:, first][:, 0]
     assert weights.tolist() == [float(t not in (3, 7)) for t in range(9)]
@@ -105,9 +107,8 @@ def test_the_kept_state_is_the_one_that_the_network_had_there(burn_in: int) -> N
         is_first, ended = ended, end
         if t % 10 == 9:
             batch = sampler(ring, 16, rng)
-            rows = batch.state_batch if burn_in == 0 else torch.cat([batch.burn_in_state_batch, batch.state_batch])
-            firsts = batch.is_first_batch[:-1]
-            firsts = firsts if burn_in == 0 else torch.cat([batch.burn_in_is_first_batch, firsts])
+            assert batch.burn_in == burn_in
+            rows, firsts = batch.observation[:-1], batch.is_first[:-1]
             for b in range(16):
                 if not firsts[: burn_in + 1, b].any():  # else the state is forgotten there anyway
                     assert batch.network_state is not None
@@ -163,7 +164,8 @@ def test_a_sequence_sampler_survives_its_state_dict() -> None:
     copy.load_state_dict(sampler.state_dict())
     one, other = sampled(ring, sampler), sampled(ring, copy)
     for name, column in one._asdict().items():
-        assert column is None or torch.equal(column, getattr(other, name)), name
+        twin = getattr(other, name)
+        assert torch.equal(column, twin) if isinstance(column, torch.Tensor) else column == twin, name
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.testing import assert_close
 
-from seqrl_lightning.algorithms.manual import LightningStep, PlainStep
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, Network, Transformer
-from seqrl_lightning.replay import SequenceSampler
 from seqrl_lightning.types import ConfigurationError
 from tests.running import fit
-
-
-class Listener(Callback):
-    """Counts what Lightning tells it of every update."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def on_before_optimizer_step(self, *args: Any) -> None:
-        self.heard.append("step")
 
 
 def run(
@@ -54,48 +41,10 @@ def test_five_updates_a_step_are_five_updates(tmp_path: Path) -> None:
     torch.manual_seed(3)
     _, _, one_by_one = run(tmp_path, 1)
     torch.manual_seed(3)
-    trainer, module, bunched = run(tmp_path, 5)
-    assert isinstance(module._step, PlainStep)
+    trainer, _, bunched = run(tmp_path, 5)
     assert trainer.global_step == 20
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 3  # four training steps
     assert_close(bunched, one_by_one, rtol=1e-4, atol=1e-6)
-
-
-def test_lightnings_own_way_is_taken_when_somebody_listens_and_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    _, _, plain = run(tmp_path, 5)
-    torch.manual_seed(3)
-    _, module, listened = run(tmp_path, 5, listener := Listener())
-    assert isinstance(module._step, LightningStep)
-    assert len(listener.heard) == 20
-    assert_close(listened, plain, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.slow  # compiling takes seconds
-@pytest.mark.parametrize(("updates_per_step", "callbacks"), [(1, []), (5, []), (5, [Listener()])])
-def test_a_compiled_learner_learns_the_same(tmp_path: Path, updates_per_step: int, callbacks: list[Callback]) -> None:
-    torch.manual_seed(3)
-    _, _, expected = run(tmp_path, updates_per_step, *callbacks)
-    torch._dynamo.utils.counters.clear()
-    torch.manual_seed(3)
-    _, _, weights = run(tmp_path, updates_per_step, *callbacks, compile=True)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    assert not torch._dynamo.utils.counters["graph_break"]
-    assert_close(weights, expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", [GRU, Transformer])
-def test_a_network_that_remembers_compiles_as_far_as_it_can(tmp_path: Path, network: type[Network]) -> None:
-    def weights(compile: bool) -> Tensor:
-        torch.manual_seed(3)
-        sampler = SequenceSampler(length=4, prioritized=True, burn_in=1)
-        data = {"env_id": "seqrl/NBack-v0", "batch_size": 8, "capacity": 400, "sampler": sampler}
-        model = {"network": network, "double": True, "updates_per_step": 5, "compile": compile}
-        _, module, _ = fit(tmp_path, data, model, {"warmup_env_steps": 60, "updates_per_collect": 5}, max_steps=20)
-        return torch.cat([p.detach().flatten() for p in module.policy_net.parameters()])  # type: ignore[union-attr]
-
-    assert_close(weights(True), weights(False), rtol=1e-3, atol=1e-3)
 
 
 def test_a_checkpoint_within_a_step_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from seqrl_lightning.algorithms.fused_adam import FusedAdamStep
+from seqrl_lightning.speed.fused_adam import FusedAdamStep
 
 
 def train(optimizer_class: type[Adam], short: bool, steps: int = 5, **kwargs: Any) -> tuple[nn.Module, Optimizer, int]:

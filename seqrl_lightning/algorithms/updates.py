@@ -1,0 +1,56 @@
+"""Updates by hand, under manual optimization: from a batch to new weights."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
+from seqrl_lightning.types import Batch, Update
+
+
+class LightningStep:
+    """One update with any strategy and precision: zero the gradients, go backward, clip, step optimizer and scheduler.
+
+    Args:
+        module: The learner.
+        optimize_model: Computes the loss of a batch.
+    """
+
+    def __init__(self, module: LightningModule, optimize_model: Callable[..., Update]) -> None:
+        self.module = module
+        self.optimize_model = optimize_model
+        self.optimizer = cast(Optimizer, module.optimizers())  # Lightning's wrapper, which is made into one
+        self.scheduler: Any = module.lr_schedulers()  # of classes without a common base
+
+    def __call__(self, batch: Any) -> Update:
+        """Make one update. Returns what ``optimize_model`` does, with the loss detached."""
+        update = self.optimize_model(batch)
+        self.optimizer.zero_grad()
+        self.module.manual_backward(update["loss"])
+        self.module.configure_gradient_clipping(self.optimizer)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        update["loss"] = update["loss"].detach()
+        return update
+
+
+def learn_from_parts(step: Callable[[Batch], Update], parts: Iterable[Batch], limit: int | None) -> Update:
+    """Make one update from each part of a batch.
+
+    Args:
+        step: Makes one update.
+        parts: [T, B] each.
+        limit: The largest number of updates; None for no limit.
+
+    Returns:
+        The last update, with the priorities of all of them, [T, K * B].
+    """
+    updates = [step(part) for part in itertools.islice(parts, limit)]
+    last = updates[-1]
+    if "priority_batch" in last:
+        last["priority_batch"] = torch.cat([update["priority_batch"] for update in updates], dim=1)
+    return last
