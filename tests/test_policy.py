@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import seqrl_lightning
+from seqrl_lightning import collect
 from seqrl_lightning.algorithms import DQN, QRDQN
-from seqrl_lightning.envs import PreviousActionReward, action_mask_of, rollout
+from seqrl_lightning.envs import PreviousActionReward, action_mask_of
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.replay import SequenceSampler
@@ -43,7 +44,7 @@ def played(policy: Policy, env: gym.Env[Any, Any], seed: int) -> tuple[list[int]
 def played_by(module: Any, datamodule: Any, seed: int) -> tuple[list[int], float]:
     """The same by the module itself, as it is evaluated."""
     module.eval()
-    steps = list(rollout(module.act, datamodule.factory.make_envs(1), seed))
+    steps = list(collect.rollout(collect.Policy(module.act_values).act, datamodule.factory.make_envs(1), seed))
     return [int(step.action[0]) for step in steps], float(sum(step.reward[0] for step in steps))
 
 

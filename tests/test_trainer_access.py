@@ -6,7 +6,8 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
-from seqrl_lightning.algorithms import DQN, PQN, SARSA
+from seqrl_lightning.algorithms import DQN, SARSA, DiscreteSAC
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import ConfigurationError, Learner
@@ -18,8 +19,8 @@ def trainer_of(folder: Path, module: LightningModule) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("module_class", [DQN, PQN, SARSA])
-def test_algorithms_are_learners(tmp_path: Path, module_class: type[DQN]) -> None:
+@pytest.mark.parametrize("module_class", [DQN, DiscreteSAC, SARSA])
+def test_algorithms_are_learners(tmp_path: Path, module_class: type[LearnerModule]) -> None:
     module = module_class((4,), 2)
     assert isinstance(module, Learner)
     assert learner_of(trainer_of(tmp_path, module)) is module

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from docs.scripts.results import ROOT, read_reports, table, with_measured
+from seqrl_lightning.collect import rollout
 from seqrl_lightning.commands.envs import rules_class, task_ids
 from seqrl_lightning.docstrings import parse_docstring
-from seqrl_lightning.envs import rollout
-from seqrl_lightning.types import Array, BoolArray, IntArray, State
+from seqrl_lightning.types import Array, BoolArray, IntArray
 
 PAGES = ROOT / "docs" / "tasks"
 PICTURES = ROOT / "docs" / "images" / "tasks"
@@ -136,8 +136,8 @@ def chance_of(env_id: str) -> str:
     envs: Any = gym.make_vec(env_id, RANDOM_EPISODES, "vector_entry_point")
     rng = np.random.default_rng(0)
 
-    def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
-        return rng.integers(envs.single_action_space.n, size=RANDOM_EPISODES), None
+    def act(observation: Array, action_mask: BoolArray | None) -> IntArray:
+        return rng.integers(envs.single_action_space.n, size=RANDOM_EPISODES)
 
     returns = sum(step.reward * step.is_playing for step in rollout(act, envs, seed=0))
     return f"{np.mean(returns):.2f} ± {np.std(returns, ddof=1) / RANDOM_EPISODES**0.5:.2f}"

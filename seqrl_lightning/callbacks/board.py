@@ -15,14 +15,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
-from seqrl_lightning.collect import TrialStep
+from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
-from seqrl_lightning.envs.rollout import Step
 from seqrl_lightning.metrics import PositionConfusion
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import Array, EvaluationTask, FloatArray, State
+from seqrl_lightning.types import Array, EvaluationTask, FloatArray
 
 _LAYOUT = {
     "Does it learn?": {
@@ -171,10 +170,10 @@ class BoardPages(Callback):
         except Exception as error:  # a task that can't draw itself, or lacks a package, may raise anything
             rank_zero_info(f"No picture of an episode: {error}")
             return
-        state: State = None
+        policy = Policy(pl_module.act_values)
         for _ in range(_MAX_FRAMES):
             mask = None if "action_mask" not in info else np.asarray(info["action_mask"], np.bool_)[None]
-            action, state = pl_module.act(np.asarray(observation)[None], state, mask)
+            action = policy.act(np.asarray(observation)[None], mask)
             observation, _, terminated, truncated, info = env.step(int(action[0]))
             yield np.asarray(env.render())
             if terminated or truncated:

@@ -6,11 +6,11 @@ import numpy as np
 
 from seqrl_lightning.collect.episodes import EpisodeLog, RunningEpisodes
 from seqrl_lightning.collect.faults import GuardedEnvs, Outcome
-from seqrl_lightning.collect.policy import Decision, ExploringPolicy
+from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder
 from seqrl_lightning.envs import action_mask_of
 from seqrl_lightning.replay import RingBuffer, Sampler
-from seqrl_lightning.types import BoolArray, Progress
+from seqrl_lightning.types import IntArray, Progress
 
 
 class Collector:
@@ -51,6 +51,7 @@ class Collector:
         world_size: int = 1,
     ) -> None:
         self.envs = envs
+        self.num_envs = envs.num_envs
         self.policy = policy
         self.ring = ring
         self.sampler = sampler
@@ -60,7 +61,7 @@ class Collector:
         self.recorder = recorder
         self.rank = rank
         self.world_size = world_size
-        self._in_flight: Decision | None = None  # of the step that the environments are taking
+        self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
     def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
         """Start episodes, or go on in those that ``state_dict`` was taken of.
@@ -85,70 +86,71 @@ class Collector:
         Returns:
             The number of env steps that were lost with a broken episode, and have to be taken again.
         """
-        decision = self._decide()
+        action = self._act()
         try:
-            outcome = self.envs.step(decision.action)
+            outcome = self.envs.step(action)
         except Exception as error:  # an environment may raise anything
             return self._restart(error)
-        self._store(decision, outcome)
+        self._store(action, outcome)
         return 0
 
     def start_step(self) -> int:
         """Start a step of environments in processes of their own, without waiting for it. Return as ``step`` does."""
-        decision = self._decide()
+        action = self._act()
         try:
-            self.envs.send(decision.action)
+            self.envs.send(action)
         except Exception as error:  # a worker process is dead
             return self._restart(error)
-        self._in_flight = decision
+        self._in_flight = action
         return 0
 
     def finish_step(self) -> int:
         """Wait for the step that ``start_step`` started, if there is one. Return as ``step`` does."""
-        decision, self._in_flight = self._in_flight, None
-        if decision is not None:
+        action, self._in_flight = self._in_flight, None
+        if action is not None:
             try:
                 outcome = self.envs.receive()
             except Exception as error:
                 return self._restart(error)
-            self._store(decision, outcome)
+            self._store(action, outcome)
         return 0
 
-    def _decide(self) -> Decision:
+    def _act(self) -> IntArray:
         policy, episodes = self.policy, self.episodes
         if policy.remembers:
             self.sampler.keep_state(self.ring, policy.state, episodes.lengths)
         env_steps = self.progress.env_steps * self.world_size
-        decision = policy.decide(env_steps, episodes.observation, episodes.action_mask, episodes.is_first)
+        action = policy.act(episodes.observation, episodes.action_mask, episodes.is_first, env_steps)
         self.progress.epsilon = policy.epsilon
-        return decision
+        return action
 
-    def _store(self, decision: Decision, outcome: Outcome) -> None:
+    def _store(self, action: IntArray, outcome: Outcome) -> None:
         observation, reward, terminated, truncated, infos = outcome
         episodes, progress = self.episodes, self.progress
         if self.recorder.labels is not None:
             ends = reward, terminated, truncated
             trial, is_trial = episodes.lengths.copy(), ~episodes.is_restarting
-            self.recorder.record(episodes.observation, decision, ends, trial, is_trial, infos)
-        action_mask = self._action_mask(infos)
-        self.ring.add(decision.action, reward, terminated, truncated, observation, action_mask)
+            self.recorder.record(episodes.observation, action, self.policy, ends, trial, is_trial, infos)
+        action_mask = action_mask_of(infos) if self.has_action_masks else None
+        self.ring.add(action, reward, terminated, truncated, observation, action_mask)
         ended = terminated | truncated
         num_restarted = episodes.advance(observation, action_mask, reward, ended)
-        progress.env_steps += len(ended) - num_restarted
+        progress.env_steps += self.num_envs - num_restarted
         if num_restarted:
             progress.block = _lowest_block(infos)
-        if np.count_nonzero(ended):  # several times as fast as any()
-            env_steps, first_env = progress.env_steps * self.world_size, self.rank * len(ended)
+        if np.count_nonzero(ended):
+            env_steps, first_env = progress.env_steps * self.world_size, self.rank * self.num_envs
             for episode in episodes.take_ended(terminated, infos, env_steps, first_env):
                 self.log.add(episode)
                 progress.episodes += 1
 
     def _start_episodes(self) -> None:
         seed, observation, infos = self.envs.start_episodes(self.progress, self.rank)
-        self.episodes = RunningEpisodes.after_reset(seed, observation, self._action_mask(infos))
+        action_mask = action_mask_of(infos) if self.has_action_masks else None
+        self.episodes = RunningEpisodes.after_reset(seed, observation, action_mask)
         self.progress.block = _lowest_block(infos)
         self.recorder.note(infos)
-        self.ring.restart(observation, self.episodes.action_mask)
+        self.ring.restart(observation, action_mask)
 
     def _restart(self, error: Exception) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
@@ -158,9 +160,6 @@ class Collector:
         num_lost = sum(self.ring.drop(env, int(lengths[env])) for env in suspects)
         self._start_episodes()
         return num_lost
-
-    def _action_mask(self, infos: dict[str, Any]) -> BoolArray | None:
-        return action_mask_of(infos) if self.has_action_masks else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the episodes under way, the environments' state and the policy's, as tensors and primitives."""

@@ -71,9 +71,10 @@ class RunningEpisodes:
         self.observation = observation
         self.action_mask = action_mask
         self.returns += reward
-        self.lengths += ~self.is_restarting
+        num_restarted = int(np.count_nonzero(self.is_restarting))  # several times as fast as any()
+        self.lengths += ~self.is_restarting if num_restarted else 1
         self.is_first, self.is_restarting = self.is_restarting, ended  # a reset shows an episode's first observation
-        return int(np.count_nonzero(self.is_first))
+        return num_restarted
 
     def take_ended(self, terminated: BoolArray, infos: dict[str, Any], env_steps: int, first_env: int) -> list[Episode]:
         """Return the episodes that the last step ended, and set their returns and lengths to 0.

@@ -79,7 +79,10 @@ class GuardedEnvs:
         Raises:
             Exception: Whatever an environment raises, or an ``EnvFault`` for what it shows.
         """
-        return self._checked(self.envs.step(action))
+        outcome = self.envs.step(action)
+        self._check.observation(outcome[0])
+        self._check.reward(outcome[1])
+        return outcome
 
     def send(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own."""
@@ -87,11 +90,9 @@ class GuardedEnvs:
         self.envs.step_async(action)
 
     def receive(self) -> Outcome:
-        """Wait for the step that ``send`` started."""
+        """Wait for the step that ``send`` started. Raise as ``step`` does."""
         assert isinstance(self.envs, AsyncVectorEnv)
-        return self._checked(self.envs.step_wait())
-
-    def _checked(self, outcome: Outcome) -> Outcome:
+        outcome = self.envs.step_wait()
         self._check.observation(outcome[0])
         self._check.reward(outcome[1])
         return outcome

@@ -1,6 +1,6 @@
 """Policies: how actions follow from a network's values, greedily or with exploration."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -63,14 +63,6 @@ class Policy:
         return self.rule(self.values, action_mask)
 
 
-class Decision(NamedTuple):
-    """The actions of one step, in N environments."""
-
-    action: IntArray  # [N]
-    explores: BoolArray  # [N], whether the action was random
-    values: Array | None  # [N, n_actions], of the network; None where all explored, so that it wasn't asked
-
-
 class ExploringPolicy(Policy):
     """Act greedily, or at random with probability epsilon (Sutton and Barto, section 2.2).
 
@@ -82,6 +74,8 @@ class ExploringPolicy(Policy):
 
     Attributes:
         epsilon: The probability by which the last actions were random.
+        explores: Which of the last actions were random, [N] bool; None before the first.
+        values: None too where all actions were random, so that the network wasn't asked.
         remembers: Whether the network carries a state, so that it has to see every observation.
     """
 
@@ -93,22 +87,29 @@ class ExploringPolicy(Policy):
         self.n_actions = n_actions
         self.rng = rng
         self.epsilon = 0.0
+        self.explores: BoolArray | None = None
         self.remembers = False
 
     def find_memory(self, observation: Array) -> None:
         """Find out whether the network carries a state, by letting it see [N, *obs] once."""
         self.remembers = self.act_values(observation)[1] is not None
 
-    def decide(
-        self, env_steps: int, observation: Array, action_mask: BoolArray | None, is_first: BoolArray | None
-    ) -> Decision:
-        """Pick an action in each environment, after so many env steps; see :meth:`act` for the other arguments."""
+    def act(
+        self,
+        observation: Array,
+        action_mask: BoolArray | None = None,
+        is_first: BoolArray | None = None,
+        env_steps: int = 0,
+    ) -> IntArray:
+        """Pick an action in each environment, after so many env steps; see :meth:`Policy.act`."""
+        num_envs = len(observation)
         self.epsilon = self.schedule(env_steps)
-        explores, action = explore(len(observation), self.n_actions, self.epsilon, self.rng, action_mask)
-        if np.count_nonzero(explores) == len(explores) and not self.remembers:
-            return Decision(action, explores, None)
-        best = self.act(observation, action_mask, is_first)
-        return Decision(np.where(explores, action, best), explores, self.values)
+        self.explores, action = explore(num_envs, self.n_actions, self.epsilon, self.rng, action_mask)
+        if np.count_nonzero(self.explores) == num_envs and not self.remembers:
+            self.values = None
+            return action
+        self.values, self.state = self.act_values(observation, self.state, is_first)
+        return np.where(self.explores, action, self.rule(self.values, action_mask))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random stream and the network's state, as tensors and primitives."""

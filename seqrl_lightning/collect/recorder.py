@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from seqrl_lightning.collect.policy import Decision
+from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
@@ -52,7 +52,8 @@ class TrialRecorder:
     def record(
         self,
         observation: Array,
-        decision: Decision,
+        action: IntArray,
+        policy: ExploringPolicy,
         outcome: tuple[Array, BoolArray, BoolArray],
         trial: IntArray,
         is_trial: BoolArray,
@@ -62,14 +63,17 @@ class TrialRecorder:
 
         Args:
             observation: [N, *obs], seen before the step.
-            decision: The actions.
+            action: [N], taken in it.
+            policy: The policy that picked the actions.
             outcome: Reward, terminated and truncated, [N] each.
             trial: [N], env steps before it in the episode.
             is_trial: [N], false where the step only reset the environment.
             infos: What the task states after the step.
         """
         assert self.labels is not None
-        step = TrialStep(observation, self.labels, *decision, *outcome, trial, is_trial)
+        assert policy.explores is not None
+        choice = action, policy.explores, policy.values
+        step = TrialStep(observation, self.labels, *choice, *outcome, trial, is_trial)
         for subscription in self._subscriptions:
             subscription.append(step)
         self.note(infos)

@@ -12,10 +12,10 @@ from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallV
 from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
 from seqrl_lightning.envs.make import EnvFactory, TaskFacts, Wrapper
+from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
-from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
@@ -55,7 +55,6 @@ __all__ = [
     "SerialReactionEnv",
     "SerialReactionVectorEnv",
     "SoloVectorEnv",
-    "Step",
     "StepCheck",
     "TaskEnv",
     "TaskFacts",
@@ -65,7 +64,6 @@ __all__ = [
     "action_mask_of",
     "discard",
     "fault_of",
-    "rollout",
     "set_state",
     "state_of",
     "tracked",

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from seqrl_lightning.envs.rollout import action_mask_of
+from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, tracked
 from seqrl_lightning.types import ConfigurationError, require

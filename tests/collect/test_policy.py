@@ -43,25 +43,26 @@ def exploring(epsilon: float, seed: int = 0) -> ExploringPolicy:
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_epsilon_is_the_rate_of_random_actions(epsilon: float) -> None:
     observation = np.zeros((20_000, 4), np.float32)
-    decision = exploring(epsilon).decide(0, observation, None, None)
-    assert decision.explores.mean() == pytest.approx(epsilon, abs=0.02)
-    assert (decision.action[~decision.explores] == 2).all()
-    assert (decision.values is None) == (epsilon == 1.0)
+    policy = exploring(epsilon)
+    action = policy.act(observation)
+    assert policy.explores is not None
+    assert policy.explores.mean() == pytest.approx(epsilon, abs=0.02)
+    assert (action[~policy.explores] == 2).all()
+    assert (policy.values is None) == (epsilon == 1.0)
     if epsilon:
-        chosen = decision.action[decision.explores]
+        chosen = action[policy.explores]
         assert np.bincount(chosen, minlength=3) / len(chosen) == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
 def test_forbidden_actions_are_neither_explored_nor_greedy() -> None:
     policy = exploring(0.5)
     for _ in range(200):
-        decision = policy.decide(0, OBSERVATION, MASK, None)
-        assert MASK[np.arange(3), decision.action].all()
+        assert MASK[np.arange(3), policy.act(OBSERVATION, MASK)].all()
 
 
 def test_epsilon_follows_the_env_steps() -> None:
     policy = ExploringPolicy(constant_values(3), LinearEpsilon(1.0, 0.0, 100), 3, np.random.default_rng(0))
-    policy.decide(25, OBSERVATION, None, None)
+    policy.act(OBSERVATION, env_steps=25)
     assert policy.epsilon == 0.75
 
 
@@ -71,7 +72,8 @@ def test_a_network_that_remembers_sees_every_observation() -> None:
     assert policy.remembers
     assert policy.state is None  # to find that out leaves no trace
     for _ in range(5):
-        assert policy.decide(0, OBSERVATION, None, None).values is not None
+        policy.act(OBSERVATION)
+        assert policy.values is not None
     assert policy.state.tolist() == [5, 5, 5]
     forgetful = exploring(1.0)
     forgetful.find_memory(OBSERVATION)
@@ -80,9 +82,8 @@ def test_a_network_that_remembers_sees_every_observation() -> None:
 
 def test_a_restored_policy_explores_as_the_original_does() -> None:
     policy, copy = exploring(0.5), exploring(0.5, seed=9)
-    policy.decide(0, OBSERVATION, None, None)
+    policy.act(OBSERVATION)
     copy.load_state_dict(policy.state_dict())
     for _ in range(20):
-        one, other = (p.decide(0, OBSERVATION, None, None) for p in (policy, copy))
-        np.testing.assert_array_equal(one.action, other.action)
-        np.testing.assert_array_equal(one.explores, other.explores)
+        np.testing.assert_array_equal(policy.act(OBSERVATION), copy.act(OBSERVATION))
+        np.testing.assert_array_equal(policy.explores, copy.explores)
