@@ -1,7 +1,7 @@
 """One checkpoint of each format, kept from when it was written: it is read, or refused in a line that says what to do.
 
-``tests/formats/N`` holds a run's ``config.yaml``, its ``last.ckpt`` after 20 updates, and the sidecar. They were written
-by ``seqrl fit --config config.yaml`` and are never written anew.
+``tests/formats/N`` holds a run's ``config.yaml``, its ``last.ckpt`` after 20 updates, and the sidecar, as
+``seqrl fit --config config.yaml`` wrote them; they are never written anew.
 """
 
 import shutil
