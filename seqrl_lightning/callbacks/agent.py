@@ -21,7 +21,7 @@ _DEFAULT_CADENCE = Cadence(warmup_env_steps=1000, env_steps_per_update=1.0, upda
 
 
 class AgentCallback(Callback):
-    """Acts epsilon-greedily in the environments, and keeps env steps and updates in the ratio asked for.
+    """Act epsilon-greedily in the environments, and keep env steps and updates in the ratio asked for.
 
     It warms the replay memory up before the first update. Then, after every ``updates_per_collect`` updates, it takes
     ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time; what is

@@ -20,7 +20,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.metrics import PositionConfusion
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray
 
 _LAYOUT = {
@@ -108,7 +108,7 @@ class BoardPages(Callback):
             choices.add([_trial_step(t, step) for t, step in enumerate(outputs["steps"])])
             self._confusion.update(choices.pop_ended_episodes(pl_module.device))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures of an evaluation."""
         shares = is_right = None
         if self._confusion is not None:
@@ -120,8 +120,9 @@ class BoardPages(Callback):
         if shares is not None and len(shares):
             picture = draw_matrix(shares, self._row_names(len(shares)), self._letters(), is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
-        if self._states is not None and pl_module.act_values(self._states)[1] is None:
-            values, _ = pl_module.act_values(self._states)
+        learner = learner_of(trainer)
+        if self._states is not None and learner.act_values(self._states)[1] is None:
+            values, _ = learner.act_values(self._states)
             picture = draw_matrix(values, self._row_names(len(values)), self._letters())
             self._writer.add_image("watch/values of states", picture, env_steps, dataformats="HWC")
 
@@ -132,7 +133,7 @@ class BoardPages(Callback):
         env_steps = self._data.progress.env_steps
         if self._data.num_blocks > 1:
             self._write_episodes(env_steps)
-        frames = list(self._greedy_frames(pl_module))
+        frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
         if frames:
             self._write_gif(frames, env_steps)
         self._writer.flush()
@@ -159,7 +160,7 @@ class BoardPages(Callback):
         picture = Image.open(self._folder / "episodes.png").convert("RGB")
         self._writer.add_image("watch/training episodes", np.asarray(picture), env_steps, dataformats="HWC")
 
-    def _greedy_frames(self, pl_module: Any) -> Iterator[Array]:
+    def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
         """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
         if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
             return
@@ -170,7 +171,6 @@ class BoardPages(Callback):
         except Exception as error:  # a task that can't draw itself, or lacks a package, may raise anything
             rank_zero_info(f"No picture of an episode: {error}")
             return
-        policy = Policy(pl_module.act_values)
         for _ in range(_MAX_FRAMES):
             mask = None if "action_mask" not in info else np.asarray(info["action_mask"], np.bool_)[None]
             action = policy.act(np.asarray(observation)[None], mask)
@@ -206,7 +206,7 @@ def _trial_step(t: int, step: Step) -> TrialStep:
     return TrialStep(step.observation, step.infos, step.action, trial < 0, None, *outcome, trial, step.is_playing)
 
 
-def states_of(data: Any) -> FloatArray | None:
+def states_of(data: ReplayDataModule) -> FloatArray | None:
     """The observation of each state, [S, S] float32, for tasks whose states are one-hot; None for others."""
     num_states = getattr(data.task, "num_states", None)
     if isinstance(data.task.observation_space, gym.spaces.Discrete):

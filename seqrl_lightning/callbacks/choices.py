@@ -1,12 +1,12 @@
 """Conversion of the agent's steps to the choices of whole episodes, which metrics are updated with."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from seqrl_lightning.collect import TrialStep
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Choices, IntArray
 
@@ -31,7 +31,7 @@ class ChoiceBuffer:
         self.pending: IntArray = np.zeros((len(_COLUMNS), 0), np.int64)
 
     @classmethod
-    def of(cls, data: Any) -> "ChoiceBuffer":
+    def of(cls, data: ReplayDataModule) -> "ChoiceBuffer":
         """Make a buffer for the task of a datamodule."""
         shows_position = len(data.obs_shape) == 1  # a stack of observations doesn't begin with it
         num_positions = TaskFacts.of(data.task).num_positions if shows_position else None

@@ -11,7 +11,7 @@ from seqrl_lightning.random_streams import random_stream
 
 
 class GlobalRandomStreams(Callback):
-    """Gives each process streams of its own, and saves the streams in checkpoints, which Lightning doesn't."""
+    """Give each process streams of its own, and save the streams in checkpoints, which Lightning doesn't."""
 
     def __init__(self) -> None:
         self._resumed: dict[str, Any] | None = None

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.callbacks.writing import LogInterval
 from seqrl_lightning.types import DivergedError, require
 
 
 class SkippedUpdates(Callback):
-    """Reports updates that were skipped because their gradient wasn't finite, and ends the run after too many.
+    """Report updates that were skipped because their gradient wasn't finite, and end the run after too many.
 
     It checks every ``trainer.log_every_n_steps`` batches and at the end of an epoch, when training waits for the device
     anyway. The weights are still good then: they are saved as ``checkpoints/before_skipped_updates.ckpt`` when the
@@ -32,12 +33,15 @@ class SkippedUpdates(Callback):
         self._interval = LogInterval()
         self._num_reported = 0
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Check, every ``log_every_n_steps`` batches.
 
         Raises:
             DivergedError: If more than ``max_skipped_updates`` were skipped.
         """
+        assert isinstance(pl_module, LearnerModule)
         if self._interval.ends(trainer) or trainer.is_last_batch:
             self._report(trainer, int(pl_module.finite_updates.num_refused), outputs)
 

@@ -8,11 +8,12 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.types import require
 
 
 class TargetSync(Callback):
-    """Keeps the target network in step with the policy network: ``target <- (1 - tau) * target + tau * policy``.
+    """Keep the target network in step with the policy network: ``target <- (1 - tau) * target + tau * policy``.
 
     ``tau = 1`` copies (Mnih et al., Nature 518, 2015); a small tau at every update is Polyak averaging (Lillicrap et
     al., arXiv:1509.02971). It acts right after the optimizer's step, whatever the optimization mode: the next update
@@ -37,8 +38,9 @@ class TargetSync(Callback):
         self.updates = 0
         self._hook: RemovableHandle | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook into the optimizer's steps, unless the module has no target network of its own."""
+        assert isinstance(pl_module, LearnerModule)
         self._hook = None
         if pl_module.target_net is pl_module.policy_net:
             return

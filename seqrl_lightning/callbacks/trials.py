@@ -41,7 +41,7 @@ class Trial(NamedTuple):
 
 
 class TrialWriter(Callback):
-    """Writes ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
+    """Write ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
     Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. The
     agent acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
@@ -131,7 +131,7 @@ class TrialWriter(Callback):
 
 
 class PredictionWriter(Callback):
-    """Writes ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
+    """Write ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
 
     def __init__(self) -> None:
         self._file: TextIOWrapper | None = None

@@ -11,7 +11,7 @@ from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSeq
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
 from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
-from seqrl_lightning.envs.make import EnvFactory, TaskFacts, Wrapper
+from seqrl_lightning.envs.make import EnvFactory, EnvFacts, Wrapper
 from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
@@ -37,6 +37,7 @@ __all__ = [
     "DelayedRecallEnv",
     "DelayedRecallVectorEnv",
     "EnvFactory",
+    "EnvFacts",
     "EnvFault",
     "FlattenMultiDiscreteAction",
     "HiddenSequenceEnv",
@@ -57,7 +58,6 @@ __all__ = [
     "SoloVectorEnv",
     "StepCheck",
     "TaskEnv",
-    "TaskFacts",
     "TaskVectorEnv",
     "TrackedEnv",
     "Wrapper",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.solo import SoloVectorEnv
@@ -33,7 +34,8 @@ class StepCheck:
     """
 
     def __init__(self, envs: VectorEnv[Any, Any, Any], check_bounds: bool = True) -> None:
-        space: Any = envs.single_observation_space
+        space = envs.single_observation_space
+        assert isinstance(space, Box)
         self._shape = (envs.num_envs, *space.shape)
         limits = np.finfo(space.dtype) if np.issubdtype(space.dtype, np.floating) else np.iinfo(space.dtype)
         # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything.
@@ -77,7 +79,7 @@ def fault_of(envs: VectorEnv[Any, Any, Any], error: Exception) -> EnvFault:
     """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
     if isinstance(error, EnvFault):
         return error
-    vector: Any = envs.unwrapped
+    vector = envs.unwrapped
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(vector, SoloVectorEnv):
         return EnvFault(0, reason)
@@ -96,7 +98,7 @@ def fault_of(envs: VectorEnv[Any, Any, Any], error: Exception) -> EnvFault:
 
 def discard(envs: VectorEnv[Any, Any, Any]) -> None:
     """Close environments, one of which is broken."""
-    vector: Any = envs.unwrapped
+    vector = envs.unwrapped
     if isinstance(vector, AsyncVectorEnv):  # its own close() waits for the answers of all processes
         for process in vector.processes:
             process.kill()

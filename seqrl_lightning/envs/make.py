@@ -17,7 +17,7 @@ Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])
 
 
-class TaskFacts(NamedTuple):
+class EnvFacts(NamedTuple):
     """Facts about a task, read from one of its environments."""
 
     obs_shape: tuple[int, ...]  # of one observation
@@ -124,7 +124,7 @@ class EnvFactory:
         )
         return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
 
-    def read_facts(self) -> TaskFacts:
+    def read_facts(self) -> EnvFacts:
         """Make one environment, reset it once, and read what it states.
 
         Raises:
@@ -134,7 +134,7 @@ class EnvFactory:
         obs_shape, obs_dtype = _observation_spec(envs)
         n_actions = _num_actions(envs, self.env_id)
         _, infos = envs.reset(seed=0)
-        facts = TaskFacts(
+        facts = EnvFacts(
             obs_shape,
             obs_dtype,
             n_actions,

@@ -1,7 +1,7 @@
 """A single environment as a vector environment of one, without the cost of a general one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -44,11 +44,12 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Take a step, or start the next episode if the last step ended one."""
+        reward: SupportsFloat
         if self._ended:
             observation, info = self.env.reset()
             reward, terminated, truncated = 0.0, False, False
         else:
-            observation, reward, terminated, truncated, info = self.env.step(actions[0])  # type: ignore[assignment]
+            observation, reward, terminated, truncated, info = self.env.step(actions[0])
         self._ended = terminated or truncated
         return (
             np.array([observation]),

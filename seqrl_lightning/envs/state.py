@@ -32,6 +32,10 @@ _CHANGING_ATTRIBUTES: dict[type, tuple[str, ...]] = {
 }
 
 
+Layered = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""An environment, with or without wrappers around it, single or vectorized."""
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """The interface by which a task or wrapper of one's own takes part in resuming."""
@@ -98,7 +102,7 @@ def tracked(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
 
 def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
     """Return the environments' state as tensors, numbers, texts and collections; None if it is unknown."""
-    vector: Any = envs.unwrapped
+    vector = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         states = vector.get_attr("tracked_state")
         return None if None in states else {"envs": [plain(state) for state in states]}
@@ -107,25 +111,25 @@ def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
 
 def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
     """Restore the environments, which have been reset, to what ``state_of`` returned."""
-    vector: Any = envs.unwrapped
+    vector = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         vector.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
     else:
         set_env_state(vector, state)
 
 
-def env_state(env: Any) -> dict[str, Any] | None:
+def env_state(env: Layered) -> dict[str, Any] | None:
     """Return the state of an environment's layers, outermost first, and of its random stream; None if it is unknown.
 
     A task or wrapper of one's own takes part by the methods of :class:`Stateful`.
     """
     states = [_layer_state(layer) for layer in _layers(env)]
-    stream = getattr(env.unwrapped, "_np_random", None)  # `np_random` would make one
+    stream = env.unwrapped._np_random  # None if nothing was drawn; `np_random` would make one
     rng = None if stream is None else stream.bit_generator.state
     return None if any(state is None for state in states) else {"layers": states, "rng": rng}
 
 
-def set_env_state(env: Any, state: dict[str, Any]) -> None:
+def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     """Restore an environment, which has been reset, to what ``env_state`` returned."""
     for layer, layer_state in zip(_layers(env), state["layers"], strict=True):
         if _is_stateful(layer):
@@ -137,7 +141,7 @@ def set_env_state(env: Any, state: dict[str, Any]) -> None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 
 
-def _layer_state(layer: Any) -> dict[str, Any] | None:
+def _layer_state(layer: Layered) -> dict[str, Any] | None:
     if _is_stateful(layer):
         return layer.state_dict()
     if isinstance(layer, _STATELESS):
@@ -146,12 +150,12 @@ def _layer_state(layer: Any) -> dict[str, Any] | None:
     return None if names is None else {name: plain(getattr(layer, name)) for name in names}
 
 
-def _is_stateful(layer: Any) -> TypeGuard[Stateful]:
+def _is_stateful(layer: object) -> TypeGuard[Stateful]:
     return issubclass(type(layer), Stateful)  # of its own: a wrapper may hand on its environment's attributes
 
 
-def _layers(env: Any) -> list[Any]:
-    layers = [env]
+def _layers(env: Layered) -> list[Layered]:
+    layers: list[Layered] = [env]
     while isinstance(env, gym.Wrapper):
         env = env.env
         layers.append(env)

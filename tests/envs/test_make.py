@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from seqrl_lightning.envs import EnvFactory, PreviousActionReward, SoloVectorEnv, TaskFacts, discard
+from seqrl_lightning.envs import EnvFactory, EnvFacts, PreviousActionReward, SoloVectorEnv, discard
 from seqrl_lightning.types import ConfigurationError
 
 BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
@@ -16,18 +16,18 @@ BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
 @pytest.mark.parametrize(
     ("factory", "facts"),
     [
-        (EnvFactory("CartPole-v1"), TaskFacts((4,), "float32", 2, 0, False, False, None)),
-        (EnvFactory("FrozenLake-v1"), TaskFacts((16,), "int64", 4, 0, True, False, "Discrete(16)")),
-        (EnvFactory("tests/Doors-v0"), TaskFacts((3,), "float32", 3, 0, True, False, None)),
+        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", 2, 0, False, False, None)),
+        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", 4, 0, True, False, "Discrete(16)")),
+        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", 3, 0, True, False, None)),
         (
             EnvFactory("seqrl/Sequence-v0", {"objects": "ABC", "blocks": BLOCKS}),
-            TaskFacts((3,), "float32", 3, 2, False, True, None),
+            EnvFacts((3,), "float32", 3, 2, False, True, None),
         ),
-        (EnvFactory("CartPole-v1", frame_stack=4), TaskFacts((4, 4), "float32", 2, 0, False, False, None)),
+        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", 2, 0, False, False, None)),
     ],
     ids=lambda value: value.env_id if isinstance(value, EnvFactory) else "",
 )
-def test_facts(factory: EnvFactory, facts: TaskFacts) -> None:
+def test_facts(factory: EnvFactory, facts: EnvFacts) -> None:
     found = factory.read_facts()
     if factory.env_id == "FrozenLake-v1":  # its version decides on masks
         facts = facts._replace(has_action_masks=found.has_action_masks)
