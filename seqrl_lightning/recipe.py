@@ -55,7 +55,7 @@ def rebuild_learner(
     is_learner = isinstance(cls, type) and issubclass(cls, LearnerModule)
     require(is_learner, f"the algorithm of {source}", algorithm, "a LearnerModule, like DQN")
     with refused_in_a_line(source):
-        with torch.device("meta"), _no_more_parameters_than(weights):
+        with torch.device("meta"), _no_more_parameters_than(weights, source):
             shape: LearnerModule = rebuild(cls, settings, trust, source)
             _require_small_state(shape)
         shapes = shape.state_dict()
@@ -74,11 +74,15 @@ def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor],
     differing = [name for name in given if wanted.get(name) != given[name]]
     if missing or differing:
         example = (differing or missing)[0]
-        raise ConfigurationError(
-            f"the network of {source} doesn't fit its weights ({example} has the shape {given.get(example)} there, and "
-            f"{wanted.get(example)} by the settings); it must be the one that was trained: give load_policy(..., "
-            "network=...)"
-        )
+        shapes_of_it = f"{example} has the shape {given.get(example)} there, and {wanted.get(example)} by the settings"
+        raise _misfit(source, shapes_of_it)
+
+
+def _misfit(source: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the network of {source} doesn't fit its weights ({reason}); it must be the one that was trained: give "
+        "load_policy(..., network=...)"
+    )
 
 
 def _require_small_state(module: LearnerModule) -> None:
@@ -91,7 +95,7 @@ def _require_small_state(module: LearnerModule) -> None:
 
 
 @contextmanager
-def _no_more_parameters_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
     """End the building of a network that has more parameters, or larger ones, than its file has weights."""
     # A few more: some are replaced while a network is built.
     most = 4 * len(weights) + 100
@@ -103,7 +107,7 @@ def _no_more_parameters_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
         num_built += 1
         num_elements += 0 if parameter is None else parameter.numel()
         if num_built > most or num_elements > largest:
-            raise ConfigurationError("its settings ask for more parameters than it holds weights")
+            raise _misfit(source, "the settings ask for more parameters than it holds weights")
 
     handle = register_module_parameter_registration_hook(register)
     try:

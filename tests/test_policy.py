@@ -167,8 +167,9 @@ def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> No
     scale = {"class_path": "gymnasium.wrappers.RescaleObservation", "init_args": {"min_obs": -1.0, "max_obs": 1.0}}
     settings = {"env_id": "seqrl/CartPoleNoVel-v1", "wrappers": [scale], "_instantiator": "by the command line"}
     lines = [
-        "import sys; from seqrl_lightning.policy import Policy; from seqrl_lightning.recipe import Recipe",
-        f"env = Policy(None, Recipe('', {{}}, {settings}, 'float32')).make_env()",
+        "import sys; from types import SimpleNamespace; from seqrl_lightning.policy import Policy; "
+        "from seqrl_lightning.recipe import Recipe",
+        f"env = Policy(SimpleNamespace(act_values=None), Recipe('', {{}}, {settings}, 'float32')).make_env()",
         "print(env.observation_space.high, 'seqrl_lightning.cli' in sys.modules)",
     ]
     result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)

@@ -467,9 +467,9 @@ def test_an_environment_takes_no_more_memory_than_the_limit(checkpoint: Path, tm
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"context_length": 10**9}, "more parameters than it holds"),
-        ({"num_layers": 10**9}, "more parameters than it holds"),
-        ({"hidden_size": 10**6}, "more parameters than it holds"),
+        ({"context_length": 10**9}, "more parameters than it holds weights"),
+        ({"num_layers": 10**9}, "more parameters than it holds weights"),
+        ({"hidden_size": 10**6}, "more parameters than it holds weights"),
     ],
 )
 def test_a_network_that_would_remember_too_much_is_refused(
@@ -485,7 +485,7 @@ def test_a_network_that_would_remember_too_much_is_refused(
     algorithm = "seqrl_lightning.algorithms.dqn:DQN"
     again = rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in again.state_dict().items())
-    with pytest.raises(ConfigurationError, match=rf"a file can't be used: .*{reason}"):
+    with pytest.raises(ConfigurationError, match=rf"the network of a file doesn't fit its weights .*{reason}"):
         rebuild_learner(algorithm, spec(**{**small, **more}), weights, Trust(), "a file")
     monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
     with pytest.raises(ConfigurationError, match="what the network carries from step to step"):

@@ -350,22 +350,33 @@ class LearnerModule(GreedyEvaluation):
         }
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
-        cls, checkpoint_path: str | Path, *, allow: Allowed = (), **settings: Any
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's hparams_file has no meaning here
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        *,
+        allow: Allowed = (),
+        **settings: Any,
     ) -> Self:
         """Build a learner from a checkpoint, with its weights; the file may come from a stranger.
 
         Args:
             checkpoint_path: The checkpoint.
+            map_location: The device to build it on.
+            strict: Whether all weights have to be there, and no others.
+            weights_only: Always true: a checkpoint holds tensors and plain values.
             allow: Modules that it may name, like ``["my_networks"]``, besides the package's own classes.
             settings: Settings that replace those in the checkpoint.
 
         Raises:
             ConfigurationError: If the file can't be used, or names what files may not name.
         """
+        require(weights_only, "weights_only", weights_only, "true: nothing in a checkpoint is ever executed")
         learner, contents = load_from_checkpoint(cls, checkpoint_path, "hyper_parameters", allow, settings)
-        learner.load_state_dict(contents["state_dict"])
-        return learner
+        learner.load_state_dict(contents["state_dict"], strict)
+        return learner.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another task, before its weights fail to fit.
