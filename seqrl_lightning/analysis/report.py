@@ -37,7 +37,7 @@ class Section(NamedTuple):
 
 
 def write_report(title: str, about: str, sections: Sequence[Section], folder: Path) -> Path:
-    """Writes ``report.html`` and, for each section, what it has of NAME.png, NAME.svg and NAME.csv. Returns the report.
+    """Write ``report.html`` and, for each section, those of NAME.png, NAME.svg and NAME.csv that it has.
 
     A section with neither figure nor table says why it was left out.
     """

@@ -1,4 +1,4 @@
-"""Reading runs: what a run's folder holds, as tables."""
+"""Read the files of a run's folder as tables."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from seqrl_lightning.types import ConfigurationError
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, as ``seqrl fit`` leaves it."""
+    """A run's folder, as ``seqrl fit`` writes it."""
 
     folder: Path
     trust: Trust = field(default_factory=Trust)
@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
-        """``trials.csv`` with what is derived from it (:func:`read_trials`); None for tasks without."""
+        """``trials.csv`` with derived columns (:func:`read_trials`); None for tasks without."""
         path = self.folder / "trials.csv"
         return read_trials(path, self.facts) if path.exists() else None
 
@@ -102,7 +102,7 @@ def find_runs(patterns: Iterable[str], trust: Trust | None = None) -> list[Run]:
 
 
 def one_task(runs: Sequence[Run]) -> str:
-    """The task that all runs have in common.
+    """Return the task that all runs have in common.
 
     Raises:
         ConfigurationError: If they have several.

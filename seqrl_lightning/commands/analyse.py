@@ -1,4 +1,4 @@
-"""Reads runs that differ by their seed and writes a report: figures (PNG, SVG), tables (CSV) and all of it as HTML."""
+"""Write a report on runs that differ in their seed alone: figures (PNG, SVG), tables (CSV) and a page (HTML)."""
 
 import os
 from pathlib import Path
@@ -10,16 +10,16 @@ from seqrl_lightning.trust import Trust, add_allow
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The runs, and where the report goes."""
+    """Add the runs, and the report's folder."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one above several runs")
     parser.add_argument(
-        "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common one"
+        "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common folder"
     )
     add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Reads, computes, writes and says where the report is."""
+    """Write the report and print where it is."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task

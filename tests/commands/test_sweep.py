@@ -137,13 +137,13 @@ def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, t
 
 def test_a_study_is_about_one_thing(tmp_path: Path) -> None:
     def begin(**facts: Any) -> None:
-        sweep.hold_to(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
+        sweep.require_same_subject(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
 
     begin(metric="a", space="b")
     begin(metric="a", space="b")
-    with pytest.raises(ConfigurationError, match="space is 'c', but the study 'it' was begun with 'b'; give another"):
+    with pytest.raises(ConfigurationError, match="space is 'c', but the study 'it' was started with 'b'; give another"):
         begin(metric="a", space="c")
-    with pytest.raises(ConfigurationError, match="space is None, but the study 'it' was begun with 'b'"):
+    with pytest.raises(ConfigurationError, match="space is None, but the study 'it' was started with 'b'"):
         begin(metric="a")
 
 
@@ -205,7 +205,7 @@ def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert output.endswith("seqrl: interrupted; the same command goes on\n")
+    assert output.endswith("seqrl: interrupted; the same command continues\n")
     assert "Traceback" not in output
     assert states(open_study(tmp_path)) == [TrialState.FAIL]
 
