@@ -134,6 +134,7 @@ class ReplayDataModule(LightningDataModule):
         self.eval_seed = eval_seed
         self.progress = Progress()
         self._rng = random_stream("replay")
+        self._open_envs: list[VectorEnv[Any, Any, Any]] = []
 
         self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode)
         facts = self.factory.read_facts()
@@ -175,8 +176,12 @@ class ReplayDataModule(LightningDataModule):
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
             self._place_observations()
-            self.envs = self.factory.make_envs(self.num_envs)
-        self.eval_envs = self.factory.make_envs(self.eval_num_envs)
+            self.envs = self._open(self.num_envs)
+        self.eval_envs = self._open(self.eval_num_envs)
+
+    def _open(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
+        self._open_envs.append(self.factory.make_envs(num_envs))
+        return self._open_envs[-1]
 
     def _place_observations(self) -> None:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -187,15 +192,20 @@ class ReplayDataModule(LightningDataModule):
 
     def remake_envs(self) -> VectorEnv[Any, Any, Any]:
         """Replace the environments to learn in, of which one is broken, and return the new ones."""
+        self._open_envs.remove(self.envs)
         discard(self.envs)
-        self.envs = self.factory.make_envs(self.num_envs)
+        self.envs = self._open(self.num_envs)
         return self.envs
 
     def teardown(self, stage: str) -> None:
         """Close the environments."""
-        self.eval_envs.close()
-        if stage == "fit":
-            self.envs.close()
+        while self._open_envs:
+            self._open_envs.pop().close()
+
+    def discard_envs(self) -> None:
+        """Close the environments after an error, which may have left them broken."""
+        while self._open_envs:
+            discard(self._open_envs.pop())
 
     @property
     def _learner(self) -> Learner | None:

@@ -214,6 +214,22 @@ class Instant(gym.vector.VectorEnv[Any, Any, Any]):
 gym.register("tests/Instant-v0", vector_entry_point=Instant)
 
 
+@pytest.mark.parametrize("how", ["teardown", "discard"])
+def test_all_environments_are_closed_once(how: str) -> None:
+    data = ReplayDataModule("CartPole-v1", num_envs=2, vectorization_mode="async", eval_episodes=1)
+    data.setup("fit")
+    first = data.envs
+    data.remake_envs()
+    assert data.envs is not first
+    assert first.closed
+    data.setup("validate")
+    made = [data.envs, data.eval_envs]
+    assert not any(envs.closed for envs in made)
+    for _ in range(2):  # the second time there is nothing left to close
+        data.teardown("fit") if how == "teardown" else data.discard_envs()
+    assert all(envs.closed for envs in made)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

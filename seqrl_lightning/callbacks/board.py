@@ -90,7 +90,8 @@ class BoardPages(Callback):
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
-        for summary in hparams(plain_settings(pl_module.hparams, self._data.hparams), {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]
+        settings = plain_settings(pl_module.hparams, self._data.hparams)
+        for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
             self._writer.file_writer.add_summary(summary)
 
     def on_validation_batch_end(

@@ -10,6 +10,7 @@ from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
 from seqrl_lightning.files import UNFINISHED
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import RunError
 
 
@@ -48,7 +49,7 @@ class Sidecars(Callback):
         Raises:
             RunError: If it can't be written, in whatever process.
         """
-        data = type(trainer.datamodule).__qualname__  # type: ignore[attr-defined]
+        data = type(attributes_of(trainer).datamodule).__qualname__
         state = {"callbacks": checkpoint["callbacks"], data: checkpoint[data]}
         try:
             path, found = write_sidecar(self._folder, trainer.global_step, trainer.global_rank, state)

@@ -44,7 +44,7 @@ class TargetSync(Callback):
         self._hook = None
         if pl_module.target_net is pl_module.policy_net:
             return
-        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch's
         target_net, policy_net = pl_module.target_net, pl_module.policy_net
         parameters = list(target_net.parameters()), list(policy_net.parameters())
         buffers = list(zip(target_net.buffers(), policy_net.buffers(), strict=True))

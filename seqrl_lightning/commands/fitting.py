@@ -12,8 +12,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
-from seqrl_lightning.envs import discard
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import shorten_message
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -42,15 +43,15 @@ class Fit(SeqRLCLI):
         try:
             super()._run_subcommand(subcommand)
         except BaseException:  # after which Lightning leaves the environments open
-            for name in {"envs", "eval_envs"} & set(vars(self.datamodule)):
-                discard(getattr(self.datamodule, name))
+            assert isinstance(self.datamodule, ReplayDataModule)
+            self.datamodule.discard_envs()
             raise
 
     def before_fit(self) -> None:
         """Add the callbacks after all others."""
         gc.unfreeze()  # objects of a previous run can be collected now
         super().before_fit()
-        self.trainer.callbacks.extend(self._more_callbacks)  # type: ignore[attr-defined]
+        attributes_of(self.trainer).callbacks.extend(self._more_callbacks)
 
 
 class DryFit(Fit):
@@ -87,7 +88,7 @@ class DryFit(Fit):
     def before_fit(self) -> None:
         """Add the callback that stops the run."""
         super().before_fit()
-        self.trainer.callbacks.insert(0, _Stop())  # type: ignore[attr-defined]
+        attributes_of(self.trainer).callbacks.insert(0, _Stop())
 
     def as_yaml(self) -> str:
         """Return the whole config as YAML, for ``seqrl fit --config``."""
