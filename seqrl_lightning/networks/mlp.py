@@ -19,7 +19,7 @@ class MLP(Network):
         hidden_sizes: Units of each hidden layer.
         head: Builds the head.
         linear: Builds the hidden layers.
-        layer_norm: Whether each hidden layer is normalised before its ReLU (as in PQN, arXiv:2407.04811).
+        layer_norm: Whether each hidden layer is normalized before its ReLU (as in PQN, arXiv:2407.04811).
 
     Raises:
         ConfigurationError: If a hidden layer has no units.
