@@ -1,7 +1,7 @@
 """What a config reaches, over seeds: ``python -m benchmarks.learning configs/cartpole_dqn.yaml --seeds 5``.
 
 Trains each seed with ``seqrl fit``, evaluates the final policy (not the best) with ``seqrl test`` and writes the
-figures to ``benchmarks/results/learning_<name>.json``, after each seed; :mod:`benchmarks.tables` shows them.
+figures to ``benchmarks/results/learning_<name>.json``, after each seed; ``python -m docs.scripts.results`` shows them.
 """
 
 import argparse
@@ -11,17 +11,19 @@ import platform
 import shlex
 import sys
 import time
+from collections import defaultdict
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.functional import CRITERION_EPISODES, episodes_to_criterion
 
 RESULTS = Path(__file__).parent / "results"
-RUNNING = 5  # episodes in a row that make the criterion
 
 
 def main() -> None:
@@ -31,7 +33,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--name", help="of the result, where settings are overridden; by default the config's")
     parser.add_argument("--eval_episodes", type=int, default=100)
-    parser.add_argument("--criterion", type=float, help=f"return of a mastered episode; {RUNNING} in a row are wanted")
+    parser.add_argument(
+        "--criterion",
+        type=float,
+        help=f"return of a mastered episode ({CRITERION_EPISODES} in a row)",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
     args, overrides = parser.parse_known_args()
     args.name = args.name or args.config.stem
@@ -63,7 +69,8 @@ def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[
     evaluation = ["--ckpt_path", f"{run}/checkpoints/last.ckpt", "--data.eval_episodes", str(args.eval_episodes)]
     metrics = SeqRLCLI(["test", *settings, *evaluation]).trainer.callback_metrics
     figures = {name.removeprefix("test/"): float(value) for name, value in metrics.items()}
-    episodes = read_episodes(Path(str(run)) / "episodes.csv")
+    table = Path(str(run)) / "episodes.csv"
+    episodes = read_episodes(table)
     result: dict[str, Any] = {
         "seed": seed,
         "env_steps": int(episodes[-1]["env_steps"]),
@@ -72,9 +79,7 @@ def run_seed(args: argparse.Namespace, overrides: list[str], seed: int) -> dict[
         **{key: round(value, 3) for key, value in figures.items() if key.endswith(("return_mean", "return_min"))},
     }
     if args.criterion is not None:
-        for block in sorted({int(row["block"]) for row in episodes}):
-            returns = [float(row["episode_return"]) for row in episodes if int(row["block"]) == block]
-            result[f"block_{block}/episodes_to_criterion"] = episodes_to_criterion(returns, args.criterion)
+        result |= episodes_to_criterion_by_block(table, args.criterion)
     return {**result, "curve": read_curve(str(run))}
 
 
@@ -86,18 +91,26 @@ def read_curve(run: str) -> list[list[float]]:
     return [[event.step, round(event.value, 3)] for event in events.Scalars("val/return_mean")]
 
 
+def episodes_to_criterion_by_block(path: Path, mastery_return: float) -> dict[str, int | None]:
+    """Episodes to criterion of each block, under the names of the results; None where it was not met.
+
+    Args:
+        path: A run's ``episodes.csv``.
+        mastery_return: The return of a mastered episode.
+    """
+    returns = defaultdict[int, list[float]](list)
+    for row in read_episodes(path):
+        returns[int(row["block"])].append(float(row["episode_return"]))
+    return {
+        f"block_{block}/episodes_to_criterion": episodes_to_criterion(torch.tensor(values), mastery_return)
+        for block, values in sorted(returns.items())
+    }
+
+
 def read_episodes(path: Path) -> list[dict[str, str]]:
     """The rows of a run's ``episodes.csv``."""
     with path.open() as file:
         return list(csv.DictReader(file))
-
-
-def episodes_to_criterion(returns: list[float], criterion: float) -> int | None:
-    """The episode, counted from 1, with which the first ``RUNNING`` mastered ones in a row begin; None if never."""
-    for first in range(len(returns) - RUNNING + 1):
-        if min(returns[first : first + RUNNING]) >= criterion:
-            return first + 1
-    return None
 
 
 if __name__ == "__main__":

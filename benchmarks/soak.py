@@ -31,7 +31,7 @@ class MemoryWatch(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Looks, if it is time."""
-        env_steps = AgentCallback.of(trainer).env_steps
+        env_steps = AgentCallback.of(trainer).progress.env_steps
         if env_steps // self._every > len(self.mebibytes):
             gc.collect()
             self.mebibytes[env_steps] = resident_mebibytes()

@@ -1,7 +1,7 @@
 """A task of your own: alternation, as in a T-maze (`python examples/own_task.py`).
 
-Any Gymnasium environment with discrete actions will do. One whose `info` tells the `correct_action` gets a table of its
-trials and the pictures of what was chosen; one with `state_dict` and `load_state_dict` is resumed to the last bit.
+Any Gymnasium environment with discrete actions will do. With `correct_action` in its `info` it gets a table of trials
+and pictures of the choices; with `state_dict` and `load_state_dict` its runs resume bit for bit.
 """
 
 import sys
@@ -15,7 +15,7 @@ from seqrl_lightning.types import FloatArray
 
 
 class Alternation(gym.Env[FloatArray, np.int64]):
-    """Left and right in turns: the arm that was visited last is empty. The observation is that arm, one-hot."""
+    """Visit two arms in turn: the arm that was visited last is empty. The observation is that arm, one-hot."""
 
     observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -48,7 +48,7 @@ gym.register("examples/Alternation-v0", f"{__name__}:Alternation")
 
 
 def main() -> None:
-    """Trains on it."""
+    """Train on it."""
     settings = ["--data.env_id", "examples/Alternation-v0", "--model.gamma", "0.5", "--agent.max_env_steps", "2000"]
     overrides, sys.argv[1:] = sys.argv[1:], []
     trainer = SeqRLCLI(["fit", *settings, *overrides]).trainer

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from seqrl_lightning.policy import Policy, load_policy
 
 __all__ = ["Policy", "load_policy"]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what takes seconds to import when it is asked for."""
+    """Import what takes seconds to import on its first use."""
     if name in __all__:
         from seqrl_lightning import policy
 

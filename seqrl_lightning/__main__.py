@@ -1,4 +1,4 @@
-"""``seqrl``, or ``python -m seqrl_lightning``: picks the command."""
+"""The program ``seqrl``, also ``python -m seqrl_lightning``: it dispatches to the commands."""
 
 import sys
 from collections.abc import Container
@@ -7,12 +7,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from seqrl_lightning.commands import COMMANDS, HANDS_ON
+from seqrl_lightning.commands import COMMANDS, PASS_ARGUMENTS_TO_FIT
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 
 
 def main() -> None:
-    """Runs one of the package's own commands, or hands over to Lightning's."""
+    """Run one of the package's own commands, or one of Lightning's."""
     name, *arguments = sys.argv[1:] or ["--help"]
     with one_line_errors():
         if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
@@ -20,48 +20,52 @@ def main() -> None:
         if name in COMMANDS:
             run_command(name, arguments)
             return
-        from seqrl_lightning.cli import SeqRLCLI  # takes seconds to import
+        from seqrl_lightning.cli import SeqRLCLI  # its import takes seconds
 
         if name in ("-h", "--help"):
-            print("Besides Lightning's own commands, which are below (each has a --help):\n")
-            print("\n".join(f"  {name:14} {what}" for name, what in COMMANDS.items()) + "\n")
+            print("Commands besides Lightning's, which follow below (`seqrl COMMAND --help` describes one):\n")
+            print("\n".join(f"  {command:14} {line}" for command, line in COMMANDS.items()) + "\n")
         sys.argv[1:] = [name, *arguments]
         SeqRLCLI()
 
 
 def run_command(name: str, arguments: list[str]) -> None:
-    """Runs one of the package's own commands."""
-    module_of(name).run(parse(name, arguments))
+    """Run one of the package's own commands."""
+    command_module(name).run(parse(name, arguments))
 
 
-def module_of(name: str) -> Any:
-    """The module of one of the package's own commands."""
+def command_module(name: str) -> Any:
+    """Import the module of one of the package's own commands."""
     return import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}")
 
 
 def parse(name: str, arguments: list[str]) -> Namespace:
-    """Reads the arguments of one of the package's own commands."""
-    command = module_of(name)
+    """Parse the arguments of one of the package's own commands.
+
+    Returns:
+        The parsed arguments, with those to pass to ``seqrl fit`` as ``fit_arguments``.
+    """
+    command = command_module(name)
     parser = OneLineErrors(prog=f"seqrl {name}", description=command.__doc__)
     command.add_arguments(parser)
     fit_arguments: list[str] = []
-    if name in HANDS_ON:
-        arguments, fit_arguments = divide(arguments, known=parser._option_string_actions)
+    if name in PASS_ARGUMENTS_TO_FIT:
+        arguments, fit_arguments = split_arguments(arguments, own_options=parser._option_string_actions)
     parsed = parser.parse_args(arguments)
     parsed.fit_arguments = fit_arguments
     return parsed
 
 
-def divide(arguments: list[str], known: Container[str]) -> tuple[list[str], list[str]]:
-    """The options that are known and the others, each with the values that follow it."""
-    ours: list[str] = []
+def split_arguments(arguments: list[str], own_options: Container[str]) -> tuple[list[str], list[str]]:
+    """Split a command's arguments into its own and the others; the values that follow an option stay with it."""
+    own: list[str] = []
     others: list[str] = []
     group = others
     for argument in arguments:
-        if argument.startswith("--") or argument in known:
-            group = ours if argument.partition("=")[0] in known else others
+        if argument.startswith("--") or argument in own_options:
+            group = own if argument.partition("=")[0] in own_options else others
         group.append(argument)
-    return ours, others
+    return own, others
 
 
 if __name__ == "__main__":

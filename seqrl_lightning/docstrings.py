@@ -1,33 +1,45 @@
-"""Docstrings and signatures as a person reads them in a terminal."""
+"""Docstrings and signatures of classes, as plain text for a terminal."""
 
 import inspect
 import re
 from typing import Any
 
+from docstring_parser import Docstring, DocstringStyle, parse
+
 _ROLE = re.compile(r":\w+:`([^`]+)`")
 _PACKAGES = re.compile(r"\b(?:\w+\.)+(?=\w)")
 
 
-def docstring(cls: type[Any]) -> str:
-    """A class's docstring, without markup."""
-    return _ROLE.sub(r"\1", inspect.getdoc(cls) or "").replace("``", "")
+def parse_docstring(cls: type[Any]) -> Docstring:
+    """Parse a class's docstring (Google style) into its description, parameters and errors."""
+    return parse(inspect.getdoc(cls), DocstringStyle.GOOGLE)
+
+
+def full_text(cls: type[Any]) -> str:
+    """Return a class's whole docstring without markup."""
+    return plain(inspect.getdoc(cls) or "")
 
 
 def summary(cls: type[Any]) -> str:
-    """The docstring's first line."""
-    return docstring(cls).partition("\n")[0]
+    """Return the first line of a class's docstring."""
+    return plain(parse_docstring(cls).short_description or "")
 
 
-def without_settings(cls: type[Any]) -> str:
-    """The docstring up to its list of arguments."""
-    return docstring(cls).partition("\n\nArgs:\n")[0]
+def description(cls: type[Any]) -> str:
+    """Return a class's docstring up to its list of arguments."""
+    return plain(parse_docstring(cls).description or "").rstrip()
+
+
+def plain(text: str) -> str:
+    """Remove a docstring's markup: roles like ``:class:`` and double backticks."""
+    return _ROLE.sub(r"\1", text).replace("``", "")
 
 
 def settings(cls: type[Any]) -> list[str]:
-    """What a class can be given, its own arguments first: ``gamma: float = 0.99``.
+    """List the arguments that a class takes, with types and defaults: ``gamma: float = 0.99``.
 
-    Arguments without a default are left out: they come from elsewhere. Where a class hands ``**kwargs`` on, those of
-    its parent follow.
+    The class's own arguments come first; where it passes ``**kwargs`` on, those of its parent follow. Arguments without
+    a default are left out, since they are not settings: they come from the task or from other parts.
     """
     found: dict[str, str] = {}
     for initialize in (vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)):
@@ -35,14 +47,14 @@ def settings(cls: type[Any]) -> list[str]:
         for parameter in parameters:
             if parameter.default is not parameter.empty:
                 kind = _PACKAGES.sub("", inspect.formatannotation(parameter.annotation))
-                found.setdefault(parameter.name, f"{parameter.name}: {kind} = {_in_words(parameter.default)}")
+                found.setdefault(parameter.name, f"{parameter.name}: {kind} = {_source_of(parameter.default)}")
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return list(found.values())
 
 
-def _in_words(default: object) -> str:
-    """A default as one would write it."""
+def _source_of(default: object) -> str:
+    """A default value as it would be written in code."""
     if isinstance(default, type):
         return default.__name__
     if inspect.isfunction(default):

@@ -1,4 +1,4 @@
-"""Errors as a person reads them: one line, by the name of the setting."""
+"""Error messages of one line that name the setting."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from seqrl_lightning.types import ConfigurationError, RunError
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
-_NESTING = re.compile(  # what jsonargparse says of the types it tried, around the one line that tells what is wrong
+_NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
     r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
     r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
 )
@@ -29,8 +29,8 @@ _OF_OTHER_LEARNERS = {
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
 
-def essential(message: str) -> str:
-    """What a parser's message comes down to: the setting's name and what is wrong with it."""
+def shorten_message(message: str) -> str:
+    """Shorten a parser's message to the setting's name and the reason."""
     key = ".".join(_KEY.findall(message))
     lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
     reason = " ".join(" ".join(lines).split()).removeprefix("- ")
@@ -42,27 +42,29 @@ def essential(message: str) -> str:
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Ends the program with one line."""
-    sys.stderr.write(f"seqrl: error: {message}\n")
+    """Exit with an error message of one line."""
+    # The message may quote a file: its control characters must not reach the terminal.
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    sys.stderr.write(f"seqrl: error: {shown}\n")
     sys.exit(status)
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser whose errors are one line: what is wrong, without the list of everything there is."""
+    """A parser whose error messages are one line, without the list of all options."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints what is wrong and exits with status 2."""
-        if not self.exit_on_error:  # one of jsonargparse's inner parsers, whose message goes into an outer one's
+        """Print the reason and exit with status 2."""
+        if not self.exit_on_error:  # an inner parser of jsonargparse's: its message becomes part of an outer one
             super().error(message, ex)
-        fail(essential(message))
+        fail(shorten_message(message))
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the program with one line if an error comes; ``SEQRL_TRACEBACK=1`` shows where it came from."""
+    """Turn any exception into an exit with one line; with ``SEQRL_TRACEBACK=1``, let it through with its traceback."""
     try:
         yield
-    except Exception as error:  # whatever it is, one line comes first
+    except Exception as error:  # of whatever kind
         if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
         message = " ".join(str(error).split())
@@ -71,19 +73,22 @@ def one_line_errors() -> Iterator[None]:
         if isinstance(error, RunError):
             fail(message, status=1)
         if isinstance(error, ValueError) and "Does not validate against" in message:
-            fail(essential(str(error)))  # a ConfigurationError of the model's, as jsonargparse hands it on
+            fail(shorten_message(str(error)))  # jsonargparse wraps a ConfigurationError of the model
         fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
 
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Around imports that an extra of the package brings.
+    """Guard imports of packages that only an extra installs.
+
+    Args:
+        extra: Name of the extra in pyproject.toml.
 
     Raises:
-        ConfigurationError: If they aren't installed.
+        ConfigurationError: If one of the packages is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        would_do = f'pip install -c constraints.txt -e ".[{extra}]"'
-        raise ConfigurationError(f"this needs {error.name}, which the extra `{extra}` brings: {would_do}") from error
+        command = f'pip install -c constraints.txt -e ".[{extra}]"'
+        raise ConfigurationError(f"this needs {error.name}, which the extra `{extra}` installs: {command}") from error

@@ -1,4 +1,4 @@
-"""How the agent explores: schedules of epsilon, and the choice between a greedy and a random action."""
+"""Exploration: schedules of epsilon, greedy actions and random ones."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ class EpsilonSchedule(ABC):
 
     @abstractmethod
     def __call__(self, env_steps: int) -> float:
-        """Returns epsilon, in [0, 1]."""
+        """Return epsilon, in [0, 1]."""
 
 
 def _require_probabilities(start: float, end: float) -> None:
@@ -24,7 +24,7 @@ def _require_probabilities(start: float, end: float) -> None:
 
 @dataclass(frozen=True)
 class ExponentialEpsilon(EpsilonSchedule):
-    """``end + (start - end) * exp(-env_steps / decay_env_steps)``: the seed's schedule."""
+    """Exponential decay: ``end + (start - end) * exp(-env_steps / decay_env_steps)``."""
 
     start: float = 0.9
     end: float = 0.05
@@ -35,13 +35,13 @@ class ExponentialEpsilon(EpsilonSchedule):
         require(self.decay_env_steps > 0, "agent.epsilon.decay_env_steps", self.decay_env_steps, "at least 1")
 
     def __call__(self, env_steps: int) -> float:
-        """Returns epsilon, in [0, 1]."""
+        """Return epsilon, in [0, 1]."""
         return self.end + (self.start - self.end) * math.exp(-env_steps / self.decay_env_steps)
 
 
 @dataclass(frozen=True)
 class LinearEpsilon(EpsilonSchedule):
-    """From ``start`` to ``end`` in a straight line over ``decay_env_steps``, then ``end``."""
+    """Linear decay from ``start`` to ``end`` over ``decay_env_steps``, then ``end``."""
 
     start: float = 1.0
     end: float = 0.05
@@ -52,13 +52,13 @@ class LinearEpsilon(EpsilonSchedule):
         require(self.decay_env_steps > 0, "agent.epsilon.decay_env_steps", self.decay_env_steps, "at least 1")
 
     def __call__(self, env_steps: int) -> float:
-        """Returns epsilon, in [0, 1]."""
+        """Return epsilon, in [0, 1]."""
         return self.start + (self.end - self.start) * min(1.0, env_steps / self.decay_env_steps)
 
 
 @dataclass(frozen=True)
 class ConstantEpsilon(EpsilonSchedule):
-    """The same ``epsilon`` throughout."""
+    """A constant epsilon."""
 
     epsilon: float = 0.1
 
@@ -66,12 +66,12 @@ class ConstantEpsilon(EpsilonSchedule):
         require(0 <= self.epsilon <= 1, "agent.epsilon.epsilon", self.epsilon, "a probability in [0, 1]")
 
     def __call__(self, env_steps: int) -> float:
-        """Returns epsilon, in [0, 1]."""
+        """Return epsilon, in [0, 1]."""
         return self.epsilon
 
 
 def greedy(q_values: FloatArray, action_mask: BoolArray | None = None) -> IntArray:
-    """The allowed action of the highest value, the first of equals.
+    """Pick the allowed action of the highest value in each environment, the first of equals.
 
     Args:
         q_values: [N, A] float.
@@ -88,19 +88,19 @@ def greedy(q_values: FloatArray, action_mask: BoolArray | None = None) -> IntArr
 def explore(
     num_envs: int, n_actions: int, epsilon: float, rng: np.random.Generator, action_mask: BoolArray | None = None
 ) -> tuple[BoolArray, IntArray]:
-    """Who explores, and the random actions of those who do (epsilon-greedy; Sutton and Barto, section 2.2).
+    """Draw which environments explore, and a random action for each (epsilon-greedy; Sutton and Barto, section 2.2).
 
-    The values are not asked for: where everybody explores, nobody has to compute them.
+    Values aren't needed: where all environments explore, no network has to compute them.
 
     Args:
-        num_envs: N, how many decide.
-        n_actions: How many actions there are.
+        num_envs: N, the number of environments.
+        n_actions: Number of actions.
         epsilon: The probability of exploring, in [0, 1].
-        rng: Draws 2 N uniform numbers.
+        rng: The random stream, from which 2 N uniform numbers are drawn.
         action_mask: [N, A] bool, true where an action is allowed; None allows all.
 
     Returns:
-        Whether each explores, [N] bool, and a uniformly random allowed action for each, [N] int64.
+        Whether each environment explores, [N] bool, and a uniformly random allowed action for each, [N] int64.
     """
     uniform = rng.random((2, num_envs))  # one call; `integers` costs ten times as much
     if action_mask is None:

@@ -17,17 +17,18 @@ from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
 from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import policy_digest
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
-"""The formats, and how their files' names end."""
+"""The formats and their files' suffixes."""
 
-_TOLERANCE = 1e-4  # of the values, as a part of the largest
-_NUM_STEPS = 10  # that are checked, one after the other
-_BATCH_SIZES = (1, 2, 7)  # each of them
+_TOLERANCE = 1e-4  # relative to the largest value
+_NUM_STEPS = 10  # in a row that are checked
+_BATCH_SIZES = (1, 2, 7)  # that are checked
 
 Run = Callable[[Tensor, State], tuple[Tensor, State]]
-"""From observations [B, *obs] and the state before, None at the start, to q_values [B, A] and the next state."""
+"""A policy: (observations [B, *obs], state or None at the start) -> (q_values [B, A], next state)."""
 
 
 class GreedyPolicy(nn.Module):
@@ -59,7 +60,7 @@ class GreedyPolicy(nn.Module):
 
 
 def export_policy(policy: Policy, file_format: str, path: Path) -> float:
-    """Writes a policy into a file, reads it back, and compares it with the module on random inputs.
+    """Write a policy into a file, read it back, and compare it with the module on random inputs.
 
     - ``onnx`` and ``torch_export``: the inputs are ``observation`` [B, *obs] and, for a network that remembers,
       ``state`` [S, B, ...], zeros at an episode's start; the outputs ``q_values`` [B, A] (of ``DiscreteSAC`` the
@@ -78,13 +79,13 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
 
     Raises:
         ConfigurationError: If there is no such format, an extra is missing, or the network can't be put into it.
-        RunError: If what is read back differs from the module; the file isn't kept then.
+        RunError: If the file's policy differs from the module; the file is deleted then.
     """
     require(file_format in SUFFIXES, "--format", file_format, f"one of {', '.join(SUFFIXES)}")
     to_bytes, read = _FORMATS[file_format]
     contents = to_bytes(policy)
     write_file(path, lambda file: file.write(contents))
-    difference, largest = compare(policy, read(path))
+    difference, largest = compare(policy, read(policy, path))
     if not difference <= _TOLERANCE * max(1.0, largest):  # NaN is refused too
         path.unlink()
         raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't kept")
@@ -92,7 +93,7 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
 
 
 def compare(policy: Policy, run: Run) -> tuple[float, float]:
-    """How far ``run`` is from the module on random inputs, and the largest value; both absolute."""
+    """Return the largest absolute difference of ``run`` from the module on random inputs, and the largest value."""
     rng = np.random.default_rng(0)
     difference = largest = 0.0
     for batch_size in _BATCH_SIZES:
@@ -108,7 +109,7 @@ def compare(policy: Policy, run: Run) -> tuple[float, float]:
 
 
 def signature(policy: Policy) -> tuple[dict[str, tuple[int | str, ...]], list[str]]:
-    """The inputs, each with its shape, and the outputs of an exported policy."""
+    """Return an exported policy's inputs, with their shapes, and its outputs."""
     inputs: dict[str, tuple[int | str, ...]] = {"observation": ("batch", *policy.module.obs_shape)}
     state = _initial_state(policy, 1)
     if state is None:
@@ -117,7 +118,7 @@ def signature(policy: Policy) -> tuple[dict[str, tuple[int | str, ...]], list[st
     return inputs, ["q_values", "action", "next_state"]
 
 
-# Each format: what is written, and what is read back
+# For each format: how a policy is written, and how it is read back
 
 
 def _to_onnx(policy: Policy) -> bytes:
@@ -140,7 +141,7 @@ def _to_onnx(policy: Policy) -> bytes:
     return contents
 
 
-def _read_onnx(path: Path) -> Run:
+def _read_onnx(policy: Policy, path: Path) -> Run:
     from onnxruntime import InferenceSession
 
     session = InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -164,7 +165,7 @@ def _to_torch_export(policy: Policy) -> bytes:
     return file.getvalue()
 
 
-def _read_torch_export(path: Path) -> Run:
+def _read_torch_export(policy: Policy, path: Path) -> Run:
     module = torch.export.load(path).module()
 
     def run(*inputs: Tensor) -> tuple[Tensor, State]:
@@ -179,12 +180,13 @@ def _to_safetensors(policy: Policy) -> bytes:
         from safetensors.torch import save
     state_dict = policy.module.state_dict()
     weights = {name: t.contiguous() for name, t in state_dict.items() if not name.startswith("target_net.")}
-    contents: bytes = save(weights, {"recipe": json.dumps(policy.recipe._asdict())})
+    recipe = json.dumps(policy.recipe._asdict())
+    contents: bytes = save(weights, {"recipe": recipe, "sha256": policy_digest(recipe, weights)})
     return contents
 
 
-def _read_safetensors(path: Path) -> Run:
-    act_values = load_policy(path).module.act_values
+def _read_safetensors(policy: Policy, path: Path) -> Run:
+    act_values = load_policy(path, allow=policy.trust.allow).module.act_values
 
     def run(observation: Tensor, state: State) -> tuple[Tensor, State]:
         q_values, state = act_values(observation.numpy(), state)
@@ -193,25 +195,25 @@ def _read_safetensors(path: Path) -> Run:
     return run
 
 
-_FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Path], Run]]] = {
+_FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Policy, Path], Run]]] = {
     "onnx": (_to_onnx, _read_onnx),
     "torch_export": (_to_torch_export, _read_torch_export),
     "safetensors": (_to_safetensors, _read_safetensors),
 }
 
 
-# What a graph is traced with
+# Inputs that a graph is traced with
 
 
 def _initial_state(policy: Policy, batch_size: int) -> Tensor | None:
-    """The state at an episode's start, [S, B, ...] zeros; None for a network that doesn't remember."""
+    """Return the state at an episode's start, [S, B, ...] zeros; None for a network that doesn't remember."""
     with torch.no_grad():
         _, state = policy.module.policy_net(torch.zeros(1, batch_size, *policy.module.obs_shape))
     return None if state is None else torch.zeros_like(state)
 
 
 def _random_observations(policy: Policy, batch_size: int, rng: np.random.Generator) -> Tensor:
-    """[B, *obs] in the task's own dtype: standard normal, or integers from 0 on."""
+    """Return [B, *obs] in the task's dtype: standard normal numbers, or integers from 0 on."""
     shape, dtype = (batch_size, *policy.module.obs_shape), np.dtype(policy.recipe.obs_dtype)
     if np.issubdtype(dtype, np.integer):
         return torch.from_numpy(rng.integers(0, min(np.iinfo(dtype).max, 255), shape).astype(dtype))
@@ -219,21 +221,21 @@ def _random_observations(policy: Policy, batch_size: int, rng: np.random.Generat
 
 
 def _example(policy: Policy) -> tuple[Tensor, ...]:
-    batch_size = 2  # what is 1 in an example becomes 1 for ever
+    batch_size = 2  # a size of 1 in the example would be fixed in the graph
     state = _initial_state(policy, batch_size)
     observation = _random_observations(policy, batch_size, np.random.default_rng(0))
     return (observation,) if state is None else (observation, state)
 
 
 def _dynamic_shapes(policy: Policy) -> tuple[dict[int, Any], ...]:
-    """Which dimensions may vary: the batch's, 0 of the observation and 1 of the state."""
+    """Return the dimensions that may vary: the batch, which is 0 of the observation and 1 of the state."""
     batch = torch.export.Dim("batch")
     return ({0: batch},) if _initial_state(policy, 1) is None else ({0: batch}, {1: batch})
 
 
 @contextmanager
 def _explained(file_format: str, policy: Policy) -> Iterator[None]:
-    """Keeps torch's remarks away, and says in a line why a network can't be traced.
+    """Silence torch, and say in one line why a network can't be traced.
 
     Raises:
         ConfigurationError: If it can't.

@@ -1,24 +1,25 @@
-"""Files that are whole or not there at all."""
+"""Files that are written whole or not at all."""
 
 import csv
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from seqrl_lightning.types import RunError
+from seqrl_lightning.types import ConfigurationError, RunError
 
 UNFINISHED = ".unfinished"
-"""How the names of files end that are being written, or were when the program was killed."""
+"""The suffix of a file that is being written, or was when the program was killed."""
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file under another name and renames it once all of it is on the disk: a crash leaves the old one.
+    """Write a file under another name and rename it once all of it is on the disk: a crash leaves the old one.
 
     Args:
-        path: The file; its folder is made if it isn't there.
+        path: The file; its folder is made if it doesn't exist.
         write: Writes the contents.
 
     Raises:
@@ -42,20 +43,38 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
 
 
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Write a file whole, like :func:`write_file`; a symbolic link is replaced, not followed."""
+    write_file(path, lambda file: file.write(contents))
+
+
 def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
-    """Leaves a CSV file with its head and its first rows. Returns how many of these there are."""
+    """Cut a CSV file down to its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []
     if path.exists():
         with path.open(newline="") as file:
             rows = list(csv.reader(file))[1 : num_rows + 1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([fields, *rows])
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([fields, *rows])
+    write_bytes(path, table.getvalue().encode())
     return len(rows)
 
 
+def require_no_links_out(folder: Path) -> None:
+    """Refuse a folder in which a symbolic link leads out of it: a run's files are read and rewritten by their names.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    inside = folder.resolve()
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise ConfigurationError(f"{path} is a symbolic link out of {folder}; it must be a file of its own")
+
+
 def sync_folder(folder: Path) -> None:
-    """Sees that the folder's names (new, renamed, deleted ones) are on the disk."""
+    """Flush a folder's entries (new, renamed, deleted ones) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,6 +83,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """The file's SHA-256, as hexadecimal digits."""
+    """Return the file's SHA-256, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,15 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-TESTS = (
-    "tests/functional",
-    "tests/test_batches.py",
-    "tests/replay",
-    "tests/algorithms/test_dqn.py",
-    "tests/algorithms/test_windows.py",
-    "tests/algorithms/test_pqn.py",
-    "tests/test_combinations.py",
-)
+ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
+TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
 RING, SAMPLERS, SEQUENCES = (f"seqrl_lightning/replay/{name}.py" for name in ("ring", "samplers", "sequences"))
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 TYPES = "seqrl_lightning/types.py"
@@ -289,21 +282,27 @@ MUTATIONS = {
 }
 
 
-def survives(name: str, folder: Path) -> str | None:
-    """Put a fault into the copy in ``folder``; return the tests' last line if they pass, and None if one fails."""
+def survives(name: str, folder: Path) -> bool:
+    """Put a fault into the copy in ``folder``, and return whether all tests pass."""
     mutation = MUTATIONS[name]
     path = folder / mutation.path
     original = path.read_text()
     assert original.count(mutation.old) == 1, f"{name}: {mutation.old!r} is not in {mutation.path} once"
     path.write_text(original.replace(mutation.old, mutation.new))
     try:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS]
-        env = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
-        assert result.returncode in (0, 1), result.stdout + result.stderr
-        return result.stdout.splitlines()[-1] if result.returncode == 0 else None
+        return all(passes(tests, folder) for tests in TESTS)
     finally:
         path.write_text(original)
+
+
+def passes(tests: tuple[str, ...], folder: Path) -> bool:
+    """Run tests until one fails."""
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-profile=first_failure"]
+    env = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *tests]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    return result.returncode == 0
 
 
 def copy_package(folder: Path) -> None:
@@ -325,9 +324,9 @@ def main() -> None:
         survivors = []
         for name in names:
             start = time.monotonic()
-            passed = survives(name, folder)
-            print(f"{'SURVIVES' if passed else 'caught':8} {time.monotonic() - start:5.0f} s  {name}", flush=True)
-            survivors += [name] if passed else []
+            is_survivor = survives(name, folder)
+            print(f"{'SURVIVES' if is_survivor else 'caught':8} {time.monotonic() - start:5.0f} s  {name}", flush=True)
+            survivors += [name] if is_survivor else []
     print(f"{len(names) - len(survivors)} of {len(names)} were caught")
     sys.exit(bool(survivors))
 

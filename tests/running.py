@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.__main__ import main
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, SideCars, TargetSync
+from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, PriorityWriter, Sidecars, TargetSync
 from seqrl_lightning.data import ReplayDataModule
 
 
@@ -74,7 +74,7 @@ def fit(
         logger=TensorBoardLogger(folder, default_hp_metric=False) if logger is True else logger,
         callbacks=[
             GlobalRandomStreams(),
-            SideCars(),
+            Sidecars(),
             PriorityWriter(),
             AgentCallback(**agent),
             TargetSync(**(target_sync or {})),

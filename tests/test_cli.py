@@ -65,7 +65,7 @@ def test_wrappers_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cli.datamodule.obs_shape == (10 + 10 + 1,)
     assert cli.datamodule.hparams["wrappers"][0]["init_args"] == {"max_episode_steps": 5}  # as text
     assert type(cli.datamodule.hparams["wrappers"][1]["init_args"]["min_obs"]) is float  # which a checkpoint can hold
-    assert cli.datamodule.make_env().reset(seed=0)[0].tolist()[:2] == [9.0, -1.0]
+    assert cli.datamodule.factory.make_env().reset(seed=0)[0].tolist()[:2] == [9.0, -1.0]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
 
 def test_the_checkpoint_loads_without_running_code(run: Path) -> None:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["callbacks"]["AgentCallback"]["episodes"] == 60
+    assert checkpoint["callbacks"]["AgentCallback"]["progress"]["episodes"] == 60
     assert checkpoint["hyper_parameters"]["network"]["class_path"] == "seqrl_lightning.networks.Table"
 
 

@@ -32,7 +32,7 @@ def test_discrete_observations_become_one_hot() -> None:
 def test_a_task_uses_its_native_vector_environment() -> None:
     data = ReplayDataModule(**TASK, num_envs=2)
     data.setup("fit")
-    assert type(data.envs.unwrapped).__name__ == "SequenceVectorEnv"
+    assert type(data.envs.unwrapped).__name__ == "TaskVectorEnv"
 
 
 def test_evaluation_has_environments_and_seeds_of_its_own() -> None:

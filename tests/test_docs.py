@@ -124,9 +124,9 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
             check(["seqrl", "fit", *parse("fit-seeds", arguments).fit_arguments], parser, folder)
         case ["seqrl", "sweep", *arguments]:
             parsed = parse("sweep", arguments)
-            from seqrl_lightning.commands.sweep_space import as_arguments, ends, read_space
+            from seqrl_lightning.commands.sweep_space import as_arguments, boundary_values, read_space
 
-            for values in ends(read_space(parsed.space)):
+            for values in boundary_values(read_space(parsed.space)):
                 configs = [f"--config={config}" for config in parsed.config]
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:

@@ -14,7 +14,8 @@ from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
 from seqrl_lightning.networks import GRU, MLP, Transformer
-from seqrl_lightning.policy import Policy, Recipe, load_policy
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.recipe import Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
 
 
@@ -118,7 +119,7 @@ def test_a_network_that_cannot_be_traced_is_told_in_a_line(tmp_path: Path, capfd
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def a_little_off(path: Path) -> export.Run:
+    def a_little_off(policy: Policy, path: Path) -> export.Run:
         return lambda observation, state: (torch.zeros(len(observation), 3), state)
 
     monkeypatch.setitem(export._FORMATS, "torch_export", (lambda policy: b"contents", a_little_off))
@@ -134,5 +135,5 @@ def test_a_missing_extra_is_named(
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` brings"):
+    with pytest.raises(ConfigurationError, match=rf"this needs {package}\S*, which the extra `export` installs"):
         export_policy(images(), file_format, tmp_path / f"policy{SUFFIXES[file_format]}")

@@ -52,11 +52,11 @@ def last(root: Path) -> Path:
 def state(root: Path) -> Any:
     """All that the finished run's checkpoint holds; folders, and what only times, apart."""
     checkpoint = torch.load(last(root), weights_only=True)
-    (name,) = checkpoint["side_cars"]
-    side_car = torch.load(last(root).parent / name, weights_only=True)
-    callbacks = {key: value for key, value in side_car["callbacks"].items() if "ModelCheckpoint" not in key}
+    (name,) = checkpoint["sidecars"]
+    sidecar = torch.load(last(root).parent / name, weights_only=True)
+    callbacks = {key: value for key, value in sidecar["callbacks"].items() if "ModelCheckpoint" not in key}
     keys = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
-    return [{key: checkpoint[key] for key in keys}, callbacks, side_car["ReplayDataModule"]]
+    return [{key: checkpoint[key] for key in keys}, callbacks, sidecar["ReplayDataModule"]]
 
 
 def curve(root: Path) -> dict[tuple[str, int], float]:

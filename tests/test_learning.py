@@ -93,7 +93,7 @@ def test_tabular_q_learning_equals_ten_lines_of_numpy(tmp_path: Path, steps: int
         max_steps=steps,
         limit_val_batches=0,
     )
-    assert AgentCallback.of(trainer).env_steps == steps + 1
+    assert AgentCallback.of(trainer).progress.env_steps == steps + 1
     weight: Any = module.policy_net.table.weight  # type: ignore[union-attr]
     expected = torch.from_numpy(numpy_q_learning(steps).T).float()
     assert expected.abs().max() > 0

@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.analysis.metrics import attempts, criterion_by_block
+from seqrl_lightning.analysis.measures import criterion_by_block
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.types import Transitions
 from tests.running import assert_identical
@@ -112,9 +111,8 @@ def test_curves_are_of_the_environments_of_both(whole: Path) -> None:
     (run,) = find_runs([str(version)])
     assert run.trials is not None
     assert run.trials["env"].nunique() == 4
-    criteria = [criterion_by_block(attempts(rows, run.order)) for _, rows in run.trials.groupby("env")]
-    expected = np.nanmean([criterion.get(1, np.nan) for criterion in criteria])
-    assert run.curve("learning/trials_to_criterion/block_1").iloc[-1] == pytest.approx(expected)
+    expected = criterion_by_block(run.episodes, run.facts)[1]
+    assert run.curve("learning/episodes_to_criterion/block_1").iloc[-1] == expected
 
 
 def test_a_resumed_run_ends_alike_and_another_number_of_processes_is_refused(whole: Path, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""What README, docs and configs say was reached is what the committed measurements say; and of tasks, what they are."""
+"""README, docs and configs show the committed measurements, and the pages on tasks agree with the tasks."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks import tasks
-from benchmarks.tables import (
+from docs.scripts import tasks
+from docs.scripts.results import (
     ROOT,
     measured,
     page,
@@ -22,16 +22,18 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_first_line_of_a_config_is_the_measured_result(config: Path) -> None:
-    assert config.read_text() == with_first_line(config, read_reports().get(config.stem)), "python -m benchmarks.tables"
+    assert config.read_text() == with_first_line(config, read_reports().get(config.stem)), (
+        "python -m docs.scripts.results"
+    )
 
 
 def test_the_readme_shows_the_measured_results() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert readme == with_benchmarks(with_summary(readme, read_reports())), "run python -m benchmarks.tables"
+    assert readme == with_benchmarks(with_summary(readme, read_reports())), "run python -m docs.scripts.results"
 
 
 def test_the_page_of_results_shows_the_measured_results() -> None:
-    assert (ROOT / "docs" / "results.md").read_text() == page(read_reports()), "run python -m benchmarks.tables"
+    assert (ROOT / "docs" / "results.md").read_text() == page(read_reports()), "run python -m docs.scripts.results"
 
 
 def test_every_page_shows_the_measured_results() -> None:
@@ -41,7 +43,7 @@ def test_every_page_shows_the_measured_results() -> None:
     for path in pages:
         text = path.read_text()
         assert text == with_benchmarks(with_measured(text, path.parent, reports)), (
-            f"run python -m benchmarks.tables ({path})"
+            f"run python -m docs.scripts.results ({path})"
         )
 
 
@@ -55,7 +57,7 @@ def test_a_run_on_another_task_is_shown_under_that_one() -> None:
 
 def test_the_pages_of_the_tasks_say_what_the_tasks_are() -> None:
     for path, text in tasks.pages().items():
-        assert path.read_text() == text, f"run python -m benchmarks.tasks ({path})"
+        assert path.read_text() == text, f"run python -m docs.scripts.tasks ({path})"
         assert tasks.PICTURES.joinpath(f"{path.stem}.gif").exists() or path.stem == "index"
 
 

@@ -51,7 +51,7 @@ def main() -> None:
     settings, sys.argv = sys.argv[1:], sys.argv[:1]
     with tempfile.TemporaryDirectory() as folder:
         cli = TimedCLI(["fit", *settings, "--trainer.default_root_dir", folder])
-    env_steps = AgentCallback.of(cli.trainer).env_steps
+    env_steps = AgentCallback.of(cli.trainer).progress.env_steps
     run = {"peer": "seqrl-lightning", "env_steps": env_steps, "updates": cli.trainer.global_step}
     print("\n" + json.dumps({**run, "seconds": round(cli.clock.seconds, 4)}))
 

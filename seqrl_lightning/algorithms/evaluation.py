@@ -9,12 +9,11 @@ import torch
 from gymnasium.vector import VectorEnv
 from lightning.pytorch import LightningModule
 
-from seqrl_lightning.envs.rollout import Act, Step, rollout
-from seqrl_lightning.exploration import greedy
+from seqrl_lightning.collect import Policy, Step, rollout
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray, State
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, State
 
 
 class LearningData(Protocol):
@@ -33,7 +32,7 @@ class LearningData(Protocol):
 
 
 class GreedyEvaluation(LightningModule):
-    """A module with a greedy policy, :meth:`act`, whose episodes are played, counted, and handed to callbacks."""
+    """A module whose greedy policy's episodes are played, counted, and handed to callbacks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,13 +49,6 @@ class GreedyEvaluation(LightningModule):
     ) -> tuple[Array, State]:
         """Value each action. ``[N, *obs] -> [N, A]`` and the next state."""
 
-    def act(
-        self, observation: Array, state: State = None, action_mask: BoolArray | None = None
-    ) -> tuple[IntArray, State]:
-        """Take the greedy action. ``[N, *obs] -> [N]`` and the next state."""
-        q_values, state = self.act_values(observation, state)
-        return greedy(q_values, action_mask), state
-
     def validation_step(self, batch: EvaluationTask, batch_idx: int) -> dict[str, list[Step]]:
         """Play greedy episodes in the datamodule's evaluation environments.
 
@@ -72,15 +64,8 @@ class GreedyEvaluation(LightningModule):
 
     def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
         """Play greedy episodes, and return each step with the values [N, A] that its actions were chosen by."""
-        seen: list[Array] = []
-
-        def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
-            q_values, state = self.act_values(observation, state)
-            seen.append(q_values)
-            return greedy(q_values, action_mask), state
-
-        steps = list(self._rollout(act, batch))
-        return list(zip(steps, seen, strict=True))
+        policy = Policy(self.act_values)
+        return [(step, policy.values) for step in self._rollout(policy, batch) if policy.values is not None]
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics, under the same names in every process."""
@@ -96,13 +81,13 @@ class GreedyEvaluation(LightningModule):
         """Log ``test/return_mean`` and the like."""
         self._log_evaluation("test")
 
-    def _rollout(self, act: Act, task: EvaluationTask) -> Iterator[Step]:
-        return rollout(act, self.data.eval_envs, task.seed, task.options)
+    def _rollout(self, policy: Policy, task: EvaluationTask) -> Iterator[Step]:
+        return rollout(policy.act, self.data.eval_envs, task.seed, task.options)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
         steps: list[Step] = []
         rewards: list[tuple[Array, BoolArray]] = []
-        for step in self._rollout(self.act, task):
+        for step in self._rollout(Policy(self.act_values), task):
             rewards.append((step.reward * step.is_playing, step.is_playing))
             if "correct_action" in step.infos:
                 steps.append(step)

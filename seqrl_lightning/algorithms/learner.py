@@ -4,7 +4,8 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from seqrl_lightning import speed
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
+from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.functional import (
     bootstrap_discounts,
     n_step_returns,
@@ -29,6 +31,7 @@ from seqrl_lightning.functional import (
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
     Array,
     Batch,
@@ -366,6 +369,35 @@ class LearnerModule(GreedyEvaluation):
             "algorithm": f"{type(self).__module__}:{type(self).__qualname__}",
             "obs_dtype": self.data.obs_dtype,
         }
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's hparams_file has no meaning here
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        *,
+        allow: Allowed = (),
+        **settings: Any,
+    ) -> Self:
+        """Build a learner from a checkpoint, with its weights; the file may come from a stranger.
+
+        Args:
+            checkpoint_path: The checkpoint.
+            map_location: The device to build it on.
+            strict: Whether all weights have to be there, and no others.
+            weights_only: Always true: a checkpoint holds tensors and plain values.
+            allow: Modules that it may name, like ``["my_networks"]``, besides the package's own classes.
+            settings: Settings that replace those in the checkpoint.
+
+        Raises:
+            ConfigurationError: If the file can't be used, or names what files may not name.
+        """
+        require(weights_only, "weights_only", weights_only, "true: nothing in a checkpoint is ever executed")
+        learner, contents = load_from_checkpoint(cls, checkpoint_path, "hyper_parameters", allow, settings)
+        learner.load_state_dict(contents["state_dict"], strict)
+        return learner.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another task, before its weights fail to fit.

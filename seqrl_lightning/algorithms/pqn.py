@@ -1,6 +1,6 @@
 """PQN: Q-learning from many environments at once, without a replay memory and without a target network."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
@@ -10,7 +10,6 @@ from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable,
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Batch, Cadence, Update, Windows, require
 
 
@@ -97,16 +96,10 @@ class PQN(LearnerModule):
         """Count the updates of a training step.
 
         Raises:
-            ConfigurationError: If rollouts don't divide into minibatches, or the agent's settings don't fit them.
+            ConfigurationError: If rollouts don't divide into minibatches.
         """
         if stage == "fit":
-            cadence = self.cadence
-            self.updates_per_step = cadence.updates_per_collect
-            for callback in attributes_of(self.trainer).callbacks:
-                if isinstance(callback, _Collector):
-                    for name, value in cadence._asdict().items():
-                        given = getattr(callback, name)
-                        require(given == value, f"agent.{name}", given, f"{value} for one rollout a training step")
+            self.updates_per_step = self.cadence.updates_per_collect
         super().setup(stage)
 
     @property
@@ -191,12 +184,3 @@ class Minibatch(NamedTuple):
     def columns(self, indices: Tensor) -> "Minibatch":
         """Return some of the sequences. ``indices``: [b] int64."""
         return Minibatch(*(None if column is None else column[:, indices] for column in self))  # type: ignore[arg-type]
-
-
-@runtime_checkable
-class _Collector(Protocol):
-    """The agent's settings that PQN fixes."""
-
-    warmup_env_steps: int
-    env_steps_per_update: float
-    updates_per_collect: int

@@ -1,1 +1,1 @@
-"""What runs have shown: pure functions of their tables, and the figures and reports made of them."""
+"""Analysis of runs: tables, statistics, figures, reports, and models of behavior."""

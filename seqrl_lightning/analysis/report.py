@@ -2,14 +2,16 @@
 
 import base64
 import html
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.figures import save
+from seqrl_lightning.files import write_bytes
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -19,6 +21,7 @@ table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabula
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #eee; } th { text-align: left; }
 thead th { text-align: right; } .table { overflow-x: auto; }
 """
+_BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MOST_ROWS = 30  # of a table on the page; the file has all
 
 
@@ -34,7 +37,7 @@ class Section(NamedTuple):
 
 
 def write_report(title: str, about: str, sections: Sequence[Section], folder: Path) -> Path:
-    """Writes ``report.html`` and, for each section, what it has of NAME.png, NAME.svg and NAME.csv. Returns the report.
+    """Write ``report.html`` and, for each section, those of NAME.png, NAME.svg and NAME.csv that it has.
 
     A section with neither figure nor table says why it was left out.
     """
@@ -49,11 +52,50 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
             picture = base64.b64encode((folder / f"{section.name}.png").read_bytes()).decode()
             parts.append(f'<img alt="{html.escape(section.title)}" src="data:image/png;base64,{picture}">')
         if section.table is not None:
-            section.table.to_csv(folder / f"{section.name}.csv")
+            write_table(section.table, folder / f"{section.name}.csv")
             if section.shows_table:
                 shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
                 parts.append(f"<div class=table>{shown}</div>")
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
     path = folder / "report.html"
-    path.write_text(head + "\n".join(parts) + "\n", encoding="utf-8")
+    write_bytes(path, (head + "\n".join(parts) + "\n").encode())
     return path
+
+
+def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
+    """Write a table as CSV, in which no text is a formula: a spreadsheet would run one that came with the data.
+
+    Args:
+        table: The table.
+        path: The file.
+        index: Whether the rows' names are written too.
+    """
+    shown = table.reset_index(names=_names(table.index), allow_duplicates=True) if index else table.copy()
+    is_number = pd.api.types.is_numeric_dtype
+    columns = [column if is_number(column.dtype) else column.astype(object).map(defused) for _, column in shown.items()]
+    shown = pd.concat(columns, axis=1)
+    shown.columns = pd.Index([defused(str(name)) for name in shown.columns])
+    text = io.StringIO()
+    shown.to_csv(text, index=False)
+    write_bytes(path, text.getvalue().encode())
+
+
+def defused(cell: Any) -> Any:
+    """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
+
+    >>> [defused(cell) for cell in ("=1+1", "@SUM(A1)", "-0.5", -0.5, "ABC")]
+    ["'=1+1", "'@SUM(A1)", '-0.5', -0.5, 'ABC']
+    """
+    if not (isinstance(cell, str) and cell.startswith(_BEGIN_FORMULAS)):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def _names(index: pd.Index) -> list[str]:
+    return [
+        f"level_{i}" if name is None and index.nlevels > 1 else str(name or "") for i, name in enumerate(index.names)
+    ]

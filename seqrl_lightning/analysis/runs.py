@@ -1,8 +1,8 @@
-"""Reading runs: what a run's folder holds, as tables."""
+"""Read the files of a run's folder as tables."""
 
 import glob
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,19 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
-from seqrl_lightning.analysis.trials import read_trials
-from seqrl_lightning.types import ConfigurationError, Order
+from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.files import require_no_links_out
+from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.types import ConfigurationError
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, as ``seqrl fit`` leaves it."""
+    """A run's folder, as ``seqrl fit`` writes it."""
 
     folder: Path
+    trust: Trust = field(default_factory=Trust)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -40,10 +44,13 @@ class Run:
         return int(self.config["seed_everything"])
 
     @cached_property
-    def order(self) -> Order | None:
-        """The objects' orders, for tasks in which the block decides it."""
+    def facts(self) -> TaskFacts:
+        """The facts about the task that measures depend on."""
+        self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
         env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
-        return getattr(env, "order_by_block", None)
+        facts = TaskFacts.of(env)
+        path = self.folder / "trials.csv"
+        return facts if path.exists() and shows_position(path) else facts._replace(num_positions=None)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
@@ -52,9 +59,9 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
-        """``trials.csv`` with what is derived from it (:func:`read_trials`); None for tasks without."""
+        """``trials.csv`` with derived columns (:func:`read_trials`); None for tasks without."""
         path = self.folder / "trials.csv"
-        return read_trials(path, self.order) if path.exists() else None
+        return read_trials(path, self.facts) if path.exists() else None
 
     @cached_property
     def _events(self) -> EventAccumulator:
@@ -68,14 +75,15 @@ class Run:
         return pd.Series(events, name=tag).sort_index()
 
 
-def find_runs(patterns: Iterable[str]) -> list[Run]:
-    """The runs that folders hold, or are.
+def find_runs(patterns: Iterable[str], trust: Trust | None = None) -> list[Run]:
+    """Return the runs that folders hold, or are.
 
     Args:
         patterns: Folders, or patterns of their names; a folder above runs stands for all of them.
+        trust: What the runs' settings may name, for their tasks; None for nothing but the package's own.
 
     Raises:
-        ConfigurationError: If one of them holds no run.
+        ConfigurationError: If one of them holds no run, or a file of it is a link out of its folder.
     """
     folders: dict[Path, None] = {}
     for pattern in patterns:
@@ -88,11 +96,13 @@ def find_runs(patterns: Iterable[str]) -> list[Run]:
                 "episodes.csv), or one above such folders"
             )
         folders.update(dict.fromkeys(runs))
-    return [Run(folder) for folder in folders]
+    for folder in folders:
+        require_no_links_out(folder)
+    return [Run(folder, trust or Trust()) for folder in folders]
 
 
 def one_task(runs: Sequence[Run]) -> str:
-    """The task that all runs have in common.
+    """Return the task that all runs have in common.
 
     Raises:
         ConfigurationError: If they have several.

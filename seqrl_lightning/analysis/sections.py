@@ -1,4 +1,4 @@
-"""What a report says: each function makes one section from runs of one task, which differ by their seed."""
+"""The sections of a report: each function makes one section from runs of one task that differ in their seed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,49 +7,55 @@ import pandas as pd
 import torch
 
 from seqrl_lightning.analysis import figures
-from seqrl_lightning.analysis.metrics import (
+from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
     action_values,
-    attempts,
     confusion,
     criterion_by_block,
+    error_shares,
+    measure_episodes,
     rank_transfer,
     swap_inference,
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import (
-    bootstrap_interval,
     interquartile_mean,
+    interquartile_mean_interval,
     performance_profile,
     probability_of_improvement,
+    probability_of_improvement_interval,
 )
-from seqrl_lightning.analysis.trials import ERRORS
-from seqrl_lightning.functional import savings
+from seqrl_lightning.functional import CRITERION_EPISODES, ERROR_KINDS, savings
+from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import FloatArray, Order
 
 VALIDATION = "val/return_mean"
 Groups = Mapping[str, Sequence[Run]]
-"""Runs by the name of what they have in common."""
+"""Groups of runs that have their settings in common, by the group's name."""
 
 
-def about_one(runs: Sequence[Run]) -> list[Section]:
-    """All sections about runs with the same settings."""
-    found = [learning({"": runs}), returns({"": runs}), episodes(runs)]
+def sections_on_one_group(runs: Sequence[Run]) -> list[Section]:
+    """All sections on runs with the same settings."""
+    facts = runs[0].facts
+    sections = [learning({"": runs}), returns({"": runs}), episodes(runs), criterion(runs)]
     tables = [run.trials for run in runs if run.trials is not None]
     if len(tables) < len(runs):
         why = "The task does not tell which action is right, so there is no table of trials (trials.csv)."
-        return [*found, Section("trials", "Trials", why)]
-    found += [criterion(runs, tables), positions(tables), confusions(tables, runs[0].order)]
-    if runs[0].order is None:
-        why = "The task's objects have no order that a block decides: no kinds of errors, no transfer of ranks."
-        return [*found, Section("errors", "Errors", why)]
-    found += [errors(tables, runs[0].order), transfer(runs, tables, runs[0].order), distractors(tables, runs[0].order)]
-    return found
+        return [*sections, Section("trials", "Trials", why)]
+    sections += [positions(tables), confusions(tables, facts.order)]
+    if facts.num_positions is None or facts.num_objects is None:
+        why = "The observations don't show a position in an order of objects, so errors have no kinds."
+        return [*sections, Section("errors", "Errors", why)]
+    sections.append(errors(tables, facts))
+    if facts.order is None:
+        why = "No order of objects depends on the block, so there is no transfer of ranks."
+        return [*sections, Section("transfer", "Transfer of rank order", why)]
+    return [*sections, transfer(runs, tables, facts.order), distractors(tables, facts.order)]
 
 
-def about_many(groups: Groups) -> list[Section]:
-    """All sections that hold several groups of runs against each other."""
+def sections_on_groups(groups: Groups) -> list[Section]:
+    """All sections that compare several groups of runs."""
     return [learning(groups), returns(groups), profiles(groups), improvement(groups)]
 
 
@@ -57,36 +63,39 @@ def learning(groups: Groups) -> Section:
     """Learning curves."""
     figure, (axes,) = figures.new_figure()
     drawn = []
-    for (name, runs), colour in zip(groups.items(), figures.COLOURS * len(groups), strict=False):
+    for (name, runs), color in zip(groups.items(), figures.COLORS * len(groups), strict=False):
         curves = [curve for curve in (run.curve(VALIDATION) for run in runs) if len(curve)]
         if curves:
-            drawn.append(figures.draw_curves(axes, curves, name or "mean", colour).assign(runs=name))
+            drawn.append(figures.draw_curves(axes, curves, name or "mean", color).assign(runs=name))
     if not drawn:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
     axes.legend(loc="best")
-    text = "The greedy policy's return during training: each seed (thin), their mean, and its 95 % bootstrap interval."
+    text = (
+        "Return of the greedy policy during training: each seed (thin lines), and the mean over seeds with its 95 % "
+        "bootstrap interval."
+    )
     return Section("learning", "Learning", text, figure, pd.concat(drawn).set_index("runs"), shows_table=False)
 
 
 def final_returns(runs: Sequence[Run]) -> FloatArray:
-    """The last evaluation's return of each run that was evaluated. [runs]."""
+    """The return in the last evaluation of each run that was evaluated. [runs] float."""
     return np.array([curve.iloc[-1] for curve in (run.curve(VALIDATION) for run in runs) if len(curve)])
 
 
 def returns(groups: Groups) -> Section:
-    """Final returns: the interquartile mean with its interval, and each seed's."""
+    """Final returns: the interquartile mean with its interval, and the return of each seed."""
     rows = {}
     for name, runs in groups.items():
         scores = final_returns(runs)
         if len(scores):
-            lower, upper = bootstrap_interval(scores, interquartile_mean)
             seeds = ", ".join(f"{score:.4g}" for score in scores)
-            rows[name or "all runs"] = (interquartile_mean(scores), float(lower), float(upper), scores.min(), seeds)
+            mean, interval = interquartile_mean(scores), interquartile_mean_interval(scores)
+            rows[name or "all runs"] = (mean, *interval, scores.min(), seeds)
     columns = ["interquartile mean", "lower", "upper", "lowest", "each run"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     text = (
-        "The last evaluation of each run: interquartile mean over runs with its 95 % bootstrap interval "
-        "(Agarwal et al., 2021). It is of the final policy, not of the best one on the way."
+        "Return in the last evaluation of each run: the interquartile mean over runs with its 95 % bootstrap interval "
+        "(Agarwal et al., 2021). The final policy is evaluated, not the best one during training."
     )
     if not rows:
         return Section("returns", "Final return", f"No run has logged {VALIDATION}.")
@@ -96,85 +105,102 @@ def returns(groups: Groups) -> Section:
 
 
 def episodes(runs: Sequence[Run]) -> Section:
-    """The seed's figure, of the first run."""
-    run = runs[0]
-    names = None if run.order is None else ["".join(run.order.letters[i] for i in row) for row in run.order.sequences]
-    text = f"Return and length of every training episode (seed {run.seed}); a dashed line at every switch of the rule."
+    """Return and length of the first run's training episodes."""
+    run, order = runs[0], runs[0].facts.order
+    names = None if order is None else ["".join(order.letters[i] for i in row) for row in order.sequences]
+    text = (
+        f"Return and length of every training episode of seed {run.seed}, in its first environment. A dashed line "
+        "marks each switch of the rule."
+    )
     return Section("episodes", "Training episodes", text, figures.draw_episodes(run.episodes, names))
 
 
-def criterion(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> Section:
-    """Attempts to criterion, and savings."""
-    of_first_env = [attempts(table[table["env"] == 0], run.order) for run, table in zip(runs, tables, strict=True)]
-    found = pd.DataFrame([criterion_by_block(rows) for rows in of_first_env], index=[run.seed for run in runs])
-    found.index.name = "seed"
-    table = found.add_prefix("block ")
-    for block, values in zip(found.columns[1:], savings(torch.from_numpy(found.to_numpy())).T, strict=True):
-        table[f"savings, block {block}"] = values.numpy()
+def criterion(runs: Sequence[Run]) -> Section:
+    """Episodes to criterion, and savings."""
+    facts = runs[0].facts
+    if facts.mastery_return is None:
+        why = (
+            "The task does not tell when it is mastered: it has neither an attribute optimal_return nor a "
+            "reward_threshold in its registration."
+        )
+        return Section("criterion", "Episodes to criterion", why)
+    seeds = pd.Index([run.seed for run in runs], name="seed")
+    values = pd.DataFrame([criterion_by_block(run.episodes, facts) for run in runs]).set_index(seeds)
+    table = values.add_prefix("block ")
+    for block, saved in zip(values.columns[1:], savings(torch.from_numpy(values.to_numpy())).T, strict=True):
+        table[f"savings, block {block}"] = saved.numpy()
     text = (
-        "Attempts (episodes) to criterion in each block: the first attempt that completes at least 80 % of the "
-        "sequence and begins four that do so on average. Savings: what a later block saves of the first one's attempts "
-        "(below 0: it took longer)."
+        f"Episodes to criterion in each block: the first of {CRITERION_EPISODES} training episodes in a row, over all "
+        f"environments, whose return is at least {facts.mastery_return:g}. A block that never met the criterion has no "
+        "number. Savings: the fraction of the first block's episodes that a later block saves; below 0, it took longer."
     )
-    figure = figures.draw_by_block(found, "attempts to criterion")
-    return Section("criterion", "Attempts to criterion", text, figure, table)
+    figure = figures.draw_by_block(values, "episodes to criterion")
+    return Section("criterion", "Episodes to criterion", text, figure, table)
 
 
 def positions(tables: Sequence[pd.DataFrame]) -> Section:
     """Accuracy by serial position."""
     accuracy = pd.concat([accuracy_by_position(table) for table in tables]).groupby(level=0).mean()
     accuracy.columns += 1
-    text = "The fraction of right choices at each position, explorative ones included; mean over seeds."
+    text = "Fraction of right choices at each position over all of training, random choices included; mean over seeds."
     figure = figures.draw_lines(accuracy, "position", "fraction right", "block")
     return Section("positions", "Accuracy by serial position", text, figure, accuracy)
 
 
 def confusions(tables: Sequence[pd.DataFrame], order: Order | None) -> Section:
-    """What was chosen at each position in the last fifth of each block."""
+    """Choices at each position in the last fifth of each block."""
     n_actions = sum(column.startswith("q_") for column in tables[0])
     matrices, marks = {}, {}
     for block in sorted(tables[0]["block"].unique()):
-        late = [late_part(table[table["block"] == block]) for table in tables]
+        late = [last_fifth(table[table["block"] == block]) for table in tables]
         name = f"block {block}"
         matrices[name] = confusion(pd.concat(late), n_actions)
         if order is not None:
             marks[name] = order.sequences[block, order.num_given :].tolist()
-    text = "What was chosen at each position in the last fifth of each block's attempts; the right object is framed."
+    text = (
+        "Share of each object in the choices at each position, in the last fifth of each block's episodes; the right "
+        "object is framed."
+    )
     figure = figures.draw_matrices(matrices, "" if order is None else order.letters, marks)
     rows = {name: pd.DataFrame(matrix) for name, matrix in matrices.items()}
     return Section("confusion", "Choices by position", text, figure, pd.concat(rows), shows_table=False)
 
 
-def late_part(trials: pd.DataFrame) -> pd.DataFrame:
-    """The last fifth of the episodes."""
-    first, last = trials["episode"].min(), trials["episode"].max()
-    return trials[trials["episode"] > last - (last - first + 1) / 5]
+def last_fifth(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials of the last fifth of the episodes."""
+    first, last = trials["number"].min(), trials["number"].max()
+    return trials[trials["number"] > last - (last - first + 1) / 5]
 
 
-def errors(tables: Sequence[pd.DataFrame], order: Order) -> Section:
-    """Kinds of errors through training."""
-    rows = pd.concat([attempts(table[table["env"] == 0], order) for table in tables])
-    width = max(1, int(rows["episode"].max() + 1) // 60)
-    binned = rows.groupby(rows["episode"] // width * width + 1)[list(ERRORS)].mean()
-    binned = binned.loc[:, (binned > 0).any()]
-    blocks = rows.groupby("block")["episode"].min()
+def errors(tables: Sequence[pd.DataFrame], facts: TaskFacts) -> Section:
+    """Kinds of errors over training."""
+    rows = pd.concat([measure_episodes(table, facts) for table in tables])
+    number = rows.index.to_numpy()
+    width = max(1, int(number.max() + 1) // 60)
+    shares = error_shares(rows.groupby(number // width * width + 1).sum())
+    shares.index.name = "episode"
+    switches = rows.reset_index().groupby("block")["number"].min().iloc[1:]
     text = (
-        "The share of choices that were wrong, by kind. Perseverative: right at this position before the switch; skip: "
-        "its turn comes later; repeat: its turn has been; distractor: never right; random: wrong, and the agent "
-        "explored."
+        "Share of choices that were errors, by kind. Distractor: the object is never right. Perseverative: the choice "
+        "repeats an error of the episode (the choice before, or one at the same position). Rule-breaking: after an "
+        "error the last right object must be chosen again, and was not. Exploration: any other error."
     )
-    figure = figures.draw_shares(binned, [float(e) + 0.5 for e in blocks.iloc[1:]], "episode", "share of choices")
-    return Section("errors", "Kinds of errors", text, figure, binned, shows_table=False)
+    line = None
+    if "previous_order" in shares:
+        text += " The line is the share of choices that were errors now but right at this position in the block before."
+        line = shares["previous_order"].rename("previous order")
+    bands = shares[list(ERROR_KINDS)].rename(columns=lambda kind: kind.replace("_", "-"))
+    figure = figures.draw_shares(bands, [n + 0.5 for n in switches], "episode", "share of choices", line)
+    return Section("errors", "Kinds of errors", text, figure, shares, shows_table=False)
 
 
 def transfer(runs: Sequence[Run], tables: Sequence[pd.DataFrame], order: Order) -> Section:
-    """Transfer of rank order, and what was inferred from a swap."""
+    """Transfer of rank order after a switch, and inference from a swap."""
     columns = ["correlation with the old order", "with the new one", "new object at once", "after the old one"]
     rows = {
-        (run.seed, block): (*rank_transfer(table, order, block), *swap_inference(table, order, block))
+        (run.seed, block): (*rank_transfer(trials, order, block), *swap_inference(trials, order, block))
         for run, trials in zip(runs, tables, strict=True)
-        for table in [trials[trials["env"] == 0]]
-        for block in sorted(table["block"].unique())
+        for block in sorted(trials["block"].unique())
         if block > 0
     }
     if not rows:
@@ -182,29 +208,33 @@ def transfer(runs: Sequence[Run], tables: Sequence[pd.DataFrame], order: Order) 
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index = pd.MultiIndex.from_tuples(table.index, names=["seed", "block"])
     text = (
-        "In the first five attempts after a switch: Spearman's correlation of the position at which an object was "
+        "In the first five episodes after a switch: Spearman's correlation of the position at which an object was "
         "chosen with its rank in the old order and in the new one. Then, at the first position that changed, over the "
-        "whole block: how often the new object was chosen at once, and how often next after the old one."
+        "whole block: how often the new object was chosen at once, and how often it was chosen next after the old one."
     )
     return Section("transfer", "Transfer of rank order", text, None, table)
 
 
 def distractors(tables: Sequence[pd.DataFrame], order: Order) -> Section:
-    """The value of the distractors, and of the right objects, through training."""
+    """Values of the distractors and of the objects over training."""
     actions = np.arange(order.num_objects, len(order.letters))
     if not len(actions):
-        return Section("distractors", "Value of the distractors", "The task has no distractors.")
-    values = pd.concat([action_values(table[table["env"] == 0], actions) for table in tables], axis=1)
-    objects = [action_values(table[table["env"] == 0], np.arange(order.num_objects)) for table in tables]
-    table = pd.DataFrame({"distractors": values.mean(1), "objects": pd.concat(objects, axis=1).mean(1)})
+        return Section("distractors", "Values of the distractors", "The task has no distractors.")
+    groups = {"distractors": actions, "objects": np.arange(order.num_objects)}
+    means = {
+        name: pd.concat([action_values(table, group) for table in tables], axis=1).mean(axis=1)
+        for name, group in groups.items()
+    }
+    table = pd.DataFrame(means)
     table.index += 1
+    table.index.name = "episode"
     figure, (axes,) = figures.new_figure()
     for name in table:
         axes.plot(table.index, table[name], label=name, linewidth=2)
     axes.set(xlabel="episode", ylabel="mean Q-value")
     axes.legend()
-    text = "The mean Q-value of the distractors, and of the objects, in the states of each episode; mean over seeds."
-    return Section("distractors", "Value of the distractors", text, figure, table, shows_table=False)
+    text = "Mean Q-value of the distractors and of the objects in the states of each episode; mean over seeds."
+    return Section("distractors", "Values of the distractors", text, figure, table, shows_table=False)
 
 
 def profiles(groups: Groups) -> Section:
@@ -214,35 +244,26 @@ def profiles(groups: Groups) -> Section:
     margin = 0.05 * (every.max() - every.min() or 1.0)
     thresholds = np.linspace(every.min() - margin, every.max() + margin, 201)
     drawn = {name: performance_profile(values, thresholds) for name, values in scores.items()}
-    text = "For each return, the fraction of runs that end with more (Agarwal et al., 2021): higher is better."
+    text = "Fraction of runs that end with more than each return (Agarwal et al., 2021): higher is better."
     table = pd.DataFrame(drawn, index=pd.Index(thresholds, name="return"))
     figure = figures.draw_profiles(drawn, thresholds)
     return Section("profiles", "Performance profiles", text, figure, table, shows_table=False)
 
 
 def improvement(groups: Groups) -> Section:
-    """The probability that a run of one beats a run of the other."""
+    """Probability that a run of one group beats a run of another."""
     scores = {name: final_returns(runs) for name, runs in groups.items()}
     rows = {}
     for ours in scores:
         for theirs in scores:
             if ours < theirs:
-                rows[f"{ours} > {theirs}"] = _improvement(scores[ours], scores[theirs])
+                pair = scores[ours], scores[theirs]
+                interval = probability_of_improvement_interval(*pair)
+                rows[f"{ours} > {theirs}"] = (probability_of_improvement(*pair), *interval)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "lower", "upper"])
     text = (
-        "The probability that a run of the first ends with a higher return than one of the second, ties counted half, "
-        "with its 95 % bootstrap interval."
+        "Probability that a run of the first group ends with a higher return than one of the second, ties counting "
+        "half, with its 95 % bootstrap interval."
     )
-    return Section(
-        "improvement", "Probability of improvement", text, figures.draw_estimates(table, "probability"), table
-    )
-
-
-def _improvement(ours: FloatArray, theirs: FloatArray) -> tuple[float, float, float]:
-    """The estimate and its interval: the runs of both are drawn anew, independently."""
-    rng = np.random.default_rng(0)
-    drawn = [
-        probability_of_improvement(rng.choice(ours, len(ours)), rng.choice(theirs, len(theirs))) for _ in range(2000)
-    ]
-    lower, upper = np.quantile(drawn, [0.025, 0.975])
-    return probability_of_improvement(ours, theirs), float(lower), float(upper)
+    figure = figures.draw_estimates(table, "probability")
+    return Section("improvement", "Probability of improvement", text, figure, table)

@@ -1,7 +1,6 @@
-"""The table of trials with what follows from it: positions, and what kind of error each wrong choice is.
+"""The table of trials, with columns derived from it: episode numbers, serial positions and kinds of errors.
 
-A row of ``trials.csv`` is one choice (:class:`seqrl_lightning.callbacks.trials.Trial`); an *attempt* is an episode: one
-way through the sequence, which laboratories call a trial.
+A trial is one choice: a row of ``trials.csv`` (:class:`seqrl_lightning.callbacks.trials.Trial`).
 """
 
 import json
@@ -9,76 +8,92 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from seqrl_lightning.types import Array, BoolArray, IntArray, Order
+from seqrl_lightning.functional import ERROR_KINDS, error_kinds
+from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.types import Choices, IntArray
 
-RIGHT, UNCOUNTED = "right", "uncounted"
-ERRORS = ("perseverative", "skip", "repeat", "distractor", "random", "other")
-"""In the order of figures; see :func:`outcomes`."""
+RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
 
 
-def read_trials(path: Path, order: Order | None) -> pd.DataFrame:
-    """Reads a table of trials and adds columns.
+def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
+    """Read a table of trials and add columns.
 
     Args:
         path: ``trials.csv`` or ``predictions.csv``, or a table of people's or animals' choices with the columns
-            ``episode``, ``trial``, ``action``, ``correct_action`` and, where there are any, ``env``, ``block``,
-            ``state``, ``explored``.
-        order: The task's orders; None for tasks without.
+            ``episode``, ``trial``, ``action``, ``correct_action`` and, optionally, ``env``, ``block``, ``state``,
+            ``terminated``, ``truncated``.
+        facts: What the task tells about itself.
 
     Returns:
-        The table with ``position`` (how many objects were right so far, from the state; without an order the number of
-        the answer in its episode), ``is_right`` and ``outcome`` (:func:`outcomes`).
+        The table with these columns in addition:
+
+        - ``number``: the episode's number, from 0, over all environments, in the order in which episodes ended.
+        - ``position``: how many objects of the sequence had been picked, from the state; for tasks that don't show it,
+          the number of answers that the episode had seen.
+        - ``is_right``: whether the right action was chosen.
+        - ``outcome``: ``right``, or one of :data:`seqrl_lightning.functional.ERROR_KINDS` (``wrong`` for tasks without
+          an order of objects). ``uncounted`` where no action was right or wrong, and in episodes that did not end.
     """
     trials = pd.read_csv(path, dtype={"state": "category"})
-    for column, value in (("env", 0), ("block", 0), ("explored", 0)):
-        trials[column] = trials[column].fillna(value).astype(int) if column in trials else value
+    for column in ("env", "block"):
+        trials[column] = trials[column].fillna(0).astype(int) if column in trials else 0
+    if facts.num_blocks == 1:
+        trials["block"] = 0  # info["block"] of a task without num_blocks means something else
+    episode = trials.groupby(["env", "episode"], sort=False).ngroup()
+    trials["number"] = episode.map(_order_of_ends(episode.to_numpy()))
+    trials["position"] = _positions(trials, facts.num_positions)
     trials["is_right"] = trials["action"] == trials["correct_action"]
-    if order is None:
-        counts = trials["correct_action"] >= 0
-        trials["position"] = counts.groupby([trials["env"], trials["episode"]]).cumsum() - 1
-    else:
-        places = {text: np.argmax(json.loads(text)[: order.num_picks + 1]) for text in trials["state"].cat.categories}
-        trials["position"] = trials["state"].map(places).astype(int)
-    columns = ("action", "correct_action", "explored", "block", "position")
-    action, correct_action, explored, block, position = (trials[column].to_numpy() for column in columns)
-    trials["outcome"] = outcomes(action, correct_action, explored, block, position, order)
+    trials["outcome"] = np.where(trials["is_right"], RIGHT, WRONG)
+    trials.loc[(trials["correct_action"] < 0) | ~_has_ended(trials), "outcome"] = UNCOUNTED
+    if facts.num_positions is not None and facts.num_objects is not None:
+        counted = counted_trials(trials)
+        kinds = error_kinds(choices_of(trials), facts.num_objects).numpy()
+        is_error = kinds >= 0
+        trials.loc[counted.index[is_error], "outcome"] = np.array(ERROR_KINDS)[kinds[is_error]]
     return trials
 
 
-def outcomes(
-    action: IntArray,
-    correct_action: IntArray,
-    explored: BoolArray,
-    block: IntArray,
-    position: IntArray,
-    order: Order | None,
-) -> Array:
-    """What each choice was. [N] of text.
+def shows_position(path: Path) -> bool:
+    """Whether the states in a table of trials can begin with the serial position: they are there, and not stacked."""
+    first = pd.read_csv(path, nrows=1)
+    if "state" not in first:
+        return False
+    return not any(isinstance(value, list) for state in first["state"] for value in json.loads(state))
 
-    - ``right``; ``uncounted`` where no action was right or wrong.
-    - ``random``: wrong, and the agent explored.
-    - ``distractor``: an object that is never right.
-    - ``perseverative``: the object that was right at this position in the block before.
-    - ``repeat``: an object whose turn has been; ``skip``: one whose turn comes later.
-    - ``other``: wrong, in a task without an order.
 
-    Args:
-        action: [N] int, the object chosen.
-        correct_action: [N] int, the right one; -1 where none counts.
-        explored: [N] bool, whether it was chosen at random.
-        block: [N] int.
-        position: [N] int, how many objects had been picked rightly.
-        order: The task's orders; None for tasks without.
-    """
-    wrong = [correct_action < 0, action == correct_action, explored.astype(bool)]
-    names = [UNCOUNTED, RIGHT, "random"]
-    if order is None:
-        return np.select(wrong, names, "other")
-    place = np.argsort(order.sequences, axis=1)  # [blocks, n]: where each object stands
-    now = position + order.num_given
-    before = order.sequences[np.maximum(block - 1, 0), np.minimum(now, order.num_objects - 1)]
-    is_distractor = action >= order.num_objects
-    places = place[block, np.where(is_distractor, 0, action)]
-    conditions = [*wrong, is_distractor, (block > 0) & (action == before), places < now]
-    return np.select(conditions, [*names, "distractor", "perseverative", "repeat"], "skip")
+def counted_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials in which an action was right, of whole episodes, one episode after the other."""
+    return trials[trials["outcome"] != UNCOUNTED].sort_values("number", kind="stable")
+
+
+def choices_of(trials: pd.DataFrame) -> Choices:
+    """The counted trials as choices, in the order of :func:`counted_trials`."""
+    counted = counted_trials(trials)
+    names = ("env", "block", "position", "action", "correct_action")
+    columns = {name: torch.from_numpy(counted[name].to_numpy(np.int64)) for name in names}
+    return Choices(episode=torch.from_numpy(pd.factorize(counted["number"])[0]), **columns)
+
+
+def _order_of_ends(episode: IntArray) -> dict[int, int]:
+    """Map each episode to its place in the order in which episodes have their last row."""
+    last_rows = pd.Series(np.arange(len(episode))).groupby(episode).max()
+    return {int(e): place for place, e in enumerate(last_rows.sort_values().index)}
+
+
+def _has_ended(trials: pd.DataFrame) -> pd.Series:
+    """Whether each trial's episode ended; all do in tables that don't tell."""
+    ends = [trials[column].astype(bool) for column in ("terminated", "truncated") if column in trials]
+    if not ends:
+        return pd.Series(True, index=trials.index)
+    return pd.concat(ends, axis=1).any(axis=1).groupby(trials["number"]).transform("any")
+
+
+def _positions(trials: pd.DataFrame, num_positions: int | None) -> pd.Series:
+    """The serial position of each trial; -1 before the first answer that counts."""
+    if num_positions is None:
+        counts = trials["correct_action"] >= 0
+        return counts.groupby(trials["number"]).cumsum() - 1
+    position_of = {text: int(np.argmax(json.loads(text)[:num_positions])) for text in trials["state"].cat.categories}
+    return trials["state"].map(position_of).astype(int)

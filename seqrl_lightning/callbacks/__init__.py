@@ -1,6 +1,6 @@
 """One job a file."""
 
-from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
@@ -8,7 +8,7 @@ from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
-from seqrl_lightning.callbacks.side_cars import SideCars
+from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
 from seqrl_lightning.callbacks.trials import PredictionWriter, TrialWriter
@@ -18,13 +18,12 @@ __all__ = [
     "BoardPages",
     "EnvStepLogger",
     "EnvStepProgressBar",
-    "Episode",
     "GlobalRandomStreams",
     "LastCheckpoint",
     "LearningMetrics",
     "PredictionWriter",
     "PriorityWriter",
-    "SideCars",
+    "Sidecars",
     "SkippedUpdates",
     "TargetSync",
     "TrialWriter",

@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides curves: the task, the settings, what was chosen, the table of values, an episode."""
+"""TensorBoard's pages besides the curves: task, settings, choices by position, state values, an episode."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,14 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from seqrl_lightning.callbacks.agent import TrialStep
-from seqrl_lightning.callbacks.choices import ChoiceColumns
+from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.docstrings import without_settings
+from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
-from seqrl_lightning.envs.rollout import Step
 from seqrl_lightning.metrics import PositionConfusion
-from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import Array, EvaluationTask, FloatArray, State
+from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.types import Array, EvaluationTask, FloatArray
 
 _LAYOUT = {
     "Does it learn?": {
@@ -34,7 +33,7 @@ _LAYOUT = {
         "completion": ["Multiline", ["learning/completion"]],
         "accuracy by position": ["Multiline", [r"learning/accuracy/position_\d+"]],
         "kinds of errors": ["Multiline", [r"errors/.*"]],
-        "trials to criterion": ["Multiline", [r"learning/trials_to_criterion/block_\d+"]],
+        "episodes to criterion": ["Multiline", [r"learning/episodes_to_criterion/block_\d+"]],
     },
     "How?": {
         "loss": ["Multiline", ["train/loss"]],
@@ -46,48 +45,48 @@ _LAYOUT = {
         "updates per second": ["Multiline", ["workload/updates_per_second"]],
     },
 }
-_MOST_STATES = 64  # of a table of values
-_MOST_POSITIONS = 32  # of a picture of choices
-_MOST_FRAMES = 200  # of an episode's pictures
-_WIDEST = 400  # pixels of such a picture
-_NO_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and the task's facts
-_NAMES = {"_class_path": "algorithm"}
+_MAX_STATES = 64  # in a picture of state values
+_MAX_POSITIONS = 32  # in a picture of choices
+_MAX_FRAMES = 200  # of an episode
+_MAX_FRAME_PIXELS = 400  # in width and height
+_NOT_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and facts about the task
+_SETTING_NAMES = {"_class_path": "algorithm"}
 
 
 class BoardPages(Callback):
-    """Fills TensorBoard's other pages, from the main process of ``seqrl fit``; other loggers get nothing.
+    """Fill TensorBoard's pages besides SCALARS, from the main process of ``seqrl fit``; other loggers get nothing.
 
-    - TEXT: the run's settings and the task's rule, when it starts.
+    - TEXT: the run's settings and the task's rule, at the start.
     - HPARAMS: the settings beside ``val/return_mean``.
     - CUSTOM SCALARS: the charts to look at first.
-    - IMAGES (``watch/*``), at each evaluation: what was chosen at each position (tasks that tell the
-      ``correct_action``), and the values of each state (tasks with a number of discrete states). At the end: the
-      training episodes with the switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's
-      folder), and a greedy episode (tasks that draw themselves; also as ``episode.gif``).
+    - IMAGES (``watch/*``), at each evaluation: the choices at each position (tasks that tell the ``correct_action``)
+      and the values of each state (tasks with a few discrete states). At the end: the training episodes with the
+      switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), and a greedy episode
+      (tasks that draw themselves; also as ``episode.gif``).
 
-    It draws on nothing that training draws on: a run is the same with and without it.
+    It uses no random stream that training uses: a run is the same with and without it.
     """
 
-    _writer: Any = None  # of the main process
-    _confusion: PositionConfusion | None = None  # of every process
+    _writer: Any = None  # in the main process only
+    _confusion: PositionConfusion | None = None  # in every process
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what is known before the first step."""
+        """Write the pages that are known before the first step."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if not loggers or attributes_of(trainer).fast_dev_run:
             return
         self._data = ReplayDataModule.of(trainer)
         if self._data.tells_correct_action:
-            self._confusion = PositionConfusion(_MOST_POSITIONS, self._data.n_actions).to(pl_module.device)
+            self._confusion = PositionConfusion(_MAX_POSITIONS, self._data.n_actions).to(pl_module.device)
         if not trainer.is_global_zero:
             return
         self._folder = Path(str(loggers[0].log_dir))
         self._writer = loggers[0].experiment
         self._states = states_of(self._data)
         self._writer.add_custom_scalars(_LAYOUT)
-        rules = getattr(self._data.task, "task", self._data.task)  # of one that plays a script: the script's
-        task = without_settings(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.env_kwargs or ''}\n\n{task}")
+        rules = getattr(self._data.task, "task", self._data.task)  # the script, if the task plays one
+        task = description(type(rules))
+        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{task}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
@@ -103,17 +102,17 @@ class BoardPages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Counts what was chosen under the rule that training is in."""
+        """Count the choices of the evaluation under the present rule."""
         if self._confusion is not None and "" in batch.names:
-            columns = ChoiceColumns.of(self._data)
-            columns.add([_trial_step(t, step) for t, step in enumerate(outputs["steps"])])
-            self._confusion.update(columns.take_whole_episodes(pl_module.device))
+            choices = ChoiceBuffer.of(self._data)
+            choices.add([_trial_step(t, step) for t, step in enumerate(outputs["steps"])])
+            self._confusion.update(choices.pop_ended_episodes(pl_module.device))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Writes the pictures of an evaluation."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the pictures of an evaluation."""
         shares = is_right = None
         if self._confusion is not None:
-            shares, is_right = (matrix.cpu().numpy() for matrix in self._confusion.compute())  # of all processes
+            shares, is_right = (matrix.cpu().numpy() for matrix in self._confusion.compute())  # over all processes
             self._confusion.reset()
         if self._writer is None or trainer.sanity_checking:
             return
@@ -121,19 +120,20 @@ class BoardPages(Callback):
         if shares is not None and len(shares):
             picture = draw_matrix(shares, self._row_names(len(shares)), self._letters(), is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
-        if self._states is not None and pl_module.act_values(self._states)[1] is None:
-            values, _ = pl_module.act_values(self._states)
+        learner = learner_of(trainer)
+        if self._states is not None and learner.act_values(self._states)[1] is None:
+            values, _ = learner.act_values(self._states)
             picture = draw_matrix(values, self._row_names(len(values)), self._letters())
             self._writer.add_image("watch/values of states", picture, env_steps, dataformats="HWC")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the episodes, of training and one of the greedy policy."""
+        """Write the training episodes and an episode of the greedy policy."""
         if self._writer is None:
             return
         env_steps = self._data.progress.env_steps
         if self._data.num_blocks > 1:
             self._write_episodes(env_steps)
-        frames = list(self._greedy_frames(pl_module))
+        frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
         if frames:
             self._write_gif(frames, env_steps)
         self._writer.flush()
@@ -160,21 +160,20 @@ class BoardPages(Callback):
         picture = Image.open(self._folder / "episodes.png").convert("RGB")
         self._writer.add_image("watch/training episodes", np.asarray(picture), env_steps, dataformats="HWC")
 
-    def _greedy_frames(self, pl_module: Any) -> Iterator[Array]:
-        """The pictures of a greedy episode; none if the task draws none."""
+    def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
+        """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
         if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
             return
         try:
-            env = self._data.make_env(render_mode="rgb_array")
+            env = self._data.factory.make_env(render_mode="rgb_array")
             observation, info = env.reset(seed=self._data.eval_seed, options=self._options())
             yield np.asarray(env.render())
-        except Exception as error:  # whatever a task raises that can't draw itself, or lacks what it draws with
+        except Exception as error:  # a task that can't draw itself, or lacks a package, may raise anything
             rank_zero_info(f"No picture of an episode: {error}")
             return
-        state: State = None
-        for _ in range(_MOST_FRAMES):
+        for _ in range(_MAX_FRAMES):
             mask = None if "action_mask" not in info else np.asarray(info["action_mask"], np.bool_)[None]
-            action, state = pl_module.act(np.asarray(observation)[None], state, mask)
+            action = policy.act(np.asarray(observation)[None], mask)
             observation, _, terminated, truncated, info = env.step(int(action[0]))
             yield np.asarray(env.render())
             if terminated or truncated:
@@ -187,10 +186,10 @@ class BoardPages(Callback):
     def _write_gif(self, frames: list[Array], env_steps: int) -> None:
         pictures = [Image.fromarray(np.asarray(frame, np.uint8)) for frame in frames]
         for picture in pictures:
-            picture.thumbnail((_WIDEST, _WIDEST))
+            picture.thumbnail((_MAX_FRAME_PIXELS, _MAX_FRAME_PIXELS))
         file = io.BytesIO()
-        pace = 400 if len(pictures) < 50 else 50  # milliseconds
-        pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=pace, loop=0)
+        frame_ms = 400 if len(pictures) < 50 else 50
+        pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=frame_ms, loop=0)
         (self._folder / "episode.gif").write_bytes(file.getvalue())
         image = Summary.Image(
             height=pictures[0].height, width=pictures[0].width, colorspace=3, encoded_image_string=file.getvalue()
@@ -201,30 +200,30 @@ class BoardPages(Callback):
 
 
 def _trial_step(t: int, step: Step) -> TrialStep:
-    """Step t of an evaluation as the agent's would be."""
-    of_all = np.full(len(step.action), t)
+    """Convert step t of an evaluation to a step of the agent."""
+    trial = np.full(len(step.action), t)
     outcome = step.reward, step.terminated, step.truncated
-    return TrialStep(step.observation, step.infos, step.action, of_all < 0, None, *outcome, of_all, step.is_playing)
+    return TrialStep(step.observation, step.infos, step.action, trial < 0, None, *outcome, trial, step.is_playing)
 
 
-def states_of(data: Any) -> FloatArray | None:
-    """The observation of each state, [S, *obs], for tasks whose states are one-hot; None for others."""
+def states_of(data: ReplayDataModule) -> FloatArray | None:
+    """The observation of each state, [S, S] float32, for tasks whose states are one-hot; None for others."""
     num_states = getattr(data.task, "num_states", None)
     if isinstance(data.task.observation_space, gym.spaces.Discrete):
         num_states = int(data.task.observation_space.n)
-    if num_states is None or data.obs_shape != (num_states,) or num_states > _MOST_STATES:
+    if num_states is None or data.obs_shape != (num_states,) or num_states > _MAX_STATES:
         return None
     return np.eye(num_states, dtype=np.float32)
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings as TensorBoard takes them: numbers and texts, by dotted names."""
+    """Flatten settings into numbers and texts by dotted names, as TensorBoard takes them."""
     flat: dict[str, Any] = {}
     for mapping in settings:
         for name, value in mapping.items():
-            if name in _NO_SETTINGS:
+            if name in _NOT_SETTINGS:
                 continue
-            name = _NAMES.get(name, name)
+            name = _SETTING_NAMES.get(name, name)
             if isinstance(value, Mapping):
                 flat.update(plain_settings(value, prefix=f"{prefix}{name}."))
             else:

@@ -1,125 +1,168 @@
-"""Writes what learning and evaluation measured, with the env steps as x axis."""
+"""Curves of learning and evaluation over env steps, and the table of training episodes."""
 
 import csv
 import time
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from seqrl_lightning.callbacks.agent import AgentCallback, Episode
+from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files, log_scalars
+from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
 
-T = TypeVar("T")
+
+class _Moment(NamedTuple):
+    seconds: float
+    env_steps: int
+    updates: int
 
 
 class EnvStepLogger(Callback):
-    """Writes scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
+    """Write scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
 
-    - ``train/*``: whether it learns: the mean over the episodes that finished since the last time, the last batch's
-      loss and Q-values, the agent's epsilon, speed.
-    - ``val/*``: what an evaluation logged.
-    - ``workload/*``: how much was done.
-    - ``episodes.csv`` in the run's folder: one row for every episode (:class:`Episode`), of all processes.
+    - ``train/*``: the means over the episodes that ended since the last time, the loss and the Q-values of the last
+      batch, the agent's epsilon, and the speed.
+    - ``learning/episodes_to_criterion/block_0`` and so on, and ``learning/savings/block_1`` and so on, from the moment
+      the criterion is met (:class:`seqrl_lightning.metrics.EpisodesToCriterion`), for tasks that tell the return of a
+      mastered episode (:class:`seqrl_lightning.metrics.TaskFacts`).
+    - ``val/*``: the results of evaluations.
+    - ``workload/*``: the amount of work done.
+    - ``episodes.csv`` in the run's folder: one row for every episode (:class:`seqrl_lightning.collect.Episode`), of
+      all processes.
 
-    Nothing is computed between two writes, so that it costs nothing.
+    Nothing is computed between two writes.
     """
 
     def __init__(self) -> None:
-        self._batches = 0
+        self._interval = LogInterval()
         self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
-        self._rows = 0  # of the file
+        self._num_rows = 0  # of the file
+        self._path: Path | None = None  # of the file, in the process that writes it
+        self._last = _Moment(0.0, 0, 0)  # at which speed was last measured
+        self._episode_log = EpisodeLog()  # the agent's, from on_fit_start on
+        self._criterion: EpisodesToCriterion | None = None  # None for tasks that don't tell when they are mastered
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Prepare the criterion for the task."""
+        if stage != "fit" or self._criterion is not None:
+            return
+        facts = TaskFacts.of(ReplayDataModule.of(trainer).task)
+        if facts.mastery_return is not None:
+            self._criterion = EpisodesToCriterion(facts.mastery_return, facts.num_blocks)
+            self._criterion.persistent(True)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the file of episodes; a run that goes on keeps those up to its checkpoint."""
-        self._agent = AgentCallback.of(trainer)
-        self._data = ReplayDataModule.of(trainer)
-        self._episodes: Path | None = None
-        run = trainer.log_dir  # asked for in every process: they agree on it
-        if trainer.is_global_zero and trainer.logger is not None and not attributes_of(trainer).fast_dev_run:
-            self._episodes = Path(str(run)) / "episodes.csv"
-            self._rows = start_table(self._episodes, Episode._fields, self._rows)
+        """Open the file of episodes; a resumed run keeps those up to its checkpoint."""
+        self._episode_log = AgentCallback.of(trainer).episode_log
+        folder = trainer.log_dir  # asked for in every process, so that they agree on it
+        self._path = None
+        if trainer.is_global_zero and leaves_files(trainer):
+            self._path = Path(str(folder)) / "episodes.csv"
+            self._num_rows = start_table(self._path, Episode._fields, self._num_rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._last = (time.perf_counter(), self._data.progress.env_steps, trainer.global_step)
+        """Start the clock."""
+        self._last = _now(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Writes, every ``log_every_n_steps`` batches."""
-        self._batches += 1
-        if self._batches % attributes_of(trainer).log_every_n_steps == 0:
-            self._write(trainer, _learning(outputs))
+        """Write the scalars every ``log_every_n_steps`` batches."""
+        if self._interval.ends(trainer):
+            self._write(trainer, _summary_of(outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what the evaluation logged."""
+        """Write the results of the evaluation."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._log(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
+            log_scalars(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the episodes that are left."""
+        """Write the remaining episodes."""
         self._write(trainer, {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is between two writes. Brings the file up to here: a run that goes on knows no earlier episodes."""
-        self._take_down_episodes()
-        unlogged = [list(episode) for episode in self._unlogged]
-        return {"batches": self._batches, "unlogged": unlogged, "rows": self._rows}
+        """Return the counters and the criterion, after writing all episodes so far, which a resumed run can't know."""
+        self._record_episodes()
+        return {
+            "batches": self._interval.batches,
+            "unlogged": [list(episode) for episode in self._unlogged],
+            "rows": self._num_rows,
+            "criterion": None if self._criterion is None else dict(self._criterion.state_dict()),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        self._batches = state_dict["batches"]
+        """Restore what ``state_dict`` returned."""
+        self._interval.batches = state_dict["batches"]
         self._unlogged = [Episode(*episode) for episode in state_dict["unlogged"]]
-        self._rows = state_dict["rows"]
-
-    def _take_down_episodes(self) -> None:
-        of_all = chain.from_iterable(of_all_processes(self._agent.drain_episodes()))
-        episodes = sorted(of_all, key=lambda episode: episode.env_steps)  # in the order in which they ended
-        self._unlogged += episodes
-        self._rows += len(episodes)
-        if self._episodes is not None:
-            with self._episodes.open("a", newline="") as file:
-                csv.writer(file).writerows(episodes)
+        self._num_rows = state_dict["rows"]
+        if self._criterion is not None and state_dict["criterion"] is not None:
+            self._criterion.load_state_dict(state_dict["criterion"])
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
-        progress = self._data.progress
-        self._take_down_episodes()
+        self._record_episodes()
         episodes, self._unlogged = self._unlogged, []
-        metrics = {
-            **_means(episodes),
+        data = ReplayDataModule.of(trainer)
+        progress = data.progress
+        scalars = {
+            **_means_of(episodes),
             "workload/block": progress.block,
             **learning,
             "train/epsilon": progress.epsilon,
-            "workload/buffer_fill": self._data.ring.fill,
+            "workload/buffer_fill": data.ring.fill,
             "workload/env_faults": progress.env_faults,
             "workload/updates": trainer.global_step,
             **self._speed(trainer),
+            **self._criterion_values(),
         }
-        self._log(trainer, metrics)
+        log_scalars(trainer, scalars)
+
+    def _criterion_values(self) -> dict[str, float]:
+        """Return the criterion of the blocks that have met it."""
+        if self._criterion is None:
+            return {}
+        return {tag: float(value) for tag, value in self._criterion.compute().items() if not value.isnan()}
+
+    def _record_episodes(self) -> None:
+        """Add the newly ended episodes of all processes, in their order, to the file, the means and the criterion."""
+        finished = chain.from_iterable(gather(self._episode_log.drain()))
+        episodes = sorted(finished, key=lambda episode: episode.env_steps)
+        self._unlogged += episodes
+        self._num_rows += len(episodes)
+        if self._criterion is not None:
+            blocks = torch.tensor([episode.block for episode in episodes], dtype=torch.int64)
+            returns = torch.tensor([episode.episode_return for episode in episodes], dtype=torch.float64)
+            self._criterion.update(blocks, returns)
+        if self._path is not None:
+            with self._path.open("a", newline="") as file:
+                csv.writer(file).writerows(episodes)
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:
-        """Speed since the last time that there were new env steps (they come in bunches)."""
-        then, env_steps, updates = self._last
-        if self._data.progress.env_steps == env_steps:
+        """Return the speed since the last time that there were new env steps; they come in bunches."""
+        then, now = self._last, _now(trainer)
+        if now.env_steps == then.env_steps:
             return {}
-        self._last = now, _, _ = (time.perf_counter(), self._data.progress.env_steps, trainer.global_step)
+        self._last = now
+        seconds = now.seconds - then.seconds
         return {
-            "train/env_steps_per_second": (self._data.progress.env_steps - env_steps) / (now - then),
-            "workload/updates_per_second": (trainer.global_step - updates) / (now - then),
+            "train/env_steps_per_second": (now.env_steps - then.env_steps) / seconds,
+            "workload/updates_per_second": (now.updates - then.updates) / seconds,
         }
 
-    def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=self._data.progress.env_steps)
+
+def _now(trainer: Trainer) -> _Moment:
+    return _Moment(time.perf_counter(), ReplayDataModule.of(trainer).progress.env_steps, trainer.global_step)
 
 
-def _learning(outputs: Any) -> dict[str, float]:
-    """What the last update showed. The only place where training waits for the device."""
+def _summary_of(outputs: Mapping[str, Tensor]) -> dict[str, float]:
+    """Summarize the last update. This is the only place where training waits for the device."""
     values, targets = outputs["state_action_values"], outputs["expected_state_action_values"]
     return {
         "train/loss": float(outputs["loss"]),
@@ -128,19 +171,10 @@ def _learning(outputs: Any) -> dict[str, float]:
     }
 
 
-def _means(episodes: list[Episode]) -> dict[str, float]:
+def _means_of(episodes: list[Episode]) -> dict[str, float]:
     if not episodes:
         return {}
     return {
-        f"train/{name}": sum(getattr(episode, name) for episode in episodes) / len(episodes)
-        for name in ("episode_return", "episode_length")
+        "train/episode_return": sum(episode.episode_return for episode in episodes) / len(episodes),
+        "train/episode_length": sum(episode.episode_length for episode in episodes) / len(episodes),
     }
-
-
-def of_all_processes(items: list[T]) -> list[list[T]]:
-    """The items of each process."""
-    if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
-        return [items]
-    of_all: list[list[T]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(of_all, items)
-    return of_all

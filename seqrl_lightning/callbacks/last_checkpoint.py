@@ -1,39 +1,63 @@
-"""Keeps ``last.ckpt``, from which a run goes on; also after a Ctrl-C or when the machine is taken away."""
+"""Save ``last.ckpt``, from which a run is resumed, also on Ctrl-C and when the machine is taken away."""
 
 import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from seqrl_lightning.trainer_access import attributes_of
+
 
 class LastCheckpoint(Checkpoint):
-    """Saves ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, so also at the run's.
+    """Save ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, the last one included.
 
-    On the first Ctrl-C (SIGINT) it finishes the batch, saves, and ends the run; on the second the run ends at once. On
-    SIGTERM, by which machines are taken away, it does the same and ends with exit status 143; a second one changes
-    nothing. With several processes it suffices that one of them gets the signal.
-    (Lightning's ``ModelCheckpoint(save_last=True)`` only saves when one of its best checkpoints is saved too.)
+    The first Ctrl-C (SIGINT) lets the batch finish, saves, and ends the run; a second one ends it at once. SIGTERM,
+    which announces that a machine is taken away, does the same and ends with exit status 143; a second one has no
+    effect. With several processes it suffices that one of them gets the signal. (Lightning's
+    ``ModelCheckpoint(save_last=True)`` saves only when one of its best checkpoints is saved too.)
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._previous_handlers: dict[int, Any] = {}
+        self._is_between_epochs = False  # whether the checkpoint that is being saved is one of an epoch's end
+        self._resumes_between_epochs = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether the checkpoint was saved at the end of an epoch, all of whose work was done."""
+        return {"is_between_epochs": self._is_between_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._resumes_between_epochs = state_dict["is_between_epochs"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Count the epoch as completed in a checkpoint of its end: Lightning counts it a moment later."""
+        if self._is_between_epochs:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+            for counts in (progress["total"], progress["current"]):
+                counts["completed"] = counts["processed"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fixes the path, which is the same in every process."""
+        """Agree on the path, which is the same in every process."""
         folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens for the signals, where Python lets it: in the main thread."""
+        """Handle the signals, where Python allows it: in the main thread. Begin the next epoch of a resumed run."""
         if threading.current_thread() is threading.main_thread():
             for which in (signal.SIGINT, signal.SIGTERM):
                 self._previous_handlers[which] = signal.signal(which, self._on_signal)
+        if self._resumes_between_epochs:
+            # Lightning would end the epoch once more, without its batches and its evaluation.
+            trainer.fit_loop.epoch_loop.restarting = False
+            trainer.fit_loop._restarting = False  # its setter refuses to where max_steps ends the run
+            self._resumes_between_epochs = False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self._received = signum
@@ -43,34 +67,54 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and ends the run if a signal came during the batch.
+        """Save and end the run if a signal came, unless the batch leaves something to be done.
+
+        After a batch whose gradient is accumulated the next one comes first, and after an epoch's last batch its
+        evaluation.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
             SystemExit: After SIGTERM.
         """
-        stops = self._received is not None
-        if trainer.world_size > 1:
-            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
-        if stops:
+        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if not accumulates and not is_last and self._is_to_end(trainer):
             trainer.save_checkpoint(self.path)
-            rank_zero_info(f"\nInterrupted: saved {self.path}. Go on from there with --ckpt_path last.")
-            if self._received == signal.SIGINT:
-                raise KeyboardInterrupt
-            # Lightning kills the other processes when one that it started ends with anything but 0.
-            raise SystemExit(128 + signal.SIGTERM if trainer.is_global_zero else 0)
+            self._end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, after the epoch's evaluation."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.path)
+        """Save, after the epoch's evaluation and all other callbacks, and end the run if a signal came.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM.
+        """
+        if attributes_of(trainer).fast_dev_run:
+            return
+        self._is_between_epochs = True
+        trainer.save_checkpoint(self.path)
+        self._is_between_epochs = False
+        if self._is_to_end(trainer):
+            self._end(trainer)
+
+    def _is_to_end(self, trainer: Trainer) -> bool:
+        """Return whether a process of the run has received a signal."""
+        ends = self._received is not None
+        return trainer.strategy.reduce_boolean_decision(ends, all=False) if trainer.world_size > 1 else ends
+
+    def _end(self, trainer: Trainer) -> NoReturn:
+        rank_zero_info(f"\nInterrupted: saved {self.path}. Resume the run with --ckpt_path last.")
+        if self._received == signal.SIGINT:
+            raise KeyboardInterrupt
+        # Lightning kills the other processes when one that it started exits with anything but 0.
+        raise SystemExit(128 + signal.SIGTERM if trainer.is_global_zero else 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops listening."""
+        """Restore the signals' handlers."""
         self._stop_listening(signal.SIGINT, signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stops listening, but for the second SIGTERM of a machine that is being taken away."""
+        """Restore the handlers, except SIGTERM's if it was what ended the run: a second one must not kill it."""
         ends_by_signal = isinstance(exception, SystemExit)
         self._stop_listening(signal.SIGINT, *(() if ends_by_signal else (signal.SIGTERM,)))
 

@@ -1,4 +1,4 @@
-"""Writes what the agent's choices say about learning."""
+"""Curves of the measures of the agent's choices."""
 
 from typing import Any
 
@@ -7,106 +7,93 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import Metric, MetricCollection
 
 from seqrl_lightning.callbacks.agent import AgentCallback
-from seqrl_lightning.callbacks.choices import ChoiceColumns
+from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwapInference, TrialsToCriterion
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors, TaskFacts
 
-_MOST_POSITIONS = 16  # of the curves of accuracy
+_MAX_POSITIONS = 16  # with a curve of accuracy of their own
 
 
 class LearningMetrics(Callback):
-    """Writes curves over env steps, in tasks that tell the ``correct_action``, of what the agent chose in training.
+    """Write curves of the choices in training over env steps, for tasks that tell the ``correct_action``.
 
-    Every ``trainer.log_every_n_steps`` batches, over the episodes that ended since the last time, in all environments
-    and processes, random choices included (:mod:`seqrl_lightning.metrics`):
+    Every ``trainer.log_every_n_steps`` batches, it measures the episodes that ended since the last time, in all
+    environments and processes, random choices included (:mod:`seqrl_lightning.metrics`):
 
-    - ``learning/completion``, ``learning/accuracy/position_1`` ...
-    - ``learning/trials_to_criterion/block_0`` ... and ``learning/savings/block_1`` ..., from when the criterion is met
-    - ``errors/exploration``, ``rule_breaking``, ``perseverative``, ``distractor``: in tasks about an order of objects
-    - ``errors/anticipated_swap`` and ``errors/ordinal_inference``: where the order changes from block to block
+    - ``learning/completion``, ``learning/accuracy/position_1`` and so on;
+    - ``errors/exploration``, ``rule_breaking``, ``perseverative`` and ``distractor``, in tasks about an order of
+      objects;
+    - ``errors/previous_order``, ``errors/anticipated_swap`` and ``errors/ordinal_inference``, where the order changes
+      from block to block.
 
-    Nothing is computed between two writes, and a run that goes on writes the same as one that was never interrupted.
+    Nothing is computed between two writes, and a resumed run writes the same as one that was never interrupted.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Asks the agent to keep its choices, from the first on."""
+        """Ask the agent to keep its choices, from the first one on."""
         data = ReplayDataModule.of(trainer)
-        is_wanted = trainer.logger is not None and not attributes_of(trainer).fast_dev_run
-        self._is_active = stage == "fit" and is_wanted and data.tells_correct_action
-        self._batches = 0
+        self._is_active = stage == "fit" and leaves_files(trainer) and data.tells_correct_action
+        self._interval = LogInterval()
         if self._is_active:
-            self._data = data
-            self._steps = AgentCallback.of(trainer).keep_trials()
-            self._columns = ChoiceColumns.of(data)
-            self._recent, self._whole = metrics_for(data, self._columns.num_positions)
+            self._steps = AgentCallback.of(trainer).recorder.subscribe()
+            self._choices = ChoiceBuffer.of(data)
+            self._metrics = metrics_for(data, self._choices.num_positions)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Moves to the device by which processes speak to each other."""
+        """Move the metrics to the device on which processes reduce tensors."""
         if self._is_active:
-            self._recent.to(pl_module.device)
-            self._whole.to(pl_module.device)
+            self._metrics.to(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Writes, every ``log_every_n_steps`` batches."""
-        self._batches += 1
-        if self._is_active and self._batches % attributes_of(trainer).log_every_n_steps == 0:
+        """Write the curves every ``log_every_n_steps`` batches."""
+        if self._interval.ends(trainer) and self._is_active:
             self._write(trainer, pl_module.device)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what is left."""
+        """Write the episodes that are left."""
         if self._is_active:
             self._write(trainer, pl_module.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The metrics, and the choices that they haven't been told of yet."""
+        """Return the choices that have not been measured yet; the metrics are empty between two writes."""
         if not self._is_active:
             return {}
-        self._take_in_steps()
-        return {
-            "batches": self._batches,
-            "waiting": torch.from_numpy(self._columns.waiting.copy()),
-            "recent": dict(self._recent.state_dict()),
-            "whole": dict(self._whole.state_dict()),
-        }
+        self._buffer_steps()
+        return {"batches": self._interval.batches, "pending": torch.from_numpy(self._choices.pending.copy())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         if self._is_active and state_dict:
-            self._batches = state_dict["batches"]
-            self._columns.waiting = state_dict["waiting"].numpy()
-            self._recent.load_state_dict(state_dict["recent"])
-            self._whole.load_state_dict(state_dict["whole"])
+            self._interval.batches = state_dict["batches"]
+            self._choices.pending = state_dict["pending"].numpy()
 
-    def _take_in_steps(self) -> None:
-        self._columns.add(self._steps)
+    def _buffer_steps(self) -> None:
+        self._choices.add(self._steps)
         self._steps.clear()
 
     def _write(self, trainer: Trainer, device: torch.device) -> None:
-        self._take_in_steps()
-        choices = self._columns.take_whole_episodes(device)
-        values: dict[str, float] = {}
-        for metrics in (self._recent, self._whole):
-            metrics.update(choices)
-            values.update({tag: float(value) for tag, value in metrics.compute().items()})
-        self._recent.reset()
+        self._buffer_steps()
+        self._metrics.update(self._choices.pop_ended_episodes(device))
+        values = {tag: float(value) for tag, value in self._metrics.compute().items()}
+        self._metrics.reset()
         known = {tag: value for tag, value in values.items() if value == value}  # the others are NaN
-        for logger in trainer.loggers:
-            logger.log_metrics(known, step=self._data.progress.env_steps)
+        log_scalars(trainer, known)
 
 
-def metrics_for(data: Any, num_positions: int | None) -> tuple[MetricCollection, MetricCollection]:
-    """The metrics that fit a datamodule's task: over the latest episodes, and over the whole run."""
-    num_picks = None if num_positions is None else num_positions - 1
-    recent: list[Metric] = [Completion(num_picks), PositionAccuracy(_MOST_POSITIONS)]
-    if num_positions is not None:
-        recent.append(ErrorShares(data.task.num_objects))
-        if data.num_blocks and data.task.order_by_block is not None:
-            recent.append(SwapInference(data.task.order_by_block))
-    whole: list[Metric] = [TrialsToCriterion(data.num_envs, max(1, data.num_blocks), num_picks)]
-    of_both = tuple(MetricCollection(list(metrics), compute_groups=False) for metrics in (recent, whole))
-    for metrics in of_both:
-        metrics.persistent(True)
-    return of_both  # type: ignore[return-value]
+def metrics_for(data: ReplayDataModule, num_positions: int | None) -> MetricCollection:
+    """The metrics that fit a datamodule's task.
+
+    Args:
+        data: The datamodule.
+        num_positions: Size of the one-hot position that an observation begins with; None if it shows none.
+    """
+    facts = TaskFacts.of(data.task)._replace(num_positions=num_positions)
+    metrics: list[Metric] = [Completion(facts.num_picks), PositionAccuracy(_MAX_POSITIONS)]
+    if num_positions is not None and facts.num_objects is not None:
+        metrics.append(ErrorShares(facts.num_objects))
+        if data.num_blocks and facts.order is not None:
+            metrics.append(SwitchErrors(facts.order))
+    return MetricCollection(metrics, compute_groups=False)

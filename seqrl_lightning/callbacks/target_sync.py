@@ -1,4 +1,4 @@
-"""Brings the target network after the policy network."""
+"""The target network's synchronization with the policy network."""
 
 from typing import Any
 
@@ -6,20 +6,25 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.hooks import RemovableHandle
 
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.types import require
 
 
 class TargetSync(Callback):
-    """Every N updates: ``target <- (1 - tau) * target + tau * policy``.
+    """Keep the target network in step with the policy network: ``target <- (1 - tau) * target + tau * policy``.
 
     ``tau = 1`` copies (Mnih et al., Nature 518, 2015); a small tau at every update is Polyak averaging (Lillicrap et
     al., arXiv:1509.02971). It acts right after the optimizer's step, whatever the optimization mode: the next update
-    already sees the new target, and ``tau = 1`` at every update is learning without a lagging target.
+    already uses the new target, and ``tau = 1`` at every update is learning without a lagging target.
 
     Args:
         sync_every_updates: Updates of the network between two syncs.
-        tau: How far the target goes towards the policy, in (0, 1].
+        tau: Size of the target's step towards the policy, in (0, 1].
+
+    Attributes:
+        updates: Updates so far.
 
     Raises:
         ConfigurationError: If a setting is out of its range.
@@ -31,39 +36,38 @@ class TargetSync(Callback):
         self.sync_every_updates = sync_every_updates
         self.tau = tau
         self.updates = 0
+        self._hook: RemovableHandle | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Follows the optimizer's steps from here on, unless the module has no target network of its own."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hook into the optimizer's steps, unless the module has no target network of its own."""
+        assert isinstance(pl_module, LearnerModule)
         self._hook = None
         if pl_module.target_net is pl_module.policy_net:
             return
-        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]
-        target = list(pl_module.target_net.parameters())
-        policy = list(pl_module.policy_net.parameters())
-        target_buffers, policy_buffers = (
-            list(pl_module.target_net.buffers()),
-            list(pl_module.policy_net.buffers()),
-        )
+        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        target_net, policy_net = pl_module.target_net, pl_module.policy_net
+        parameters = list(target_net.parameters()), list(policy_net.parameters())
+        buffers = list(zip(target_net.buffers(), policy_net.buffers(), strict=True))
 
         @torch.no_grad()
         def sync(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.updates += 1
             if self.updates % self.sync_every_updates == 0:
-                move(target, policy, None)
-                for target_buffer, policy_buffer in zip(target_buffers, policy_buffers, strict=True):
+                move(*parameters, None)
+                for target_buffer, policy_buffer in buffers:
                     target_buffer.copy_(policy_buffer)
 
         self._hook = trainer.optimizers[0].register_step_post_hook(sync)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets the optimizer go."""
+        """Remove the hook."""
         if self._hook is not None:
             self._hook.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """How many updates there were, so that the next sync comes when it is due."""
+        """Return the number of updates, so that the next sync comes when it is due."""
         return {"updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         self.updates = state_dict["updates"]

@@ -1,9 +1,10 @@
-"""The table of trials: what was shown, chosen and right, a row for every choice."""
+"""The table of trials: a row for every choice, with what was shown, chosen and right."""
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,97 +13,103 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from seqrl_lightning.callbacks.agent import AgentCallback, TrialStep
-from seqrl_lightning.callbacks.env_step_logger import of_all_processes
+from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
+from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
-from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Array, EvaluationTask
+
+Row = tuple[Any, ...]
 
 
 class Trial(NamedTuple):
     """A row of the table. In the file, ``q_values`` is a column for each action: q_0, q_1, ..."""
 
-    episode: int  # its number in this environment, from 0 (predictions: its seed)
-    env: int  # which of the environments, over all processes
-    trial: int  # its number in the episode, from 0
-    block: int | str  # whose rule held; empty where the task doesn't tell
+    episode: int  # number in this environment, from 0 (predictions: the seed)
+    env: int  # number of the environment, over all processes
+    trial: int  # number in the episode, from 0
+    block: int | str  # whose rule held; empty where the task doesn't state it
     state: str  # the observation, as a JSON list
     action: int  # the object or symbol that was chosen
-    correct_action: int | str  # the one that was right; -1 where none counted; empty where the task doesn't tell
+    correct_action: int | str  # the one that was right; -1 where none counted; empty where the task doesn't state it
     reward: float
     terminated: int  # 1 if the episode ended with it, 0 if not
     truncated: int
     explored: int  # 1 if it was chosen at random
-    q_values: Iterable[float | str]  # of the state, as the agent had them; empty where all explored and none were asked
+    q_values: Iterable[float | str]  # of the state, as the agent had them; empty where the network wasn't asked
 
 
 class TrialWriter(Callback):
-    """Writes ``trials.csv`` into the run's folder, for tasks that tell the ``correct_action``.
+    """Write ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the agent is a row (:class:`Trial`); those of an episode that was given up after a fault stay. What
-    the agent does is not changed by it. A run that goes on has the rows of one that was never interrupted.
+    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. The
+    agent acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
     """
 
     def __init__(self) -> None:
-        self._batches = 0
-        self._rows = 0  # of the file
-        self._episodes: list[int] = []  # the number of each environment's episode
+        self._interval = LogInterval()
+        self._steps: list[TrialStep] = []  # not yet written
+        self._num_rows = 0  # of the file
+        self._episodes: list[int] = []  # number of each environment's episode
+        self._path = Path("trials.csv")  # in the run's folder, from on_fit_start on
+        self._is_writer = False  # whether this process writes the file
+        self._is_started = False  # whether the file was started in this fit
+        self._first_env = 0  # number of this process's first environment
+        self._n_actions = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Asks the agent to keep its choices, from the first on."""
+        """Subscribe to the agent's steps, from the first on."""
         if stage == "fit":
-            writes = trainer.logger is not None and not attributes_of(trainer).fast_dev_run
-            self._steps = AgentCallback.of(trainer).keep_trials() if writes else []
+            self._steps = AgentCallback.of(trainer).recorder.subscribe() if leaves_files(trainer) else []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Chooses the file; it is begun with the first choice."""
-        self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process: they agree on it
-        self._is_global_zero = trainer.is_global_zero
+        """Choose the file; it is started with the first choice."""
         data = ReplayDataModule.of(trainer)
-        self._first_env = trainer.global_rank * data.num_envs
-        self._header = header(data.n_actions)
+        self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process, so that they agree on it
+        self._is_writer = trainer.is_global_zero
         self._is_started = False
+        self._first_env = trainer.global_rank * data.num_envs
+        self._n_actions = data.n_actions
         if not self._episodes:
             self._episodes = [-1] * data.num_envs
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Writes, every ``log_every_n_steps`` batches."""
-        self._batches += 1
-        if self._batches % attributes_of(trainer).log_every_n_steps == 0:
+        """Write, every ``log_every_n_steps`` batches."""
+        if self._interval.ends(trainer):
             self._write()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what is left."""
+        """Write the remaining choices."""
         self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is. Brings the file up to here: a run that goes on knows no earlier choices."""
+        """Return the position in the file, after bringing the file up to it: a resumed run knows no earlier choices."""
         self._write()
-        return {"batches": self._batches, "rows": self._rows, "episodes": list(self._episodes)}
+        return {"batches": self._interval.batches, "rows": self._num_rows, "episodes": list(self._episodes)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        self._batches = state_dict["batches"]
-        self._rows = state_dict["rows"]
+        """Restore what ``state_dict`` returned."""
+        self._interval.batches = state_dict["batches"]
+        self._num_rows = state_dict["rows"]
         self._episodes = list(state_dict["episodes"])
 
     def _write(self) -> None:
         mine = [row for step in self._steps for row in self._rows_of(step)]
         self._steps.clear()
-        rows = list(chain.from_iterable(of_all_processes(mine)))
-        if not rows or not self._is_global_zero:
+        rows = list(chain.from_iterable(gather(mine)))
+        if not rows or not self._is_writer:
             return
         if not self._is_started:
-            self._rows = start_table(self._path, self._header, self._rows)
+            self._num_rows = start_table(self._path, header(self._n_actions), self._num_rows)
             self._is_started = True
-        self._rows += len(rows)
+        self._num_rows += len(rows)
         with self._path.open("a", newline="") as file:
             csv.writer(file).writerows(rows)
 
-    def _rows_of(self, step: TrialStep) -> Iterable[tuple[Any, ...]]:
+    def _rows_of(self, step: TrialStep) -> Iterable[Row]:
         for env in np.flatnonzero(step.is_trial).tolist():
             self._episodes[env] += int(step.trial[env] == 0)
             yield flat(
@@ -110,31 +117,31 @@ class TrialWriter(Callback):
                     self._episodes[env],
                     self._first_env + env,
                     int(step.trial[env]),
-                    told(step.told, "block", env),
-                    as_text(step.observation[env]),
+                    label(step.labels, "block", env),
+                    as_json(step.observation[env]),
                     int(step.action[env]),
-                    told(step.told, "correct_action", env),
+                    label(step.labels, "correct_action", env),
                     float(step.reward[env]),
                     int(step.terminated[env]),
                     int(step.truncated[env]),
                     int(step.explores[env]),
-                    [""] * (len(self._header) - len(Trial._fields) + 1)
-                    if step.q_values is None
-                    else step.q_values[env].tolist(),
+                    [""] * self._n_actions if step.q_values is None else step.q_values[env].tolist(),
                 )
             )
 
 
 class PredictionWriter(Callback):
-    """Writes ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
+    """Write ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
+
+    def __init__(self) -> None:
+        self._file: TextIOWrapper | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the table."""
-        self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(header(ReplayDataModule.of(trainer).n_actions))
+        """Open the table."""
+        path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", newline="")
+        csv.writer(self._file).writerow(header(ReplayDataModule.of(trainer).n_actions))
 
     def on_predict_batch_end(
         self,
@@ -145,7 +152,9 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Writes the episodes one after the other."""
+        """Write the episodes one after the other."""
+        assert self._file is not None
+        writer = csv.writer(self._file)
         for env in range(len(outputs[0][0].action)):
             for t, (step, q_values) in enumerate(outputs):
                 if step.is_playing[env]:
@@ -153,45 +162,46 @@ class PredictionWriter(Callback):
                         batch.seed + env,
                         env,
                         t,
-                        told(step.infos, "block", env),
-                        as_text(step.observation[env]),
+                        label(step.infos, "block", env),
+                        as_json(step.observation[env]),
                         int(step.action[env]),
-                        told(step.infos, "correct_action", env),
+                        label(step.infos, "correct_action", env),
                         float(step.reward[env]),
                         int(step.terminated[env]),
                         int(step.truncated[env]),
                         0,
                         q_values[env].tolist(),
                     )
-                    self._writer.writerow(flat(row))
+                    writer.writerow(flat(row))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Closes the table and says where it is."""
+        """Close the table and log its path."""
+        assert self._file is not None
         self._file.close()
-        rank_zero_info(f"Episodes written to {self._path}")
+        rank_zero_info(f"Episodes written to {self._file.name}")
 
 
 def header(n_actions: int) -> tuple[str, ...]:
-    """The names of the columns."""
+    """Return the names of the columns."""
     return (*Trial._fields[:-1], *(f"q_{action}" for action in range(n_actions)))
 
 
-def flat(trial: Trial) -> tuple[Any, ...]:
-    """The row, with a number in each column."""
+def flat(trial: Trial) -> Row:
+    """Return the row with one value in each column."""
     return (*trial[:-1], *trial.q_values)
 
 
-def told(infos: dict[str, Any], key: str, env: int) -> int | str:
-    """What the task told; empty if it didn't."""
+def label(infos: Mapping[str, Any], key: str, env: int) -> int | str:
+    """Return what the task states about an environment; an empty text if it doesn't."""
     return int(infos[key][env]) if key in infos else ""
 
 
-def as_text(observation: Array) -> str:
-    """An observation as a JSON list."""
+def as_json(observation: Array) -> str:
+    """Return an observation as a JSON list."""
     observation = np.asarray(observation)
-    return _as_text(observation.tobytes(), observation.dtype.str, observation.shape)
+    return _as_json(observation.tobytes(), observation.dtype.str, observation.shape)
 
 
 @lru_cache(maxsize=4096)  # most tasks have few states
-def _as_text(values: bytes, dtype: str, shape: tuple[int, ...]) -> str:
+def _as_json(values: bytes, dtype: str, shape: tuple[int, ...]) -> str:
     return json.dumps(np.frombuffer(values, dtype).reshape(shape).tolist())

@@ -1,22 +1,22 @@
-"""What ``seqrl`` does besides ``fit``, ``validate``, ``test`` and ``predict``: one command a file.
+"""The commands of ``seqrl`` besides ``fit``, ``validate``, ``test`` and ``predict``, one in each module.
 
-A command's module has a docstring that says what it does, ``add_arguments(parser)`` and ``run(arguments)``. It is only
-imported when it is asked for. One that calls ``seqrl fit`` finds in ``arguments.fit_arguments`` all that it didn't ask
-for itself (``HANDS_ON``).
+A command's module has ``add_arguments(parser)`` and ``run(arguments)``; its docstring is the text of ``--help``. It is
+imported only when the command is called. The commands in ``PASS_ARGUMENTS_TO_FIT`` find in ``arguments.fit_arguments``
+all arguments that they don't define themselves.
 """
 
 COMMANDS = {
-    "fit-seeds": "or `fit --seeds N`: one run for each seed, in parallel processes",
+    "fit-seeds": "run `fit` once per seed, in parallel processes (the same as `fit --seeds N`)",
     "sweep": "search for good values of settings, in one or many processes (Optuna)",
-    "analyse": "a report on runs that differ by their seed: figures, tables, statistics",
-    "compare": "groups of runs of one task against each other",
-    "fit-behaviour": "tabular learners' parameters, fitted to an agent's, animal's or person's choices",
-    "export": "a checkpoint's greedy policy as an ONNX, torch.export or safetensors file",
-    "algorithms": "list the learners and networks: what they do, their settings and defaults",
+    "analyse": "write a report on runs that differ in their seed: figures, tables, statistics",
+    "compare": "compare groups of runs of one task",
+    "fit-behaviour": "fit tabular learners to the choices of an agent, an animal or a person",
+    "export": "write a checkpoint's greedy policy to an ONNX, torch.export or safetensors file",
+    "algorithms": "list the learners and networks with their settings and defaults",
+    "envs": "list the tasks with their rules, spaces and best possible returns",
     "play": "play a task yourself, in the terminal",
-    "envs": "list the tasks: their rules, spaces and best possible returns",
 }
-"""Name of the module (a hyphen of the command is an underscore there): what the command does, in a line."""
+"""A line on each command. A hyphen in a command's name is an underscore in its module's."""
 
-HANDS_ON = ("fit-seeds", "sweep")
-"""Commands that hand the arguments which they don't know on to ``seqrl fit``."""
+PASS_ARGUMENTS_TO_FIT = ("fit-seeds", "sweep")
+"""Commands that pass the arguments that they don't define to ``seqrl fit``."""

@@ -1,4 +1,4 @@
-"""Lists the learners and networks: what they do, their settings and defaults."""
+"""List the learners and networks: what each one does, its settings and their defaults."""
 
 from typing import Any
 
@@ -6,32 +6,32 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
 from seqrl_lightning import algorithms, networks
-from seqrl_lightning.docstrings import docstring, settings, summary
+from seqrl_lightning.docstrings import full_text, settings, summary
 from seqrl_lightning.types import require
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Takes the names of those that are wanted in full."""
-    parser.add_argument("names", nargs="*", help="learners or networks to describe in full; none: a line for each")
+    """Add the names of the classes to describe in full."""
+    parser.add_argument("names", nargs="*", help="classes to describe in full; by default, a line for each")
 
 
 def run(arguments: Namespace) -> None:
-    """Prints them."""
-    groups = everything()
+    """Print the descriptions."""
+    groups = configurable_classes()
     known = {cls.__name__: cls for classes in groups.values() for cls in classes}
     for name in arguments.names:
         require(name in known, "names", name, f"one of {', '.join(known)}")
     if arguments.names:
-        print("\n\n".join(description(known[name]) for name in arguments.names))
+        print("\n\n".join(describe(known[name]) for name in arguments.names))
         return
     for title, classes in groups.items():
         print(title)
         print("\n".join(f"  {cls.__name__:14} {summary(cls)}" for cls in classes) + "\n")
-    print("seqrl algorithms NAME prints one in full, with its settings and defaults.")
+    print("`seqrl algorithms NAME` describes one in full, with its settings and their defaults.")
 
 
-def everything() -> dict[str, list[type[Any]]]:
-    """The classes that a config can name, by what they are."""
+def configurable_classes() -> dict[str, list[type[Any]]]:
+    """Return the classes that a config can name, under the title of each group."""
     parts = [cls for name in networks.__all__ if isinstance(cls := getattr(networks, name), type)]
     complete = [cls for cls in parts if issubclass(cls, networks.Network) and cls is not networks.Network]
     return {
@@ -45,8 +45,8 @@ def everything() -> dict[str, list[type[Any]]]:
     }
 
 
-def description(cls: type[Any]) -> str:
-    """The whole docstring, its parent's where that takes the settings, and the settings with their defaults."""
+def describe(cls: type[Any]) -> str:
+    """Return a class's docstring, that of the parent that takes the settings (if any), and the settings."""
     owner = next(owner for owner in cls.__mro__ if "__init__" in vars(owner))
-    texts = [f"{documented.__name__}: {docstring(documented)}" for documented in dict.fromkeys((cls, owner))]
+    texts = [f"{documented.__name__}: {full_text(documented)}" for documented in dict.fromkeys((cls, owner))]
     return "\n".join(["\n\n".join(texts), "", "Settings:", *(f"    {line}" for line in settings(cls))])

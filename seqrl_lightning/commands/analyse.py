@@ -1,37 +1,41 @@
-"""Reads runs that differ by their seed and writes a report: figures (PNG, SVG), tables (CSV) and all of it as HTML."""
+"""Write a report on runs that differ in their seed alone: figures (PNG, SVG), tables (CSV) and a page (HTML)."""
 
 import os
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from jsonargparse import ArgumentParser, Namespace
+
 from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.trust import Trust, add_allow
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The runs, and where the report goes."""
+    """Add the runs, and the report's folder."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one above several runs")
     parser.add_argument(
-        "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common one"
+        "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common folder"
     )
+    add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Reads, computes, writes and says where the report is."""
+    """Write the report and print where it is."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.report import write_report
+        from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import about_one
+        from seqrl_lightning.analysis.sections import sections_on_one_group
 
-    runs = find_runs(arguments.runs)
+    trust = Trust(arguments.allow)
+    runs = find_runs(arguments.runs, trust)
     task = one_task(runs)
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))
     folder = arguments.output or common / "analysis"
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
-    path = write_report(f"Learning {task}", about, about_one(runs), folder)
+    path = write_report(f"Learning {task}", about, sections_on_one_group(runs), folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
     if tables:
         import pandas as pd
 
-        pd.concat(tables).to_csv(folder / "trials.csv", index=False)
+        write_table(pd.concat(tables), folder / "trials.csv", index=False)
     print(path)

@@ -1,35 +1,41 @@
-"""Holds groups of runs of one task against each other: curves, final returns, profiles, probability of improvement."""
+"""Compare conditions on one task: learning curves, final returns, profiles, probability of improvement."""
 
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from jsonargparse import ArgumentParser, Namespace
+
 from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.trust import Trust, add_allow
 from seqrl_lightning.types import ConfigurationError
 
-_WOULD_DO = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
+_MUST_BE = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The groups, and where the report goes."""
-    parser.add_argument("--runs", required=True, metavar="NAME=FOLDERS,...", help="a name and folders for each group")
+    """Add the conditions, and the report's folder."""
+    parser.add_argument(
+        "--runs", required=True, metavar="NAME=FOLDERS,...", help="a name and folders for each condition"
+    )
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
+    add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Reads, computes, writes and says where the report is."""
+    """Write the report and print where it is."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import about_many
+        from seqrl_lightning.analysis.sections import sections_on_groups
 
-    groups = {name: find_runs([pattern]) for name, pattern in parse_groups(arguments.runs).items()}
+    trust = Trust(arguments.allow)
+    groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    print(write_report(f"{' and '.join(groups)} on {task}", about, about_many(groups), arguments.output))
+    print(write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output))
 
 
 def parse_groups(text: str) -> dict[str, str]:
-    """The folders' pattern of each name.
+    """Return the pattern of folders by each condition's name.
 
     Raises:
         ConfigurationError: If it isn't of the form NAME=FOLDERS,..., or there are fewer than two.
@@ -38,8 +44,8 @@ def parse_groups(text: str) -> dict[str, str]:
     for part in text.split(","):
         name, equals, pattern = part.partition("=")
         if not (name.strip() and equals and pattern.strip()) or name.strip() in groups:
-            raise ConfigurationError(f"--runs is {text!r}; it must be {_WOULD_DO}")
+            raise ConfigurationError(f"--runs is {text!r}; it must be {_MUST_BE}")
         groups[name.strip()] = pattern.strip()
     if len(groups) < 2:
-        raise ConfigurationError(f"--runs is {text!r}; it must name at least two groups ({_WOULD_DO})")
+        raise ConfigurationError(f"--runs is {text!r}; it must name at least two groups ({_MUST_BE})")
     return groups

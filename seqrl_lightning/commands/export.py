@@ -1,33 +1,42 @@
-"""Writes the greedy policy of a checkpoint into a file for other programs, and checks it.
+"""Write the greedy policy of a checkpoint into a file for other programs, and check it.
 
 onnx and torch_export hold the whole function: from observation (and state, zeros at an episode's start, where the
 network remembers) to q_values, action (and next_state), for any number of observations at once. safetensors holds the
-weights and what seqrl_lightning.load_policy rebuilds the policy from. What is written is read back and compared with
-the network on random inputs.
+weights and the settings from which seqrl_lightning.load_policy rebuilds the policy. The file is read back and compared
+with the network on random inputs.
 """
 
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.cli import newest_checkpoint
+from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.policy import load_policy
+from seqrl_lightning.policy import MAX_POLICY_GIB, load_policy
+from seqrl_lightning.trust import add_allow
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The checkpoint, the format and the file."""
+    """Add the checkpoint, the format and the file."""
     parser.add_argument("--ckpt_path", required=True, help="a checkpoint, or 'last': the newest run's")
     parser.add_argument("--format", required=True, choices=list(SUFFIXES))
     parser.add_argument("--output", type=Path, help="the file; by default beside the checkpoint, under its name")
-    parser.add_argument("--default_root_dir", type=Path, default=Path(), help="the runs', where 'last' looks")
+    parser.add_argument(
+        "--default_root_dir", type=Path, default=Path(), help="the folder of the runs among which 'last' is found"
+    )
+    parser.add_argument("--max_gib", type=float, default=MAX_POLICY_GIB, help="refuse larger files")
+    add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Exports and reports."""
+    """Export the policy and print the file's inputs and outputs."""
     is_last = arguments.ckpt_path == "last"
-    checkpoint = newest_checkpoint(arguments.default_root_dir, False) if is_last else Path(arguments.ckpt_path)
-    policy = load_policy(checkpoint)
+    checkpoint = (
+        newest_checkpoint(arguments.default_root_dir, False, arguments.max_gib)
+        if is_last
+        else Path(arguments.ckpt_path)
+    )
+    policy = load_policy(checkpoint, allow=arguments.allow, max_gib=arguments.max_gib)
     output = arguments.output or checkpoint.with_suffix(SUFFIXES[arguments.format])
     difference = export_policy(policy, arguments.format, output)
     inputs, outputs = signature(policy)

@@ -1,9 +1,9 @@
-"""One run of `seqrl fit` for each seed, 1 to N, in parallel processes: `seqrl fit --seeds 5 --config X`.
+"""Run `seqrl fit` once for each seed, 1 to N, in parallel processes: `seqrl fit --seeds 5 --config X`.
 
 Each has a folder of its own, seed_1, seed_2 and so on, below --trainer.default_root_dir (runs/CONFIG if it isn't
-given), with what the process said in fit.log; `seqrl analyse` reads them all as one. Ctrl-C saves and ends all runs,
-and the same command with --ckpt_path last goes on with those that weren't over. All further arguments are those of
-`seqrl fit`.
+given), with the process's output in fit.log; `seqrl analyse` reads them all as one condition. Ctrl-C saves and ends
+all runs, and the same command with --ckpt_path last resumes those that weren't over. All further arguments are those
+of `seqrl fit`.
 """
 
 import json
@@ -13,36 +13,41 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from types import FrameType
 
+from jsonargparse import ArgumentParser, Namespace
 from tqdm import tqdm
 
 from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
+from seqrl_lightning.files import require_no_links_out
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 SEQRL = (sys.executable, "-m", "seqrl_lightning")
-"""How a run's process is started."""
+"""The command that starts a run's process."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _BAR = re.compile(r"(Episodes|Env steps|Updates) .*\d.*\[.*\]")  # EnvStepProgressBar's
 _TAIL_BYTES = 4096
+_WRITTEN_BY_RUNS = (
+    *("fit.log", "over.json", "config.yaml", "hparams.yaml", "episodes.csv", "trials.csv"),
+    *("events.out.tfevents.*", "*.replay", "*.unfinished"),
+)
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """How many seeds, and how many at a time."""
+    """Add the number of seeds, and how many run at a time."""
     parser.add_argument("--seeds", type=int, required=True, metavar="N", help="runs, with seed_everything 1 to N")
     parser.add_argument("--jobs", type=int, help="processes at a time; by default one for each CPU")
-    parser.add_argument("--ckpt_path", help="`last`: each seed goes on from its last checkpoint; else a file for all")
+    parser.add_argument("--ckpt_path", help="`last` resumes each seed from its last checkpoint; a file is used by all")
 
 
 def run(arguments: Namespace) -> None:
-    """Runs all seeds, and says how to look at them.
+    """Run all seeds, and print how to look at them.
 
     Raises:
         RunError: If one of them failed.
@@ -59,7 +64,7 @@ def run(arguments: Namespace) -> None:
     received = run_all(prepare(seeds, root, arguments.ckpt_path), jobs)
     if received:
         saved = any(seed.has_saved for seed in seeds)
-        what_next = "the same command with --ckpt_path last goes on" if saved else "nothing was saved yet"
+        what_next = "the same command with --ckpt_path last resumes them" if saved else "nothing was saved yet"
         sys.stderr.write(f"seqrl: interrupted; {what_next}\n")
         sys.exit(128 + received)
     if failed := [str(seed.seed) for seed in seeds if seed.status]:
@@ -68,7 +73,7 @@ def run(arguments: Namespace) -> None:
 
 
 class SeedRun:
-    """``seqrl fit`` with one seed, in a process of its own.
+    """A process that runs ``seqrl fit`` with one seed.
 
     Args:
         seed: Its ``seed_everything``.
@@ -76,7 +81,7 @@ class SeedRun:
         fit_arguments: The arguments of ``seqrl fit`` that all seeds have in common.
 
     Attributes:
-        ckpt_path: Where it goes on from, as for ``seqrl fit``; None to start anew.
+        ckpt_path: The checkpoint to resume from, as for ``seqrl fit``; None to start anew.
         status: The process's exit status; None before it has ended.
     """
 
@@ -93,16 +98,16 @@ class SeedRun:
 
     @property
     def has_saved(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return any(self.folder.glob("lightning_logs/*/checkpoints/last*.ckpt"))
 
     @property
     def is_over(self) -> bool:
-        """Whether it ended well, with the very arguments that it has now."""
+        """Whether it ended without an error, with exactly these arguments."""
         return self._over.exists() and json.loads(self._over.read_text()) == self.arguments
 
     def start(self) -> None:
-        """Starts the process. A Ctrl-C at the terminal doesn't reach it."""
+        """Start the process, out of reach of a Ctrl-C at the terminal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._over.unlink(missing_ok=True)
         goes_on = [f"--ckpt_path={self.ckpt_path}"] if self.ckpt_path else []
@@ -113,13 +118,13 @@ class SeedRun:
             )
 
     def send(self, signum: int) -> None:
-        """Sends the process a signal, if it runs."""
+        """Send the process a signal, if it is running."""
         if self.process and self.process.poll() is None:
             self._interrupted = True
             self.process.send_signal(signum)
 
     def look(self) -> str:
-        """How far it is, in a line."""
+        """Describe in a line how far it is."""
         if self.process is None:
             return "waiting"
         self.status = self.process.poll()
@@ -147,38 +152,54 @@ class SeedRun:
 
 
 def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list[SeedRun]:
-    """Sees that each seed's folder will hold one run. Returns the seeds that aren't over yet.
+    """Make sure that each seed's folder will hold one run. Returns the seeds that aren't over yet.
 
     Raises:
-        ConfigurationError: If there are runs already, or none to go on with.
+        ConfigurationError: If there are runs already, or none that can be resumed.
     """
     if ckpt_path != "last":
         if any(seed.folder.exists() for seed in seeds):
-            would_do = "delete it, or give another --trainer.default_root_dir; --ckpt_path last goes on with them"
-            raise ConfigurationError(f"{root} holds seeds already; {would_do}")
+            must_be = "delete it, or give another --trainer.default_root_dir; --ckpt_path last resumes them"
+            raise ConfigurationError(f"{root} holds seeds already; {must_be}")
         for seed in seeds:
             seed.ckpt_path = ckpt_path
         return list(seeds)
     if not any(seed.has_saved for seed in seeds):
         raise ConfigurationError(f"ckpt_path is 'last', but no seed has saved anything in {root}; leave it out")
+    require_no_links_out(root)
     left = [seed for seed in seeds if not seed.is_over]
     for seed in left:
         if seed.has_saved:
             seed.ckpt_path = ckpt_path
-        elif seed.folder.exists():  # ended before it saved anything, so it starts anew
+        elif seed.folder.exists():  # it ended before it saved anything, so it starts anew
+            require_nothing_to_keep(seed.folder)
             rmtree(seed.folder)
     return left
 
 
+def require_nothing_to_keep(folder: Path) -> None:
+    """Refuse to delete a folder that holds more than the beginnings of a run.
+
+    Raises:
+        ConfigurationError: If it holds a checkpoint, or a file that no run writes.
+    """
+    for path in folder.rglob("*"):
+        if not path.is_dir() and not any(path.match(pattern) for pattern in _WRITTEN_BY_RUNS):
+            raise ConfigurationError(
+                f"{folder} has no last.ckpt to resume from, but holds {path.name}; move the folder away to start the "
+                "seed anew, or put last.ckpt back"
+            )
+
+
 def run_all(seeds: Sequence[SeedRun], jobs: int) -> int:
-    """Runs all seeds, ``jobs`` at a time, and shows how far they are. Returns the signal that ended them, or 0."""
+    """Run all seeds, ``jobs`` at a time, and show how far they are. Returns the signal that ended them, or 0."""
     waiting, running = list(seeds), list[SeedRun]()
-    with _lines(seeds) as lines, _passed_on(seeds) as received:
+    with _lines(seeds) as lines, _forwarding_signals(seeds) as received:
         while running or (waiting and not received):
             while waiting and len(running) < jobs and not received:
                 running.append(waiting.pop(0))
                 running[-1].start()
-                if received:  # just before the process was known
+                if received:  # a signal that came before the process was known
                     running[-1].send(received[-1])
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             for seed in running:
@@ -196,7 +217,7 @@ def _num_cpus() -> int:
 
 @contextmanager
 def _lines(seeds: Sequence[SeedRun]) -> "Iterator[dict[int, tqdm[None]]]":
-    """Lines of the terminal, to be written again and again, by seed."""
+    """Yield a line of the terminal for each seed, which can be rewritten."""
     bars = {
         seed.seed: tqdm(
             desc=f"seed {seed.seed}: waiting", bar_format="{desc}", position=line, file=sys.stdout, disable=None
@@ -211,20 +232,20 @@ def _lines(seeds: Sequence[SeedRun]) -> "Iterator[dict[int, tqdm[None]]]":
 
 
 @contextmanager
-def _passed_on(seeds: Sequence[SeedRun]) -> Iterator[list[int]]:
-    """Passes signals on to all processes: the first Ctrl-C lets them save, the second ends them at once.
+def _forwarding_signals(seeds: Sequence[SeedRun]) -> Iterator[list[int]]:
+    """Forward signals to all processes: the first Ctrl-C lets them save, the second ends them at once.
 
     Yields:
         The signals received so far.
     """
     received: list[int] = []
 
-    def pass_on(signum: int, frame: FrameType | None) -> None:
+    def forward(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         for seed in seeds:
             seed.send(signal.SIGTERM if signum == signal.SIGHUP else signum)
 
-    before = {signum: signal.signal(signum, pass_on) for signum in _ENDING_SIGNALS}
+    before = {signum: signal.signal(signum, forward) for signum in _ENDING_SIGNALS}
     try:
         yield received
     finally:

@@ -1,26 +1,27 @@
-"""Searches for good values of settings with Optuna: trains one trial after the other and writes best.yaml.
+"""Search for good values of settings with Optuna: train one trial after another and write best.yaml.
 
 Values are drawn by TPE. A trial that is worse than the median of those before it, at the same evaluation, is pruned.
 Several processes, also on several machines, share a study by the same --study and --storage. A sweep that was killed
-goes on when it is started again, up to --trials in all: what a killed process left unfinished doesn't count. All
+continues when it is started again, up to --trials in all; trials that a killed process left unfinished don't count. All
 further arguments, like --trainer.max_steps 1000, are those of `seqrl fit`.
 """
 
 import sys
 import time
 import warnings
-from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra
-from seqrl_lightning.files import write_file
+from seqrl_lightning.files import require_no_links_out, write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
@@ -30,31 +31,45 @@ with needs_extra("sweep"):
     from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
-    from seqrl_lightning.commands.sweep_space import Space, as_arguments, as_text, ends, read_space, suggest
+    from seqrl_lightning.commands.sweep_space import (
+        Space,
+        as_arguments,
+        as_text,
+        boundary_values,
+        holds,
+        read_space,
+        suggest,
+    )
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
-"""How often a process says that its trial goes on, and how long it may be silent before the trial counts as lost."""
+"""How often a process reports that its trial is running, and how long it may be silent before the trial is lost."""
 
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _DIFFER_BY_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "torch_threads")
-_CANNOT_WORK = (ConfigurationError, DivergedError, torch.OutOfMemoryError)  # with a trial's values, that is
+_CANNOT_WORK = (
+    ConfigurationError,
+    DivergedError,
+    torch.OutOfMemoryError,
+)  # errors of a trial's values, not of the sweep
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The config, the space, and where the study and its runs are kept."""
+    """Add the config, the space, and the places of the study and its runs."""
     parser.add_argument("--config", action="append", required=True, help="as for `seqrl fit`")
     parser.add_argument("--space", type=Path, required=True, help="a YAML file: settings, their ranges and choices")
     parser.add_argument("--trials", type=int, default=40, help="finished trials of the study, over all processes")
     parser.add_argument("--study", help="the study's name; by default the config's")
     parser.add_argument("--output", type=Path, help="the runs' and best.yaml's folder; by default runs/sweeps/STUDY")
     parser.add_argument("--storage", help="the study's database; by default sqlite:///OUTPUT/study.db")
-    parser.add_argument("--metric", default="val/return_mean", help="what is to be large at a run's last evaluation")
+    parser.add_argument(
+        "--metric", default="val/return_mean", help="the measure to maximize, as of a run's last evaluation"
+    )
     parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
 
 
 def run(arguments: Namespace) -> None:
-    """Checks everything, goes on until the study is complete, and writes ``best.yaml``."""
+    """Check everything, train until the study is complete, and write ``best.yaml``."""
     require(arguments.trials > 0, "--trials", arguments.trials, "at least 1")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -64,24 +79,27 @@ def run(arguments: Namespace) -> None:
         if not status or sweep.has_best:
             sweep.report()
     if status:
-        sys.stderr.write("seqrl: interrupted; the same command goes on\n")
+        sys.stderr.write("seqrl: interrupted; the same command continues\n")
         sys.exit(status)
 
 
 def prepare(arguments: Namespace) -> "Sweep":
-    """Checks everything and opens the study."""
+    """Check everything and open the study."""
     name = arguments.study or name_of(arguments.config)
     folder = arguments.output or Path("runs/sweeps") / name
+    require_no_links_out(folder)
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
     space = read_space(arguments.space)
     config = check(fit_arguments, arguments.space, space)
     study = open_study(name, arguments.storage or f"sqlite:///{folder}/study.db", folder, arguments.no_pruning)
-    hold_to(study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config})
+    require_same_subject(
+        study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config}
+    )
     return Sweep(study, space, arguments.metric, arguments.trials, fit_arguments, folder)
 
 
 def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
-    """Reads the config as it is, and begins runs with the ends of all ranges.
+    """Read the config as it is, and begin runs with the ends of all ranges.
 
     Returns:
         The config's settings by their dotted names, without those that may be different on each machine.
@@ -93,9 +111,9 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
     require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts anew")
     processes = fit.trainer.world_size
     require(processes == 1, "the number of a trial's processes", processes, "1 (start several sweeps on one study)")
-    for values in ends(space):
+    for values in boundary_values(space):
         try:
-            DryFit([*fit_arguments, *as_arguments(values)], begins=True)
+            DryFit([*fit_arguments, *as_arguments(values)], starts=True)
         except ConfigurationError as error:
             chosen = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise ConfigurationError(f"{error} (with {chosen}, from {path})") from error
@@ -104,7 +122,7 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Return nested settings by their dotted names."""
     if not isinstance(settings, dict) or not settings:
         return {prefix: settings}
     inner = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
@@ -112,7 +130,7 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.Study:
-    """The study, made if it isn't there.
+    """Return the study, made if it doesn't exist.
 
     Raises:
         ConfigurationError: If its database can't be opened.
@@ -126,27 +144,27 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
                 storage=open_storage(url),
                 direction="maximize",
                 load_if_exists=True,
-                # Not seeded: processes that share a study must not draw the same.
+                # Not seeded: processes that share a study must not draw the same values.
                 sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-                # The first two evaluations, of agents that still explore, decide nothing.
+                # Agents still explore at the first two evaluations, so these decide nothing.
                 pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
             )
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
             if not attempts_left:
                 reason = str(error).splitlines()[0]
                 raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
-            time.sleep(1)  # another process may just be making it
+            time.sleep(1)  # another process may be making it at this moment
     raise AssertionError
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """The database, by its SQLAlchemy URL."""
+    """Return the database at a SQLAlchemy URL."""
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
     return optuna.storages.RDBStorage(url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
 
 
-def hold_to(study: optuna.Study, facts: dict[str, Any]) -> None:
-    """Notes what the study is about.
+def require_same_subject(study: optuna.Study, facts: dict[str, Any]) -> None:
+    """Record what the study is about.
 
     Raises:
         ConfigurationError: If it was begun about something else.
@@ -158,12 +176,12 @@ def hold_to(study: optuna.Study, facts: dict[str, Any]) -> None:
     for name in facts | begun_with:
         one, other = facts.get(name), begun_with.get(name)
         if one != other:
-            begun = f"the study {study.study_name!r} was begun with {other!r}; give another --study"
+            begun = f"the study {study.study_name!r} was started with {other!r}; give another --study"
             raise ConfigurationError(f"{name} is {one!r}, but {begun}")
 
 
 class Sweep:
-    """Trains trials of a study, together with other processes, until enough are finished.
+    """Train trials of a study, together with other processes, until enough are finished.
 
     Args:
         study: The study.
@@ -186,7 +204,7 @@ class Sweep:
         self._status = 0
 
     def run(self) -> int:
-        """Trains trials while some are missing. Returns 0, or the exit status if it was interrupted."""
+        """Train trials while some are missing. Returns 0, or the exit status if it was interrupted."""
         done = self._count(*_FINISHED)
         with tqdm(
             desc="Trials", total=self.total, initial=done, file=sys.stdout, disable=None, bar_format=_BAR_FORMAT
@@ -206,11 +224,11 @@ class Sweep:
 
     @property
     def has_best(self) -> bool:
-        """Whether a trial was trained to its end."""
+        """Whether any trial was trained to its end."""
         return self._count(TrialState.COMPLETE) > 0
 
     def report(self) -> None:
-        """Writes ``best.yaml`` and says what was found.
+        """Write ``best.yaml`` and print the result.
 
         Raises:
             RunError: If no trial was trained to its end.
@@ -219,7 +237,7 @@ class Sweep:
         if not self.has_best:
             raise RunError(f"no trial of the study {self.study.study_name!r} was trained to its end ({pruned} pruned)")
         path = self._write_best()
-        best = self.study.best_trial
+        best = self._best()
         print(f"{finished} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
         print(f"  {self.metric}: {best.value}")
         print("\n".join(f"  {name}: {as_text(value)}" for name, value in best.params.items()))
@@ -234,16 +252,17 @@ class Sweep:
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError) as error:
             if isinstance(error, ValueError) and "Cannot tell a FAIL trial" not in str(error):
                 raise
-            tqdm.write("a trial was given up by other processes: this one was silent for too long", sys.stdout)
+            tqdm.write("other processes gave a trial up: this one was silent for too long", sys.stdout)
 
     def _train(self, trial: Trial) -> float:
-        """Trains a trial's run. Returns the objective."""
+        """Train a trial's run. Returns the objective."""
         if self.is_surplus(trial):
             raise _SurplusError
         values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
+        self._require_in_space(trial.number, values)
         self._show(f"trial {trial.number}")
         arguments = [
-            "--data.save_replay=false",  # no trial is gone on with
+            "--data.save_replay=false",  # no trial is ever resumed
             *self.fit_arguments,
             *as_arguments(values),
             f"--trainer.default_root_dir={self.folder / f'trial_{trial.number:04}'}",
@@ -255,7 +274,7 @@ class Sweep:
             trainer = Fit(arguments, callbacks).trainer
         except _CANNOT_WORK as error:
             trial.set_user_attr("reason", " ".join(str(error).split()))
-            raise optuna.TrialPruned from error  # which tells the sampler to keep away
+            raise optuna.TrialPruned from error  # which tells the sampler to avoid such values
         except SystemExit as end:
             if end.code not in (1, 143):
                 raise
@@ -264,12 +283,12 @@ class Sweep:
         return self.objective(trainer)
 
     def is_surplus(self, trial: Trial) -> bool:
-        """Whether there are enough trials without it: several processes may begin the last one at the same moment."""
+        """Return whether there are enough trials without it: several processes may begin the last one at once."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_FINISHED))
         return sum(other.number < trial.number for other in trials) >= self.total
 
     def objective(self, trainer: Trainer) -> float:
-        """The metric, as it was evaluated last.
+        """Return the metric as of the last evaluation.
 
         Raises:
             RunError: If there is none of this name.
@@ -280,7 +299,7 @@ class Sweep:
         return float(metrics[self.metric])
 
     def _note(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Says how a trial ended; writes ``best.yaml`` if it is the best so far."""
+        """Print how a trial ended; write ``best.yaml`` if it is the best so far."""
         if trial.state not in _FINISHED:
             return
         outcome = trial.user_attrs.get("reason") or f"{trial.value:g}"
@@ -291,15 +310,34 @@ class Sweep:
         if trial.state is TrialState.COMPLETE and trial.number == study.best_trial.number:
             self._write_best()
 
+    def _best(self) -> FrozenTrial:
+        """Return the best trial.
+
+        Raises:
+            ConfigurationError: If its values aren't from the space.
+        """
+        best = self.study.best_trial
+        self._require_in_space(best.number, best.params)
+        return best
+
+    def _require_in_space(self, number: int, values: Mapping[str, Any]) -> None:
+        """Refuse values that the space doesn't hold: a shared study may hold anything, and values become settings."""
+        for name, value in values.items():
+            if name not in self.space or not holds(self.space[name], value):
+                raise ConfigurationError(
+                    f"trial {number} of the study {self.study.study_name!r} has {name} = {value!r}, which --space "
+                    "doesn't hold: it is not of this sweep; give another --study"
+                )
+
     def _write_best(self) -> Path:
-        best, path = self.study.best_trial, self.folder / "best.yaml"
+        best, path = self._best(), self.folder / "best.yaml"
         config = DryFit([*self.fit_arguments, *as_arguments(best.params)]).as_yaml()
         head = f"# {self.metric} {best.value:g} in trial {best.number} of the sweep {self.study.study_name}\n"
         write_file(path, lambda file: file.writelines([(head + config).encode()]))
         return path
 
     def _show(self, doing: str = "") -> None:
-        """Brings the bar up to date."""
+        """Update the progress bar."""
         self._bar.n = self._count(*_FINISHED)
         best = [f"best {self.study.best_value:g}"] if self.has_best else []
         self._bar.set_postfix_str(", ".join([*best, *([doing] if doing else [])]))
@@ -310,7 +348,7 @@ class _SurplusError(Exception):
 
 
 class _Watch(Callback):
-    """Shows a trial's evaluations; sees that there is something to prune by."""
+    """Show a trial's evaluations, and fail early if the metric isn't logged."""
 
     def __init__(self, sweep: Sweep, trial: Trial) -> None:
         self.sweep = sweep
@@ -322,10 +360,10 @@ class _Watch(Callback):
 
 
 def drop_lost_trials(study: optuna.Study) -> None:
-    """Lets the trials of processes that were killed count as failed."""
+    """Mark the trials of processes that were killed as failed."""
     optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # Killed before its first sign of life.
+        # Its process was killed before the first heartbeat.
         begun = trial.datetime_start
         if not trial.params and begun and datetime.now() - begun > timedelta(seconds=GRACE_SECONDS):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)

@@ -1,4 +1,4 @@
-"""The space of a sweep: which settings are varied, and between which values."""
+"""The space of a sweep: the settings that are varied, with their ranges and choices."""
 
 import json
 import math
@@ -15,20 +15,23 @@ from optuna.trial import Trial
 from seqrl_lightning.types import ConfigurationError, require
 
 Space = dict[str, BaseDistribution]
-"""Names of settings, and what their values are drawn from."""
+"""The distribution that each setting's values are drawn from, by the setting's name."""
 
-_WOULD_DO = "{low: ..., high: ...}, with `log: true` or `step: ...` if you like, or {choices: [...]}"
-_NAME_WOULD_DO = "a setting's name in the config, like model.init_args.learning_rate"
+_VALID_ENTRY = "{low: ..., high: ...}, optionally with `log: true` or `step: ...`, or {choices: [...]}"
+_VALID_NAME = "a setting's name in the config, like model.init_args.learning_rate"
 
 
 def read_space(path: Path) -> Space:
-    """Reads a space file: settings by their dotted names, each with a range or with choices.
+    """Read a space file: settings by their dotted names, each with a range or with choices.
 
-    A range is of whole numbers if all that it is given by are whole: write ``low: 0.0`` for a setting that isn't.
+    A range holds whole numbers if all of its numbers are whole: write ``low: 0.0`` for a setting that takes fractions.
     Choices that are lists or mappings are kept as JSON.
 
+    Args:
+        path: The YAML file.
+
     Raises:
-        ConfigurationError: If there is no such file, or something in it isn't a range or a list of choices.
+        ConfigurationError: If there is no such file, or an entry is neither a range nor a list of choices.
     """
     if not path.is_file():
         raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file")
@@ -36,42 +39,50 @@ def read_space(path: Path) -> Space:
         entries = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--space {path} isn't YAML: {' '.join(str(error).split())}") from error
-    would_do = "settings by their names, each with its range or its choices"
-    require(isinstance(entries, dict) and len(entries) > 0, f"--space {path}", entries, would_do)
+    expected = "settings by their names, each with its range or its choices"
+    require(isinstance(entries, dict) and len(entries) > 0, f"--space {path}", entries, expected)
     for name in entries:
-        require(isinstance(name, str) and "." in name, f"a name in --space {path}", name, _NAME_WOULD_DO)
+        require(isinstance(name, str) and "." in name, f"a name in --space {path}", name, _VALID_NAME)
     return {name: _distribution(f"{name} in {path}", entry) for name, entry in entries.items()}
 
 
-def ends(space: Space) -> Iterator[dict[str, Any]]:
-    """Values to try a config with: all lows, all highs, and each choice at least once."""
+def boundary_values(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield values to check a config with: all lows, all highs, and each choice at least once."""
     columns = [
         distribution.choices if isinstance(distribution, CategoricalDistribution) else _bounds(distribution)
         for distribution in space.values()
     ]
     for row in zip_longest(*columns):
-        found = zip(space, row, columns, strict=True)
-        yield {name: column[-1] if value is None else value for name, value, column in found}
+        entries = zip(space, row, columns, strict=True)
+        yield {name: column[-1] if value is None else value for name, value, column in entries}
 
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:
-    """Settings as ``seqrl fit`` takes them."""
+    """Return settings as arguments of ``seqrl fit``."""
     return [f"--{name}={as_text(value)}" for name, value in values.items()]
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a config; of fractions twelve digits, since ten times 0.1 isn't 1."""
+    """Return a value as text for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
     if isinstance(value, float):
         value = float(f"{value:.12g}")
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def suggest(trial: Trial, name: str, distribution: Any) -> Any:
-    """A value for a setting."""
+    """Draw a value for a setting."""
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     draw = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
     return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+
+
+def holds(distribution: Any, value: Any) -> bool:
+    """Return whether a value can have been drawn from a distribution."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    low, high = _bounds(distribution)
+    return isinstance(value, int | float) and low <= value <= high
 
 
 def _bounds(distribution: Any) -> tuple[Any, Any]:
@@ -82,14 +93,14 @@ def _distribution(name: str, entry: Any) -> BaseDistribution:
     if isinstance(entry, dict) and set(entry) == {"choices"}:
         return _choices(name, entry["choices"])
     is_range = isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}
-    require(is_range, name, entry, _WOULD_DO)
+    require(is_range, name, entry, _VALID_ENTRY)
     return _range(name, **entry)
 
 
 def _choices(name: str, choices: Any) -> CategoricalDistribution:
     require(isinstance(choices, list) and len(choices) > 0, f"choices of {name}", choices, "a list of values")
     plain = [choice if isinstance(choice, bool | int | float | str) else json.dumps(choice) for choice in choices]
-    require(len(set(map(repr, plain))) == len(plain), f"choices of {name}", choices, "without doubles")
+    require(len(set(map(repr, plain))) == len(plain), f"choices of {name}", choices, "without duplicates")
     return CategoricalDistribution(plain)
 
 
@@ -111,8 +122,8 @@ def _range(name: str, low: Any, high: Any, log: Any = False, step: Any = None) -
 
 
 def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, str):  # YAML takes 1e-4 for a text: it has no point
-        with suppress(ValueError):  # said below
+    if isinstance(value, str):  # YAML reads 1e-4 as text, since it has no decimal point
+        with suppress(ValueError):  # refused below
             value = float(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     require(is_number, name, value, "a finite number")

@@ -1,4 +1,4 @@
-"""The tasks, one a file with its vectorised twin beside it; importing this package registers them."""
+"""The tasks, one in each file; importing this package registers them with Gymnasium."""
 
 from typing import Any
 
@@ -11,15 +11,18 @@ from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSeq
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
 from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
+from seqrl_lightning.envs.make import EnvFactory, EnvFacts, Wrapper
+from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
-from seqrl_lightning.envs.rollout import Step, action_mask_of, rollout
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
+from seqrl_lightning.envs.task import TaskEnv
+from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "ContextSequenceVectorEnv",
     "DelayedRecallEnv",
     "DelayedRecallVectorEnv",
+    "EnvFactory",
+    "EnvFacts",
     "EnvFault",
     "FlattenMultiDiscreteAction",
     "HiddenSequenceEnv",
@@ -51,36 +56,36 @@ __all__ = [
     "SerialReactionEnv",
     "SerialReactionVectorEnv",
     "SoloVectorEnv",
-    "Step",
     "StepCheck",
+    "TaskEnv",
+    "TaskVectorEnv",
     "TrackedEnv",
+    "Wrapper",
     "action_mask_of",
     "discard",
     "fault_of",
-    "rollout",
     "set_state",
     "state_of",
     "tracked",
+    "vectorized",
 ]
 
 
-def _register(env_id: str, single: type[gym.Env[Any, Any]], vector: type[gym.vector.VectorEnv[Any, Any, Any]]) -> None:
-    gym.register(
-        env_id,
-        entry_point=f"{single.__module__}:{single.__name__}",
-        vector_entry_point=f"{vector.__module__}:{vector.__name__}",
-    )
+def _register(env_id: str, env_class: type[gym.Env[Any, Any]]) -> None:
+    """Register a task and, by the name that ends with ``VectorEnv``, its vectorized form."""
+    path = f"{env_class.__module__}:{env_class.__name__.removesuffix('Env')}"
+    gym.register(env_id, entry_point=f"{path}Env", vector_entry_point=f"{path}VectorEnv")
 
 
-_register("seqrl/BlockSwitch-v0", BlockSwitchEnv, BlockSwitchVectorEnv)
-_register("seqrl/CartPoleNoVel-v1", CartPoleNoVelEnv, CartPoleNoVelVectorEnv)
-_register("seqrl/Chunks-v0", ChunksEnv, ChunksVectorEnv)
-_register("seqrl/ContextSequence-v0", ContextSequenceEnv, ContextSequenceVectorEnv)
-_register("seqrl/DelayedRecall-v0", DelayedRecallEnv, DelayedRecallVectorEnv)
-_register("seqrl/HiddenSequence-v0", HiddenSequenceEnv, HiddenSequenceVectorEnv)
-_register("seqrl/MemoryChain-v0", MemoryChainEnv, MemoryChainVectorEnv)
-_register("seqrl/NBack-v0", NBackEnv, NBackVectorEnv)
-_register("seqrl/Recall-v0", RecallEnv, RecallVectorEnv)
-_register("seqrl/Sequence-v0", SequenceEnv, SequenceVectorEnv)
-_register("seqrl/SequenceDistractor-v0", SequenceDistractorEnv, SequenceDistractorVectorEnv)
-_register("seqrl/SerialReaction-v0", SerialReactionEnv, SerialReactionVectorEnv)
+_register("seqrl/BlockSwitch-v0", BlockSwitchEnv)
+_register("seqrl/CartPoleNoVel-v1", CartPoleNoVelEnv)
+_register("seqrl/Chunks-v0", ChunksEnv)
+_register("seqrl/ContextSequence-v0", ContextSequenceEnv)
+_register("seqrl/DelayedRecall-v0", DelayedRecallEnv)
+_register("seqrl/HiddenSequence-v0", HiddenSequenceEnv)
+_register("seqrl/MemoryChain-v0", MemoryChainEnv)
+_register("seqrl/NBack-v0", NBackEnv)
+_register("seqrl/Recall-v0", RecallEnv)
+_register("seqrl/Sequence-v0", SequenceEnv)
+_register("seqrl/SequenceDistractor-v0", SequenceDistractorEnv)
+_register("seqrl/SerialReaction-v0", SerialReactionEnv)

@@ -1,36 +1,33 @@
-"""seqrl/BlockSwitch-v0: SequenceDistractor whose order changes after each block, without notice."""
+"""seqrl/BlockSwitch-v0: SequenceDistractor with an order that changes after each block, without notice."""
 
-from collections.abc import Sequence
-
-from seqrl_lightning.envs.blocks import BlockSpec
-from seqrl_lightning.envs.sequence_distractor import (
-    Backtrack,
-    SequenceDistractorEnv,
-    SequenceDistractorVectorEnv,
-)
+from seqrl_lightning.envs.sequence_distractor import Backtrack, SequenceDistractorEnv
 from seqrl_lightning.envs.symbols import check_count
+from seqrl_lightning.envs.vector import vectorized
 
 
 class BlockSwitchEnv(SequenceDistractorEnv):
-    """The laboratory task with monkeys: an order for a block of episodes, and then another, uncued.
+    """Pick objects in an order that changes after each block of episodes, uncued (the laboratory task with monkeys).
 
-    - Observation, actions, rewards and ends: as in :class:`SequenceDistractorEnv`, but ``backtrack: first`` by default.
-    - After every ``episodes_per_block`` episodes ``switch`` changes the order: two positions swap (ABCDE, ADCBE, ABCDE,
-      ...) or it is reversed (ABCDE, EDCBA, ABCDE, ...). Nothing observed tells it.
-    - Optimal return: n an episode, once the order is relearned.
+    - Observation, actions, rewards, transitions and episode end: as in :class:`SequenceDistractorEnv`, with
+      ``backtrack: first`` by default.
+    - Blocks: after every ``episodes_per_block`` episodes, ``switch`` changes the order. Either two positions are
+      swapped (ABCDE, ADCBE, ABCDE, ...) or the whole order is reversed (ABCDE, EDCBA, ABCDE, ...). No observation tells
+      the block.
+    - Optimal return: n in each episode, once the order is relearned.
 
     Args:
-        objects: The n objects, a letter each, in the order of their actions and of the first block.
-        distractors: The distractors, a letter each.
-        switch: ``swap_I_J``, for positions counted from 1, or ``reversed``.
-        episodes_per_block: Episodes (trials, in the laboratory's words) in a block.
-        num_blocks: How many blocks there are; the last one holds until the end of the run.
-        max_errors: Wrong picks after which an episode is truncated.
-        backtrack: Which errors step back.
+        objects: The n objects, one letter each, in the order of their actions and of the first block.
+        distractors: The distractors, one letter each.
+        switch: ``swap_I_J``, for two positions counted from 1, or ``reversed``.
+        episodes_per_block: Number of episodes in a block (the laboratory calls an episode a trial).
+        num_blocks: Number of blocks; the last one holds until the end of the run.
+        max_errors: Number of errors after which an episode is truncated.
+        backtrack: The errors that move the position back: ``every``, ``first`` or ``none``.
         render_mode: ``ansi`` or ``rgb_array``.
 
     Raises:
-        ConfigurationError: As for :class:`SequenceDistractorEnv`.
+        ConfigurationError: As for :class:`SequenceDistractorEnv`, or if ``episodes_per_block`` or ``num_blocks`` isn't
+            positive.
     """
 
     def __init__(
@@ -44,30 +41,11 @@ class BlockSwitchEnv(SequenceDistractorEnv):
         backtrack: Backtrack = "first",
         render_mode: str | None = None,
     ) -> None:
-        blocks = _blocks(objects, switch, episodes_per_block, num_blocks)
+        check_count("num_blocks", num_blocks)
+        check_count("episodes_per_block", episodes_per_block)
+        orders = [objects, *[switch] * (num_blocks - 1)]
+        blocks = [{"sequence": order, "episodes": episodes_per_block} for order in orders]
         super().__init__(objects, distractors, blocks, max_errors, backtrack, render_mode)
 
 
-class BlockSwitchVectorEnv(SequenceDistractorVectorEnv):
-    """The vectorised twin of :class:`BlockSwitchEnv`, with the same arguments."""
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        objects: str = "ABCDE",
-        distractors: str = "Z",
-        switch: str = "swap_2_4",
-        episodes_per_block: int = 15,
-        num_blocks: int = 4,
-        max_errors: int = 10,
-        backtrack: Backtrack = "first",
-        render_mode: str | None = None,
-    ) -> None:
-        blocks = _blocks(objects, switch, episodes_per_block, num_blocks)
-        super().__init__(num_envs, objects, distractors, blocks, max_errors, backtrack, render_mode)
-
-
-def _blocks(objects: str, switch: str, episodes_per_block: int, num_blocks: int) -> Sequence[BlockSpec]:
-    check_count("num_blocks", num_blocks)
-    check_count("episodes_per_block", episodes_per_block)
-    return [{"sequence": switch if k else objects, "episodes": episodes_per_block} for k in range(num_blocks)]
+BlockSwitchVectorEnv = vectorized(BlockSwitchEnv)

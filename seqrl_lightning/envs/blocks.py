@@ -1,4 +1,4 @@
-"""Blocks: which order of the objects holds in which episodes."""
+"""Blocks of episodes, each with an order of the objects."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,23 +9,27 @@ import numpy as np
 from seqrl_lightning.types import ConfigurationError, IntArray, require
 
 BlockSpec = Mapping[str, Any]
-"""One block of a config: ``sequence`` (an order of the objects, or a word) and ``episodes``."""
+"""One block in a config: ``sequence`` (an order of the objects, or a word) and ``episodes`` (their number)."""
 
 _SETTING = "data.env_kwargs.blocks"
 _SWAP = re.compile(r"swap_(\d+)_(\d+)")
 
 
 class BlockSchedule:
-    """The orders of the objects, one after the other, and how many episodes each holds.
+    """The order of the objects in each block, and the number of episodes of each.
 
-    A block's ``sequence`` is the objects in their order (``ADCBE``), or a word that says what changes against the
-    block before: ``reversed``, or ``swap_2_4`` for the positions 2 and 4 (counted from 1). ``episodes`` may be left
-    out for the last block, which holds until the end of the run in any case.
+    The ``sequence`` of a block is the objects in their order (``ADCBE``) or a word for the change from the block
+    before: ``reversed``, or ``swap_2_4`` for the positions 2 and 4 (counted from 1). ``episodes`` may be left out of
+    the last block, which holds until the end of the run in any case.
 
     Args:
-        blocks: The blocks in their order; ``None`` stands for one block with the objects in the order given.
-        objects: One letter for each object that can be in a sequence. Objects are identities: action k picks the
-            k-th of them, whatever order holds.
+        blocks: The blocks, first to last; None for one block with the order of ``objects``.
+        objects: One letter for each object. Objects are identities: action k picks the k-th of them, whatever order
+            holds.
+
+    Attributes:
+        names: The order of each block, as letters.
+        sequences: ``[blocks, n] int64``, the same as indices of objects.
 
     Raises:
         ConfigurationError: If a sequence isn't an order of all the objects, or ``episodes`` isn't positive.
@@ -52,9 +56,9 @@ class BlockSchedule:
     @staticmethod
     def _check_keys(k: int, spec: BlockSpec, is_last: bool) -> None:
         known = {"sequence", "episodes"}
-        wanted = {"sequence"} if is_last else known
+        required = {"sequence"} if is_last else known
         require(
-            wanted <= set(spec) <= known,
+            required <= set(spec) <= known,
             f"{_SETTING}[{k}]",
             dict(spec),
             f"given by {' and '.join(sorted(known))}",
@@ -67,37 +71,28 @@ class BlockSchedule:
         return len(self.names)
 
     def block_of(self, finished_episodes: IntArray | int) -> IntArray:
-        """The block that holds after so many finished episodes, elementwise."""
+        """Return the block of the episode that follows so many finished ones, elementwise."""
         return np.asarray(np.searchsorted(self._ends, finished_episodes, side="right"))
-
-    def check_block(self, block: int) -> int:
-        """Returns ``block`` if there is one of that number.
-
-        Raises:
-            ConfigurationError: If there is none.
-        """
-        require(0 <= block < len(self), 'options["block"]', block, f"in 0 to {len(self) - 1}")
-        return block
 
 
 def order_of(sequence: str, previous: str, objects: str, setting: str) -> str:
-    """The objects in the order that ``sequence`` names.
+    """Return the objects in the order that ``sequence`` describes, as letters.
 
     Args:
         sequence: An order of the objects, ``reversed``, or ``swap_I_J``.
-        previous: The order that the words change.
+        previous: The order that the two words change.
         objects: One letter for each object.
-        setting: What an error is to name.
+        setting: The name of the setting in an error.
 
     Raises:
-        ConfigurationError: If it isn't an order of all the objects.
+        ConfigurationError: If ``sequence`` isn't an order of all the objects.
     """
     if sequence == "reversed":
         return previous[::-1]
     if swap := _SWAP.fullmatch(sequence):
         i, j = int(swap[1]), int(swap[2])
-        would_do = f"two different positions in 1 to {len(objects)}"
-        require(i != j and min(i, j) >= 1 and max(i, j) <= len(objects), setting, sequence, would_do)
+        allowed = f"two different positions in 1 to {len(objects)}"
+        require(i != j and min(i, j) >= 1 and max(i, j) <= len(objects), setting, sequence, allowed)
         letters = list(previous)
         letters[i - 1], letters[j - 1] = letters[j - 1], letters[i - 1]
         return "".join(letters)

@@ -4,59 +4,59 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqrl_lightning.envs.symbols import Script, SymbolEnv, SymbolTask, SymbolVectorEnv
+from seqrl_lightning.envs.rule import Script
+from seqrl_lightning.envs.symbols import SymbolEnv
+from seqrl_lightning.envs.vector import vectorized
 from seqrl_lightning.types import FloatArray, require
 
 
-class Chunks(SymbolTask):
-    """Every chunk once in an episode, in an order drawn at its start; only a chunk's first step says which it is.
+class ChunksEnv(SymbolEnv):
+    """Produce fixed chunks of symbols, each once, in random order; a cue names each chunk at its first step only.
 
-    - Observation at a chunk's first step: which chunk it is, one-hot ``[chunks]``; zeros at its other steps.
-    - Action k produces symbol k: reward 1 if it is the chunk's next one, else 0. An error doesn't stop the chunk.
-    - Then, by default, the previous action and reward (see :class:`seqrl_lightning.envs.symbols.SymbolEnv`).
-    - The episode terminates after the last chunk.
+    - Observation at a chunk's first step: the chunk, one-hot ``[chunks]``. At its other steps: zeros. Then, by default,
+      the previous action and reward (see :class:`seqrl_lightning.envs.symbols.SymbolEnv`).
+    - Actions: one for each symbol. Action k produces symbol k.
+    - Rewards: 1 for the next symbol of the chunk, 0 for any other. An error doesn't stop the chunk.
+    - Starting state: the order of the chunks is drawn uniformly.
+    - Episode end: the episode terminates after the last chunk.
     - Optimal return: the number of symbols in all chunks, 12 for the default. The chunks share their symbols, so that
-      the last action doesn't tell the next: who acts on the cue, or else on the last action alone, gets 8 at most.
+      the last action doesn't tell the next. A policy that acts on the cue, or else on the last action alone, gets 8 at
+      most.
 
     Args:
         chunks: The chunks, as rows of letters of the same length.
+        previous_action_reward: Whether observations end with the last action and its reward.
+        render_mode: ``ansi`` or ``rgb_array``.
 
     Raises:
         ConfigurationError: If there are fewer than two chunks, or they aren't of the same length.
     """
 
-    reward_right, reward_wrong = 1.0, 0.0
-
-    def __init__(self, chunks: Sequence[str] = ("ABC", "BAC", "CDB", "DCB")) -> None:
-        would_do = "at least two chunks of letters, all of the same length"
+    def __init__(
+        self,
+        chunks: Sequence[str] = ("ABC", "BAC", "CDB", "DCB"),
+        previous_action_reward: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
+        allowed = "at least two chunks of letters, all of the same length"
         fits = len(chunks) > 1 and len(set(map(len, chunks))) == 1 and len(chunks[0]) > 0
-        require(fits, "data.env_kwargs.chunks", chunks, would_do)
+        require(fits, "data.env_kwargs.chunks", chunks, allowed)
         symbols = sorted(set("".join(chunks)))
-        self.num_symbols = max(len(symbols), 2)
-        self.size = len(chunks)
         self.chunks = np.array([[symbols.index(letter) for letter in chunk] for chunk in chunks])  # [chunks, length]
-        self.length = self.chunks.size
-        self.optimal_return = float(self.length)
+        length = self.chunks.size
+        self.optimal_return = float(length)
+        super().__init__(max(len(symbols), 2), length, 0.0, 1.0, previous_action_reward, render_mode)
 
     def draw(self, rng: np.random.Generator) -> Script:
-        """Draws the order of the chunks."""
+        """Draw the order of the chunks."""
         order = rng.permutation(len(self.chunks))
-        shown = np.zeros((*self.chunks.shape, self.size), np.float32)
+        shown = np.zeros((*self.chunks.shape, len(order)), np.float32)
         shown[np.arange(len(order)), 0, order] = 1.0
-        return Script(shown.reshape(self.length, self.size), self.chunks[order].ravel())
+        return Script(shown.reshape(self.length, len(order)), self.chunks[order].ravel())
 
-    def in_words(self, shown: FloatArray, letters: str) -> str:
-        """Which chunk starts."""
+    def shown_in_words(self, shown: FloatArray, letters: str) -> str:
+        """Describe which chunk starts."""
         return f"chunk {int(shown.argmax()) + 1} starts" if shown.any() else "no cue"
 
 
-class ChunksEnv(SymbolEnv):
-    """One environment of :class:`Chunks`."""
-
-    task_class = Chunks
-
-
-class ChunksVectorEnv(SymbolVectorEnv):
-    """Its vectorised twin."""
-
-    task_class = Chunks
+ChunksVectorEnv = vectorized(ChunksEnv)

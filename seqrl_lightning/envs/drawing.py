@@ -1,4 +1,4 @@
-"""Pictures: the sequence as a row of tiles, filled as far as it was done, with the last pick below; matrices."""
+"""Pictures of boards (a row of tiles, filled up to the position, with the last pick below) and of matrices."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,13 @@ _DONE, _TODO, _INK, _PAPER = (76, 145, 101), (222, 222, 216), (40, 40, 40), (250
 
 
 def write_board(sequence: str, num_done: int, last_pick: str | None) -> str:
-    """The board as one line of text, like ``[A][B] C  D  E   pick: B``."""
+    """Return a board as one line of text, like ``[A][B] C  D  E   pick: B``.
+
+    Args:
+        sequence: The letters of the tiles.
+        num_done: Number of tiles that are filled.
+        last_pick: The letter of the last pick, if there was one.
+    """
     tiles = "".join(f"[{letter}]" if i < num_done else f" {letter} " for i, letter in enumerate(sequence))
     return f"{tiles}  pick: {last_pick or '-'}\n"
 
@@ -23,13 +29,16 @@ def write_board(sequence: str, num_done: int, last_pick: str | None) -> str:
 def draw_matrix(
     values: FloatArray, rows: Sequence[str], columns: Sequence[str], is_marked: BoolArray | None = None
 ) -> NDArray[np.uint8]:
-    """A matrix as a heat map with its numbers, [H, W, 3] uint8: white is the least, dark the most.
+    """Draw a matrix as a heat map with its numbers, from white for the least to dark for the most.
 
     Args:
-        values: [R, C] float.
-        rows: R names.
-        columns: C names.
-        is_marked: [R, C] bool, which cells get a frame.
+        values: ``[R, C] float``.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        is_marked: ``[R, C] bool``, the cells that get a frame.
+
+    Returns:
+        ``[H, W, 3] uint8``.
     """
     height, width = values.shape
     image = Image.new("RGB", ((width + 1) * _CELL_WIDTH, (height + 1) * _CELL_HEIGHT), "white")
@@ -39,10 +48,10 @@ def draw_matrix(
     for (r, c), value in np.ndenumerate(values):
         shade = (value - low) / (high - low) if high > low else 0.0
         left, top = (c + 1) * _CELL_WIDTH, (r + 1) * _CELL_HEIGHT
-        colour = tuple(int(255 + shade * (dark - 255)) for dark in _DARK)
+        color = tuple(int(255 + shade * (dark - 255)) for dark in _DARK)
         frame = _FRAME if is_marked is not None and is_marked[r, c] else "white"
         cell = (left + 1, top + 1, left + _CELL_WIDTH - 2, top + _CELL_HEIGHT - 2)
-        draw.rectangle(cell, fill=colour, outline=frame, width=2)
+        draw.rectangle(cell, fill=color, outline=frame, width=2)
         middle = (left + _CELL_WIDTH / 2, top + _CELL_HEIGHT / 2)
         draw.text(middle, f"{value:.2f}", fill="white" if shade > 0.5 else _INK, font=font, anchor="mm")
     for r, name in enumerate(rows):
@@ -53,7 +62,16 @@ def draw_matrix(
 
 
 def draw_board(sequence: str, num_done: int, last_pick: str | None) -> NDArray[np.uint8]:
-    """The board as a picture, [H, W, 3] uint8."""
+    """Draw a board.
+
+    Args:
+        sequence: The letters of the tiles.
+        num_done: Number of tiles that are filled.
+        last_pick: The letter of the last pick, if there was one.
+
+    Returns:
+        ``[H, W, 3] uint8``.
+    """
     width = len(sequence) * (_TILE + _GAP) + _GAP
     image = Image.new("RGB", (width, 2 * _TILE + 3 * _GAP), _PAPER)
     draw = ImageDraw.Draw(image)

@@ -1,20 +1,22 @@
-"""Environments that break: found out at the step at which it happens, and which of them it was."""
+"""Environments that break: detection at the step at which it happens, and of the environment that broke."""
 
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.solo import SoloVectorEnv
+from seqrl_lightning.envs.state import TrackedEnv
 from seqrl_lightning.types import Array, BoolArray
 
 
 class EnvFault(Exception):
-    """An environment did what it must not.
+    """A fault of an environment.
 
     Args:
-        env: Which of the environments; None if nobody knows.
-        reason: What happened.
+        env: Number of the environment; None if it isn't known.
+        reason: What happened, in one line.
     """
 
     def __init__(self, env: int | None, reason: str) -> None:
@@ -24,64 +26,66 @@ class EnvFault(Exception):
 
 
 class StepCheck:
-    """Sees that observations are finite, in their space and of its shape, and rewards finite.
+    """A check that observations are finite, of their space's shape and inside it, and that rewards are finite.
 
     Args:
         envs: The environments, with a Box observation space.
-        checks_bounds: Whether finite values outside the space's bounds are wrong.
+        check_bounds: Whether finite values outside the space's bounds are faults.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], checks_bounds: bool = True) -> None:
-        space: Any = envs.single_observation_space
+    def __init__(self, envs: VectorEnv[Any, Any, Any], check_bounds: bool = True) -> None:
+        space = envs.single_observation_space
+        assert isinstance(space, Box)
         self._shape = (envs.num_envs, *space.shape)
         limits = np.finfo(space.dtype) if np.issubdtype(space.dtype, np.floating) else np.iinfo(space.dtype)
-        # Within finite bounds there is neither NaN nor infinity: two comparisons find everything.
-        low, high = (space.low, space.high) if checks_bounds else (limits.min, limits.max)
+        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything.
+        low, high = (space.low, space.high) if check_bounds else (limits.min, limits.max)
         self._low, self._high = np.maximum(low, limits.min), np.minimum(high, limits.max)
         self._can_be_outside = not (
             isinstance(limits, np.iinfo) and np.all(self._low == limits.min) and np.all(self._high == limits.max)
         )
 
     def observation(self, observation: Array) -> None:
-        """Looks at [num_envs, *obs].
+        """Check observations, [num_envs, *obs].
 
         Raises:
-            EnvFault: If something is wrong with it.
+            EnvFault: If one is faulty.
         """
         if observation.shape != self._shape:
             raise EnvFault(None, f"the observations' shape is {observation.shape}, not {self._shape}")
         if self._can_be_outside:
-            # Counting is several times as fast as all().
+            # count_nonzero() is several times as fast as all().
             is_above, is_below = observation >= self._low, observation <= self._high
             if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
                 is_inside = is_above & is_below
-                env = _first_wrong(is_inside)
-                values = observation[env][~is_inside[env]]
-                hint = " (agent.check_bounds: false takes it as it is)" if np.isfinite(values.flat[0]) else ""
-                raise EnvFault(env, f"the observation has {values.flat[0]}, which is outside its space{hint}")
+                env = _first_faulty(is_inside)
+                value = observation[env][~is_inside[env]].flat[0]
+                hint = " (agent.check_bounds: false accepts it)" if np.isfinite(value) else ""
+                raise EnvFault(env, f"the observation has {value}, which is outside its space{hint}")
 
     def reward(self, reward: Array) -> None:
-        """Looks at [num_envs] rewards.
+        """Check rewards, [num_envs].
 
         Raises:
             EnvFault: If one isn't finite.
         """
         is_finite = np.isfinite(reward)
         if np.count_nonzero(is_finite) < is_finite.size:
-            env = _first_wrong(is_finite)
+            env = _first_faulty(is_finite)
             raise EnvFault(env, f"the reward is {reward[env]}")
 
 
 def fault_of(envs: VectorEnv[Any, Any, Any], error: Exception) -> EnvFault:
-    """Which environment raised ``error``, or whose process is dead."""
+    """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
     if isinstance(error, EnvFault):
         return error
-    vector: Any = envs.unwrapped
+    vector = envs.unwrapped
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(vector, SoloVectorEnv):
         return EnvFault(0, reason)
     if isinstance(vector, SyncVectorEnv):
-        return EnvFault(next((i for i, env in enumerate(vector.envs) if getattr(env, "failed", False)), None), reason)
+        failed = (i for i, env in enumerate(vector.envs) if isinstance(env, TrackedEnv) and env.failed)
+        return EnvFault(next(failed, None), reason)
     if isinstance(vector, AsyncVectorEnv):
         for env, (pipe, process) in enumerate(zip(vector.parent_pipes, vector.processes, strict=True)):
             if pipe is None:  # closed when the error came through it
@@ -93,8 +97,8 @@ def fault_of(envs: VectorEnv[Any, Any, Any], error: Exception) -> EnvFault:
 
 
 def discard(envs: VectorEnv[Any, Any, Any]) -> None:
-    """Closes environments of which one is broken."""
-    vector: Any = envs.unwrapped
+    """Close environments, one of which is broken."""
+    vector = envs.unwrapped
     if isinstance(vector, AsyncVectorEnv):  # its own close() waits for the answers of all processes
         for process in vector.processes:
             process.kill()
@@ -106,9 +110,9 @@ def discard(envs: VectorEnv[Any, Any, Any]) -> None:
         return
     try:
         envs.close()
-    except Exception:  # broken as they are, they may fail at that as well
+    except Exception:  # a broken environment may fail to close, too
         vector.closed = True
 
 
-def _first_wrong(is_right: BoolArray) -> int:
-    return int(np.flatnonzero(~is_right.reshape(len(is_right), -1).all(1))[0])
+def _first_faulty(is_good: BoolArray) -> int:
+    return int(np.flatnonzero(~is_good.reshape(len(is_good), -1).all(1))[0])

@@ -1,4 +1,4 @@
-"""seqrl/SequenceDistractor-v0: pick the objects in their order among distractors; an error costs and sets back."""
+"""seqrl/SequenceDistractor-v0: pick the objects in their order among distractors; an error may move you back."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,33 +6,38 @@ from typing import Literal
 import numpy as np
 
 from seqrl_lightning.envs.blocks import BlockSpec
-from seqrl_lightning.envs.ordered import OrderedEnv, OrderedVectorEnv
-from seqrl_lightning.types import BoolArray, FloatArray, require
+from seqrl_lightning.envs.ordered import OrderedEnv
+from seqrl_lightning.envs.rule import Rule
+from seqrl_lightning.envs.vector import vectorized
+from seqrl_lightning.types import FloatArray, require
 
 Backtrack = Literal["none", "first", "every"]
 _BACKTRACKS = ("none", "first", "every")
 
 
 class SequenceDistractorEnv(OrderedEnv):
-    """A sequence of n objects to be picked one after the other, among distractors that are never right.
+    """Pick n objects one after the other in their order, among distractors that are never right.
 
-    - Observation: the position, one-hot ``[n + 1] float32``: how far the sequence stands (0: nothing done). With
-      ``backtrack: first`` the last pick's outcome follows (right, wrong; both 0 at an episode's start): ``[n + 3]``.
-    - Action k picks object k; the distractors' actions come after the objects' (``Discrete(n + distractors)``).
-    - The right next object: reward 1, one position on. Any other: reward -1, and
-      ``every``: one position back (not below 0);
-      ``first``: one position back (not below 0) if the pick before was not an error too, so that the last right object
-      must be picked again first (the rule of the laboratory task with monkeys);
+    - Observation: the position, which is the number of objects that stand in the sequence, one-hot ``[n + 1] float32``.
+      With ``backtrack: first`` the outcome of the last pick follows (right, wrong; both 0 at an episode's start), which
+      makes ``[n + 3]``.
+    - Actions: ``Discrete(n + distractors)``. Action k picks object k; the distractors come after the objects.
+    - Rewards: 1 for the next object of the order, -1 for anything else.
+    - Transitions: the next object moves the position on by one. What an error does depends on ``backtrack``:
+      ``every``: it moves the position back by one, but not below 0;
+      ``first``: it does so unless the pick before was an error too. The last right object must then be picked again
+      before the sequence goes on (the rule of the laboratory task with monkeys);
       ``none``: the position stays.
-    - The episode terminates when the sequence is complete, and is truncated after ``max_errors`` wrong picks.
+    - Episode end: the episode terminates when the sequence is complete. It is truncated after ``max_errors`` errors.
     - Optimal return: n.
 
     Args:
-        objects: The n objects, a letter each, in the order of their actions.
-        distractors: The distractors, a letter each.
-        blocks: Which order holds for how many episodes; see :class:`seqrl_lightning.envs.blocks.BlockSchedule`.
-        max_errors: Wrong picks after which an episode is truncated.
-        backtrack: Which errors step back.
+        objects: The n objects, one letter each, in the order of their actions.
+        distractors: The distractors, one letter each.
+        blocks: The order of each block and its number of episodes; see
+            :class:`seqrl_lightning.envs.blocks.BlockSchedule`.
+        max_errors: Number of errors after which an episode is truncated.
+        backtrack: The errors that move the position back: ``every``, ``first`` or ``none``.
         render_mode: ``ansi`` or ``rgb_array``.
 
     Raises:
@@ -40,8 +45,6 @@ class SequenceDistractorEnv(OrderedEnv):
             no such ``backtrack``.
     """
 
-    _state_names = (*OrderedEnv._state_names, "_errors", "_has_erred")
-
     def __init__(
         self,
         objects: str = "ABCDE",
@@ -51,88 +54,36 @@ class SequenceDistractorEnv(OrderedEnv):
         backtrack: Backtrack = "every",
         render_mode: str | None = None,
     ) -> None:
-        _check(max_errors, backtrack)
-        num_extras = 2 if backtrack == "first" else 0
-        super().__init__(objects, distractors, blocks, 0, len(objects) + 1, num_extras, render_mode)
+        require(max_errors > 0, "data.env_kwargs.max_errors", max_errors, "at least 1")
+        require(backtrack in _BACKTRACKS, "data.env_kwargs.backtrack", backtrack, f"one of {_BACKTRACKS}")
         self.max_errors = max_errors
         self.backtrack = backtrack
-        self._errors = 0
-        self._has_erred = False  # in the last pick
-
-    def _start(self) -> None:
-        self._errors = 0
-        self._has_erred = False
-
-    def _pick(self, is_right: bool) -> tuple[float, bool, bool]:
-        had_erred, self._has_erred = self._has_erred, not is_right
-        if is_right:
-            self.position += 1
-            return 1.0, self._correct_action() == -1, False
-        self._errors += 1
-        if self.backtrack == "every" or (self.backtrack == "first" and not had_erred):
-            self.position = max(self.position - 1, 0)
-        return -1.0, False, self._errors >= self.max_errors
-
-    def _observation(self) -> FloatArray:
-        observation = super()._observation()
-        if self.backtrack == "first" and self._last_pick >= 0:
-            observation[-1 if self._has_erred else -2] = 1.0
-        return observation
+        n = len(objects)
+        # State 0 is the start, state p in 1 to n - 1 is position p after a right pick, state n + p is position p after
+        # an error, and state 2n is the complete sequence.
+        position, has_erred = np.tile(np.arange(n), 2), np.repeat([False, True], n)
+        always = np.ones_like(has_erred)
+        moves_back = {"none": ~always, "first": ~has_erred, "every": always}[backtrack]
+        rule = Rule(
+            after_wrong=n + np.maximum(position - moves_back, 0),
+            after_right=np.where(position + 1 < n, position + 1, 2 * n),
+            reward_wrong=-1.0,
+            reward_right=1.0,
+            limit=max_errors,
+            limit_on="errors",
+        )
+        outcome = np.zeros((2 * n + 1, 2), np.float32)
+        outcome[1:n, 0] = outcome[2 * n, 0] = outcome[n : 2 * n, 1] = 1.0
+        extras = outcome if backtrack == "first" else None
+        super().__init__(objects, distractors, blocks, 0, rule, np.append(position, n), extras, render_mode)
 
     def in_words(self, observation: FloatArray, letters: str) -> str:
-        """The position and, with ``backtrack: first``, the last pick's outcome."""
+        """Describe the position and, with ``backtrack: first``, the outcome of the last pick."""
+        words = super().in_words(observation, letters)
+        if self.backtrack != "first":
+            return words
         outcome = {(1, 0): ", the last pick was right", (0, 1): ", the last pick was wrong"}
-        right_and_wrong = tuple(observation[self.num_positions : self._size])
-        return super().in_words(observation, letters) + outcome.get(right_and_wrong, "")
+        return words + outcome.get(tuple(observation[self.num_positions : self.num_positions + 2]), "")
 
 
-class SequenceDistractorVectorEnv(OrderedVectorEnv):
-    """The vectorised twin of :class:`SequenceDistractorEnv`, with the same arguments."""
-
-    _state_names = (*OrderedVectorEnv._state_names, "_errors", "_has_erred")
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        objects: str = "ABCDE",
-        distractors: str = "Z",
-        blocks: Sequence[BlockSpec] | None = None,
-        max_errors: int = 10,
-        backtrack: Backtrack = "every",
-        render_mode: str | None = None,
-    ) -> None:
-        _check(max_errors, backtrack)
-        num_extras = 2 if backtrack == "first" else 0
-        super().__init__(num_envs, objects, distractors, blocks, 0, len(objects) + 1, num_extras, render_mode)
-        self.max_errors = max_errors
-        self.backtrack = backtrack
-        self._errors = np.zeros(num_envs, np.int64)
-        self._has_erred = np.zeros(num_envs, np.bool_)
-
-    def _start(self, envs: BoolArray) -> None:
-        self._errors[envs] = 0
-        self._has_erred[envs] = False
-
-    def _pick(self, is_right: BoolArray) -> tuple[FloatArray, BoolArray, BoolArray]:
-        is_wrong = ~is_right
-        if self.backtrack != "none":
-            self.position -= is_wrong if self.backtrack == "every" else is_wrong & ~self._has_erred
-        self.position += is_right
-        self._has_erred = is_wrong
-        self._errors += is_wrong
-        np.maximum(self.position, 0, out=self.position)
-        terminated = self.position == self._correct.shape[1] - 1
-        return np.where(is_right, 1.0, -1.0), terminated, is_wrong & (self._errors >= self.max_errors)
-
-    def _observations(self) -> FloatArray:
-        observations = super()._observations()
-        if self.backtrack == "first":
-            has_picked = self._last_pick >= 0
-            observations[:, -2] = has_picked & ~self._has_erred
-            observations[:, -1] = has_picked & self._has_erred
-        return observations
-
-
-def _check(max_errors: int, backtrack: str) -> None:
-    require(max_errors > 0, "data.env_kwargs.max_errors", max_errors, "at least 1")
-    require(backtrack in _BACKTRACKS, "data.env_kwargs.backtrack", backtrack, f"one of {_BACKTRACKS}")
+SequenceDistractorVectorEnv = vectorized(SequenceDistractorEnv)

@@ -1,7 +1,7 @@
-"""One environment as a vector environment, without the cost of a general one."""
+"""A single environment as a vector environment of one, without the cost of a general one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -13,9 +13,9 @@ from seqrl_lightning.types import Array, BoolArray
 
 
 class SoloVectorEnv(VectorEnv[Any, Any, Any]):
-    """A vector environment of one: what ``SyncVectorEnv`` does with one environment, at a fraction of the cost.
+    """A vector environment of one: it does what ``SyncVectorEnv`` does with one environment, at a fraction of the cost.
 
-    It resets in the step after an episode's end (next-step autoreset). Infos hold numbers and arrays only.
+    It resets in the step after an episode's end (next-step autoreset). Infos hold only numbers and arrays.
 
     Args:
         env: The environment, with a Box observation space.
@@ -36,19 +36,20 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Starts an episode."""
+        """Start an episode."""
         single_seed = seed[0] if isinstance(seed, Sequence) else seed
         observation, info = self.env.reset(seed=single_seed, options=options)
         self._ended = False
         return np.array([observation]), _batched(info)
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """Takes a step, or starts the next episode if the last step ended one."""
+        """Take a step, or start the next episode if the last step ended one."""
+        reward: SupportsFloat
         if self._ended:
             observation, info = self.env.reset()
             reward, terminated, truncated = 0.0, False, False
         else:
-            observation, reward, terminated, truncated, info = self.env.step(actions[0])  # type: ignore[assignment]
+            observation, reward, terminated, truncated, info = self.env.step(actions[0])
         self._ended = terminated or truncated
         return (
             np.array([observation]),
@@ -59,21 +60,21 @@ class SoloVectorEnv(VectorEnv[Any, Any, Any]):
         )
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Where the environment is; None if it can't tell."""
+        """Return the environment's state (:func:`env_state`); None if it is unknown."""
         state = env_state(self.env)
         return None if state is None else {"ended": self._ended, **state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Set the environment back to where ``state_dict`` was taken."""
         self._ended = state_dict["ended"]
         set_env_state(self.env, state_dict)
 
     def render(self) -> Any:
-        """The environment's picture, in a tuple."""
+        """Return the environment's picture, in a tuple."""
         return (self.env.render(),)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Closes the environment."""
+        """Close the environment."""
         self.env.close()
 
 

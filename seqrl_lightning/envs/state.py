@@ -1,6 +1,6 @@
-"""Where environments are: told and set back, so that a run goes on in the middle of its episodes."""
+"""The state of environments, read and restored, so that a run resumes in the middle of its episodes."""
 
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +10,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
-# Wrappers that carry nothing from step to step (the checkers only look on).
+# Wrappers that carry nothing from step to step, checkers included.
 _STATELESS = (
     gym.wrappers.OrderEnforcing,
     gym.wrappers.PassiveEnvChecker,
@@ -18,8 +18,8 @@ _STATELESS = (
     gym.wrappers.TransformObservation,
     gym.wrappers.TransformReward,
 )
-# What changes in Gymnasium's own. Of a layer that is in neither list, nor has a ``state_dict``, nothing is known.
-_CHANGES: dict[type, tuple[str, ...]] = {
+# The changing attributes of Gymnasium's own layers. The state of any other layer is unknown without a ``state_dict``.
+_CHANGING_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     gym.wrappers.TimeLimit: ("_elapsed_steps",),
     AcrobotEnv: ("state",),
     CartPoleEnv: ("state", "steps_beyond_terminated"),
@@ -32,14 +32,29 @@ _CHANGES: dict[type, tuple[str, ...]] = {
 }
 
 
+Layered = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""An environment, with or without wrappers around it, single or vectorized."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """The interface by which a task or wrapper of one's own takes part in resuming."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the state as tensors, numbers, texts and collections of them; None if it is unknown."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+
+
 class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """One environment of several, which tells where it is, also out of a process of its own.
+    """One environment of several, whose state can be read and restored, also in a process of its own.
 
     Args:
         env: The environment.
 
     Attributes:
-        failed: Whether it raised.
+        failed: Whether its last reset or step raised.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -48,15 +63,15 @@ class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.failed = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode."""
+        """Start an episode."""
         self._ended = False
-        self.failed = True  # unless it comes back
+        self.failed = True  # unless it returns
         result = self.env.reset(seed=seed, options=options)
         self.failed = False
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Takes a step. Set back to an episode's end it starts the next one: a worker process has forgotten to."""
+        """Take a step. Restored to an episode's end, start the next one: a worker process forgets to."""
         if self._ended:
             observation, info = self.reset()
             return observation, 0.0, False, False, info
@@ -68,7 +83,7 @@ class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def tracked_state(self) -> dict[str, Any] | None:
-        """Where it is, without tensors; None if that can't be told. Setting it sets the environment back."""
+        """The environment's state, without tensors; None if it is unknown. Setting it restores the environment."""
         state = env_state(self.env)
         return None if state is None else {"ended": self._ended, **arrays(state)}
 
@@ -79,15 +94,15 @@ class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def tracked(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
-    """The same, each environment a :class:`TrackedEnv` (in worker processes it has to be one from the start)."""
+    """Make each environment a :class:`TrackedEnv`; in worker processes it has to be one from the start."""
     if isinstance(envs, SyncVectorEnv):
         envs.envs = [TrackedEnv(env) for env in envs.envs]
     return envs
 
 
 def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
-    """Where the environments are, in tensors, numbers, texts and collections; None if that can't be told."""
-    vector: Any = envs.unwrapped
+    """Return the environments' state as tensors, numbers, texts and collections; None if it is unknown."""
+    vector = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         states = vector.get_attr("tracked_state")
         return None if None in states else {"envs": [plain(state) for state in states]}
@@ -95,50 +110,52 @@ def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
 
 
 def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
-    """Sets the environments, which have been reset, back to where ``state_of`` was asked."""
-    vector: Any = envs.unwrapped
+    """Restore the environments, which have been reset, to what ``state_of`` returned."""
+    vector = envs.unwrapped
     if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
         vector.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
     else:
         set_env_state(vector, state)
 
 
-def env_state(env: Any) -> dict[str, Any] | None:
-    """Where an environment is: what changes in its layers, outermost first, and its random stream; or None.
+def env_state(env: Layered) -> dict[str, Any] | None:
+    """Return the state of an environment's layers, outermost first, and of its random stream; None if it is unknown.
 
-    A task or wrapper of one's own takes part by the methods ``state_dict()``, which returns tensors, numbers, texts and
-    collections of them, and ``load_state_dict(state_dict)``.
+    A task or wrapper of one's own takes part by the methods of :class:`Stateful`.
     """
     states = [_layer_state(layer) for layer in _layers(env)]
-    stream = getattr(env.unwrapped, "_np_random", None)  # asking for `np_random` would make one
+    stream = env.unwrapped._np_random  # None if nothing was drawn; `np_random` would make one
     rng = None if stream is None else stream.bit_generator.state
     return None if any(state is None for state in states) else {"layers": states, "rng": rng}
 
 
-def set_env_state(env: Any, state: dict[str, Any]) -> None:
-    """Sets an environment, which has been reset, back to where ``env_state`` was asked."""
+def set_env_state(env: Layered, state: dict[str, Any]) -> None:
+    """Restore an environment, which has been reset, to what ``env_state`` returned."""
     for layer, layer_state in zip(_layers(env), state["layers"], strict=True):
-        if hasattr(type(layer), "load_state_dict"):
+        if _is_stateful(layer):
             layer.load_state_dict(layer_state)
         else:
-            for name, value in layer_state.items():
-                setattr(layer, name, arrays(value))
+            for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
+                setattr(layer, name, arrays(layer_state[name]))
     if state["rng"] is not None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 
 
-def _layer_state(layer: Any) -> dict[str, Any] | None:
-    if hasattr(type(layer), "state_dict"):
-        state: dict[str, Any] | None = layer.state_dict()
-        return state
+def _layer_state(layer: Layered) -> dict[str, Any] | None:
+    if _is_stateful(layer):
+        return layer.state_dict()
     if isinstance(layer, _STATELESS):
         return {}
-    changes = _CHANGES.get(type(layer))
-    return None if changes is None else {name: plain(getattr(layer, name)) for name in changes}
+    names = _CHANGING_ATTRIBUTES.get(type(layer))
+    return None if names is None else {name: plain(getattr(layer, name)) for name in names}
 
 
-def _layers(env: Any) -> list[Any]:
-    layers = [env]
+def _is_stateful(layer: object) -> TypeGuard[Stateful]:
+    return issubclass(type(layer), Stateful)  # of its own: a wrapper may hand on its environment's attributes
+
+
+def _layers(env: Layered) -> list[Layered]:
+    layers: list[Layered] = [env]
     while isinstance(env, gym.Wrapper):
         env = env.env
         layers.append(env)
@@ -146,7 +163,7 @@ def _layers(env: Any) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Arrays as tensors, NumPy's numbers as Python's, tuples as lists: what loads without running code."""
+    """Turn arrays into tensors, NumPy's numbers into Python's and tuples into lists: loading those runs no code."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
@@ -157,7 +174,7 @@ def plain(value: Any) -> Any:
 
 
 def arrays(value: Any) -> Any:
-    """Tensors as arrays of their own."""
+    """Turn tensors into arrays with memory of their own."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()
     if isinstance(value, dict):

@@ -1,276 +1,231 @@
-"""What all tasks share: seeding, the next-step autoreset, infos, the state in a checkpoint, and pictures.
+"""Base class of the package's tasks."""
 
-A task is a single environment (one episode at a time, to read) and its vectorised twin (NumPy, to train on). The
-two step apart, so that a test can hold one against the other; what is drawn at random is drawn at an episode's start,
-by one generator for each environment, so that both draw the same.
-"""
-
-from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 from seqrl_lightning.envs.drawing import draw_board, write_board
-from seqrl_lightning.envs.state import arrays, plain
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
+from seqrl_lightning.envs.rule import RIGHT, UNCOUNTED, WRONG, Rule, Script, Scripts
+from seqrl_lightning.types import FloatArray, IntArray, Order, require
 
 RENDER_MODES = ("ansi", "rgb_array")
+Picture = str | NDArray[np.uint8]
 
 
 class Board(NamedTuple):
-    """What a picture of an environment shows."""
+    """The content of a picture of an environment."""
 
-    letters: str  # a tile each
-    num_done: int  # how many of them are filled
+    letters: str  # one tile each
+    num_done: int  # number of tiles that are filled
     pick: str | None  # the last action
 
 
-class TaskEnv(gym.Env[Any, np.int64]):
-    """A single environment with numbers to observe and identities (objects, symbols) to choose.
+class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
+    """A task in which identities (objects, symbols) are to be chosen, one at each step.
 
-    Subclasses write ``_begin``, ``_act``, ``_observation``, ``_correct_action``, ``_board`` and ``optimal_return``, and
-    add what an episode counts to ``_state_names``; with ``in_words`` a person can play it. ``info`` holds the ``block``
-    (0 for a task without blocks) and the ``correct_action`` (-1 where none counts).
+    A subclass hands its rule to ``__init__``, sets ``optimal_return``, and writes :meth:`script`, :meth:`board` and
+    :meth:`in_words`. What :meth:`script` needs must be set before ``__init__`` is called. The same class makes N
+    environments that are stepped at once in NumPy: see :func:`seqrl_lightning.envs.vector.vectorized`.
+
+    - Observation: what the script shows in the present state, followed by ``rule.echo`` for the last action, if the
+      rule has one; ``[size] float32``.
+    - Info: the ``block`` (0 for a task without blocks) and the ``correct_action`` (-1 where no action counts).
 
     Args:
-        observation_space: A flat Box.
-        n_actions: Number of actions.
+        letters: Names of the actions, one letter each.
+        rule: The rule of the task.
         render_mode: ``ansi``, ``rgb_array`` or None.
 
     Attributes:
-        letters: What the actions are called, a letter each.
+        optimal_return: Expected undiscounted return of the best policy that remembers all it has seen.
+        num_positions: Length of the one-hot position that an observation begins with; None if it has no such part.
+        num_states: Number of different observations if all of them are one-hot; None otherwise.
+        draws_scripts: Whether the script is drawn at random for each episode. Otherwise each block has one.
+        shown_size: Length of the part of an observation that the script shows.
+
+    Raises:
+        ConfigurationError: If there is no such ``render_mode``.
     """
 
-    letters: str
+    optimal_return: float
+    num_positions: int | None = None
+    num_states: int | None = None
+    draws_scripts: ClassVar[bool] = True
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}
-    _state_names: tuple[str, ...] = ("_last_pick",)
+    # The attributes that change from step to step or from episode to episode, besides scripts and random numbers.
+    _STATE = ("block", "_is_fixed", "_finished_episodes", "_state", "_toward_limit", "_outcome", "_last_pick")
 
-    def __init__(self, observation_space: gym.spaces.Box, n_actions: int, render_mode: str | None) -> None:
+    def __init__(self, letters: str, rule: Rule, render_mode: str | None) -> None:
         require(render_mode in (None, *RENDER_MODES), "render_mode", render_mode, f"one of {RENDER_MODES}")
-        self.observation_space = observation_space
-        self.action_space = gym.spaces.Discrete(n_actions)
+        self.letters = letters
+        self.rule = rule
         self.render_mode = render_mode
+        first_script = self.script(0, np.random.default_rng(0))
+        self.shown_size = first_script.shown.shape[1]
+        size = self.shown_size + rule.echo_size
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
+        self.action_space = gym.spaces.Discrete(len(letters))
+        # Lists of Python numbers: reading one number takes a fraction of the time that it takes from an array.
+        self._next_states: list[list[int]] = rule.next_states().tolist()
+        self._rewards: list[float] = rule.rewards().tolist()
+        self._counts: list[int] = rule.counts_toward_limit().tolist()
+        self._last_state = rule.num_states - 1
+        self._limit = float("inf") if rule.limit is None else rule.limit
+        self._echo = None if rule.echo is None else [list(by_action) for by_action in rule.echo]
+        self.scripts = self.new_scripts(1)
         self.block = 0
+        self._is_fixed = False  # whether reset() was given the block
+        self._finished_episodes = 0
+        self._state = 0
+        self._toward_limit = 0  # picks or errors so far
+        self._outcome = UNCOUNTED  # of the last action
         self._last_pick = -1
-
-    @property
-    @abstractmethod
-    def optimal_return(self) -> float:
-        """The expected undiscounted return of the best policy that remembers all it has seen."""
+        self._follow_script()
 
     @abstractmethod
-    def _begin(self) -> None:
-        """Starts an episode; random draws come from ``np_random``, and only here."""
-
-    @abstractmethod
-    def _act(self, action: int) -> tuple[float, bool, bool]:
-        """Follows the rule. Returns the reward, and whether the episode terminated or was truncated."""
-
-    @abstractmethod
-    def _observation(self) -> FloatArray:
-        """What is seen now."""
-
-    @abstractmethod
-    def _correct_action(self) -> int:
-        """The right action now; -1 where none counts."""
-
-    @abstractmethod
-    def _board(self) -> Board:
-        """What the picture shows."""
-
-    def in_words(self, observation: FloatArray, letters: str) -> str:
-        """What an observation tells, for a person who plays: all of it, and nothing else.
+    def script(self, block: int, rng: np.random.Generator) -> Script:
+        """Return the script of an episode.
 
         Args:
-            observation: [size] float32.
-            letters: What the actions are to be called, a letter each.
+            block: The block of the episode.
+            rng: The source of all that is random in the episode.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def board(self, script: Script, block: int, state: int, pick: int) -> Board:
+        """Return the content of a picture of an environment.
+
+        Args:
+            script: The script of the episode.
+            block: The block of the episode.
+            state: The present state.
+            pick: The last action; -1 at an episode's start.
+        """
+
+    @abstractmethod
+    def in_words(self, observation: FloatArray, letters: str) -> str:
+        """Describe an observation to a person who plays: all that it says, and no more.
+
+        Args:
+            observation: ``[size] float32``.
+            letters: Names for the actions, one letter each.
+        """
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return 1
+
+    @property
+    def order_by_block(self) -> Order | None:
+        """The objects in the order of each block; None if the block alone does not decide an order."""
+        return None
+
+    def block_of(self, finished_episodes: IntArray | int) -> IntArray:
+        """Return the block of the episode that follows so many finished ones, elementwise."""
+        return np.zeros_like(finished_episodes)
+
+    def fixed_block(self, options: dict[str, Any] | None) -> int | None:
+        """Return the block that ``options`` of ``reset()`` name, if they do.
+
+        Raises:
+            ConfigurationError: If the task has no such block.
+        """
+        block: int | None = (options or {}).get("block")
+        is_known = block is None or 0 <= block < self.num_blocks
+        require(is_known, 'options["block"]', block, f"in 0 to {self.num_blocks - 1}")
+        return block
+
+    def new_scripts(self, num_envs: int) -> Scripts:
+        """Return the scripts of all blocks, or room for those of ``num_envs`` environments if they are drawn."""
+        num_rows = num_envs if self.draws_scripts else self.num_blocks
+        rng = np.random.default_rng(0)
+        size = self.shown_size + self.rule.echo_size
+        scripts = Scripts(num_rows, self.script(0, rng), self.rule.num_states, size)
+        if not self.draws_scripts:
+            for block in range(self.num_blocks):
+                scripts.write(block, self.script(block, rng))
+        return scripts
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Starts an episode."""
+        """Start an episode.
+
+        Args:
+            seed: Seeds the environment, and sets it back to its first block.
+            options: ``{"block": k}`` makes this an episode of block k, which doesn't count toward the blocks' lengths.
+
+        Raises:
+            ConfigurationError: If the task has no such block.
+        """
         super().reset(seed=seed)
-        self._last_pick = -1
-        self._begin()
+        if seed is not None:
+            self._finished_episodes = 0
+        fixed_block = self.fixed_block(options)
+        self._is_fixed = fixed_block is not None
+        self.block = int(self.block_of(self._finished_episodes)) if fixed_block is None else fixed_block
+        if self.draws_scripts:
+            self.scripts.write(0, self.script(self.block, self.np_random))
+        self._state = self._toward_limit = 0
+        self._outcome, self._last_pick = UNCOUNTED, -1
+        self._follow_script()
         return self._observation(), self._info()
 
+    def _follow_script(self) -> None:
+        """Look up the script of the episode."""
+        row = 0 if self.draws_scripts else self.block
+        self._shown = self.scripts.shown[row]
+        self._correct: list[int] = self.scripts.correct[row].tolist()
+
     def step(self, action: np.int64) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
-        """Picks object or symbol ``action``."""
-        self._last_pick = int(action)
-        reward, terminated, truncated = self._act(self._last_pick)
-        return self._observation(), reward, terminated, truncated, self._info()
+        """Pick object or symbol ``action``."""
+        self._last_pick = pick = int(action)
+        correct = self._correct[self._state]
+        self._outcome = outcome = UNCOUNTED if correct < 0 else RIGHT if pick == correct else WRONG
+        self._state = self._next_states[self._state][outcome]
+        self._toward_limit += self._counts[outcome]
+        terminated = self._state == self._last_state
+        truncated = not terminated and self._toward_limit >= self._limit
+        if (terminated or truncated) and not self._is_fixed:
+            self._finished_episodes += 1
+        return self._observation(), self._rewards[outcome], terminated, truncated, self._info()
+
+    def _observation(self) -> FloatArray:
+        observation: FloatArray = self._shown[self._state].copy()
+        if self._echo is not None and self._outcome != UNCOUNTED:
+            observation[self.shown_size :] = self._echo[self._outcome][self._last_pick]
+        return observation
 
     def _info(self) -> dict[str, Any]:
-        return {"block": self.block, "correct_action": self._correct_action()}
+        return {"block": self.block, "correct_action": self._correct[self._state]}
 
     def state_dict(self) -> dict[str, Any]:
-        """The environment's own state, as tensors and primitives: what a checkpoint needs to go on exactly here."""
-        state = {name: plain(getattr(self, name)) for name in self._state_names}
-        return {**state, "rng": self.np_random.bit_generator.state}
+        """Return the state of the environment, as tensors and primitives."""
+        state = {name: vars(self)[name] for name in self._STATE}
+        scripts = self.scripts.state_dict() if self.draws_scripts else None
+        return {**state, "scripts": scripts, "rng": self.np_random.bit_generator.state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        for name in self._state_names:
-            setattr(self, name, arrays(state_dict[name]))
+        """Set the environment back to a state that :meth:`state_dict` returned."""
+        vars(self).update({name: state_dict[name] for name in self._STATE})
+        if self.draws_scripts:
+            self.scripts.load_state_dict(state_dict["scripts"])
+        self._follow_script()
         self.np_random.bit_generator.state = state_dict["rng"]
 
-    def render(self) -> Any:
-        """The episode so far and the last pick: a text (``ansi``) or a picture ``[H, W, 3] uint8`` (``rgb_array``)."""
+    def render(self) -> Picture | None:
+        """Return the episode so far and the last pick, as text (``ansi``) or ``[H, W, 3] uint8`` (``rgb_array``)."""
         if self.render_mode is None:
             gym.logger.warn("render() needs a render_mode: make the environment with 'ansi' or 'rgb_array'.")
             return None
-        return (write_board if self.render_mode == "ansi" else draw_board)(*self._board())
+        script = Script(self._shown, np.array(self._correct))
+        return self.picture(self.board(script, self.block, self._state, self._last_pick))
 
-
-class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
-    """The vectorised twin of :class:`TaskEnv`: all environments in one NumPy step, next-step autoreset.
-
-    Subclasses write the same methods, over arrays of all environments, and add their arrays to ``_state_names``.
-
-    Args:
-        num_envs: Number of environments, N.
-        observation_space: Of one environment.
-        n_actions: Number of actions.
-        render_mode: ``ansi``, ``rgb_array`` or None.
-    """
-
-    metadata = {**TaskEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
-    _state_names: tuple[str, ...] = ("_ended", "_last_pick")
-
-    def __init__(
-        self, num_envs: int, observation_space: gym.spaces.Box, n_actions: int, render_mode: str | None
-    ) -> None:
-        require(render_mode in (None, *RENDER_MODES), "render_mode", render_mode, f"one of {RENDER_MODES}")
-        self.num_envs = num_envs
-        self.render_mode = render_mode
-        self.single_observation_space = observation_space
-        self.single_action_space = gym.spaces.Discrete(n_actions)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators = Generators(num_envs)
-        self._envs = np.arange(num_envs)
-        self._always = np.ones(num_envs, np.bool_)
-        self._ended = np.zeros(num_envs, np.bool_)
-        self._last_pick = np.full(num_envs, -1, np.int64)
-        self.block = np.zeros(num_envs, np.int64)
-
-    @property
-    @abstractmethod
-    def optimal_return(self) -> float:
-        """As for the single environment."""
-
-    @abstractmethod
-    def _begin(self, envs: BoolArray) -> None:
-        """Starts an episode where ``envs`` is true; environment i draws from ``_generators[i]``."""
-
-    @abstractmethod
-    def _act(self, actions: IntArray) -> tuple[FloatArray, BoolArray, BoolArray]:
-        """The rule, for all environments: rewards, terminated and truncated, [N] each."""
-
-    @abstractmethod
-    def _observations(self) -> FloatArray:
-        """What is seen now, as an array of its own [N, size] float32."""
-
-    @abstractmethod
-    def _correct_actions(self) -> IntArray:
-        """The right actions now, as an array of its own [N]; -1 where none counts."""
-
-    @abstractmethod
-    def _board(self, env: int) -> Board:
-        """What the picture of one environment shows."""
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[FloatArray, dict[str, Any]]:
-        """Starts an episode in every environment; environment i from ``seed + i``, as Gymnasium has it."""
-        self._generators.seed(seed)
-        self._restart(self._always)
-        return self._observations(), self._infos()
-
-    def step(self, actions: IntArray) -> tuple[FloatArray, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """Acts in each environment; one whose episode had ended starts the next one instead."""
-        restarting = self._ended
-        self._last_pick = np.array(actions)
-        reward, terminated, truncated = self._act(self._last_pick)
-        if np.count_nonzero(restarting):  # several times as fast as any()
-            reward[restarting] = 0.0
-            terminated &= ~restarting
-            truncated &= ~restarting
-            self._restart(restarting)
-        self._ended = terminated | truncated
-        return self._observations(), reward, terminated, truncated, self._infos()
-
-    def _restart(self, envs: BoolArray) -> None:
-        self._ended = self._ended & ~envs
-        self._last_pick[envs] = -1
-        self._begin(envs)
-
-    def _infos(self) -> dict[str, Any]:
-        return {
-            "block": self.block.copy(),
-            "_block": self._always,
-            "correct_action": self._correct_actions(),
-            "_correct_action": self._always,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """The environments' own state, as tensors and primitives: what a checkpoint needs to go on exactly here."""
-        state = {name: plain(getattr(self, name)) for name in self._state_names}
-        return {**state, "rng": self._generators.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        for name in self._state_names:
-            setattr(self, name, arrays(state_dict[name]))
-        self._generators.load_state_dict(state_dict["rng"])
-
-    def render(self) -> Any:
-        """A text or a picture of each environment, as the single environment draws it."""
-        if self.render_mode is None:
-            return None
-        draw = write_board if self.render_mode == "ansi" else draw_board
-        return tuple(draw(*self._board(env)) for env in range(self.num_envs))
-
-
-class Generators:
-    """A random generator for each environment of a vector environment, seeded as Gymnasium seeds single ones.
-
-    Args:
-        num_envs: Number of environments.
-    """
-
-    def __init__(self, num_envs: int) -> None:
-        # None until it is asked for: making one costs more than a step of the environment.
-        self._generators: list[np.random.Generator | None] = [None] * num_envs
-
-    def __getitem__(self, env: int) -> np.random.Generator:
-        generator = self._generators[env]
-        if generator is None:
-            generator = self._generators[env] = seeding.np_random()[0]
-        return generator
-
-    def seed(self, seed: int | Sequence[int | None] | None) -> None:
-        """Seeds environment i with ``seed + i``, or with its own seed from a list; ``None`` leaves it as it is."""
-        if seed is None:
-            return
-        seeds = seed if isinstance(seed, Sequence) else [seed + i for i in range(len(self._generators))]
-        for env, env_seed in enumerate(seeds):
-            if env_seed is not None:
-                self._generators[env] = seeding.np_random(env_seed)[0]
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        """Each generator's state."""
-        return [dict(self[env].bit_generator.state) for env in range(len(self._generators))]
-
-    def load_state_dict(self, state_dict: list[dict[str, Any]]) -> None:
-        """Goes on where ``state_dict`` was taken."""
-        for env, state in enumerate(state_dict):
-            self[env].bit_generator.state = state
+    def picture(self, board: Board) -> Picture:
+        """Return a board as text or as an image, by the ``render_mode``."""
+        return write_board(*board) if self.render_mode == "ansi" else draw_board(*board)

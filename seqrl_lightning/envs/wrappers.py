@@ -10,14 +10,14 @@ from seqrl_lightning.types import ConfigurationError, FloatArray, require
 
 
 class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
-    """Appends the previous action, one-hot, and the previous reward to the observation; zeros at an episode's start.
+    """Append the previous action, one-hot, and the previous reward to the observation; zeros at an episode's start.
 
-    What a network with a memory needs in a task whose observations don't tell what was done and what came of it. The
-    tasks of this package that are about memory do it by themselves (``previous_action_reward``), and faster.
+    A network with a memory needs them in a task whose observations don't show what was done and what came of it. The
+    memory tasks of this package append them by themselves (``previous_action_reward``), and faster.
 
     Args:
         env: An environment with Discrete actions. Observations that are no Box (Discrete, Dict, ...) are flattened by
-            Gymnasium's ``FlattenObservation`` first; a Box must be flat, ``[size]``. What comes out is
+            Gymnasium's ``FlattenObservation`` first; a Box must be flat, ``[size]``. The new observations are
             ``[size + n_actions + 1] float32``.
 
     Raises:
@@ -29,12 +29,12 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
             env = gym.wrappers.FlattenObservation(env)
         super().__init__(env)
         space, actions = env.observation_space, env.action_space
-        would_do = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
+        must_be = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
         require(
             isinstance(space, gym.spaces.Box) and len(space.shape) == 1,
             "the observation space that PreviousActionReward wraps",
             space,
-            would_do,
+            must_be,
         )
         if not isinstance(actions, gym.spaces.Discrete):
             raise ConfigurationError(f"PreviousActionReward needs Discrete actions; {env} has {actions}")
@@ -48,13 +48,13 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode, without a previous action."""
+        """Start an episode, without a previous action."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._previous = np.zeros_like(self._previous)
         return self._appended(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Takes a step."""
+        """Take a step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._previous = np.zeros_like(self._previous)
         self._previous[int(action) - self._first_action] = 1.0
@@ -65,19 +65,19 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         return np.concatenate([observation, self._previous], dtype=np.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """The previous action and reward."""
+        """Return the previous action and reward."""
         return {"previous": torch.from_numpy(self._previous.copy())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         self._previous = state_dict["previous"].numpy().copy()
 
 
 class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
-    """Makes one Discrete action of each combination of a MultiDiscrete environment's actions.
+    """Make one Discrete action of each combination of a MultiDiscrete environment's actions.
 
-    Actions are numbered like the digits of a number, the last of them changing first: of ``MultiDiscrete([2, 3])``,
-    action 0 is [0, 0], action 1 [0, 1], action 3 [1, 0], and there are 6.
+    Combinations are numbered like the digits of a number, the last digit changing first: of ``MultiDiscrete([2, 3])``,
+    action 0 is [0, 0], action 1 is [0, 1], action 3 is [1, 0], and there are 6 actions.
 
     Args:
         env: An environment with MultiDiscrete actions.

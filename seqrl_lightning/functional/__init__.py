@@ -1,15 +1,14 @@
-"""Pure tensor functions: each learning rule's maths, what choices say about learning, and nothing else."""
+"""Pure tensor functions: the mathematics of each learning rule and of each measure of learning."""
 
 from seqrl_lightning.functional.choices import (
-    CRITERION_WINDOW,
     ERROR_KINDS,
     choice_counts,
     completion,
     error_kinds,
-    savings,
+    follows_previous_order,
     swap_counts,
-    trials_to_criterion,
 )
+from seqrl_lightning.functional.criterion import CRITERION_EPISODES, episodes_to_criterion, is_mastered, savings
 from seqrl_lightning.functional.distributional import (
     categorical_projection,
     quantile_huber_losses,
@@ -34,7 +33,7 @@ from seqrl_lightning.functional.targets import (
 )
 
 __all__ = [
-    "CRITERION_WINDOW",
+    "CRITERION_EPISODES",
     "ERROR_KINDS",
     "bellman_target",
     "bootstrap_discounts",
@@ -42,11 +41,14 @@ __all__ = [
     "choice_counts",
     "completion",
     "double_q_target",
+    "episodes_to_criterion",
     "epsilon_greedy_policy",
     "error_kinds",
     "expected_sarsa_target",
     "expected_value",
+    "follows_previous_order",
     "huber_losses",
+    "is_mastered",
     "lambda_returns",
     "mask_actions",
     "munchausen_target",
@@ -61,7 +63,6 @@ __all__ = [
     "soft_q_target",
     "softmax_policy",
     "swap_counts",
-    "trials_to_criterion",
     "unscale_values",
     "value_of",
     "weighted_mean",

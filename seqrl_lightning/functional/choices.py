@@ -1,20 +1,20 @@
-"""What choices say about learning: how far episodes came, what kind of error each was, when a criterion was met."""
+"""Measures of choices: completion of episodes, kinds of errors, responses to a changed order."""
 
 import torch
 from torch import Tensor
 
 from seqrl_lightning.types import Choices, Order
 
-CRITERION, CRITERION_WINDOW = 0.8, 4  # of completion, and how many episodes it is held for
 ERROR_KINDS = ("exploration", "rule_breaking", "perseverative", "distractor")
+"""The kinds of errors (:func:`error_kinds`). Every wrong choice is of exactly one kind."""
 
 
 def completion(choices: Choices, num_picks: int | None) -> Tensor:
-    """How much of the sequence each episode reached, or without a sequence how many of its answers were right.
+    """Fraction of the sequence that each episode reached or, without a sequence, of its answers that were right.
 
     Args:
-        choices: M of them, in E episodes.
-        num_picks: How many objects complete the sequence; None for tasks without one.
+        choices: M choices in E episodes.
+        num_picks: Number of objects that complete the sequence; None for tasks without one.
 
     Returns:
         [E] float64, in [0, 1].
@@ -27,59 +27,46 @@ def completion(choices: Choices, num_picks: int | None) -> Tensor:
     return reached.double() / num_picks
 
 
-def trials_to_criterion(completion: Tensor) -> int | None:
-    """The first trial i, from 1, with completion(i) >= 0.8 and a mean over i..i+3 of at least 0.8; None if never.
+def choice_counts(position: Tensor, action: Tensor, num_positions: int, n_actions: int) -> Tensor:
+    """Count how often each action was chosen at each of the first serial positions.
 
     Args:
-        completion: [trials] float, of one block, in order; a trial is an episode. Those that lack followers are not
-            looked at, nor are windows that hold a NaN.
-    """
-    if len(completion) < CRITERION_WINDOW:
-        return None
-    windows = completion.unfold(0, CRITERION_WINDOW, 1)
-    mastered = (windows[:, 0] >= CRITERION) & (windows.mean(1) >= CRITERION - 1e-12)
-    return int(mastered.int().argmax()) + 1 if mastered.any() else None
-
-
-def savings(criterion: Tensor) -> Tensor:
-    """What relearning saves of the first block's trials: ``1 - trials(block) / trials(first)``; below 0 it cost more.
-
-    Args:
-        criterion: [..., blocks] float, trials to criterion; NaN where it was never met.
+        position: [M] int64, the position of each choice.
+        action: [M] int64, the action that was chosen.
+        num_positions: Number of positions to count; choices at later ones are left out.
+        n_actions: Number of actions.
 
     Returns:
-        [..., blocks - 1] float.
-    """
-    return 1 - criterion[..., 1:] / criterion[..., :1]
+        [num_positions, n_actions] int64.
 
-
-def choice_counts(position: Tensor, action: Tensor, num_positions: int, n_actions: int) -> Tensor:
-    """How often each action was chosen at each of the first positions. [num_positions, n_actions] int64.
-
-    Args:
-        position: [M] int64.
-        action: [M] int64.
-        num_positions: Positions from there on are left out.
-        n_actions: Number of actions.
+    >>> choice_counts(torch.tensor([0, 0, 1, 7]), torch.tensor([2, 2, 0, 1]), num_positions=2, n_actions=3)
+    tensor([[0, 0, 2],
+            [1, 0, 0]])
     """
     index = (position * n_actions + action)[position < num_positions]
     return torch.bincount(index, minlength=num_positions * n_actions).view(num_positions, n_actions)
 
 
 def error_kinds(choices: Choices, num_objects: int) -> Tensor:
-    """What kind of error each choice was, as laboratories tell them by what came before in the trial (the episode).
+    """Classify each wrong choice by what preceded it in its episode.
 
-    - ``distractor``: an object that is never right.
-    - ``perseverative``: repeats a wrong choice: the one just made, or an earlier one at the same position.
-    - ``rule_breaking``: an error has set back, and the last right object, which has to be chosen again, was not.
-    - ``exploration``: any other: a wrong object that is tried for the first time.
+    This is the one classification of errors: TensorBoard and reports both use it. A wrong choice has the first of
+    these kinds that fits:
 
-    A choice is of the first of these kinds that fits. (Reports tell errors by the object instead, where "perseverative"
-    is what was right before a switch: :func:`seqrl_lightning.analysis.trials.outcomes`.)
+    - ``distractor``: the object is never right.
+    - ``perseverative``: the choice repeats an error of this episode: the immediately preceding choice, or an earlier
+      one at the same position.
+    - ``rule_breaking``: an error has set the sequence back, and the last right object, which must be chosen again, was
+      not chosen.
+    - ``exploration``: any other error: a wrong object is tried for the first time.
+
+    The kinds depend on choices alone, not on what caused them, so that they mean the same for an agent, an animal and a
+    person; an epsilon-greedy agent's random choices are classified like all others. Errors that follow the order of
+    the block before are a measure of their own (:func:`follows_previous_order`).
 
     Args:
-        choices: M of them.
-        num_objects: Higher actions are distractors.
+        choices: M choices.
+        num_objects: Number of objects in the sequence; higher actions are distractors.
 
     Returns:
         [M] int64, indices into ``ERROR_KINDS``; -1 where the choice was right.
@@ -90,37 +77,56 @@ def error_kinds(choices: Choices, num_objects: int) -> Tensor:
     episode = choices.episode
     num_positions, n_actions = int(choices.position.max()) + 1, int(choices.action.max()) + 1
     place = episode * num_positions + choices.position
-    furthest = place.cummax(0).values  # no earlier episode's: each has numbers of its own
-    is_again = torch.zeros_like(is_wrong)
-    is_again[1:] = is_wrong[:-1] & (episode[1:] == episode[:-1]) & (choices.action[1:] == choices.action[:-1])
-    is_again[is_wrong] |= _has_been((place * n_actions + choices.action)[is_wrong])
+    furthest = place.cummax(0).values  # within the episode: each episode has numbers of its own, above earlier ones
+    repeats = torch.zeros_like(is_wrong)
+    repeats[1:] = is_wrong[:-1] & (episode[1:] == episode[:-1]) & (choices.action[1:] == choices.action[:-1])
+    repeats[is_wrong] |= _occurred_before((place * n_actions + choices.action)[is_wrong])
     kinds = torch.where(place < furthest, ERROR_KINDS.index("rule_breaking"), ERROR_KINDS.index("exploration"))
-    kinds[is_again] = ERROR_KINDS.index("perseverative")
+    kinds[repeats] = ERROR_KINDS.index("perseverative")
     kinds[choices.action >= num_objects] = ERROR_KINDS.index("distractor")
     return torch.where(is_wrong, kinds, -1)
 
 
-def _has_been(values: Tensor) -> Tensor:
-    """Which of the values stands further up, too. [M] bool."""
+def _occurred_before(values: Tensor) -> Tensor:
+    """Whether each value also occurs at a lower index. [M] bool."""
     ordered, order = values.sort(stable=True)
-    has_been = torch.zeros_like(values, dtype=torch.bool)
-    has_been[order[1:]] = ordered[1:] == ordered[:-1]
-    return has_been
+    occurred = torch.zeros_like(values, dtype=torch.bool)
+    occurred[order[1:]] = ordered[1:] == ordered[:-1]
+    return occurred
+
+
+def follows_previous_order(choices: Choices, order: Order) -> Tensor:
+    """Whether each choice is an error now, but was right at the same position in the block before.
+
+    Such errors are intrusions of the old order; their share after a switch measures proactive interference.
+
+    Args:
+        choices: M choices.
+        order: The objects' orders, by block.
+
+    Returns:
+        [M] bool; false in the first block.
+    """
+    sequences = torch.as_tensor(order.sequences, device=choices.block.device)
+    previous = sequences[(choices.block - 1).clamp(min=0), choices.position + order.num_given]
+    is_wrong = choices.action != choices.correct_action
+    return is_wrong & (choices.block > 0) & (choices.action == previous)
 
 
 def swap_counts(choices: Choices, order: Order) -> Tensor:
-    """How a changed order was dealt with, at the first position that changed (ABCDE to ADCBE: after A).
+    """Count the responses to a changed order, at the first position that changed (ABCDE to ADCBE: after A).
 
     - "anticipated swap": the new object (D) was chosen at once, that is right after A.
-    - "ordinal inference": the old one (B) was tried first, and then, after going back, the new one was chosen.
+    - "ordinal inference": the old one (B) was tried first and then, after going back, the new one was chosen.
 
     Args:
-        choices: M of them.
-        order: The objects' orders.
+        choices: M choices.
+        order: The objects' orders, by block.
 
     Returns:
-        [4, blocks] int64: episodes that came there; of these, how many chose the new object at once; episodes that
-        tried the old one first and came there again; of these, how many then chose the new one.
+        [4, blocks] int64: episodes that reached the position; of these, episodes that chose the new object at once;
+        episodes that tried the old object first and reached the position again; of these, episodes that then chose the
+        new object.
     """
     sequences = torch.as_tensor(order.sequences, device=choices.block.device)
     changes = torch.zeros_like(sequences, dtype=torch.bool)

@@ -1,21 +1,23 @@
-"""torchmetrics of what the agent does."""
+"""Measures of the agent's behavior, as torchmetrics: each is defined here or in ``functional``, and nowhere else."""
 
 from seqrl_lightning.metrics.choices import (
     Completion,
     ErrorShares,
     PositionAccuracy,
     PositionConfusion,
-    SwapInference,
-    TrialsToCriterion,
+    SwitchErrors,
 )
+from seqrl_lightning.metrics.criterion import EpisodesToCriterion
 from seqrl_lightning.metrics.episodes import EpisodeStatistics
+from seqrl_lightning.metrics.task_facts import TaskFacts
 
 __all__ = [
     "Completion",
     "EpisodeStatistics",
+    "EpisodesToCriterion",
     "ErrorShares",
     "PositionAccuracy",
     "PositionConfusion",
-    "SwapInference",
-    "TrialsToCriterion",
+    "SwitchErrors",
+    "TaskFacts",
 ]

@@ -1,4 +1,4 @@
-"""Returns and lengths of episodes."""
+"""Statistics of the returns and lengths of episodes."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 class EpisodeStatistics(Metric):
-    """Mean, standard deviation and minimum of the return, and the mean length, over all episodes and processes."""
+    """Mean, standard deviation and minimum of the return, and mean length, over the episodes of all processes."""
 
     full_state_update = False
     count: Tensor
@@ -22,7 +22,7 @@ class EpisodeStatistics(Metric):
         self.add_state("return_min", torch.full((), torch.inf, dtype=torch.float64), dist_reduce_fx="min")
 
     def update(self, returns: Tensor, lengths: Tensor) -> None:
-        """Adds episodes.
+        """Add episodes.
 
         Args:
             returns: [N] float, the undiscounted sum of rewards of each episode.
@@ -36,7 +36,7 @@ class EpisodeStatistics(Metric):
         self.length_sum += lengths.to(self.length_sum).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns ``return_mean``, ``return_std`` (over episodes), ``return_min`` and ``episode_length_mean``."""
+        """Return ``return_mean``, ``return_std`` (over episodes), ``return_min`` and ``episode_length_mean``."""
         mean = self.return_sum / self.count
         variance = (self.return_square_sum / self.count - mean.square()).clamp(min=0)
         statistics = {

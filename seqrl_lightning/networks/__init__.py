@@ -1,9 +1,9 @@
-"""Torch modules, all with one contract (:class:`Network`): a torso, then a head.
+"""Torch modules with one contract (:class:`Network`): a torso, then a head.
 
-``forward(observation, state, is_first) -> (outputs, state)`` with observations ``[T, B, *obs]`` and outputs
-``[T, B, *out_shape]``: Q-values, ``(n_actions,)``, or distributions, ``(n_actions, n_atoms)``. ``state`` is what the
-network carries from one call to the next, ``is_first`` the rows that start an episode. Built as
-``Net(obs_shape, out_shape, **settings)``.
+A network is built as ``Net(obs_shape, out_shape, **settings)`` and computes
+``forward(observation, state, is_first) -> (outputs, state)``. Observations are ``[T, B, *obs]`` and outputs
+``[T, B, *out_shape]``: Q-values, ``(n_actions,)``, or distributions, ``(n_actions, n_atoms)``. ``state`` is carried
+from one call to the next; ``is_first`` marks the rows in which an episode starts.
 """
 
 from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN

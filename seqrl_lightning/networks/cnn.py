@@ -14,14 +14,14 @@ from seqrl_lightning.types import State, require
 class ConvolutionalNetwork(Network):
     """Convolutions over images, then a linear layer with ReLU.
 
-    An observation is one image ``[H, W]``, or ``[C, H, W]`` or ``[H, W, C]`` (the smaller one of the first and the
-    last dimension are the channels), or a stack of ``K`` such images, whose channels are put together. uint8 is scaled
-    from 0..255 to 0..1 here, so that it can be stored as it is; other dtypes are taken as they are.
+    An observation is an image ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]`` (the smaller of the first and the last
+    dimension holds the channels), or a stack of ``K`` such images, whose channels are concatenated. uint8 images are
+    scaled from 0..255 to 0..1 here, so that they can be stored as they are; other dtypes are not scaled.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
-        convolutions: ``[N, C, H, W] -> [N, C', H', W']``.
+        convolutions: A module ``[N, C, H, W] -> [N, C', H', W']``.
         hidden_size: Units of the linear layer; None for no such layer.
         head: Builds the head.
         linear: Builds the linear layer.
@@ -49,7 +49,7 @@ class ConvolutionalNetwork(Network):
         self.hidden = nn.Identity() if hidden_size is None else nn.Sequential(linear(flat_size, hidden_size), nn.ReLU())
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, feature_size]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, feature_size]``; the state is passed through."""
         images = channels_first(observation.flatten(0, 1)).to(self.dtype)
         if observation.dtype == torch.uint8:
             images = images / 255.0
@@ -68,7 +68,7 @@ class NatureCNN(ConvolutionalNetwork):
         linear: Builds the linear layer.
 
     Raises:
-        ConfigurationError: If observations aren't images, or too small ones.
+        ConfigurationError: If observations are not images, or are too small.
     """
 
     def __init__(
@@ -93,21 +93,21 @@ class NatureCNN(ConvolutionalNetwork):
 
 
 class ImpalaResNet(ConvolutionalNetwork):
-    """The residual network of IMPALA (arXiv:1802.01561, fig. 3, right), with the additions of Beyond The Rainbow.
+    """The residual network of IMPALA (arXiv:1802.01561, fig. 3, right), with the extensions of Beyond The Rainbow.
 
     Args:
         obs_shape: Shape of one observation: an image, as in :class:`ConvolutionalNetwork`.
         out_shape: Shape of the outputs for one observation.
-        width_scale: The three stages have 16, 32 and 32 channels times this.
+        width_scale: Factor of the three stages' channels, 16, 32 and 32.
         spectral_norm: Whether the residual blocks' convolutions are divided by their largest singular value
             (arXiv:2411.03820, after arXiv:2105.05246).
-        pool_size: Adaptive max-pooling brings every image to this height and width (arXiv:2411.03820); None for none.
+        pool_size: Height and width of the adaptive max-pooling's output (arXiv:2411.03820); None for no pooling.
         hidden_size: Units of the linear layer; None for no such layer (the head has its own in Beyond The Rainbow).
         head: Builds the head.
         linear: Builds the linear layer.
 
     Raises:
-        ConfigurationError: If observations aren't images, or a size isn't positive.
+        ConfigurationError: If observations are not images, or a size is not positive.
     """
 
     def __init__(
@@ -160,19 +160,19 @@ def _stage(n_in: int, n_out: int, spectral_norm: bool) -> nn.Sequential:
 
 
 def image_shape(obs_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The channels, height and width of what :func:`channels_first` makes of one observation.
+    """Channels, height and width of one observation, as :func:`channels_first` arranges them.
 
     Raises:
-        ConfigurationError: If observations aren't images.
+        ConfigurationError: If observations are not images.
     """
-    would_do = "an image's: (H, W), (C, H, W), (H, W, C), or a stack (K, ...) of such ones"
-    require(2 <= len(obs_shape) <= 4, "the observations' shape", tuple(obs_shape), would_do)
+    expected = "an image's: (H, W), (C, H, W), (H, W, C), or (K, ...) for a stack of images"
+    require(2 <= len(obs_shape) <= 4, "the observations' shape", tuple(obs_shape), expected)
     n_channels, height, width = channels_first(torch.empty(1, *obs_shape, device="meta")).shape[1:]
     return n_channels, height, width
 
 
 def channels_first(observation: Tensor) -> Tensor:
-    """Images as convolutions take them. ``[N, *obs] -> [N, C, H, W]``, for the shapes of ConvolutionalNetwork."""
+    """Arrange images for convolutions: ``[N, *obs] -> [N, C, H, W]``, for the shapes of ConvolutionalNetwork."""
     if observation.ndim == 3:
         return observation.unsqueeze(1)
     if observation.shape[-1] < observation.shape[-3]:

@@ -1,4 +1,4 @@
-"""The last observations put together: the memory that needs no recurrence."""
+"""A stack of the last observations: memory without recurrence."""
 
 import math
 
@@ -13,17 +13,17 @@ from seqrl_lightning.types import State, require
 class FrameStack(MLP):
     """An MLP on the last observations of the episode; those before its start are zero.
 
-    The state is ``[length - 1, B, obs_size + 1]``: observations, and a mark of those that belong to the
-    present episode.
+    The state is ``[length - 1, B, obs_size + 1]``: observations, and in the last column a mark of those that belong to
+    the present episode.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
-        length: How many observations are seen at once, the present one among them.
+        length: Number of observations in the stack, including the present one.
         hidden_sizes: Units of each hidden layer.
         head: Builds the head.
         linear: Builds the hidden layers.
-        layer_norm: Whether each hidden layer is normalised before its ReLU.
+        layer_norm: Whether each hidden layer is normalized before its ReLU.
 
     Raises:
         ConfigurationError: If ``length`` is less than 2, or a hidden layer has no units.

@@ -1,4 +1,4 @@
-"""Heads: from features to outputs, ``[..., feature_size] -> [..., *out_shape]`` with any leading dimensions.
+"""Heads map features to outputs, ``[..., feature_size] -> [..., *out_shape]``, with any leading dimensions.
 
 ``out_shape`` is ``(n_actions,)`` or ``(n_actions, n_atoms)``.
 """
@@ -14,14 +14,14 @@ HeadCallable = Callable[[int, tuple[int, ...]], nn.Module]
 """Builds a head from ``feature_size`` and ``out_shape``."""
 
 LinearCallable = Callable[[int, int], nn.Module]
-"""Builds a linear layer from the sizes of its input and its output: ``torch.nn.Linear``, or one like it."""
+"""Builds a linear layer from its input size and output size, like ``torch.nn.Linear``."""
 
 
 class LinearHead(nn.Module):
     """One linear layer.
 
     Args:
-        feature_size: Features of the torso.
+        feature_size: Size of the torso's output.
         out_shape: Shape of one output.
         linear: Builds the layer.
     """
@@ -43,8 +43,8 @@ class DuelingHead(nn.Module):
     ``Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')``, for each atom if the outputs are distributions.
 
     Args:
-        feature_size: Features of the torso.
-        out_shape: Shape of one output, the actions first.
+        feature_size: Size of the torso's output.
+        out_shape: Shape of one output, with the actions as the first dimension.
         hidden_size: Units of a hidden layer in each stream; None for no hidden layer.
         linear: Builds the layers.
 

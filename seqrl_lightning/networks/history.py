@@ -1,4 +1,4 @@
-"""The last observations as a network's state."""
+"""The last observations as the state of a network."""
 
 from typing import NamedTuple
 
@@ -9,25 +9,26 @@ from seqrl_lightning.types import State
 
 
 class History(NamedTuple):
-    """Observations that a network remembers, S of them, and the T that it reads after them."""
+    """S remembered observations, followed by the T observations of this call."""
 
     rows: Tensor  # [S + T, B, obs_size] float
-    starts: Tensor  # [S + T, B] bool: an episode starts here
-    episode: Tensor  # [S + T, B] int64: the same for rows of the same episode; -1 for rows that aren't remembered
+    starts: Tensor  # [S + T, B] bool: an episode starts in this row
+    episode: Tensor  # [S + T, B] int64: number of the row's episode; -1 for rows that hold nothing
     next_state: Tensor  # [S, B, obs_size + 1]
 
 
 def with_history(observation: Tensor, state: State, is_first: Tensor | None, length: int) -> History:
-    """Puts the observations that a network remembers before those that it reads.
+    """Prepend the observations in a network's state to those of this call.
 
-    The state is the last ``length`` observations, with a mark in the last column: 0 for none, 1 for one of the present
-    episode, 2 for that episode's first. It depends on no weights, so what is stored of it never gets old.
+    The state holds the last ``length`` observations with a mark in the last column: 0 for a row that holds nothing, 1
+    for an observation of the present episode, 2 for the first one of that episode. It depends on no weights, so that a
+    stored state never becomes stale.
 
     Args:
         observation: [T, B, obs_size] float.
-        state: [length, B, obs_size + 1], what an earlier call has returned, or None.
+        state: [length, B, obs_size + 1] float, from an earlier call, or None.
         is_first: [T, B] bool, or None.
-        length: How many observations are remembered.
+        length: Number of observations in the state.
     """
     if state is None:
         state = observation.new_zeros(length, observation.shape[1], observation.shape[2] + 1)

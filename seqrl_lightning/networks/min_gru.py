@@ -1,4 +1,4 @@
-"""A recurrent network that is trained in parallel over time."""
+"""A recurrent network that is computed in parallel over time."""
 
 import math
 
@@ -15,22 +15,22 @@ from seqrl_lightning.types import State, require
 class MinGRU(Network):
     """Layers of minimal gated recurrent units (arXiv:2410.01201), each followed by a feed-forward layer.
 
-    A unit's gate and candidate depend on its input alone: ``h[t] = (1 - z[t]) h[t - 1] + z[t] c[t]`` with
-    ``z = sigmoid(W x)`` and ``c = V x``, so that all times are computed at once. What a gate can't see in one layer it
-    sees in the next. Each part is normalised before and added to its input. That an episode starts is a further input.
-    The state is ``[num_layers, B, hidden_size]``.
+    The gate and the candidate of a unit depend on its input alone: ``h[t] = (1 - z[t]) h[t - 1] + z[t] c[t]`` with
+    ``z = sigmoid(W x)`` and ``c = V x``. All time steps can therefore be computed at once. Gates can depend on memory
+    from the second layer on, through their input. Each part has a layer norm before it and a residual connection around
+    it. An additional input tells whether an episode starts. The state is ``[num_layers, B, hidden_size]``.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
         hidden_size: Units of each layer.
-        num_layers: Layers.
-        chrono_init: The longest delay in time steps that is to be bridged (arXiv:1804.11188); None to start with
-            half-open gates.
+        num_layers: Number of layers.
+        chrono_init: The longest delay to bridge, in time steps (arXiv:1804.11188): half of the units start with time
+            scales up to it. None to start with half-open gates.
         head: Builds the head.
 
     Raises:
-        ConfigurationError: If a size isn't positive, or ``chrono_init`` is less than 3.
+        ConfigurationError: If a size is not positive, or ``chrono_init`` is less than 3.
     """
 
     def __init__(
@@ -81,7 +81,13 @@ class MinGRULayer(nn.Module):
                 self.gate_and_candidate.bias[: hidden_size // 2] = -chrono_biases(hidden_size // 2, chrono_init)
 
     def forward(self, inputs: Tensor, hidden: Tensor, keeps: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``[T, B, hidden_size]``, ``[1, B, hidden_size]`` and ``[T, B, 1]`` bool, false where an episode starts."""
+        """Compute the outputs, [T, B, hidden_size], and the memory after the last row, [1, B, hidden_size].
+
+        Args:
+            inputs: [T, B, hidden_size] float.
+            hidden: [1, B, hidden_size] float, the memory before the first row.
+            keeps: [T, B, 1] bool, false where an episode starts; None if none does.
+        """
         gate, candidate = self.gate_and_candidate(self.norm(inputs)).chunk(2, dim=-1)
         gate = gate.sigmoid()
         decay = 1.0 - gate if keeps is None else (1.0 - gate) * keeps

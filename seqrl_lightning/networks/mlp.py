@@ -44,11 +44,11 @@ class MLP(Network):
         self.hidden = nn.ModuleList(layer(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, feature_size]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, feature_size]``; the state is passed through."""
         return self._features(observation).view(*observation.shape[:2], -1), state
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is handed through."""
+        """``[T, B, *obs] -> [T, B, *out_shape]``; the state is passed through."""
         if type(self).torso is not MLP.torso:  # a subclass computes other features
             return super().forward(observation, state, is_first)
         length, batch_size = observation.shape[:2]

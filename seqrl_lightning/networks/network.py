@@ -1,4 +1,4 @@
-"""What every network is: a torso and a head."""
+"""The contract of all networks: a torso and a head."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ from seqrl_lightning.types import State
 class Network(nn.Module):
     """A torso that turns observations into features, and a head that turns features into outputs.
 
-    A subclass writes ``torso``, and is built as ``Net(obs_shape, out_shape, **settings)``. Between two calls a network
-    carries a ``state``: one float32 tensor with the batch in dimension 1, ``[S, B, ...]``, or None for "nothing yet",
-    which is also what a feed-forward network carries. ``is_first[t, b]`` says that row t starts a new episode: its
-    state is reset before row t is read. None says that no row does.
+    A subclass defines ``torso`` and is built as ``Net(obs_shape, out_shape, **settings)``. Between two calls a network
+    carries a ``state``: one float32 tensor with the batch in dimension 1, ``[S, B, ...]``, or None if there is nothing
+    to carry yet; a feed-forward network always carries None. ``is_first[t, b]`` means that a new episode starts in row
+    t: its state is reset before row t is read. If ``is_first`` is None, no row starts one.
 
     Args:
-        feature_size: Features that the torso puts out.
-        out_shape: What the head puts out for each observation: ``(n_actions,)`` for Q-values,
+        feature_size: Size of the torso's output.
+        out_shape: Shape of the head's output for one observation: ``(n_actions,)`` for Q-values,
             ``(n_actions, n_atoms)`` for distributions.
         head: Builds the head from ``feature_size`` and ``out_shape``.
     """
@@ -29,19 +29,19 @@ class Network(nn.Module):
         self.feature_size = feature_size
         self.out_shape = tuple(out_shape)
         self.head = head(feature_size, self.out_shape)
-        self._typical = (next(self.head.parameters()),)  # looked up once: it takes as long as a small layer
+        self._typical = (next(self.head.parameters()),)  # kept, because looking it up takes as long as a small layer
 
     @property
     def dtype(self) -> torch.dtype:
-        """What observations are cast to before they are computed with."""
+        """The dtype that observations are cast to before they enter the first layer."""
         return self._typical[0].dtype
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """Reads observations in order.
+        """Compute features from observations, in their order.
 
         Args:
             observation: [T, B, *obs] of any dtype.
-            state: What an earlier call has returned, or None.
+            state: The state that an earlier call returned, or None.
             is_first: [T, B] bool, or None.
 
         Returns:
@@ -50,7 +50,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """The same as ``torso``, with the head's outputs [T, B, *out_shape] instead of features."""
+        """Compute the same as ``torso``, with the head's outputs [T, B, *out_shape] in place of features."""
         features, state = self.torso(observation, state, is_first)
         return self.head(features), state
 

@@ -1,4 +1,4 @@
-"""Gated recurrent networks over torch's fused ones."""
+"""Gated recurrent networks, computed by torch's fused kernels."""
 
 import math
 
@@ -11,17 +11,17 @@ from seqrl_lightning.types import State, require
 
 
 def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> Tensor:
-    """The flattened observations, and as a last column 1 where an episode starts.
+    """Flatten observations and append a column that is 1 where an episode starts.
 
-    A network that has nothing in its state yet can't tell that by itself: its gates would have to learn to.
+    Without it, gates would have to learn to recognize an empty state.
 
     Args:
         observation: [T, B, *obs] float.
-        state: [S, B, state_size]; an episode starts in row 0 where it is zero.
+        state: [S, B, state_size] float; where it is zero, an episode starts in row 0.
         is_first: [T, B] bool, or None.
 
     Returns:
-        [T, B, obs_size + 1].
+        [T, B, obs_size + 1] float.
     """
     starts = observation.new_zeros(*observation.shape[:2], 1)
     if is_first is not None:
@@ -31,25 +31,25 @@ def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> 
 
 
 class RecurrentNetwork(Network):
-    """A recurrent core on the flattened observation, with a linear layer and ReLU before it if asked for.
+    """A recurrent core on the flattened observation, optionally with a linear layer and ReLU before it.
 
-    That an episode starts is a further input.
+    An additional input tells whether an episode starts.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
         hidden_size: Units of the core.
-        encoder_size: Units of a linear layer with ReLU between observation and core; None for none.
-        chrono_init: The longest delay in time steps that the core is to bridge; the gates of half of its
-            units start with time scales drawn from all delays up to that (arXiv:1804.11188), the others stay quick.
-            None for torch's own initialisation of all.
+        encoder_size: Units of a linear layer with ReLU between observation and core; None for no such layer.
+        chrono_init: The longest delay to bridge, in time steps: the gates of half of the units start with time scales
+            drawn from the delays up to it (arXiv:1804.11188). The other half keeps torch's initialization, with short
+            time scales; None keeps it for all units.
         head: Builds the head.
 
     Raises:
-        ConfigurationError: If a size isn't positive, or ``chrono_init`` is less than 3.
+        ConfigurationError: If a size is not positive, or ``chrono_init`` is less than 3.
     """
 
-    numbers_per_unit: int  # in the state
+    numbers_per_unit: int  # in the state: 1 for h, 2 for h and c
 
     def __init__(
         self,
@@ -73,20 +73,31 @@ class RecurrentNetwork(Network):
             self.init_memory(chrono_biases(hidden_size // 2, chrono_init))
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
-        """The core: ``inputs [T, B, input_size], state -> features [T, B, hidden_size], state``."""
+        """Build the core: ``inputs [T, B, input_size], state -> features [T, B, hidden_size], state``."""
         raise NotImplementedError
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """Sets the biases of the gates that keep what is remembered, for the first units: ``[hidden_size // 2]``.
+        """Set the biases of the gates that keep the memory, for the first half of the units.
 
-        Gates that keep write little. Where an episode starts there is nothing to keep: the weight of that input, the
-        last one, cancels the bias, so that what is seen first is written as by a gate without it.
+        A gate that keeps much writes little. Where an episode starts there is nothing to keep: the weight of the last
+        input, which marks starts, cancels the bias, so that the first observation is written as if there were none.
+
+        Args:
+            biases: [hidden_size // 2] float.
         """
         raise NotImplementedError
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The core over rows in which no episode starts. ``[T, B, input_size], [1, B, state_size]``."""
+        """Run the core over rows in which no episode starts.
+
+        Args:
+            inputs: [T, B, input_size] float.
+            state: [1, B, state_size] float.
+
+        Returns:
+            Features, [T, B, hidden_size], and the state after the last row.
+        """
         features, state = self.core(inputs, state)
         return features, state
 
@@ -99,7 +110,7 @@ class RecurrentNetwork(Network):
         if is_first is None:
             return self.run_core(inputs, state)
         features = []
-        # Where no episode starts but in row 0, as in most batches, this is one call of the fused kernel.
+        # If no episode starts after row 0, as in most batches, this is one call of the fused kernel.
         starts = [0, *(is_first[1:].any(1).nonzero().flatten() + 1).tolist()]
         for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
             state = state.masked_fill(is_first[start].unsqueeze(-1), 0.0)
@@ -117,12 +128,12 @@ class GRU(RecurrentNetwork):
     numbers_per_unit = 1
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
-        """The GRU of torch."""
+        """Build torch's GRU."""
         return nn.GRU(input_size, hidden_size)
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """The update gate, which keeps where it is open: torch's order is reset, update, new."""
+        """Set the update gate, which keeps the memory where it is open. Torch's order is reset, update, new."""
         slow = slice(len(biases))
         self.core.bias_ih_l0.chunk(3)[1][slow] = biases  # type: ignore[operator]
         self.core.weight_ih_l0[:, -1].chunk(3)[1][slow] = -biases  # type: ignore[index]
@@ -137,25 +148,33 @@ class LSTM(RecurrentNetwork):
     numbers_per_unit = 2
 
     def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
-        """The LSTM of torch."""
+        """Build torch's LSTM."""
         return nn.LSTM(input_size, hidden_size)
 
     @torch.no_grad()
     def init_memory(self, biases: Tensor) -> None:
-        """The forget gate, and the input gate the other way round: torch's order is input, forget, cell, output."""
+        """Set the forget gate, and the input gate to the opposite. Torch's order is input, forget, cell, output."""
         write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
         slow = slice(len(biases))
         forget[slow], write[slow] = biases, -biases
         self.core.weight_ih_l0[:, -1].chunk(4)[0][slow] = biases  # type: ignore[index]
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the state apart and puts it together."""
+        """Run the core, with h and c side by side in the state."""
         h, c = state.chunk(2, dim=-1)
         features, (h, c) = self.core(inputs, (h.contiguous(), c.contiguous()))
         return features, torch.cat([h, c], dim=-1)
 
 
 def chrono_biases(size: int, longest_delay: int) -> Tensor:
-    """Biases of gates that forget after 1 to ``longest_delay - 1`` steps: ``log(U(1, longest_delay - 1))``, [size]."""
+    """Draw biases of gates that forget after 1 to ``longest_delay - 1`` steps: ``log(U(1, longest_delay - 1))``.
+
+    Args:
+        size: Number of gates.
+        longest_delay: In time steps, at least 3.
+
+    Returns:
+        [size] float32.
+    """
     require(longest_delay >= 3, "model.network.chrono_init", longest_delay, "at least 3 time steps, or null")
     return torch.empty(size).uniform_(1.0, longest_delay - 1.0).log()

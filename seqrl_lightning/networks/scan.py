@@ -1,4 +1,4 @@
-"""A linear recurrence, in parallel over time."""
+"""A linear recurrence, computed in parallel over time."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ from torch.autograd.function import once_differentiable
 
 
 def linear_scan(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
-    """``h[t] = decay[t] * h[t - 1] + inputs[t]`` for all t at once, in ``O(log T)`` steps and ``O(T)`` work.
+    """Compute ``h[t] = decay[t] * h[t - 1] + inputs[t]`` for all t, in ``O(log T)`` steps and ``O(T)`` work.
 
     Args:
-        decay: [T, ...] float; zero where what came before is forgotten.
+        decay: [T, ...] float; zero where earlier values are forgotten.
         inputs: [T, ...] float.
         initial: [1, ...] float, ``h[-1]``.
 
     Returns:
-        h, [T, ...].
+        h, [T, ...] float.
     """
     outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]
     return outputs
 
 
 class _LinearScan(torch.autograd.Function):
-    """The gradient of a scan is a scan that goes back in time."""
+    """A scan whose gradient is a scan backward in time."""
 
     @staticmethod
     def forward(ctx: Any, decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class _LinearScan(torch.autograd.Function):
 
 
 def _scan(decay: Tensor, inputs: Tensor) -> Tensor:
-    """Two steps become one, twice as long: those at odd times first, from them the ones at even times."""
+    """Merge pairs of steps: odd outputs come from a scan of half the length, and even outputs from them."""
     if len(inputs) == 1:
         return inputs
     even, odd = inputs[::2], inputs[1::2]

@@ -1,4 +1,4 @@
-"""The table of tabular Q-learning, as a network like any other."""
+"""The table of tabular Q-learning, as a network."""
 
 import functools
 import math
@@ -11,16 +11,16 @@ from seqrl_lightning.types import State
 
 
 class Table(Network):
-    """One Q-value for each state and action, all the same at first: a linear layer on the one-hot state.
+    """A Q-value for each state and action, all equal at first: a linear layer on the one-hot state.
 
-    Sutton and Barto, chapter 6. Under SGD at learning rate alpha on half the squared TD error its update is
+    See Sutton and Barto, chapter 6. With SGD on half the squared TD error, at learning rate alpha, its update is
     ``Q(s, a) += alpha * (r + gamma * max_a' Q(s', a') - Q(s, a))``.
 
     Args:
         obs_shape: Shape of one observation: a one-hot vector of the states.
-        out_shape: Shape of what the table holds for one state.
-        initial_value: Every value at first. Above what can be earned, it makes a greedy agent try every action
-            (optimistic initial values; Sutton and Barto, section 2.6).
+        out_shape: Shape of the table's entries for one state.
+        initial_value: The initial value of all entries. If it is higher than any return, a greedy agent tries every
+            action (optimistic initial values; Sutton and Barto, section 2.6).
     """
 
     def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...], initial_value: float = 0.0) -> None:
@@ -34,5 +34,5 @@ class Table(Network):
         return self.head.output  # type: ignore[return-value]
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """The one-hot states themselves. ``[T, B, *obs] -> [T, B, n_states]``; the state is handed through."""
+        """The one-hot states themselves. ``[T, B, *obs] -> [T, B, n_states]``; the state is passed through."""
         return observation.flatten(2).to(self.dtype), state

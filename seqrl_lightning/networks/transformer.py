@@ -1,4 +1,4 @@
-"""A transformer over the last observations."""
+"""A Transformer over the last observations."""
 
 import math
 
@@ -15,23 +15,23 @@ from seqrl_lightning.types import State, require
 class Transformer(Network):
     """Causal self-attention over a window of the present episode (DTQN, arXiv:2206.01078).
 
-    The gates around each part are GRU cells (GTrXL, arXiv:1910.06764, eq. 6) that start as identities. Where something
-    was seen tells a learned bias for each distance in time; that an episode starts is a further input. A layer looks
-    back ``context_length - 1`` steps, so that all of them together look back ``num_layers`` times as far, and that many
-    observations are the state: ``[num_layers * (context_length - 1), B, obs_size + 1]``, with a mark of those of the
-    present episode in the last column. Acting step by step is then the same as reading the whole sequence.
+    The gates around each part are GRU cells (GTrXL, arXiv:1910.06764, eq. 6) that start as identities. Time enters as a
+    learned bias for each distance between two steps, and an additional input tells whether an episode starts. A layer
+    looks back ``context_length - 1`` steps, so that all layers together look back ``num_layers`` times as far. The
+    state holds that many observations, ``[num_layers * (context_length - 1), B, obs_size + 1]``, with a mark of those
+    of the present episode in the last column: acting step by step gives the same outputs as reading the whole sequence.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
         hidden_size: Units of each layer.
-        num_layers: Layers.
-        num_heads: Heads of each layer's attention.
-        context_length: How many observations a layer attends to, the present one among them.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads in each layer.
+        context_length: Number of observations that a layer attends to, including the present one.
         head: Builds the head.
 
     Raises:
-        ConfigurationError: If a size isn't positive, or ``hidden_size`` is no multiple of ``num_heads``.
+        ConfigurationError: If a size is not positive, or ``hidden_size`` is not a multiple of ``num_heads``.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Transformer(Network):
         for name, size in (("num_layers", num_layers), ("num_heads", num_heads)):
             require(size > 0, f"model.network.{name}", size, "positive")
         require(context_length >= 2, "model.network.context_length", context_length, "at least 2")
-        would_do = f"a positive multiple of model.network.num_heads = {num_heads}"
-        require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, would_do)
+        expected = f"a positive multiple of model.network.num_heads = {num_heads}"
+        require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, expected)
         super().__init__(hidden_size, out_shape, head)
         self.context_length = context_length
         self.encoder = nn.Linear(math.prod(obs_shape) + 1, hidden_size)
@@ -73,14 +73,14 @@ class Transformer(Network):
 
         features = self.encoder(rows).transpose(0, 1)  # [B, S + T, hidden_size]
         for layers_above, layer in zip(range(len(self.layers) - 1, -1, -1), self.layers, strict=True):
-            n_rows = len(inputs) + layers_above * reach  # what is older nobody above sees
+            n_rows = len(inputs) + layers_above * reach  # the layers above see nothing older
             features = layer(features, distance, is_seen, n_rows)
             distance, is_seen = (x[..., -n_rows:, -n_rows:] for x in (distance, is_seen))
         return self.norm(features).transpose(0, 1), next_state
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, then a feed-forward layer, each normalised before and gated after."""
+    """Self-attention, then a feed-forward layer, each with a layer norm before it and a gate after it."""
 
     def __init__(self, hidden_size: int, num_heads: int, context_length: int) -> None:
         super().__init__()
@@ -100,16 +100,16 @@ class TransformerLayer(nn.Module):
         self.feed_forward_gate = gate(hidden_size)
 
     def forward(self, inputs: Tensor, distance: Tensor, is_seen: Tensor, n_rows: int) -> Tensor:
-        """Computes the last ``n_rows`` rows.
+        """Compute the last ``n_rows`` rows.
 
         Args:
-            inputs: [B, T, hidden_size].
-            distance: [T, T] int64, how long ago (second) is for the query (first).
-            is_seen: [T, T] or [B, 1, T, T] bool, what a query attends to.
-            n_rows: How many rows, up to T; more are as good as T.
+            inputs: [B, T, hidden_size] float.
+            distance: [T, T] int64, the number of steps from the key (second dimension) to the query (first).
+            is_seen: [T, T] or [B, 1, T, T] bool, whether the query attends to the key.
+            n_rows: Number of rows to compute; all of them if it is larger than T.
 
         Returns:
-            [B, min(n_rows, T), hidden_size].
+            [B, min(n_rows, T), hidden_size] float.
         """
         n_rows = min(n_rows, inputs.shape[1])
         normed, inputs = self.norm(inputs), inputs[:, -n_rows:]
@@ -130,18 +130,18 @@ class TransformerLayer(nn.Module):
 
 
 def num_remembered(episode: Tensor) -> int:
-    """How many of the state's rows have to be read: those before hold nothing of the present episode in any column.
+    """Number of the state's last rows that hold something in any column; the rows before them need not be read.
 
-    An exported graph reads all of them, as its shapes can't depend on what it sees; what it puts out is the same.
+    An exported graph reads all rows, since its shapes can't depend on values; its outputs are the same.
 
     Args:
-        episode: [S, B] int64; -1 for rows that aren't remembered, which come first.
+        episode: [S, B] int64, -1 for rows that hold nothing, which come first.
     """
     return len(episode) if torch.compiler.is_compiling() else int((episode >= 0).any(1).sum())
 
 
 def gate(hidden_size: int) -> nn.GRUCell:
-    """A GRU cell that at first hands its state, here the stream between the layers, through."""
+    """Make a GRU cell that initially passes its state through; the state is the residual stream between layers."""
     cell = nn.GRUCell(hidden_size, hidden_size)
     with torch.no_grad():
         cell.bias_ih.chunk(3)[1].add_(2.0)  # torch's order is reset, update, new

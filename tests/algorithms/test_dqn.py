@@ -8,6 +8,7 @@ from torch import Tensor, nn, tensor
 from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.collect import Policy
 from seqrl_lightning.networks import MLP, Table
 from seqrl_lightning.types import ConfigurationError, Transitions
 
@@ -137,7 +138,7 @@ def test_acting_is_greedy_and_takes_numpy() -> None:
     q_values, state = dqn.act_values(np.eye(3, dtype=np.float32), "state")
     assert_close(torch.from_numpy(q_values.copy()), POLICY)
     assert state == "state"
-    assert dqn.act(np.eye(3, dtype=np.float32))[0].tolist() == [1, 0, 1]
+    assert Policy(dqn.act_values).act(np.eye(3, dtype=np.float32)).tolist() == [1, 0, 1]
 
 
 def test_the_optimizer_gets_the_policy_and_the_learning_rate() -> None:

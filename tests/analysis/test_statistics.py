@@ -6,8 +6,10 @@ import pytest
 from seqrl_lightning.analysis.statistics import (
     bootstrap_interval,
     interquartile_mean,
+    interquartile_mean_interval,
     performance_profile,
     probability_of_improvement,
+    probability_of_improvement_interval,
 )
 
 
@@ -30,17 +32,35 @@ def test_the_probability_of_improvement_compares_all_pairs_and_halves_ties() -> 
     assert probability_of_improvement(*two_tasks) == 0.625 / 2
 
 
-def test_the_bootstrap_draws_runs_within_their_task() -> None:
-    scores = np.array([[0.0, 100.0], [1.0, 100.0]])  # a draw across tasks would mix 0 and 100
-    lower, upper = bootstrap_interval(scores, lambda drawn: drawn.mean(0))
+def test_the_bootstrap_resamples_each_sample_by_itself() -> None:
+    lower, upper = bootstrap_interval(np.array([[0.0, 100.0], [1.0, 100.0]]), statistic=np.mean, axis=0)
     np.testing.assert_allclose((lower[1], upper[1]), 100.0)
     assert (lower[0], upper[0]) == (0.0, 1.0)
 
 
+def test_the_interval_of_the_interquartile_mean_resamples_runs_within_their_task() -> None:
+    one_task = np.array([0.0, 1.0, 2.0, 3.0, 50.0])
+    lower, upper = interquartile_mean_interval(one_task)
+    assert lower < interquartile_mean(one_task) < upper
+    constant_tasks = np.array([[0.0, 100.0], [0.0, 100.0]])  # a resample across tasks would not always mix them evenly
+    assert interquartile_mean_interval(constant_tasks) == (50.0, 50.0)
+
+
+def test_a_single_run_has_an_interval_of_no_width() -> None:
+    assert interquartile_mean_interval(np.array([3.0])) == (3.0, 3.0)
+    assert probability_of_improvement_interval(np.array([2.0]), np.array([1.0])) == (1.0, 1.0)
+    lower, upper = probability_of_improvement_interval(np.array([2.0]), np.array([1.0, 3.0, 1.0]))
+    assert 0.0 <= lower < probability_of_improvement(np.array([2.0]), np.array([1.0, 3.0, 1.0])) < upper == 1.0
+
+
+def test_runs_that_all_end_alike_are_no_improvement() -> None:
+    ours, theirs = np.full(3, 5.0), np.full(4, 5.0)
+    assert probability_of_improvement(ours, theirs) == 0.5
+    assert probability_of_improvement_interval(ours, theirs) == (0.5, 0.5)
+
+
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
-    covered = 0
-    for seed in range(200):
-        lower, upper = bootstrap_interval(rng.normal(size=40), np.mean, resamples=200, seed=seed)
-        covered += bool(lower < 0.0 < upper)
-    assert covered / 200 == pytest.approx(0.95, abs=0.05)
+    samples = rng.normal(size=(200, 40))
+    lower, upper = bootstrap_interval(samples, statistic=np.mean)
+    assert np.mean((lower < 0.0) & (upper > 0.0)) == pytest.approx(0.95, abs=0.05)

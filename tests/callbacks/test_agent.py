@@ -4,11 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
+from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.replay import RolloutSampler
+from seqrl_lightning.types import Cadence, ConfigurationError
 from tests.running import fit
 from tests.tasks import Diary
 
@@ -23,7 +25,7 @@ class Recorder(Callback):
         self.batches: list[Any] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.env_steps.append(AgentCallback.of(trainer).env_steps)
+        self.env_steps.append(trainer.datamodule.progress.env_steps)
         self.batches.append(batch)
 
 
@@ -43,8 +45,9 @@ def test_no_bogus_transition_is_ever_sampled(
 ) -> None:
     """In every batch, of a ring that is overwritten many times over, each transition is one that really happened."""
     data = {"num_envs": num_envs, "vectorization_mode": vectorization_mode}
-    recorder, agent, _ = run(tmp_path, data, env_steps_per_update=5, epsilon=ConstantEpsilon(1.0), overlap=overlap)
-    assert agent.env_steps > 2 * DIARY["capacity"]  # type: ignore[operator]
+    random = ConstantEpsilon(1.0)
+    recorder, agent, datamodule = run(tmp_path, data, env_steps_per_update=5, epsilon=random, overlap=overlap)
+    assert agent.progress.env_steps > 2 * DIARY["capacity"]  # type: ignore[operator]
     ends = {"terminated": 0, "truncated": 0}
     for batch in recorder.batches:
         state, action, reward, next_state, terminated = (column.squeeze(0).numpy() for column in batch[:5])
@@ -55,7 +58,7 @@ def test_no_bogus_transition_is_ever_sampled(
             ends["terminated"] += int(terminated[i])
             assert not terminated[i] or episode % 2 == 0
     # What a truncated episode bootstraps from is its true final observation, which nothing follows.
-    ring = agent._data.ring
+    ring = datamodule.ring
     final = np.argwhere(ring.is_final[: ring.num_full_rows])
     assert len(final) > 5
     assert ends["terminated"] > 5
@@ -65,13 +68,13 @@ def test_every_transition_is_counted_and_none_twice(tmp_path: Path) -> None:
     _, agent, datamodule = run(tmp_path, {"num_envs": 2, "capacity": 4000}, epsilon=ConstantEpsilon(1.0))
     ring = datamodule.ring
     slots = ring.slots(np.arange(1, ring.num_slots + 1))
-    assert ring.is_transition(slots).sum() == agent.env_steps
-    finished = agent.drain_episodes()
-    assert len(finished) == agent.episodes > 10
-    assert sum(e.episode_length for e in finished) + agent._episode_length.sum() == agent.env_steps
+    assert ring.is_transition(slots).sum() == agent.progress.env_steps
+    finished, under_way = agent.episode_log.drain(), agent.collector.episodes
+    assert len(finished) == agent.progress.episodes > 10
+    assert sum(e.episode_length for e in finished) + under_way.lengths.sum() == agent.progress.env_steps
     stored = ring.reward[: ring.num_full_rows][~ring.is_final[: ring.num_full_rows]].sum()
-    assert sum(e.episode_return for e in finished) + agent._episode_return.sum() == pytest.approx(stored)
-    assert agent.drain_episodes() == []
+    assert sum(e.episode_return for e in finished) + under_way.returns.sum() == pytest.approx(stored)
+    assert agent.episode_log.drain() == []
 
 
 @pytest.mark.parametrize(
@@ -106,8 +109,8 @@ def test_an_overlapped_run_takes_the_same_steps_and_is_deterministic(tmp_path: P
 
 
 def test_max_env_steps_and_max_episodes_end_the_run(tmp_path: Path) -> None:
-    assert run(tmp_path, max_env_steps=33)[1].env_steps == 33
-    assert run(tmp_path, max_episodes=9)[1].episodes == 9
+    assert run(tmp_path, max_env_steps=33)[1].progress.env_steps == 33
+    assert run(tmp_path, max_episodes=9)[1].progress.episodes == 9
 
 
 def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> N
         max_episodes=20,
     )
     assert datamodule.progress.block == datamodule.envs.unwrapped.block.min() == 1
-    finished = agent.drain_episodes()
+    finished = agent.episode_log.drain()
     blocks_played = [[e.block for e in finished if e.env == env] for env in (0, 1)]
     assert blocks_played == [sorted(blocks) for blocks in blocks_played]  # each environment has a clock of its own
     assert all(blocks.count(0) == 3 for blocks in blocks_played)
@@ -145,3 +148,35 @@ def test_bad_settings_are_named(tmp_path: Path, agent: dict[str, Any], message: 
 def test_a_run_that_nothing_ends_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing ends this run"):
         fit(tmp_path, DIARY, {}, {"warmup_env_steps": 8})
+
+
+PQN_DATA = {"env_id": "tests/Corridor-v0", "num_envs": 4, "batch_size": 8, "capacity": 100}
+
+
+def test_a_learner_sets_its_own_cadence(tmp_path: Path) -> None:
+    recorder = Recorder()
+    data = {**PQN_DATA, "sampler": RolloutSampler(6)}
+    trainer, _, _ = fit(tmp_path, data, {"epochs": 2}, {}, module_class=PQN, callbacks=[recorder], max_steps=18)
+    assert AgentCallback.of(trainer).cadence == Cadence(24, 4.0, 6)
+    assert recorder.env_steps[:3] == pytest.approx([24, 48, 72], abs=3)  # four environments at a time
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "must_be"), [("warmup_env_steps", 8, "24"), ("env_steps_per_update", 1.0, "4.0")]
+)
+def test_settings_that_contradict_a_learners_cadence_are_refused(
+    tmp_path: Path, setting: str, value: float, must_be: str
+) -> None:
+    data = {**PQN_DATA, "sampler": RolloutSampler(6)}
+    with pytest.raises(ConfigurationError, match=f"agent.{setting} is {value}; it must be {must_be}, or left out: PQN"):
+        fit(tmp_path, data, {"epochs": 2}, {setting: value}, module_class=PQN, max_steps=6)
+
+
+def test_without_settings_the_defaults_hold(tmp_path: Path) -> None:
+    trainer, _, _ = fit(tmp_path, {**DIARY, "capacity": 2000}, {}, {}, max_steps=1)
+    assert AgentCallback.of(trainer).cadence == Cadence(1000, 1.0, 1)
+
+
+def test_a_trainer_without_an_agent_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.callbacks has no AgentCallback"):
+        AgentCallback.of(Trainer(default_root_dir=tmp_path, logger=False))

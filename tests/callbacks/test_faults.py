@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from seqrl_lightning.callbacks import AgentCallback
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.replay import PrioritizedSampler
 from seqrl_lightning.types import RunError
@@ -32,7 +32,7 @@ def run(
     times: int = 1,
     data: dict[str, Any] | None = None,
     **agent: Any,
-) -> tuple[AgentCallback, list[Any]]:
+) -> tuple[ReplayDataModule, list[Any]]:
     broken = folder / "broken"
     broken.write_text("")
     settings = {
@@ -46,8 +46,8 @@ def run(
     }
     batches = Batches()
     always = {"warmup_env_steps": 10, "env_steps_per_update": 4, "epsilon": ConstantEpsilon(1.0)}
-    trainer, _, _ = fit(folder, settings, {}, {**always, **agent}, callbacks=[batches], max_steps=20)
-    return AgentCallback.of(trainer), batches.seen
+    _, _, datamodule = fit(folder, settings, {}, {**always, **agent}, callbacks=[batches], max_steps=20)
+    return datamodule, batches.seen
 
 
 CASES = [("raises", None, 1), ("raises", "sync", 3), ("raises", "async", 2), ("killed", "async", 2)]
@@ -82,15 +82,15 @@ def test_a_broken_environment_ends_the_run_and_says_which(
 
 @pytest.mark.parametrize(("how", "mode", "num_envs"), CASES)
 def test_the_run_goes_on_without_the_broken_episode(how: str, mode: str | None, num_envs: int, tmp_path: Path) -> None:
-    agent, batches = run(tmp_path, how, mode, num_envs, on_env_error="restart")
-    assert agent.env_faults == agent._data.progress.env_faults == 1
+    datamodule, batches = run(tmp_path, how, mode, num_envs, on_env_error="restart")
+    assert datamodule.progress.env_faults == 1
     for batch in batches:
         state, action, reward, next_state = (column.squeeze(0).numpy() for column in batch[:4])
         for i in range(len(state)):
             env, episode, t = state[i]
             assert next_state[i].tolist() == [env, episode, t + 1]
             assert reward[i] == Diary.reward(state[i], action[i])
-    ring = agent._data.ring
+    ring = datamodule.ring
     used = ring.num_full_rows
     assert ring.num_slots < 200  # nothing was overwritten
     is_dropped = ring.is_final[:used] & np.roll(ring.is_final[:used], -1, 0)
@@ -100,19 +100,19 @@ def test_the_run_goes_on_without_the_broken_episode(how: str, mode: str | None, 
 
 
 def test_bounds_that_a_task_does_not_keep_can_be_left_unchecked(tmp_path: Path) -> None:
-    agent, _ = run(tmp_path, "outside", None, 1, check_bounds=False)
-    assert agent.env_faults == 0
-    assert agent._data.ring.observation.max() == 2e5
+    datamodule, _ = run(tmp_path, "outside", None, 1, check_bounds=False)
+    assert datamodule.progress.env_faults == 0
+    assert datamodule.ring.observation.max() == 2e5
     with pytest.raises(RunError, match="the observation has nan"):
         run(tmp_path, "NaN", None, 1, check_bounds=False)
 
 
 def test_what_is_forgotten_is_sampled_no_more(tmp_path: Path) -> None:
-    agent, batches = run(
+    datamodule, batches = run(
         tmp_path, "raises", "sync", 3, times=3, data={"sampler": PrioritizedSampler(n_step=3)}, on_env_error="restart"
     )
-    assert agent.env_faults >= 2
-    ring = agent._data.ring
+    assert datamodule.progress.env_faults >= 2
+    ring = datamodule.ring
     slots = np.concatenate([batch.slot_batch.numpy().reshape(-1) for batch in batches[-3:]])
     assert not ring.is_final_at(slots).any()
 
@@ -124,6 +124,6 @@ def test_too_many_faults_end_the_run(tmp_path: Path) -> None:
 
 
 def test_overlapping_steps_survive_a_killed_process(tmp_path: Path) -> None:
-    agent, _ = run(tmp_path, "killed", "async", 2, on_env_error="restart", overlap=True)
-    assert agent.env_faults == 1
-    assert torch.isfinite(torch.from_numpy(agent._data.ring.reward)).all()
+    datamodule, _ = run(tmp_path, "killed", "async", 2, on_env_error="restart", overlap=True)
+    assert datamodule.progress.env_faults == 1
+    assert torch.isfinite(torch.from_numpy(datamodule.ring.reward)).all()

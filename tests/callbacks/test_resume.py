@@ -66,8 +66,8 @@ def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, data: dict[str, Any]
     run(tmp_path / "half", 50, **data)
     resumed, weights = run(tmp_path / "rest", 100, tmp_path / "half" / "checkpoints" / "last.ckpt", **data)
     assert torch.equal(weights, expected)
-    one, other = AgentCallback.of(whole), AgentCallback.of(resumed)
-    assert (one.env_steps, one.episodes) == (other.env_steps, other.episodes)
+    assert AgentCallback.of(whole).progress == AgentCallback.of(resumed).progress == whole.datamodule.progress
+    assert whole.datamodule.progress == resumed.datamodule.progress
     for name in ("observation", "action", "reward", "is_final"):
         np.testing.assert_array_equal(getattr(whole.datamodule.ring, name), getattr(resumed.datamodule.ring, name))
 
@@ -107,7 +107,7 @@ def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: s
     torch.rand(17)  # whatever else draws from torch's stream
     resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
     assert torch.equal(weights, expected)
-    assert AgentCallback.of(whole).env_steps == AgentCallback.of(resumed).env_steps
+    assert whole.datamodule.progress == resumed.datamodule.progress
     states = [trainer.datamodule.sampler.state_dict() for trainer in (whole, resumed)]
     torch.testing.assert_close(states[0], states[1], rtol=0.0, atol=0.0)
 
@@ -115,12 +115,12 @@ def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: s
 def test_without_the_replay_memory_it_warms_up_anew(tmp_path: Path) -> None:
     run(tmp_path / "half", 50, save_replay=False)
     checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
-    side_cars = [torch.load(path, weights_only=True) for path in checkpoint.parent.glob("*.replay")]
-    assert side_cars
-    assert not any("ring" in side_car["ReplayDataModule"] for side_car in side_cars)
+    sidecars = [torch.load(path, weights_only=True) for path in checkpoint.parent.glob("*.replay")]
+    assert sidecars
+    assert not any("ring" in sidecar["ReplayDataModule"] for sidecar in sidecars)
     resumed, _ = run(tmp_path / "rest", 60, checkpoint, save_replay=False)
     assert resumed.global_step == 60
-    assert AgentCallback.of(resumed).env_steps == pytest.approx(16 + 2 * 60 + 16, abs=2)
+    assert AgentCallback.of(resumed).progress.env_steps == pytest.approx(16 + 2 * 60 + 16, abs=2)
 
 
 def test_an_environment_that_cant_be_set_back_starts_anew_and_says_so(
@@ -142,7 +142,7 @@ class RowsAtCheckpoint(Callback):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         rows = (Path(trainer.log_dir) / "episodes.csv").read_text().splitlines()[1:]
-        self.seen.append((AgentCallback.of(trainer).episodes, len(rows)))
+        self.seen.append((AgentCallback.of(trainer).progress.episodes, len(rows)))
 
 
 def test_the_file_of_episodes_is_complete_at_every_checkpoint(tmp_path: Path) -> None:

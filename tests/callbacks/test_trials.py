@@ -51,7 +51,7 @@ def test_its_rows_are_the_episodes_choice_by_choice(tmp_path: Path, num_envs: in
         assert of_it[-1]["terminated"] == str(int(episode["terminated"] == "True"))
         assert not any(int(trial["terminated"]) or int(trial["truncated"]) for trial in of_it[:-1])
     assert all((float(t["reward"]) > 0) == (t["action"] == t["correct_action"]) for t in trials)
-    assert len(trials) == AgentCallback.of(trainer).env_steps
+    assert len(trials) == AgentCallback.of(trainer).progress.env_steps
     assert trials[0]["state"] == "[1.0, 0.0, 0.0, 0.0, 0.0]"
 
 

@@ -24,8 +24,8 @@ def test_an_unknown_task_is_one_line() -> None:
     assert err.count("\n") == 1
 
 
-def test_the_rule_of_a_memory_task_is_its_scripts() -> None:
+def test_the_rule_and_the_settings_of_a_memory_task() -> None:
     _, out, _ = seqrl("envs", "seqrl/Recall-v0")
-    assert out.startswith("seqrl/Recall-v0: L symbols to watch, and then to reproduce.\n")
+    assert out.startswith("seqrl/Recall-v0: Watch L symbols, then reproduce them.\n")
     assert "    length: int = 4\n" in out
     assert "    previous_action_reward: bool = True\n" in out

@@ -151,7 +151,7 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.endswith("seqrl: interrupted; the same command with --ckpt_path last goes on\n")
+    assert err.endswith("seqrl: interrupted; the same command with --ckpt_path last resumes them\n")
 
     result = subprocess.run([*command, "--ckpt_path=last"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -163,3 +163,28 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
     assert status == 0, err
     assert "3 runs of CartPole-v1 (seeds 1, 2, 3)" in Path(out.strip()).read_text()
     assert Path(out.strip()).parent == root / "analysis"
+
+
+def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "thesis.tex"
+    victim.write_text("precious")
+    (root / "seed_1/lightning_logs/version_0/checkpoints").mkdir(parents=True)
+    (root / "seed_1/lightning_logs/version_0/checkpoints/last.ckpt").touch()
+    (root / "seed_1/fit.log").symlink_to(victim)
+    status, _, err = seqrl(*arguments(root, "--ckpt_path=last"))
+    assert status == 2
+    assert "fit.log is a symbolic link out of" in err
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "lightning_logs/version_0/checkpoints/epoch=3-step=40.ckpt"])
+def test_nothing_is_deleted_that_a_run_did_not_write_or_that_may_be_wanted(root: Path, name: str) -> None:
+    saved = root / "seed_1/lightning_logs/version_0/checkpoints/last.ckpt"
+    kept = root / "seed_2" / name
+    for path in (saved, kept, root / "seed_2/fit.log"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    status, _, err = seqrl(*arguments(root, "--ckpt_path=last"))
+    assert status == 2
+    assert f"has no last.ckpt to resume from, but holds {kept.name}" in err
+    assert kept.exists()

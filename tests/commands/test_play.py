@@ -86,11 +86,11 @@ def test_reveal_shows_the_right_action_and_the_board() -> None:
 
 def test_questions_and_typing_errors_cost_nothing() -> None:
     out = played(["?", "x", "", "q", "a"], "--env=seqrl/BlockSwitch-v0")
-    assert "SequenceDistractorEnv: A sequence of n objects" in out  # the rule that BlockSwitch's refers to
-    assert "'x' is none of the actions." in out
+    assert "SequenceDistractorEnv: Pick n objects" in out  # the rule that BlockSwitch's refers to
+    assert "'x' is not an action." in out
     assert " earned " not in out  # nothing was picked, and after q nothing more is
     assert "Episode 1, return 0" in out
-    assert out.endswith("Returns: no episode finished. Best possible on average: 5.\n")
+    assert out.endswith("Returns: no episode ended. Best possible on average: 5.\n")
 
 
 def test_an_object_called_q_is_picked_by_its_letter() -> None:
@@ -110,7 +110,7 @@ def test_each_step_has_the_terminal_to_itself(monkeypatch: pytest.MonkeyPatch) -
     own, last = terminal.getvalue().rsplit("\x1b[?1049l", 1)
     assert own.startswith("\x1b[?1049h\x1b[2J\x1b[H")
     assert own.count("\x1b[2J\x1b[H") == 4  # one before each action or question, and one at the end of the answers
-    assert re.fullmatch(r"\n?Returns: no episode finished\. .*\n", last)
+    assert re.fullmatch(r"\n?Returns: no episode ended\. .*\n", last)
 
 
 @pytest.mark.parametrize(

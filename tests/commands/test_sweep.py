@@ -1,5 +1,6 @@
 """``seqrl sweep`` on real runs."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,13 +137,13 @@ def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, t
 
 def test_a_study_is_about_one_thing(tmp_path: Path) -> None:
     def begin(**facts: Any) -> None:
-        sweep.hold_to(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
+        sweep.require_same_subject(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
 
     begin(metric="a", space="b")
     begin(metric="a", space="b")
-    with pytest.raises(ConfigurationError, match="space is 'c', but the study 'it' was begun with 'b'; give another"):
+    with pytest.raises(ConfigurationError, match="space is 'c', but the study 'it' was started with 'b'; give another"):
         begin(metric="a", space="c")
-    with pytest.raises(ConfigurationError, match="space is None, but the study 'it' was begun with 'b'"):
+    with pytest.raises(ConfigurationError, match="space is None, but the study 'it' was started with 'b'"):
         begin(metric="a")
 
 
@@ -166,7 +167,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "seqrl_lightning.commands.sweep")
     status, _, err = seqrl("sweep", "--config=x.yaml", "--space=y.yaml")
     assert status == 2
-    assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` brings: pip install ")
+    assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` installs: pip install ")
 
 
 def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -204,6 +205,46 @@ def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert output.endswith("seqrl: interrupted; the same command goes on\n")
+    assert output.endswith("seqrl: interrupted; the same command continues\n")
     assert "Traceback" not in output
     assert states(open_study(tmp_path)) == [TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model.init_args.network": '{"class_path": "subprocess.Popen", "init_args": {"args": "true"}}'},
+        {"data.batch_size": 4000},
+    ],
+)
+def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
+    params: dict[str, Any], swept: Path, tmp_path: Path
+) -> None:
+    """A shared database is data: only values from one's own space become settings."""
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    for name in ("tiny.yaml", "space.yaml"):
+        shutil.copy(swept / name, tmp_path)
+    ((name, value),) = params.items()
+    distributions = optuna.distributions
+    drawn = distributions.IntDistribution(1, 4000) if value == 4000 else distributions.CategoricalDistribution([value])
+    open_study(tmp_path).add_trial(create_trial(params=params, distributions={name: drawn}, value=1e9))
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"has {name} = " in err
+    assert "which --space doesn't hold" in err
+
+
+def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    open_study(tmp_path).enqueue_trial({"data.batch_size": 4000})
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert status == 2
+    assert "has data.batch_size = 4000, which --space doesn't hold" in err
+
+
+def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "swept").mkdir()
+    (tmp_path / "swept" / "trial_0000").symlink_to("/")
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=1")
+    assert status == 2
+    assert "trial_0000 is a symbolic link out of" in err

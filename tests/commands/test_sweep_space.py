@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from seqrl_lightning.commands.sweep_space import as_arguments, ends, read_space
+from seqrl_lightning.commands.sweep_space import as_arguments, boundary_values, read_space
 from seqrl_lightning.types import ConfigurationError
 
 SPACE = """
@@ -34,9 +34,9 @@ def test_ranges_and_choices(tmp_path: Path) -> None:
     ]
 
 
-def test_the_ends_are_all_tried(tmp_path: Path) -> None:
+def test_lows_highs_and_every_choice_are_tried(tmp_path: Path) -> None:
     space = read_space(write(tmp_path, "a.b: {low: 1, high: 3}\nc.d: {choices: [x, y, z]}"))
-    assert list(ends(space)) == [{"a.b": 1, "c.d": "x"}, {"a.b": 3, "c.d": "y"}, {"a.b": 3, "c.d": "z"}]
+    assert list(boundary_values(space)) == [{"a.b": 1, "c.d": "x"}, {"a.b": 3, "c.d": "y"}, {"a.b": 3, "c.d": "z"}]
 
 
 def test_values_as_they_stand_in_a_config() -> None:
@@ -55,7 +55,7 @@ HOSTILE = {
     "a.b: {low: 1, high: 2, base: 3}": "'base': 3}; it must be {low: ..., high: ...}",
     "a.b: {choices: [1], log: true}": "'log': True}; it must be {low: ..., high: ...}",
     "a.b: {choices: []}": "choices of a.b in space.yaml is []; it must be a list of values",
-    "a.b: {choices: [1, 1]}": "choices of a.b in space.yaml is [1, 1]; it must be without doubles",
+    "a.b: {choices: [1, 1]}": "choices of a.b in space.yaml is [1, 1]; it must be without duplicates",
     "a.b: {low: 2, high: 2}": "low of a.b in space.yaml is 2; it must be less than high = 2",
     "a.b: {low: x, high: 2}": "low of a.b in space.yaml is 'x'; it must be a finite number",
     "a.b: {low: true, high: 2}": "low of a.b in space.yaml is True; it must be a finite number",

@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
+from tests.envs.cases import single_and_native
 from tests.envs.playing import at_random, mean_return
-from tests.envs.test_twins import twins
 
 ENV_ID = "seqrl/CartPoleNoVel-v1"
 
@@ -30,8 +30,8 @@ def balance(observation: Any, angular_velocity: Any) -> Any:
     return (observation[:, 1] + 0.3 * angular_velocity + 0.02 * observation[:, 0] > 0).astype(np.int64)
 
 
-def test_the_twin_agrees() -> None:
-    sync, native = twins(ENV_ID, 3, max_episode_steps=50)
+def test_the_vector_environment_agrees() -> None:
+    sync, native = single_and_native(ENV_ID, 3, max_episode_steps=50)
     rng = np.random.default_rng(0)
     assert sync.single_observation_space == native.single_observation_space
     one, other = sync.reset(seed=4), native.reset(seed=4)

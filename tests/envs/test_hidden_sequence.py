@@ -14,7 +14,7 @@ def test_by_hand() -> None:
     env = gym.make(ENV_ID, objects="ABC", trials=2, max_picks=9)
     observation, info = env.reset(seed=0)
     assert observation.tolist() == [0, 0, 0, 0, 0]
-    first, second, third = (int(k) for k in env.unwrapped.order)  # type: ignore[attr-defined]
+    first, second, third = env.unwrapped.scripts.correct[0, :3].tolist()  # type: ignore[attr-defined]
     assert info["correct_action"] == first
     steps = []
     for action in (first, first, second, third, first, second, third):

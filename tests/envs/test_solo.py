@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from seqrl_lightning.envs import SoloVectorEnv
-from tests.envs.test_twins import TASKS, assert_same
+from tests.envs.cases import TASKS, assert_same
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.envs import set_state, state_of
+from seqrl_lightning.envs import EnvFactory, set_state, state_of
 
 CASES = {
     "CartPole-v1": {},
@@ -25,7 +24,7 @@ CASES = {
 
 def make(env_id: str, num_envs: int, mode: str | None) -> Any:
     kwargs: dict[str, Any] = CASES[env_id]
-    return ReplayDataModule(env_id, env_kwargs=kwargs).make_envs(num_envs, mode)
+    return EnvFactory(env_id, kwargs, vectorization_mode=mode).make_envs(num_envs)
 
 
 def play(envs: Any, steps: int, seed: int) -> list[Any]:
@@ -90,6 +89,6 @@ def test_what_cant_be_told_is_not_told() -> None:
     gym.register("tests/UnknownWrapper-v0", lambda: Unknown(gym.make("CartPole-v1")))
     for env_id in ("tests/Diary-v0", "tests/UnknownWrapper-v0"):
         for num_envs in (1, 2):
-            envs = ReplayDataModule(env_id).make_envs(num_envs)
+            envs = EnvFactory(env_id).make_envs(num_envs)
             envs.reset(seed=1)
             assert state_of(envs) is None

@@ -103,8 +103,8 @@ def test_the_rule_changes_after_its_episodes_and_objects_keep_their_actions() ->
     for _ in range(4):
         _, info = env.reset()
         seen.append((info["block"], info["correct_action"]))
-        while not play(env, "ABC"[env.unwrapped._correct_action()], "ABC")[-1][2]:  # type: ignore[attr-defined]
-            pass
+        while info["correct_action"] >= 0:
+            *_, info = env.step(np.int64(info["correct_action"]))
     assert seen == [(0, 1), (0, 1), (1, 1), (1, 1)]  # the middle object of ABC is that of CBA
     env.reset()
     assert [reward for _, reward, *_ in play(env, "CBA", "ABC")] == [0.0, 1.0, 1.0]  # C is given now

@@ -6,7 +6,7 @@ import pytest
 
 from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward, SoloVectorEnv, set_state, state_of
 from seqrl_lightning.types import ConfigurationError
-from tests.envs.test_twins import assert_same
+from tests.envs.cases import assert_same
 from tests.tasks import Lights
 
 

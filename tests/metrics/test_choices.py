@@ -1,4 +1,4 @@
-"""What choices say, on episodes made by hand."""
+"""Measures of choices, on episodes made by hand."""
 
 from typing import Any
 
@@ -7,14 +7,13 @@ import pytest
 import torch
 from torchmetrics import Metric
 
-from seqrl_lightning.functional import ERROR_KINDS, error_kinds
+from seqrl_lightning.functional import ERROR_KINDS, error_kinds, follows_previous_order
 from seqrl_lightning.metrics import (
     Completion,
     ErrorShares,
     PositionAccuracy,
     PositionConfusion,
-    SwapInference,
-    TrialsToCriterion,
+    SwitchErrors,
 )
 from seqrl_lightning.types import Choices, Order
 
@@ -47,7 +46,7 @@ def joined(*parts: Choices) -> Choices:
 
 
 def computed(metric: Metric, *updates: Choices) -> dict[str, Any]:
-    """What it computes, without what isn't known."""
+    """The numbers that it computes, without unknown ones."""
     for choices in updates:
         metric.update(choices)
     return {tag: float(value) for tag, value in metric.compute().items() if not value.isnan()}
@@ -109,44 +108,35 @@ def test_swaps_are_anticipated_or_inferred() -> None:
         "ZZ",  # never came here
         block=1,
     )
-    found = computed(SwapInference(ORDER), before, after)
+    found = computed(SwitchErrors(ORDER), before, after)
+    del found["errors/previous_order"]
     assert found == {"errors/anticipated_swap": 1 / 4, "errors/ordinal_inference": 1 / 2}
 
 
 def test_what_is_inferred_without_going_back() -> None:
-    found = computed(SwapInference(ORDER), play("ABD", block=1, backtrack="none"))
-    assert found == {"errors/anticipated_swap": 0.0, "errors/ordinal_inference": 1.0}
+    found = computed(SwitchErrors(ORDER), play("ABD", block=1, backtrack="none"))
+    expected = {"errors/anticipated_swap": 0.0, "errors/ordinal_inference": 1.0, "errors/previous_order": 1 / 3}
+    assert found == {name: pytest.approx(value) for name, value in expected.items()}
 
 
 def test_orders_without_a_change_infer_nothing() -> None:
     same = Order(ORDER.sequences[[0, 0]], 0, "ABCDEZ")
-    assert computed(SwapInference(same), play("ABC")) == {}
+    assert computed(SwitchErrors(same), play("ABC")) == {"errors/previous_order": 0.0}
 
 
-GOOD, BAD = "ABCDE", "Z"
+def test_errors_that_were_right_before_the_switch() -> None:
+    before = play("ABZ", "AD", block=0)  # before a switch there is no other order
+    after = play("ADCD", "ABADCB", "Z", block=1)  # D is right at position 2 now, and was at position 4
+    choices = joined(before, after)
+    expected = [False] * 5 + [False, False, False, True] + [False, True, False, False, False, False] + [False]
+    assert follows_previous_order(choices, ORDER).tolist() == expected
+    assert computed(SwitchErrors(ORDER), choices)["errors/previous_order"] == pytest.approx(2 / len(expected))
 
 
-def test_trials_to_criterion_over_many_updates() -> None:
-    metric = TrialsToCriterion(num_envs=2, num_blocks=2, num_picks=5)
-    first = [BAD] * 9 + [GOOD] * 4  # met in trial 10
-    second = ["ADCBE"] * 5  # met at once
-    for episode in first:
-        metric.update(play(episode))
-    assert computed(metric) == {"learning/trials_to_criterion/block_0": 10.0}
-    other_env = play(*[BAD] * 3, *[GOOD] * 9, env=1)
-    metric.update(joined(play(*second[:2], block=1), other_env))
-    metric.update(play(*second[2:], block=1))
-    assert computed(metric) == {
-        "learning/trials_to_criterion/block_0": (10 + 4) / 2,
-        "learning/trials_to_criterion/block_1": 1.0,
-        "learning/savings/block_1": 1 - 1 / 10,
-    }
-
-
-def test_a_criterion_that_was_met_stays_met_when_it_was() -> None:
-    metric = TrialsToCriterion(num_envs=1, num_blocks=1, num_picks=5)
-    found = computed(metric, play(*[GOOD] * 4), play(*[BAD] * 3), play(*[GOOD] * 9))
-    assert found == {"learning/trials_to_criterion/block_0": 1.0}
+def test_a_given_object_shifts_the_previous_order() -> None:
+    given = Order(ORDER.sequences, 1, ORDER.letters)
+    choices = Choices(*torch.tensor([(0, 0, 1, 0, 1, 3), (0, 0, 1, 0, 2, 3)]).unbind(1))  # B and C, where D is right
+    assert follows_previous_order(choices, given).tolist() == [True, False]
 
 
 def test_confusion_by_position() -> None:
@@ -162,8 +152,7 @@ METRICS = [
     Completion(5),
     PositionAccuracy(3),
     ErrorShares(5),
-    SwapInference(ORDER),
-    TrialsToCriterion(1, 2, 5),
+    SwitchErrors(ORDER),
     PositionConfusion(3, 6),
 ]
 

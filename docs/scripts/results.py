@@ -1,11 +1,11 @@
-"""What was measured, for people to read: ``python -m benchmarks.tables``.
+"""Write the measured results into README, docs and configs: ``python -m docs.scripts.results``.
 
-Writes from ``benchmarks/results/learning_*.json`` (see :mod:`benchmarks.learning`): ``docs/results.md`` with a table
-for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in ``README.md``
-between its two markers, the first line of each config, and in the other pages of ``docs/`` what stands between
-``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config that is named there. What
-stands between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` is the table of ``throughput``,
-``replay`` or ``bunching``, from their results. Nobody writes these by hand.
+From ``benchmarks/results/learning_*.json`` (written by :mod:`benchmarks.learning`) it writes ``docs/results.md`` with a
+table for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in
+``README.md`` between its two markers, the first line of each config, and, in the other pages of ``docs/``, the text
+between ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config named there. The
+tables between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` come from the results of ``throughput``,
+``replay`` and ``bunching``. None of these are edited by hand.
 """
 
 import argparse
@@ -23,11 +23,12 @@ import numpy as np
 import yaml
 
 from benchmarks import bunching, replay, throughput
-from benchmarks.learning import RESULTS, RUNNING
-from seqrl_lightning.analysis.statistics import bootstrap_interval, interquartile_mean
+from benchmarks.learning import RESULTS
+from seqrl_lightning.analysis.statistics import interquartile_mean, interquartile_mean_interval
+from seqrl_lightning.functional import CRITERION_EPISODES
 
-ROOT = Path(__file__).parent.parent
-MARKERS = ("<!-- results: python -m benchmarks.tables -->", "<!-- end of results -->")
+ROOT = Path(__file__).parents[2]
+MARKERS = ("<!-- results: python -m docs.scripts.results -->", "<!-- end of results -->")
 MEASURED = re.compile(r"(<!-- measured: (.*?) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 BENCHMARK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
 BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str]] = {
@@ -35,12 +36,12 @@ BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str]] = {
     "replay": (replay.table, "microseconds"),
     "bunching_sequence_dqn": (bunching.table, "seeds"),
 }
-COLUMNS = 4  # of panels in a figure
+COLUMNS = 4  # panels side by side in a figure
 Curve = list[list[float]]
 
 
 def main() -> None:
-    """Writes all of them."""
+    """Write all of them."""
     reports = read_reports()
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         path.write_text(with_first_line(path, reports.get(path.stem)))
@@ -56,45 +57,45 @@ def main() -> None:
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
-    """All reports of ``benchmarks.learning`` by name; the config's own settings are under ``settings``."""
+    """Read all reports of ``benchmarks.learning``, by name, with the config's own settings under ``settings``."""
     reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("learning_*.json"))]
     return {report["name"]: {**report, "settings": read_config(report["config"])} for report in reports}
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """A config's settings."""
+    """Read a config's settings."""
     settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
     return settings
 
 
 def with_first_line(config: Path, report: dict[str, Any] | None) -> str:
-    """The config's text, whose first line says what it reaches."""
+    """Return the config's text with its result in the first line."""
     command = f"python -m benchmarks.learning configs/{config.name}"
-    said = f"# Result: {sentence(report) if report else f'not run yet ({command})'}.\n"
+    result = f"# Result: {sentence(report) if report else f'not run yet ({command})'}.\n"
     lines = config.read_text().splitlines(keepends=True)
-    return said + "".join(lines[1 if lines[0].startswith("# Result: ") else 0 :])
+    return result + "".join(lines[1 if lines[0].startswith("# Result: ") else 0 :])
 
 
 def with_summary(readme: str, reports: dict[str, dict[str, Any]]) -> str:
-    """The README's text with a new summary between its markers."""
+    """Return the README's text with the present summary between its markers."""
     before, rest = readme.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
     return f"{before}{MARKERS[0]}\n{summary(reports)}\n{MARKERS[1]}{after}"
 
 
 def with_measured(text: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
-    """A page's text with what was measured between its markers.
+    """Return a page's text with the measured results between its markers.
 
     Args:
-        text: The page.
-        folder: Where it is, for its links.
-        reports: All there are.
+        text: The page's text.
+        folder: The page's folder, for relative links.
+        reports: All reports.
     """
     return MEASURED.sub(lambda found: f"{found[1]}{measured(found[2], folder, reports)}\n{found[3]}", text)
 
 
 def with_benchmarks(text: str) -> str:
-    """A page's text with the benchmarks' tables between their markers."""
+    """Return a page's text with the benchmarks' tables between their markers."""
 
     def table(name: str) -> str:
         make, key = BENCHMARK_TABLES[name]
@@ -104,28 +105,28 @@ def with_benchmarks(text: str) -> str:
 
 
 def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
-    """What configs have reached, a line for each, and their curves.
+    """Return the results of configs, a line for each, and their curves.
 
     Args:
-        names: Of configs, or of a task, which stands for all of its configs; with commas between.
-        folder: Where the page is that this is for.
-        reports: All there are.
+        names: Names of configs, separated by commas; the id of a task stands for all of its configs.
+        folder: The folder of the page that they are for.
+        reports: All reports.
 
     Raises:
-        ValueError: If there is no config of a name.
+        ValueError: If a name is not that of a config.
     """
     lines, curves = [], []
     pairs = [(name, config) for name in names.split(", ") for config in configs_of(name)]
     for name, config in pairs:
-        of_config = [
+        results = [
             report
             for report in reports.values()
-            if report["config"] == config and name in (config, task(report))  # of a task only what was run on it
+            if report["config"] == config and name in (config, task(report))  # a task's page shows runs on it alone
         ]
         link = f"[`{config}.yaml`]({os.path.relpath(ROOT / 'configs' / f'{config}.yaml', folder)})"
-        if not of_config:
+        if not results:
             lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
-        for report in of_config:
+        for report in results:
             lines.append(f"- {link}: {sentence(report)} (`{report['command']}`).")
             if report["name"] == config and report["seeds"][0].get("curve"):
                 image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
@@ -134,7 +135,7 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
 
 
 def configs_of(name: str) -> list[str]:
-    """The config of that name, or those of the task of that name."""
+    """Return the config of that name, or the configs of the task with that id."""
     configs = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
     if name in configs:
         return [name]
@@ -144,31 +145,31 @@ def configs_of(name: str) -> list[str]:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """The result in a line."""
+    """Return the result in a line."""
     seeds = report["seeds"]
     text = f"final return {returns(report)} on seeds 1 to {len(seeds)}"
     return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text
 
 
 def returns(report: dict[str, Any]) -> str:
-    """The final policy's mean return, seed by seed."""
+    """Return the final policy's mean return of each seed."""
     return ", ".join(f"{seed['return_mean']:.4g}" for seed in report["seeds"])
 
 
 def criterion(report: dict[str, Any]) -> str:
-    """The median number of episodes to the criterion, block by block; empty where there is none."""
+    """Return the median of the episodes to criterion of each block; empty if they were not counted."""
     keys = [key for key in report["seeds"][0] if key.endswith("episodes_to_criterion")]
     return " and ".join(median_or_never([seed[key] for seed in report["seeds"]]) for key in keys)
 
 
 def median_or_never(episodes: list[int | None]) -> str:
-    """A median over seeds of which some never got there."""
+    """Return the median over seeds; a seed that never met the criterion counts as infinitely many episodes."""
     middle = median(float("inf") if count is None else count for count in episodes)
     return "never" if middle == float("inf") else f"{middle:g}"
 
 
 def summary(reports: dict[str, dict[str, Any]]) -> str:
-    """The README's table: of each config what it reaches as it is."""
+    """Return the README's table: the result of each config as it is."""
     rows = [
         [
             f"[`{name}`](configs/{report['config']}.yaml)",
@@ -185,36 +186,37 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
 
 
 def task(report: dict[str, Any]) -> str:
-    """The id of the task: the config's, or the one that the command names instead."""
+    """Return the id of the task: the config's, or the one that the command names instead."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--data.env_id", dest="env_id", default=report["settings"]["data"]["env_id"])
     return str(parser.parse_known_args(shlex.split(report["command"]))[0].env_id)
 
 
 def page(reports: dict[str, dict[str, Any]]) -> str:
-    """``docs/results.md``."""
+    """Return the text of ``docs/results.md``."""
     curves = curves_by_task(reports)
     text = ["# Results\n"]
     text.append(
-        "Every figure is of the *final* policy, played greedily; nothing is picked from along the way. "
-        f'"Criterion" is the first of {RUNNING} mastered training episodes in a row (explorative errors count), '
-        "counted from the start of the block. Medians, interquartile means and their intervals are those of "
+        "All numbers are of the *final* policy, played greedily, not of the best one during training. "
+        f'"Episodes to criterion" is the first of {CRITERION_EPISODES} mastered training episodes in a row, counted '
+        "from the start of the block; an episode is mastered if its return is at least the command's `--criterion`, so "
+        "that errors by exploration count. Medians, interquartile means and their intervals are those of "
         "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
-        "`python -m benchmarks.tables` from what the commands below left in `benchmarks/results/`.\n"
+        "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
     by_task = defaultdict(list)
     for report in reports.values():
         by_task[task(report)].append(report)
-    for env_id, of_task in sorted(by_task.items()):
+    for env_id, task_reports in sorted(by_task.items()):
         text.append(f"## {env_id}\n")
         if env_id in curves:
             text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n")
-        text += [section(report) for report in sorted(of_task, key=lambda report: str(report["name"]))]
+        text += [section(report) for report in sorted(task_reports, key=lambda report: str(report["name"]))]
     return "\n".join(text)
 
 
 def section(report: dict[str, Any]) -> str:
-    """One config's command and table."""
+    """Return the command and the table of one config."""
     seeds = report["seeds"]
     columns = [key for key in seeds[0] if key != "curve"]
     titles = [key.replace("_", " ").replace("/", ", ") for key in columns]
@@ -227,23 +229,23 @@ def section(report: dict[str, Any]) -> str:
 
 
 def over_seeds(report: dict[str, Any]) -> str:
-    """Median and interquartile mean of the final return, with the 95 % interval of the bootstrap over seeds."""
+    """Return the median and the interquartile mean of the final return, with its 95 % bootstrap interval over seeds."""
     scores = np.array([seed["return_mean"] for seed in report["seeds"]])
-    lower, upper = bootstrap_interval(scores, interquartile_mean)
+    lower, upper = interquartile_mean_interval(scores)
     return (
         f"Final return over seeds: median {median(scores):.4g}, interquartile mean {interquartile_mean(scores):.4g} "
-        f"(95 % of bootstraps in [{lower:.4g}, {upper:.4g}])."
+        f"(95 % bootstrap interval [{lower:.4g}, {upper:.4g}])."
     )
 
 
 def table(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row holds the titles."""
+    """Return a Markdown table; the first row holds the titles."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def curves_by_task(reports: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[Curve]]]:
-    """The curves of each seed, by task and config; a curve is a list of (env steps, return)."""
+    """Return the curves of each seed, by task and config; a curve is a list of (env steps, return)."""
     curves: dict[str, dict[str, list[Curve]]] = defaultdict(dict)
     for name, report in sorted(reports.items()):
         if report["seeds"][0].get("curve"):
@@ -252,12 +254,12 @@ def curves_by_task(reports: dict[str, dict[str, Any]]) -> dict[str, dict[str, li
 
 
 def file_name(env_id: str) -> str:
-    """The file of a task's curves. Not every file system takes a colon."""
+    """Return the name of the file with a task's curves, without colons, which Windows refuses."""
     return f"curves_{re.split('[/:]', env_id)[-1].lower()}.png"
 
 
 def draw(curves: dict[str, list[Curve]], path: Path) -> None:
-    """A figure with a panel for each config: every seed, and their mean."""
+    """Draw a figure with a panel for each config."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -278,14 +280,14 @@ def draw(curves: dict[str, list[Curve]], path: Path) -> None:
 
 
 def draw_panel(axes: Any, name: str, seeds: list[Curve]) -> None:
-    """The curves of one config."""
+    """Draw the curve of each seed of one config, and their mean."""
     from matplotlib.ticker import EngFormatter
 
     for curve in seeds:
         axes.plot(*zip(*curve, strict=True), color="tab:blue", alpha=0.3, linewidth=0.8)
     points = list(zip(*seeds, strict=False))  # as far as all seeds go
-    means = [sum(point[1] for point in at_once) / len(seeds) for at_once in points]
-    axes.plot([at_once[0][0] for at_once in points], means, color="tab:blue", linewidth=2)
+    means = [sum(value for _, value in row) / len(seeds) for row in points]
+    axes.plot([row[0][0] for row in points], means, color="tab:blue", linewidth=2)
     axes.set_title(name, fontsize="small")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k

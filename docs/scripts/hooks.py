@@ -1,4 +1,4 @@
-"""What MkDocs does to the pages of this folder, which are also read as they are, in the repository."""
+"""MkDocs hooks that adapt the pages, which are written to be read in the repository as well, to the site."""
 
 import os
 import re
@@ -8,32 +8,32 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).parent.parent
-SHOWN = ("configs", "examples")
-"""Folders beside this one that pages link to: the site has a copy of them."""
+ROOT = Path(__file__).parents[2]
+COPIED = ("configs", "examples")
+"""Folders beside `docs` that pages link to: the site has a copy of their files."""
 
-_WHOLE = re.compile(r"(?<=^```python\n)# all of (\S+)$", re.MULTILINE)
+_WHOLE_FILE = re.compile(r"(?<=^```python\n)# all of (\S+)$", re.MULTILINE)
 _EQUATION = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(SHOWN)})/[^)#]*)\)")
+_LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(COPIED)})/[^)#]*)\)")
 _ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the files that pages link to."""
-    for folder in SHOWN:
+    """Add the files that pages link to."""
+    for folder in COPIED:
         for path in sorted((ROOT / folder).glob("*.*")):
             files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Equations become MathML, which browsers draw by themselves; examples are shown; links out lead to the copies."""
+    """Turn equations into MathML, insert whole examples, and lead links to other folders to their copies."""
     to_root = os.path.relpath(".", Path(page.file.src_uri).parent)
     markdown = _LINK.sub(lambda found: f"]({to_root}/{found[2]})", markdown)
-    markdown = _WHOLE.sub(lambda found: (ROOT / found[1]).read_text().rstrip(), markdown)
+    markdown = _WHOLE_FILE.sub(lambda found: (ROOT / found[1]).read_text().rstrip(), markdown)
     return _EQUATION.sub(lambda found: f"<p>{convert(' '.join(found[1].split()), display='block')}</p>", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings' roles (``:class:``) are for those who read the code."""
+    """Remove the roles of docstrings (like ``:class:``), which are meant for readers of the code."""
     return _ROLE.sub("", html)

@@ -1,9 +1,9 @@
-"""Fitting tabular learners to behaviour, by maximum likelihood (Daw 2011; Wilson and Collins 2019, eLife 8:e49547).
+"""Fits of tabular learners to behavior, by maximum likelihood (Daw 2011; Wilson and Collins 2019, eLife 8:e49547).
 
-The learner has a value for each state and action. After each choice ``Q(s, a) += alpha (r - Q(s, a))``, and the values
-of all other actions of that state decay, ``Q(s, a') *= 1 - forgetting``. It chooses by a softmax over
-``beta Q(s, a) + perseveration [a was chosen in s last time]``. Rewards count at once (gamma = 0), as in tasks where
-each choice is paid for itself. A model is this learner with some parameters held at their neutral values.
+The learner has a value for each state and action. After each choice, ``Q(s, a) += alpha (r - Q(s, a))``, and the values
+of the state's other actions decay, ``Q(s, a') *= 1 - forgetting``. The learner chooses by a softmax over
+``beta Q(s, a) + perseveration [a was chosen in s last time]``. It does not look ahead (gamma = 0), as fits tasks that
+reward each choice by itself. A model is this learner with some parameters held at 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,38 +28,38 @@ MODELS: dict[str, tuple[str, ...]] = {
 """The free parameters of each model; the others are 0."""
 
 
-class Choices(NamedTuple):
-    """One subject's choices, in order."""
+class ChoiceHistory(NamedTuple):
+    """One subject's choices, in their order."""
 
-    state: IntArray  # [N], numbered from 0
-    action: IntArray  # [N]
-    reward: FloatArray  # [N]
+    state: IntArray  # [N] int64, numbered from 0
+    action: IntArray  # [N] int64
+    reward: FloatArray  # [N] float64
     n_actions: int
 
 
-def read_choices(table: pd.DataFrame) -> dict[str, Choices]:
-    """The choices of each subject.
+def read_choices(table: pd.DataFrame) -> dict[str, ChoiceHistory]:
+    """Read the choices of each subject.
 
     Args:
-        table: Columns ``state``, ``action``, ``reward`` and, with several subjects, ``subject`` (or ``seed``), in the
-            order of the choices: as ``trials.csv`` has them.
+        table: A row for each choice, in their order, with the columns ``state``, ``action``, ``reward`` and, if there
+            are several subjects, ``subject`` (or ``seed``); ``trials.csv`` is such a table.
 
     Raises:
-        ConfigurationError: If a column is missing, or holds what can't be.
+        ConfigurationError: If a column is missing, a cell is empty, or actions are not whole numbers from 0.
     """
     for column in ("state", "action", "reward"):
         require(column in table, "the table's columns", list(table.columns), "state, action, reward (and subject)")
     if table[["state", "action", "reward"]].isna().any(axis=None):
         raise ConfigurationError("the table has empty cells in state, action or reward; every choice needs all three")
     actions = pd.to_numeric(table["action"], errors="coerce")
-    would_do = "whole numbers from 0"
-    require(bool((actions >= 0).all() and (actions % 1 == 0).all()), "the table's actions", "not all numbers", would_do)
+    invalid = table["action"][~((actions >= 0) & (actions % 1 == 0))].tolist()
+    require(not invalid, "an action in the table", invalid[:1], "a whole number from 0")
     key = next((name for name in ("subject", "seed") if name in table), None)
     groups = table.groupby(key) if key else [("all", table)]
     n_actions = int(actions.max()) + 1
     q_columns = sum(column.startswith("q_") for column in table)
     return {
-        str(name): Choices(
+        str(name): ChoiceHistory(
             pd.factorize(rows["state"])[0],
             rows["action"].to_numpy(np.int64),
             rows["reward"].to_numpy(float),
@@ -69,12 +69,12 @@ def read_choices(table: pd.DataFrame) -> dict[str, Choices]:
     }
 
 
-def log_likelihood(choices: Choices, parameters: Mapping[str, FloatArray | float]) -> FloatArray:
-    """The log-likelihood of the choices under several parameters at once.
+def log_likelihood(choices: ChoiceHistory, parameters: Mapping[str, FloatArray | float]) -> FloatArray:
+    """Compute the log-likelihood of the choices under P sets of parameters at once.
 
     Args:
-        choices: N of them.
-        parameters: ``alpha``, ``beta``, ``forgetting`` and ``perseveration``, [P] float each or a number; 0 if missing.
+        choices: N choices.
+        parameters: ``alpha``, ``beta``, ``forgetting`` and ``perseveration``, [P] float or a number each; 0 if missing.
 
     Returns:
         [P] float.
@@ -88,21 +88,21 @@ def log_likelihood(choices: Choices, parameters: Mapping[str, FloatArray | float
     last = np.full(len(values), -1)
     total = np.zeros(size)
     for state, action, reward in zip(choices.state, choices.action, choices.reward, strict=True):
-        of_state = values[state]
-        logits = beta * of_state
+        state_values = values[state]  # [P, A], a view
+        logits = beta * state_values
         if last[state] >= 0:
             logits[:, last[state]] += stay[:, 0]
         top = logits.max(1)
         total += logits[:, action] - top - np.log(np.exp(logits - top[:, None]).sum(1))
-        chosen = of_state[:, action] + alpha[:, 0] * (reward - of_state[:, action])
-        of_state *= 1 - forgetting
-        of_state[:, action] = chosen
+        chosen = state_values[:, action] + alpha[:, 0] * (reward - state_values[:, action])
+        state_values *= 1 - forgetting
+        state_values[:, action] = chosen
         last[state] = action
     return total
 
 
 class Fit(NamedTuple):
-    """A model's fit to one subject."""
+    """The fit of a model to one subject."""
 
     parameters: dict[str, float]
     log_likelihood: float
@@ -110,30 +110,30 @@ class Fit(NamedTuple):
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion: 2 k - 2 log L."""
+        """Akaike's information criterion: 2 k - 2 log L."""
         return 2 * len(self.parameters) - 2 * self.log_likelihood
 
     @property
     def bic(self) -> float:
-        """The Bayesian criterion: k log N - 2 log L."""
+        """The Bayesian information criterion: k log N - 2 log L."""
         return len(self.parameters) * float(np.log(self.num_choices)) - 2 * self.log_likelihood
 
 
-def fit(choices: Choices, free: Sequence[str], start: Mapping[str, float] | None = None, seed: int = 0) -> Fit:
-    """The parameters under which the choices are most likely, by differential evolution and a local search after it.
+def fit(choices: ChoiceHistory, free: Sequence[str], start: Mapping[str, float] | None = None, seed: int = 0) -> Fit:
+    """Find the parameters that maximize the likelihood, by differential evolution and a local search after it.
 
     Args:
-        choices: One subject's.
+        choices: One subject's choices.
         free: The parameters to fit; the others are 0.
-        start: What a model with fewer parameters found: the search goes on from there, so that it never ends below.
-        seed: Of the search.
+        start: Parameters of a nested model: they are among the starting points, so that the likelihood is never lower.
+        seed: Seed of the search.
     """
     if not free:
         return Fit({}, float(log_likelihood(choices, {})[0]), len(choices.action))
 
     def cost(points: FloatArray) -> Any:
-        found = -log_likelihood(choices, dict(zip(free, points, strict=True)))
-        return found if points.ndim == 2 else found[0]
+        costs = -log_likelihood(choices, dict(zip(free, points, strict=True)))
+        return costs if points.ndim == 2 else costs[0]
 
     bounds = [BOUNDS[name] for name in free]
     x0 = None if start is None else [start.get(name, 0.0) for name in free]
@@ -142,8 +142,13 @@ def fit(choices: Choices, free: Sequence[str], start: Mapping[str, float] | None
     return Fit(dict(zip(free, map(float, best.x), strict=True)), float(-best.fun), len(choices.action))
 
 
-def fit_all(subjects: Mapping[str, Choices]) -> pd.DataFrame:
-    """Every model's fit to every subject, with the likelihood-ratio test against chance; the best has the least BIC."""
+def fit_all(subjects: Mapping[str, ChoiceHistory]) -> pd.DataFrame:
+    """Fit every model to every subject.
+
+    Returns:
+        A row for each subject and model: the parameters, the log-likelihood, AIC, BIC, the p value of the
+        likelihood-ratio test against chance, and ``best``, true for the model with the lowest BIC.
+    """
     rows = []
     for subject, choices in subjects.items():
         fits: dict[str, Fit] = {}
@@ -169,8 +174,15 @@ def fit_all(subjects: Mapping[str, Choices]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["subject", "model"])
 
 
-def simulate(env: gym.Env[Any, Any], parameters: Mapping[str, float], episodes: int, seed: int) -> Choices:
-    """The learner's own choices in a task, for as many episodes."""
+def simulate(env: gym.Env[Any, Any], parameters: Mapping[str, float], episodes: int, seed: int) -> ChoiceHistory:
+    """Simulate the learner's choices in a task.
+
+    Args:
+        env: The task.
+        parameters: As for :func:`log_likelihood`.
+        episodes: Number of episodes.
+        seed: Seed of the task and of the choices.
+    """
     rng = np.random.default_rng(seed)
     n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
     alpha, beta, forgetting, stay = (parameters.get(name, 0.0) for name in BOUNDS)
@@ -196,20 +208,26 @@ def simulate(env: gym.Env[Any, Any], parameters: Mapping[str, float], episodes: 
             rows.append((state, action, float(reward)))
             ended = terminated or truncated
     state_column, action_column, reward_column = (np.array(column) for column in zip(*rows, strict=True))
-    return Choices(state_column, action_column, reward_column, n_actions)
+    return ChoiceHistory(state_column, action_column, reward_column, n_actions)
 
 
 def recover(env: gym.Env[Any, Any], subjects: int, episodes: int, seed: int = 0) -> pd.DataFrame:
-    """Parameter recovery: simulated subjects with parameters drawn at random, and what the full model finds.
+    """Test parameter recovery: fit the full model to simulated subjects whose parameters are drawn at random.
+
+    Args:
+        env: The task.
+        subjects: Number of subjects.
+        episodes: Episodes of each subject.
+        seed: Seed of the parameters and of the simulations.
 
     Returns:
-        A row for each subject: ``alpha``, ``beta``, ... and ``alpha found``, ...
+        A row for each subject: ``alpha``, ``beta``, ... as drawn, and ``alpha found``, ... as fitted.
     """
     rng = np.random.default_rng(seed)
-    likely = {"alpha": (0.1, 0.9), "beta": (1.0, 8.0), "forgetting": (0.0, 0.3), "perseveration": (-1.0, 2.0)}
+    typical = {"alpha": (0.1, 0.9), "beta": (1.0, 8.0), "forgetting": (0.0, 0.3), "perseveration": (-1.0, 2.0)}
     rows = []
     for subject in range(subjects):
-        true = {name: float(rng.uniform(*bounds)) for name, bounds in likely.items()}
+        true = {name: float(rng.uniform(*bounds)) for name, bounds in typical.items()}
         found = fit(simulate(env, true, episodes, seed + subject), tuple(BOUNDS)).parameters
         rows.append({**true, **{f"{name} found": value for name, value in found.items()}})
     return pd.DataFrame(rows).rename_axis("subject")

@@ -1,4 +1,4 @@
-"""Fitting learners to choices."""
+"""Fits of learners to choices."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis.behaviour import BOUNDS, MODELS, Choices, fit, fit_all, log_likelihood, simulate
+from seqrl_lightning.analysis.behavior import BOUNDS, MODELS, ChoiceHistory, fit, fit_all, log_likelihood, simulate
 from tests.running import seqrl
 
-BY_HAND = Choices(np.array([0, 0, 1, 0]), np.array([1, 1, 0, 0]), np.array([1.0, -1.0, 1.0, 0.0]), 2)
+BY_HAND = ChoiceHistory(np.array([0, 0, 1, 0]), np.array([1, 1, 0, 0]), np.array([1.0, -1.0, 1.0, 0.0]), 2)
 
 
 def learner(alpha: float, beta: float, forgetting: float, perseveration: float) -> float:
@@ -31,7 +31,7 @@ def test_the_likelihood_is_that_of_each_choice() -> None:
 
 
 def test_forgetting_decays_the_values_of_what_was_not_chosen() -> None:
-    choices = Choices(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 0.0, 0.0]), 2)
+    choices = ChoiceHistory(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 0.0, 0.0]), 2)
     q0 = 0.5 * (1 - 0.4)  # learned by the first choice, decayed by the second
     expected = np.log(0.5) + np.log(1 / (1 + np.exp(2 * 0.5))) + np.log(1 / (1 + np.exp(-2 * q0)))
     found = log_likelihood(choices, {"alpha": 0.5, "beta": 2.0, "forgetting": 0.4})
@@ -46,22 +46,22 @@ def test_many_parameters_at_once_are_the_same_as_one_by_one() -> None:
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Choices:
+def simulated() -> ChoiceHistory:
     env = gym.make(
         "seqrl/SequenceDistractor-v0", blocks=[{"sequence": "ABCDE", "episodes": 30}, {"sequence": "swap_2_4"}]
     )
     return simulate(env, {"alpha": 0.4, "beta": 4.0}, 80, seed=1)
 
 
-def test_parameters_are_recovered(simulated: Choices) -> None:
+def test_parameters_are_recovered(simulated: ChoiceHistory) -> None:
     found = fit(simulated, MODELS["Q-learning"]).parameters
     assert found["alpha"] == pytest.approx(0.4, abs=0.08)
     assert found["beta"] == pytest.approx(4.0, rel=0.15)
 
 
-def test_models_are_compared(simulated: Choices) -> None:
+def test_models_are_compared(simulated: ChoiceHistory) -> None:
     chance = len(simulated.action) * np.log(1 / simulated.n_actions)
-    fits = fit_all({"a": Choices(*(column[:150] for column in simulated[:3]), simulated.n_actions)}).loc["a"]
+    fits = fit_all({"a": ChoiceHistory(*(column[:150] for column in simulated[:3]), simulated.n_actions)}).loc["a"]
     full, learned = fits.loc["+ both"], fits.loc["Q-learning"]
     assert fits.loc["chance", "log_likelihood"] == pytest.approx(chance * 150 / len(simulated.action))
     assert full["log_likelihood"] >= fits["log_likelihood"].max() - 1e-6  # it contains the others
@@ -88,7 +88,7 @@ def test_the_command_fits_each_subject(tmp_path: Path) -> None:
     [
         ("state,action\n0,1\n", "it must be state, action, reward (and subject)"),
         ("state,action,reward\n0,1,\n", "the table has empty cells"),
-        ("state,action,reward\n0,A,1\n", "it must be whole numbers from 0"),
+        ("state,action,reward\n0,A,1\n", "an action in the table is ['A']; it must be a whole number from 0"),
         (None, "it must be a CSV file"),
     ],
 )

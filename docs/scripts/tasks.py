@@ -1,8 +1,8 @@
-"""What the tasks are, for people to read: ``python -m benchmarks.tasks``.
+"""Write the pages on the tasks: ``python -m docs.scripts.tasks``.
 
-Writes ``docs/tasks/`` (a page for each task, and a table of all) and ``docs/images/tasks/`` from the tasks themselves:
-rules and settings from their docstrings, chance by playing at random, pictures by ``rgb_array`` (CartPoleNoVel's needs
-pygame). What is measured on each comes from :mod:`benchmarks.tables`. Nobody writes these by hand.
+It writes ``docs/tasks/`` (a page for each task, and a table of all tasks) and ``docs/images/tasks/`` from the tasks
+themselves: rules and settings from their docstrings, chance by random play, pictures by rendering (that of
+CartPoleNoVel needs pygame). The results come from :mod:`docs.scripts.results`. None of these are edited by hand.
 """
 
 import inspect
@@ -14,21 +14,22 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from benchmarks.tables import ROOT, read_reports, table, with_measured
-from seqrl_lightning.commands.envs import rules_of, task_ids
-from seqrl_lightning.envs import rollout
-from seqrl_lightning.types import Array, BoolArray, IntArray, State
+from docs.scripts.results import ROOT, read_reports, table, with_measured
+from seqrl_lightning.collect import rollout
+from seqrl_lightning.commands.envs import rules_class, task_ids
+from seqrl_lightning.docstrings import parse_docstring
+from seqrl_lightning.types import Array, BoolArray, IntArray
 
 PAGES = ROOT / "docs" / "tasks"
 PICTURES = ROOT / "docs" / "images" / "tasks"
-EPISODES = 1000  # at random
-MOST_FRAMES = 40
-EXPLAINED = {"BlockSchedule": "seqrl_lightning.envs.blocks", "SymbolEnv": "seqrl_lightning.envs.symbols"}
-COMMAND = "Written by `python -m benchmarks.tasks`."
+RANDOM_EPISODES = 1000  # that chance is estimated from
+MAX_FRAMES = 40
+LINKED_CLASSES = {"BlockSchedule": "seqrl_lightning.envs.blocks", "SymbolEnv": "seqrl_lightning.envs.symbols"}
+COMMAND = "Written by `python -m docs.scripts.tasks`."
 
 
 def main() -> None:
-    """Writes all of them."""
+    """Write all of them."""
     for folder in (PAGES, PICTURES):
         folder.mkdir(parents=True, exist_ok=True)
     for path, text in pages().items():
@@ -38,17 +39,17 @@ def main() -> None:
 
 
 def file_name(env_id: str) -> str:
-    """``seqrl/NBack-v0`` is ``n_back``."""
+    """Return the name of a task's files: ``n_back`` for ``seqrl/NBack-v0``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name_of(env_id)).lower()
 
 
 def name_of(env_id: str) -> str:
-    """``seqrl/NBack-v0`` is NBack."""
+    """Return the name of a task: NBack for ``seqrl/NBack-v0``."""
     return env_id.removeprefix("seqrl/").rsplit("-", 1)[0]
 
 
 def pages() -> dict[Path, str]:
-    """The text of each page."""
+    """Return the text of each page, by its path."""
     texts, rows = {}, [["task", "", "actions", "best return", "chance"]]
     reports = read_reports()
     for env_id in task_ids():
@@ -63,19 +64,20 @@ def pages() -> dict[Path, str]:
         "# The tasks\n\n"
         "Actions are identities of objects or symbols throughout, never positions. The best return is that of the best "
         "policy that remembers all it has seen (`env.unwrapped.optimal_return`); chance is the mean return of random "
-        f"actions over {EPISODES:,} episodes, with its standard error. Both are for the default settings. {COMMAND}\n\n"
+        f"actions over {RANDOM_EPISODES:,} episodes, with its standard error. Both are for the default settings. "
+        f"{COMMAND}\n\n"
     )
     texts[PAGES / "index.md"] = f"{intro}{table(rows)}\n"
     return texts
 
 
 def page(env_id: str, env: Any, chance: str) -> str:
-    """A task's page."""
+    """Return the text of a task's page."""
     facts = [
         f"- Observation: `{env.observation_space}`",
         f"- Action: `{env.action_space}`",
         f"- Best return: {env.optimal_return:g}",
-        f"- Chance: {chance} ({EPISODES:,} episodes at random, with the standard error)",
+        f"- Chance: {chance} (mean return of {RANDOM_EPISODES:,} random episodes, with its standard error)",
     ]
     meanings = arguments_of(env)
     rows = [["setting", "default", ""]]
@@ -88,7 +90,7 @@ def page(env_id: str, env: Any, chance: str) -> str:
         "## Rules",
         rules(env),
         "## Settings",
-        "Of `--data.env_kwargs`:",
+        "Set them by `--data.env_kwargs.NAME`:",
         table(rows),
         "## Results",
         f"<!-- measured: {env_id} -->\n<!-- end of measured -->",
@@ -98,57 +100,56 @@ def page(env_id: str, env: Any, chance: str) -> str:
 
 
 def rules(env: Any) -> str:
-    """The task's rules: its docstring without its arguments."""
-    return markdown(inspect.getdoc(rules_of(env)) or "").partition("\n\nArgs:\n")[0]
+    """Return the task's rules: its docstring without its arguments."""
+    return markdown(parse_docstring(rules_class(env)).description or "").rstrip()
 
 
 def settings(env: Any) -> list[inspect.Parameter]:
-    """What can be set, with the defaults."""
+    """Return the task's settings, with their defaults."""
     found: dict[str, inspect.Parameter] = {}
-    for described in (rules_of(env), type(env)):
+    for described in (rules_class(env), type(env)):
         found |= inspect.signature(described).parameters
     return [setting for setting in found.values() if setting.kind is not setting.VAR_KEYWORD]
 
 
 def arguments_of(env: Any) -> dict[str, str]:
-    """What the task's arguments mean, by name, from the docstrings of its classes."""
+    """Return the meaning of each argument of the task, from the docstrings of its classes."""
     meanings: dict[str, str] = {}
-    for described in (*type(env).__mro__[::-1], rules_of(env)):
-        section = re.search(r"\nArgs:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(described) or "", re.DOTALL)
-        entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
-        meanings.update({name: markdown(" ".join(text.split())) for name, text in entries})
+    for described in (*type(env).__mro__[::-1], rules_class(env)):
+        for parameter in parse_docstring(described).params:
+            meanings[parameter.arg_name] = markdown(" ".join((parameter.description or "").split()))
     return meanings
 
 
 def markdown(text: str) -> str:
-    """A docstring's text; mentions of another task's class, or of what tasks are made of, are links."""
+    """Return a docstring's text as Markdown, with links to the other tasks and classes that it mentions."""
     text = re.sub(r":\w+:`(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     links = {f"`{name_of(env_id)}Env`": f"[{name_of(env_id)}]({file_name(env_id)}.md)" for env_id in task_ids()}
-    links |= {f"`{name}`": f"[`{name}`](../api/envs.md#{path}.{name})" for name, path in EXPLAINED.items()}
+    links |= {f"`{name}`": f"[`{name}`](../api/envs.md#{path}.{name})" for name, path in LINKED_CLASSES.items()}
     for mention, link in links.items():
         text = text.replace(mention, link)
     return text
 
 
 def chance_of(env_id: str) -> str:
-    """The mean return of random actions, and its standard error."""
-    envs: Any = gym.make_vec(env_id, EPISODES, "vector_entry_point")
+    """Return the mean return of random actions, and its standard error."""
+    envs: Any = gym.make_vec(env_id, RANDOM_EPISODES, "vector_entry_point")
     rng = np.random.default_rng(0)
 
-    def act(observation: Array, state: State, action_mask: BoolArray | None) -> tuple[IntArray, State]:
-        return rng.integers(envs.single_action_space.n, size=EPISODES), None
+    def act(observation: Array, action_mask: BoolArray | None) -> IntArray:
+        return rng.integers(envs.single_action_space.n, size=RANDOM_EPISODES)
 
     returns = sum(step.reward * step.is_playing for step in rollout(act, envs, seed=0))
-    return f"{np.mean(returns):.2f} ± {np.std(returns, ddof=1) / EPISODES**0.5:.2f}"
+    return f"{np.mean(returns):.2f} ± {np.std(returns, ddof=1) / RANDOM_EPISODES**0.5:.2f}"
 
 
 def draw(env_id: str, path: Path) -> None:
-    """An episode of who knows what is right; where nothing is, of random actions."""
+    """Draw an episode of right actions; where no action is right, of random ones."""
     env: Any = gym.make(env_id, render_mode="rgb_array")
     rng = np.random.default_rng(0)
     _, info = env.reset(seed=0)
     frames = [env.render()]
-    for _ in range(MOST_FRAMES):
+    for _ in range(MAX_FRAMES):
         right = info.get("correct_action", -1)
         _, _, terminated, truncated, info = env.step(right if right >= 0 else rng.integers(env.action_space.n))
         frames.append(env.render())
@@ -157,7 +158,7 @@ def draw(env_id: str, path: Path) -> None:
     env.close()
     width, height = (max(frame.shape[axis] for frame in frames) for axis in (1, 0))
     pictures = []
-    for frame in frames:  # boards grow as symbols are shown
+    for frame in frames:  # a board grows as symbols are shown
         picture = Image.new("RGB", (width, height), tuple(int(value) for value in frame[0, 0]))
         picture.paste(Image.fromarray(frame))
         picture.thumbnail((640, 200))

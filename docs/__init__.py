@@ -1,0 +1,1 @@
+"""The documentation: pages, and in `scripts` the programs that write parts of them."""

@@ -1,0 +1,132 @@
+"""Measures of a table of trials (:func:`seqrl_lightning.analysis.trials.read_trials`) and of a table of episodes."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from seqrl_lightning.analysis.trials import choices_of, counted_trials
+from seqrl_lightning.functional import ERROR_KINDS, choice_counts, completion, follows_previous_order, swap_counts
+from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
+from seqrl_lightning.types import Array, FloatArray, Order
+
+
+def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.Series:
+    """Episodes to criterion of each block, over all environments; NaN where the criterion was not met.
+
+    Args:
+        episodes: A run's ``episodes.csv``: a row for each training episode, in the order in which they ended.
+        facts: What the task tells about itself; it must tell ``mastery_return``.
+    """
+    assert facts.mastery_return is not None
+    metric = EpisodesToCriterion(facts.mastery_return, facts.num_blocks)
+    returns = torch.from_numpy(episodes["episode_return"].to_numpy(np.float64))
+    metric.update(torch.from_numpy(episodes["block"].to_numpy(np.int64)), returns)
+    return pd.Series(metric.episodes.numpy(), index=pd.RangeIndex(facts.num_blocks, name="block"))
+
+
+def measure_episodes(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
+    """Measure each episode that ended.
+
+    Args:
+        trials: The table of trials.
+        facts: What the task tells about itself.
+
+    Returns:
+        A row for each episode, by its ``number``: ``env``, ``block``, ``completion``
+        (:func:`seqrl_lightning.functional.completion`), ``choices``, the number of its choices, the number that were
+        each of ``ERROR_KINDS``, and, if the task has an ``order``, the number that followed the order of the block
+        before, ``previous_order``.
+    """
+    counted = counted_trials(trials)
+    choices = choices_of(trials)
+    groups = counted.groupby("number")
+    table = groups.agg(env=("env", "first"), block=("block", "first"), choices=("outcome", "size"))
+    table["completion"] = completion(choices, facts.num_picks).numpy()
+    for kind in ERROR_KINDS:
+        table[kind] = (counted["outcome"] == kind).groupby(counted["number"]).sum()
+    if facts.order is not None:
+        follows = pd.Series(follows_previous_order(choices, facts.order).numpy(), index=counted.index)
+        table["previous_order"] = follows.groupby(counted["number"]).sum()
+    return table
+
+
+def error_shares(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Share of choices that were errors, for each row of a table of counts like :func:`measure_episodes` returns.
+
+    Returns:
+        A column for each of ``ERROR_KINDS``, and ``previous_order`` if there are such counts.
+    """
+    columns = [column for column in (*ERROR_KINDS, "previous_order") if column in episodes]
+    return episodes[columns].div(episodes["choices"], axis=0)
+
+
+def accuracy_by_position(trials: pd.DataFrame) -> pd.DataFrame:
+    """Fraction of right choices: a row for each block, a column for each serial position."""
+    return counted_trials(trials).pivot_table(index="block", columns="position", values="is_right", aggfunc="mean")
+
+
+def confusion(trials: pd.DataFrame, n_actions: int) -> FloatArray:
+    """Share of each action in the choices at each serial position.
+
+    Args:
+        trials: The table of trials.
+        n_actions: Number of actions.
+
+    Returns:
+        [positions, n_actions] float64; each row sums to 1, or is NaN where the position never occurred.
+    """
+    choices = choices_of(trials)
+    counts = choice_counts(choices.position, choices.action, int(choices.position.max()) + 1, n_actions)
+    shares: FloatArray = (counts.double() / counts.sum(1, keepdim=True)).numpy()
+    return shares
+
+
+def rank_transfer(trials: pd.DataFrame, order: Order, block: int, num_episodes: int = 5) -> tuple[float, float]:
+    """Spearman's correlation of the positions at which objects are chosen with their old and their new ranks.
+
+    Args:
+        trials: The table of trials.
+        order: The objects' orders, by block.
+        block: A block after the first.
+        num_episodes: Number of episodes after the switch that are measured.
+
+    Returns:
+        The correlation with the ranks in the block before, and with those in this block. (1, x) means that everything
+        is still done as before the switch, (x, 1) that it is done as the new order demands.
+    """
+    rows = counted_trials(trials[(trials["block"] == block) & (trials["action"] < order.num_objects)])
+    rows = rows[rows["number"].isin(rows["number"].unique()[:num_episodes])]
+    rank = np.argsort(order.sequences, axis=1)
+    old, new = (pd.Series(rank[k][rows["action"]]) for k in (block - 1, block))
+    position = rows["position"].reset_index(drop=True)
+    return position.corr(old, method="spearman"), position.corr(new, method="spearman")
+
+
+def action_values(trials: pd.DataFrame, actions: Array) -> pd.Series:
+    """Mean Q-value of some actions in the states of each episode, by its ``number``; without episodes that have none.
+
+    Args:
+        trials: The table of trials.
+        actions: [K] int.
+    """
+    columns = [f"q_{action}" for action in actions if f"q_{action}" in trials]
+    return trials.groupby("number")[columns].mean().mean(axis=1).dropna()
+
+
+def swap_inference(trials: pd.DataFrame, order: Order, block: int) -> tuple[float, float]:
+    """Fractions of episodes in which a swap of two objects (ABCDE to ADCBE) was anticipated or inferred.
+
+    Both are measured at the first position that changed (:func:`seqrl_lightning.functional.swap_counts`).
+
+    Args:
+        trials: The table of trials.
+        order: The objects' orders, by block.
+        block: A block after the first.
+
+    Returns:
+        The fraction of the block's episodes in which the new object was chosen at once ("anticipated swap"), and, of
+        those in which the old one was tried first, the fraction in which the new one came next ("ordinal inference");
+        NaN where there were none.
+    """
+    reached, at_once, tried_old, then_new = swap_counts(choices_of(trials), order)[:, block].tolist()
+    return at_once / reached if reached else np.nan, then_new / tried_old if tried_old else np.nan

@@ -1,0 +1,75 @@
+"""Keep the replay memory, the agent and the random streams of each process in a file of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seqrl_lightning.checkpoints.archive import MAX_GIB
+from seqrl_lightning.checkpoints.format import fault_in
+from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
+from seqrl_lightning.files import UNFINISHED
+from seqrl_lightning.types import RunError
+
+
+class Sidecars(Callback):
+    """Write each process's replay memory, agent and random streams into a sidecar of the checkpoint.
+
+    The checkpoint alone suffices to evaluate; a run that is resumed needs the sidecars of all its processes.
+
+    Args:
+        max_gib: Larger files are refused when they are read.
+    """
+
+    def __init__(self, max_gib: float = MAX_GIB) -> None:
+        self._max_gib = max_gib
+        self._folder = Path()  # of the run's checkpoints
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the Trainer read and write checkpoints with their sidecars."""
+        folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
+        self._folder = Path(folder) / "checkpoints"
+        trainer.strategy.checkpoint_io = SidecarIO(
+            trainer.global_rank, trainer.world_size, stage == "fit", self._folder, self._max_gib
+        )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Delete what a killed run left behind: unfinished files and sidecars that no checkpoint names."""
+        if trainer.is_global_zero:
+            folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
+            for folder in {self._folder, *map(Path, folders)}:
+                if folder.is_dir():
+                    _delete_leftovers(folder)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write this process's sidecar.
+
+        Raises:
+            RunError: If it can't be written, in whatever process.
+        """
+        data = type(trainer.datamodule).__qualname__  # type: ignore[attr-defined]
+        state = {"callbacks": checkpoint["callbacks"], data: checkpoint[data]}
+        try:
+            path, found = write_sidecar(self._folder, trainer.global_step, trainer.global_rank, state)
+            written = (str(path), found, "")
+        except RunError as error:
+            written = ("", "", str(error))
+        by_rank = [written]
+        if trainer.world_size > 1:
+            by_rank = [written] * trainer.world_size
+            torch.distributed.all_gather_object(by_rank, written)
+        for rank, (_, _, refusal) in enumerate(by_rank):
+            if refusal:
+                raise RunError(refusal if trainer.world_size == 1 else f"rank {rank}: {refusal}")
+        checkpoint["sidecars"] = {name: found for name, found, _ in by_rank}
+
+
+def _delete_leftovers(folder: Path) -> None:
+    checkpoints = list(folder.glob("*.ckpt"))
+    if any(fault_in(path) for path in checkpoints):
+        return  # it can't be told what belongs to them
+    named = {sidecar for path in checkpoints for sidecar in sidecars_of(path)}
+    for path in (*folder.glob(f"*{UNFINISHED}"), *folder.glob(f"*{SUFFIX}")):
+        if path not in named:
+            path.unlink()

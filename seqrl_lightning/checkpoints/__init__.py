@@ -1,0 +1,1 @@
+"""The format of a checkpoint: how it is written, read, verified and found."""

@@ -1,0 +1,131 @@
+"""Read a file that torch wrote as if a stranger had written it.
+
+``torch.load(..., weights_only=True)`` runs no code, but it still takes whatever memory the file claims to need. Here a
+file takes no more memory than it has bytes: its records are stored as they are, a tensor claims no more elements than
+its record holds, and nothing in it stands for more objects than its own text spells out.
+"""
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqrl_lightning.types import RunError
+
+MAX_GIB = 64.0
+"""The largest file that is read, in GiB, unless the caller gives another limit."""
+
+_MAX_DEPTH = 100  # of collections in collections
+_PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors and plain values is written with
+    r"collections (OrderedDict|Counter)"
+    r"|torch._utils _rebuild_(tensor_v2|tensor_v3|parameter)"
+    r"|torch (\w+Storage|Size|(b?float|u?int|complex|bool)\w*)"
+    r"|torch.storage UntypedStorage"
+)
+
+
+class UnusableFileError(RunError):
+    """A file can't be used. The message says why, as the end of "FILE can't be used: "."""
+
+
+def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any:
+    """Read a file written by ``torch.save``: tensors, numbers, texts and collections of them.
+
+    Args:
+        path: The file.
+        max_gib: Larger files are refused.
+        mmap: Whether tensors are read from the disk when they are used; the file must stay as it is then.
+
+    Returns:
+        Its contents, on the CPU.
+
+    Raises:
+        UnusableFileError: If it is missing, damaged or too large, or holds anything else.
+    """
+    if not path.is_file():
+        raise UnusableFileError("it is missing")
+    size = path.stat().st_size
+    if size > max_gib * 2**30:
+        raise UnusableFileError(f"it has {size / 2**30:.3g} GiB, and the limit max_gib is {max_gib:g}")
+    try:
+        num_opcodes = _check_records(path, size)
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except UnusableFileError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise UnusableFileError(f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
+    _check_contents(contents, num_opcodes)
+    return contents
+
+
+def _check_records(path: Path, size: int) -> int:
+    """Check every byte against its checksum, and what the pickled record names. Returns how long that record is."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise UnusableFileError("it is damaged (it is no archive of torch's)")
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            raise UnusableFileError("its records are compressed, which torch's never are")
+        if sum(record.file_size for record in records) > size or len({r.filename for r in records}) < len(records):
+            raise UnusableFileError("its records claim more than the file holds")
+        if (damaged := archive.testzip()) is not None:
+            raise UnusableFileError(f"it is damaged ({damaged} has another checksum)")
+        pickled = [record for record in records if record.filename.endswith("data.pkl")]
+        if len(pickled) != 1:
+            raise UnusableFileError("it is damaged (it holds no data.pkl)")
+        num_opcodes = 0
+        for opcode, argument, _ in pickletools.genops(archive.read(pickled[0])):
+            num_opcodes += 1
+            is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
+            if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
+                name = str(argument).replace(" ", ".")
+                raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
+    return num_opcodes
+
+
+def _check_contents(contents: Any, num_opcodes: int) -> None:
+    """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
+    waiting, num_seen = [(contents, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        num_seen += 1
+        if num_seen > 4 * num_opcodes or depth > _MAX_DEPTH:
+            raise UnusableFileError("its collections claim more than the file holds")
+        if isinstance(value, Tensor):
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise UnusableFileError(f"a tensor of shape {tuple(value.shape)} claims more than the file holds")
+        elif isinstance(value, Mapping):
+            waiting.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend((item, depth + 1) for item in value)
+
+
+@contextmanager
+def limited_memory(gib: float) -> Iterator[None]:
+    """Let this process take so much more memory and no more, in GiB, where the system can be told so (Linux).
+
+    An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
+    """
+    try:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):  # Windows, macOS
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used + int(gib * 2**30)
+    limits = [limit for limit in (wanted, *before) if limit != resource.RLIM_INFINITY]
+    with suppress(ValueError):  # a system without such limits
+        resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

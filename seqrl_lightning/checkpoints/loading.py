@@ -1,0 +1,42 @@
+"""Lightning's ``load_from_checkpoint`` for files that may come from a stranger."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqrl_lightning.checkpoints.archive import UnusableFileError
+from seqrl_lightning.checkpoints.format import read_checkpoint
+from seqrl_lightning.rebuild import rebuild
+from seqrl_lightning.trust import Allowed, Trust, settings_of
+from seqrl_lightning.types import ConfigurationError
+
+T = TypeVar("T")
+
+
+def load_from_checkpoint(
+    cls: type[T], path: str | Path, settings_key: str, allow: Allowed, more: Mapping[str, Any]
+) -> tuple[T, dict[str, Any]]:
+    """Build an object from the settings in a checkpoint.
+
+    Args:
+        cls: Its class.
+        path: The checkpoint.
+        settings_key: Where the checkpoint holds the settings.
+        allow: Modules that the checkpoint may name, besides the package's own classes.
+        more: Settings that replace those in the checkpoint.
+
+    Returns:
+        The object and the checkpoint's contents.
+
+    Raises:
+        ConfigurationError: If the file can't be used, or names what files may not name.
+    """
+    trust = Trust(allow)
+    try:
+        contents = read_checkpoint(Path(path), trust, mmap=False)
+    except UnusableFileError as error:
+        raise ConfigurationError(f"{path} can't be used: {error}") from error
+    settings = {**settings_of(contents.get(settings_key, {})), **more}
+    if "env_id" in settings and "env_id" not in more:
+        trust.require_task(settings["env_id"], str(path))
+    return rebuild(cls, settings, trust, str(path)), contents

@@ -1,0 +1,201 @@
+"""Sidecars: what is large in a checkpoint, or differs from process to process, in one file for each process.
+
+A checkpoint names its sidecars, which lie beside it, and their checksums. New ones get new names; then the checkpoint
+takes its place, then the old ones are deleted: whenever the program is killed, the checkpoint that is there is whole.
+"""
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError, read_archive
+from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file
+from seqrl_lightning.types import RunError, require
+
+SUFFIX = ".replay"
+"""How the names of sidecars end."""
+
+_KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of the ranks
+_NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
+_LARGE = ("ring", "sampler")  # what only the sidecar holds of the datamodule's state
+
+
+def write_sidecar(folder: Path, step: int, rank: int, state: Mapping[str, Any]) -> tuple[Path, str]:
+    """Write a process's sidecar under a new name.
+
+    Returns:
+        The file and its checksum, which :meth:`SidecarIO.save_checkpoint` finds under ``sidecars`` in the checkpoint.
+
+    Raises:
+        RunError: If it can't be written.
+    """
+    path = folder / f"step={step}-rank{rank}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+    write_file(path, lambda file: torch.save(dict(state), file))
+    return path, checksum(path)
+
+
+class SidecarIO(TorchCheckpointIO):
+    """Lightning's plugin to read and write checkpoint files, here with the sidecars that they name.
+
+    Args:
+        rank: The process.
+        world_size: How many processes there are.
+        resumes: Whether a checkpoint is loaded to resume its run, rather than to evaluate it.
+        folder: The run's folder of checkpoints, from which ``ModelCheckpoint`` deletes what is no longer the best.
+        max_gib: Larger files are refused when they are read.
+    """
+
+    def __init__(self, rank: int, world_size: int, resumes: bool, folder: Path, max_gib: float = MAX_GIB) -> None:
+        self._rank = rank
+        self._world_size = world_size
+        self._resumes = resumes
+        self._folder = folder
+        self._max_gib = max_gib
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write the checkpoint and put its sidecars beside it; ``last.ckpt`` leaves its predecessor.
+
+        Raises:
+            RunError: If it can't be written; the one before it is still there then.
+        """
+        path = Path(path)
+        sidecars = {_moved_beside(path, Path(name)): found for name, found in checkpoint.get(_KEY, {}).items()}
+        small = {key: _without_large(value) for key, value in checkpoint.items()}
+        new = path.with_name(f"{path.name}.new{UNFINISHED}")
+        write_file(new, lambda file: torch.save(seal({**small, _KEY: sidecars}), file))
+        needless: list[Path] = []
+        if path.exists():
+            keep = predecessor_of(path) if path.name == "last.ckpt" else path
+            needless = sidecars_of(keep)
+            path.replace(keep)
+        new.replace(path)
+        sync_folder(path.parent)
+        for sidecar in needless:
+            sidecar.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: Any = None
+    ) -> dict[str, Any]:
+        """Read the checkpoint and, to resume its run, this process's sidecar.
+
+        Raises:
+            RunError: If one of them is missing or damaged.
+            ConfigurationError: If the checkpoint is of another number of processes.
+        """
+        path = Path(path)
+        try:
+            checkpoint = read_checkpoint(path, max_gib=self._max_gib, mmap=False)
+            if self._resumes:
+                checkpoint.update(self._read_sidecar(path, checkpoint))
+        except UnusableFileError as error:
+            raise RunError(f"{path} can't be used: {error}") from error
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and "best_model_path" in state:
+                state.update(self._best_in_folder(state, path.parent))
+        return checkpoint
+
+    def _read_sidecar(self, path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        sidecars = named_sidecars(checkpoint)
+        if not sidecars:
+            return {}
+        wanted = f"the {len(sidecars)} that the checkpoint was saved by: each resumes with its own replay memory"
+        require(self._world_size == len(sidecars), "number of processes (trainer.devices)", self._world_size, wanted)
+        name, found = list(sidecars.items())[self._rank]
+        if (fault := _fault_in_sidecar(path.parent / name, found)) is not None:
+            raise UnusableFileError(fault)
+        state = read_archive(path.parent / name, self._max_gib, mmap=False)
+        return state if isinstance(state, dict) else {}
+
+    def _best_in_folder(self, state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return a ``ModelCheckpoint``'s state in which every file is one of ``folder``'s.
+
+        ``ModelCheckpoint`` deletes the files that its state names. They are named by their whole paths, which may be
+        anybody's; a run whose folder was moved finds its own ones so too.
+        """
+
+        def here(name: object) -> str:
+            path = folder / Path(str(name)).name
+            is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
+            return str(self._folder / path.name) if is_own else ""
+
+        scores = {here(name): score for name, score in state.get("best_k_models", {}).items() if here(name)}
+        paths = {key: here(state.get(key)) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        is_in_place = folder.resolve() == self._folder.resolve()
+        dirpath = {"dirpath": str(self._folder)} if is_in_place else {}
+        return {**paths, "best_k_models": scores, **dirpath}
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete the checkpoint and its sidecars; nothing else is ever deleted."""
+        path = Path(path)
+        if path.suffix != ".ckpt" or not path.is_file() or path.is_symlink():
+            return
+        sidecars = sidecars_of(path)
+        path.unlink()
+        for sidecar in sidecars:
+            sidecar.unlink(missing_ok=True)
+
+
+def predecessor_of(path: Path) -> Path:
+    """Return where the checkpoint is kept that was at ``path`` before."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def named_sidecars(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sidecars that a checkpoint names, with their checksums, in the order of the ranks.
+
+    Raises:
+        UnusableFileError: If one of them isn't a plain file name: a checkpoint's sidecars lie beside it.
+    """
+    sidecars = checkpoint.get(_KEY, {})
+    for name in sidecars if isinstance(sidecars, dict) else [sidecars]:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise UnusableFileError(f"it names the sidecar {name!r}, which is not the name of one beside it")
+    return dict(sidecars)
+
+
+def sidecars_of(path: Path) -> list[Path]:
+    """Return the sidecars that lie beside a checkpoint and that it names; none if it can't be used."""
+    try:
+        names = named_sidecars(read_checkpoint(path))
+    except UnusableFileError:
+        return []
+    return [path.parent / name for name in names]
+
+
+def fault_in_run(path: Path, max_gib: float = MAX_GIB) -> str | None:
+    """Return why a run can't be resumed from a checkpoint and its sidecars; None if it can. Every byte is read."""
+    try:
+        names = named_sidecars(read_checkpoint(path, max_gib=max_gib))
+    except UnusableFileError as error:
+        return str(error)
+    faults = (_fault_in_sidecar(path.parent / name, found) for name, found in names.items())
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _fault_in_sidecar(path: Path, found: str) -> str | None:
+    if path.is_symlink():
+        return f"its sidecar {path} is a symbolic link, not a file"
+    if not path.is_file():
+        return f"its sidecar {path} is missing"
+    return None if checksum(path) == found else f"its sidecar {path} is damaged (it has another checksum)"
+
+
+def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
+    """Move a sidecar beside its checkpoint, which needn't be in the run's own folder. Returns its name."""
+    if sidecar.parent.resolve() != checkpoint.parent.resolve():
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(sidecar, checkpoint.parent / sidecar.name)
+    return sidecar.name
+
+
+def _without_large(value: Any) -> Any:
+    """Return the datamodule's state without what its sidecar holds; anything else as it is."""
+    is_datamodule = isinstance(value, dict) and any(key in value for key in _LARGE)
+    return {key: item for key, item in value.items() if key not in _LARGE} if is_datamodule else value

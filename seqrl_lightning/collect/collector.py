@@ -1,0 +1,182 @@
+"""The collector: it acts in environments and stores what happens in the replay memory."""
+
+from typing import Any
+
+import numpy as np
+
+from seqrl_lightning.collect.episodes import EpisodeLog, RunningEpisodes
+from seqrl_lightning.collect.faults import GuardedEnvs, Outcome
+from seqrl_lightning.collect.policy import ExploringPolicy
+from seqrl_lightning.collect.recorder import TrialRecorder
+from seqrl_lightning.envs import action_mask_of
+from seqrl_lightning.replay import RingBuffer, Sampler
+from seqrl_lightning.types import IntArray, Progress
+
+
+class Collector:
+    """Step N environments with an exploring policy, and store the transitions.
+
+    An env step is one real step of one environment. The extra step by which a vector environment resets itself after
+    an episode (next-step autoreset) is no env step, earns nothing, and is never sampled.
+
+    Args:
+        envs: The environments.
+        policy: Decides on actions.
+        ring: Stores transitions.
+        sampler: Keeps the network's states that its batches will need.
+        has_action_masks: Whether the task says which actions it allows.
+        progress: What this process has done so far; the collector continues the count.
+        log: Takes finished episodes.
+        recorder: Takes every step.
+        rank: Number of this process.
+        world_size: Number of processes that collect side by side, each in environments of its own.
+
+    Attributes:
+        episodes: The episodes under way, from :meth:`begin` on.
+    """
+
+    episodes: RunningEpisodes
+
+    def __init__(
+        self,
+        envs: GuardedEnvs,
+        policy: ExploringPolicy,
+        ring: RingBuffer,
+        sampler: Sampler,
+        has_action_masks: bool,
+        progress: Progress,
+        log: EpisodeLog,
+        recorder: TrialRecorder,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.envs = envs
+        self.num_envs = envs.num_envs
+        self.policy = policy
+        self.ring = ring
+        self.sampler = sampler
+        self.has_action_masks = has_action_masks
+        self.progress = progress
+        self.log = log
+        self.recorder = recorder
+        self.rank = rank
+        self.world_size = world_size
+        self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
+
+    def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
+        """Start episodes, or go on in those that ``state_dict`` was taken of.
+
+        Returns:
+            False if new episodes had to be started because ``state_dict`` doesn't hold the environments' state.
+        """
+        is_known = state_dict is None or state_dict["envs"] is not None
+        if state_dict is not None:
+            self.policy.load_state_dict(state_dict["policy"])
+        if state_dict is not None and is_known:
+            self._continue_episodes(state_dict)
+        else:
+            self.policy.reset()
+            self._start_episodes()
+        self.policy.find_memory(self.episodes.observation)
+        return is_known
+
+    def step(self) -> int:
+        """Take one step in every environment.
+
+        Returns:
+            The number of env steps that were lost with a broken episode, and have to be taken again.
+        """
+        action = self._act()
+        try:
+            outcome = self.envs.step(action)
+        except Exception as error:  # an environment may raise anything
+            return self._restart(error)
+        self._store(action, outcome)
+        return 0
+
+    def start_step(self) -> int:
+        """Start a step of environments in processes of their own, without waiting for it. Return as ``step`` does."""
+        action = self._act()
+        try:
+            self.envs.send(action)
+        except Exception as error:  # a worker process is dead
+            return self._restart(error)
+        self._in_flight = action
+        return 0
+
+    def finish_step(self) -> int:
+        """Wait for the step that ``start_step`` started, if there is one. Return as ``step`` does."""
+        action, self._in_flight = self._in_flight, None
+        if action is not None:
+            try:
+                outcome = self.envs.receive()
+            except Exception as error:
+                return self._restart(error)
+            self._store(action, outcome)
+        return 0
+
+    def _act(self) -> IntArray:
+        policy, episodes = self.policy, self.episodes
+        if policy.remembers:
+            self.sampler.keep_state(self.ring, policy.state, episodes.lengths)
+        env_steps = self.progress.env_steps * self.world_size
+        action = policy.act(episodes.observation, episodes.action_mask, episodes.is_first, env_steps)
+        self.progress.epsilon = policy.epsilon
+        return action
+
+    def _store(self, action: IntArray, outcome: Outcome) -> None:
+        observation, reward, terminated, truncated, infos = outcome
+        episodes, progress = self.episodes, self.progress
+        if self.recorder.labels is not None:
+            ends = reward, terminated, truncated
+            trial, is_trial = episodes.lengths.copy(), ~episodes.is_restarting
+            self.recorder.record(episodes.observation, action, self.policy, ends, trial, is_trial, infos)
+        action_mask = action_mask_of(infos) if self.has_action_masks else None
+        self.ring.add(action, reward, terminated, truncated, observation, action_mask)
+        ended = terminated | truncated
+        num_restarted = episodes.advance(observation, action_mask, reward, ended)
+        progress.env_steps += self.num_envs - num_restarted
+        if num_restarted:
+            progress.block = _lowest_block(infos)
+        if np.count_nonzero(ended):
+            env_steps, first_env = progress.env_steps * self.world_size, self.rank * self.num_envs
+            for episode in episodes.take_ended(terminated, infos, env_steps, first_env):
+                self.log.add(episode)
+                progress.episodes += 1
+
+    def _start_episodes(self) -> None:
+        seed, observation, infos = self.envs.start_episodes(self.progress, self.rank)
+        action_mask = action_mask_of(infos) if self.has_action_masks else None
+        self.episodes = RunningEpisodes.after_reset(seed, observation, action_mask)
+        self.progress.block = _lowest_block(infos)
+        self.recorder.note(infos)
+        self.ring.restart(observation, action_mask)
+
+    def _restart(self, error: Exception) -> int:
+        """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
+        lengths = self.episodes.lengths
+        broken = self.envs.replace(error, self.episodes.seed, lengths, self.progress)
+        suspects = range(len(lengths)) if broken is None else [broken]
+        num_lost = sum(self.ring.drop(env, int(lengths[env])) for env in suspects)
+        self._start_episodes()
+        return num_lost
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the episodes under way, the environments' state and the policy's, as tensors and primitives."""
+        return {
+            "envs": self.envs.state_dict(),
+            "episodes": self.episodes.state_dict(),
+            "policy": self.policy.state_dict(),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
+        self.envs.load_state_dict(state_dict["envs"])
+        self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
+        self.recorder.load_state_dict(state_dict["recorder"])
+        if not self.ring.num_slots:  # the checkpoint left the replay memory out
+            self.ring.restart(self.episodes.observation, self.episodes.action_mask)
+
+
+def _lowest_block(infos: dict[str, Any]) -> int:
+    return int(infos["block"].min()) if "block" in infos else 0

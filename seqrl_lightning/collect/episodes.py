@@ -1,0 +1,134 @@
+"""Episodes: the state of those under way, and a log of those that have ended."""
+
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqrl_lightning.envs.state import arrays, plain
+from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
+
+_MAX_WAITING_EPISODES = 100_000  # reached only in a run in which nobody drains the log
+
+
+class Episode(NamedTuple):
+    """A finished episode."""
+
+    env_steps: int  # taken in all environments until its end (with several processes: as if all were equally far)
+    env: int  # number of its environment, over all processes
+    block: int  # whose rule held; 0 for tasks without blocks
+    episode_return: float  # undiscounted
+    episode_length: int  # env steps
+    terminated: bool  # rather than truncated
+
+
+@dataclass
+class RunningEpisodes:
+    """The state of the episode under way in each of N environments.
+
+    Attributes:
+        seed: The seed of the last reset of all environments; environment i had ``seed + i``.
+        observation: [N, *obs], shown now.
+        action_mask: [N, n_actions] bool, true where an action is allowed now; None for tasks without masks.
+        returns: [N] float64, sums of rewards so far.
+        lengths: [N] int64, env steps so far.
+        is_first: [N] bool, whether the observation is the first of an episode.
+        is_restarting: [N] bool, whether the episode has ended, so that the next step only resets the environment.
+    """
+
+    seed: int
+    observation: Array
+    action_mask: BoolArray | None
+    returns: FloatArray
+    lengths: IntArray
+    is_first: BoolArray
+    is_restarting: BoolArray
+
+    @classmethod
+    def after_reset(cls, seed: int, observation: Array, action_mask: BoolArray | None) -> "RunningEpisodes":
+        """Return the state right after a reset of all environments."""
+        num_envs = len(observation)
+        return cls(
+            seed=seed,
+            observation=observation,
+            action_mask=action_mask,
+            returns=np.zeros(num_envs),
+            lengths=np.zeros(num_envs, np.int64),
+            is_first=np.ones(num_envs, np.bool_),
+            is_restarting=np.zeros(num_envs, np.bool_),
+        )
+
+    def advance(self, observation: Array, action_mask: BoolArray | None, reward: Array, ended: BoolArray) -> int:
+        """Count one step of all environments. Return in how many of them it was only a reset.
+
+        Args:
+            observation: [N, *obs], shown after the step.
+            action_mask: [N, n_actions] bool, after the step.
+            reward: [N] float.
+            ended: [N] bool, where the step ended the episode.
+        """
+        self.observation = observation
+        self.action_mask = action_mask
+        self.returns += reward
+        num_restarted = int(np.count_nonzero(self.is_restarting))  # several times as fast as any()
+        self.lengths += ~self.is_restarting if num_restarted else 1
+        self.is_first, self.is_restarting = self.is_restarting, ended  # a reset shows an episode's first observation
+        return num_restarted
+
+    def take_ended(self, terminated: BoolArray, infos: dict[str, Any], env_steps: int, first_env: int) -> list[Episode]:
+        """Return the episodes that the last step ended, and set their returns and lengths to 0.
+
+        Args:
+            terminated: [N] bool, where the episode ended by termination.
+            infos: What the task stated after the step.
+            env_steps: Env steps taken so far, in all environments of all processes.
+            first_env: Number of the first environment, over all processes.
+        """
+        blocks = infos.get("block", np.zeros(len(terminated), np.int64))
+        episodes = [
+            Episode(
+                env_steps=env_steps,
+                env=first_env + env,
+                block=int(blocks[env]),
+                episode_return=float(self.returns[env]),
+                episode_length=int(self.lengths[env]),
+                terminated=bool(terminated[env]),
+            )
+            for env in np.flatnonzero(self.is_restarting).tolist()
+        ]
+        self.returns[self.is_restarting] = 0.0
+        self.lengths[self.is_restarting] = 0
+        return episodes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all fields, as tensors and primitives."""
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_state_dict(cls, state_dict: dict[str, Any]) -> "RunningEpisodes":
+        """Return the episodes that ``state_dict`` was taken of."""
+        return cls(**{name: arrays(value) for name, value in state_dict.items()})
+
+
+class EpisodeLog:
+    """Finished episodes, kept until they are asked for.
+
+    Attributes:
+        recent_returns: The returns of the last 10 episodes.
+    """
+
+    def __init__(self) -> None:
+        self.recent_returns: deque[float] = deque(maxlen=10)
+        self._waiting: deque[Episode] = deque(maxlen=_MAX_WAITING_EPISODES)
+
+    def add(self, episode: Episode) -> None:
+        """Add a finished episode."""
+        self._waiting.append(episode)
+        self.recent_returns.append(episode.episode_return)
+
+    def drain(self) -> list[Episode]:
+        """Return the episodes that were added since the last call, in their order."""
+        episodes = list(self._waiting)
+        self._waiting.clear()
+        return episodes

@@ -1,0 +1,44 @@
+"""Silence those of Lightning's messages that mislead in this package."""
+
+import logging
+import warnings
+
+_WARNINGS = (
+    # Batches are drawn from the replay memory when they are asked for: workers would only delay them.
+    ".*does not have many workers.*",
+    # The state of the data is the replay memory's, and it is in the checkpoint.
+    ".*your dataloader is not resumable.*",
+    # ReplayDataset's length is the epoch's, in every process: none sees fewer batches than another.
+    ".*Your `IterableDataset` has `__len__` defined.*",
+    # A resumed run continues in its own folder.
+    ".*Checkpoint directory .* exists and is not empty.*",
+    # Evaluating a checkpoint writes into a new folder, and keeps no best checkpoints.
+    ".*The dirpath has changed from .*",
+    # torchmetrics sums the statistics over all processes before they are logged.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    # Lightning's and TensorBoard's own dependencies deprecate what these use.
+    ".*treespec, LeafSpec.*",
+    # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
+    ".*`broadcast_buffers` is deprecated.*",
+    # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.
+    ".*The number of training batches .* is smaller than the logging interval.*",
+)
+# An advertisement, and a remark about saving optimizers that reads as if it were about loading pickles.
+_REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_connector": "`weights_only`"}
+
+
+def silence_misleading_messages() -> None:
+    """Filter Lightning's warnings and log records, for the rest of the process."""
+    for message in _WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    for module, text in _REMARKS.items():
+        logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
+
+
+class _Without(logging.Filter):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.text not in record.getMessage()

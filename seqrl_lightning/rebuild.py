@@ -1,0 +1,174 @@
+"""Rebuild objects from the settings in a file, which may come from a stranger.
+
+No parser reads the settings. A text is a text, except where a function is asked for; a class is only named by a mapping
+with a ``class_path``, it has to be one that files may name (:mod:`seqrl_lightning.trust`), and of the kind that the
+setting's type asks for.
+"""
+
+import functools
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.types import ConfigurationError
+
+T = TypeVar("T")
+
+
+def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, where: str) -> T:
+    """Call a class with the settings that a file holds; the classes that these name are built first.
+
+    Where a setting's type is a function that makes something (``Callable[..., Module]``), the class that is named is
+    handed over with its ``init_args``, not called.
+
+    Args:
+        cls: The class, which the caller has chosen or :meth:`Trust.find` has found.
+        settings: Its arguments: numbers, texts and collections, as a checkpoint holds them.
+        trust: What the file may name.
+        where: The file, for errors.
+
+    Raises:
+        ConfigurationError: If files may not name one of the classes, or one isn't of the kind that is asked for.
+    """
+    return cls(**_Builder(trust, where).arguments(cls, settings))
+
+
+class _Builder:
+    def __init__(self, trust: Trust, where: str) -> None:
+        self.trust = trust
+        self.where = where
+
+    def arguments(self, cls: Callable[..., Any], settings: object) -> dict[str, Any]:
+        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+            raise ConfigurationError(
+                f"the settings of {_name(cls)} in {self.where} are {settings!r}; they must have names"
+            )
+        return {name: self._value(value, _annotation(cls, name)) for name, value in settings.items()}
+
+    def _value(self, value: Any, annotation: Any) -> Any:
+        if isinstance(value, Mapping) and "class_path" in value:
+            return self._built(value, annotation)
+        if isinstance(value, Mapping):
+            items = _items_annotation(annotation, dict)
+            return {key: self._value(item, items) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            items = _items_annotation(annotation, list)
+            found = [self._value(item, items) for item in value]
+            return tuple(found) if isinstance(value, tuple) or _asks_for_tuple(annotation) else found
+        alternatives = _alternatives(annotation)
+        if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
+            return self.trust.find(value, self.where)
+        try:
+            return _plain(value, annotation)
+        except ValueError:
+            kinds = " or ".join(kind.__name__ for kind in alternatives)
+            raise ConfigurationError(
+                f"{self.where} holds {value!r} where a setting must be a kind of {kinds}"
+            ) from None
+
+    def _built(self, spec: Mapping[str, Any], annotation: Any) -> Any:
+        """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
+        if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
+            raise ConfigurationError(
+                f"{self.where} names a class by {sorted(spec)}; it must be by class_path and init_args"
+            )
+        cls = self.trust.find(spec["class_path"], self.where)
+        settings = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
+        makers, bases = [], []
+        for alternative in _alternatives(annotation):
+            if _is_callable(alternative):
+                makers.extend(_returned(alternative))
+            elif isinstance(alternative, type):
+                bases.append(alternative)
+        if any(_is_kind(cls, base) for base in makers):
+            return functools.partial(cls, **self.arguments(cls, settings))
+        fits = any(_is_kind(cls, base) for base in bases) or _is_callable_class(cls, annotation)
+        if (makers or bases) and not fits:
+            kinds = " or ".join(base.__name__ for base in (*makers, *bases) if base is not type(None))
+            raise ConfigurationError(f"{self.where} names {spec['class_path']!r}; it must be a kind of {kinds} there")
+        return cls(**self.arguments(cls, settings))
+
+
+def _annotation(cls: Callable[..., Any], name: str) -> Any:
+    """Return the type of a class's argument, also where ``**kwargs`` hand it on to a parent; else ``Any``."""
+    owners = cls.__mro__ if isinstance(cls, type) else (cls,)
+    for owner in owners:
+        function = vars(owner).get("__init__") if isinstance(owner, type) else owner
+        if function is None or name not in getattr(function, "__annotations__", ()):
+            continue
+        try:
+            return typing.get_type_hints(function).get(name, Any)
+        except (NameError, TypeError):  # a type that is only imported for type checkers
+            return Any
+    return Any
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _is_callable(annotation: Any) -> bool:
+    return annotation is Callable or typing.get_origin(annotation) is Callable or typing.get_origin(annotation) is type
+
+
+def _returned(annotation: Any) -> list[type]:
+    """Return the classes that a function of this type makes."""
+    arguments = typing.get_args(annotation)
+    found = [typing.get_origin(a) or a for a in _alternatives(arguments[-1])] if arguments else []
+    return [a for a in found if isinstance(a, type)]
+
+
+def _is_kind(cls: Callable[..., Any], base: type) -> bool:
+    returned = cls if isinstance(cls, type) else typing.get_type_hints(cls).get("return")
+    return isinstance(returned, type) and base is not type(None) and issubclass(returned, base)
+
+
+def _is_callable_class(cls: Callable[..., Any], annotation: Any) -> bool:
+    """Return whether instances of a class are themselves functions, where one is asked for."""
+    asks = any(_is_callable(alternative) for alternative in _alternatives(annotation))
+    return asks and isinstance(cls, type) and any("__call__" in vars(owner) for owner in cls.__mro__)
+
+
+def _items_annotation(annotation: Any, kind: type) -> Any:
+    """Return the type of a collection's items; ``Any`` where it isn't told."""
+    for alternative in _alternatives(annotation):
+        origin, arguments = typing.get_origin(alternative), typing.get_args(alternative)
+        if isinstance(origin, type) and arguments:
+            if kind is dict and issubclass(origin, Mapping):
+                return arguments[-1]
+            if kind is list and issubclass(origin, Sequence):
+                return arguments[0]
+    return Any
+
+
+def _asks_for_tuple(annotation: Any) -> bool:
+    return any((typing.get_origin(a) or a) is tuple for a in _alternatives(annotation))
+
+
+def _plain(value: Any, annotation: Any) -> Any:
+    """Return a number or text as a class's argument: a text becomes the path or the Enum's member that it stands for.
+
+    Raises:
+        ValueError: If it is a text, and only objects are asked for.
+    """
+    kinds = [kind for kind in _alternatives(annotation) if isinstance(kind, type)]
+    if not isinstance(value, str) or str in kinds:
+        return value
+    for kind in kinds:
+        if issubclass(kind, Enum) and value in kind.__members__:
+            return kind[value]
+        if issubclass(kind, os.PathLike):
+            return Path(value)
+    if kinds and len(kinds) == len(_alternatives(annotation)) and Any not in kinds and object not in kinds:
+        raise ValueError(value)
+    return value
+
+
+def _name(cls: Callable[..., Any]) -> str:
+    return getattr(cls, "__name__", repr(cls))

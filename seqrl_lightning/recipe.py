@@ -1,0 +1,205 @@
+"""Recipes: what a policy's file says besides the weights, and how its learner is built from it."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.checkpoints.archive import UnusableFileError
+from seqrl_lightning.checkpoints.format import digest, read_checkpoint
+from seqrl_lightning.errors import needs_extra, shorten_message
+from seqrl_lightning.rebuild import rebuild
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.types import ConfigurationError, require
+
+_TARGET = "target_net."  # how the names of the target network's weights begin
+_MAX_STATE_GIB = 0.25  # of what a network carries from step to step in one environment
+
+
+class Recipe(NamedTuple):
+    """What it takes to rebuild a policy but its weights: plain values only."""
+
+    algorithm: str  # its class, as module:name
+    model: dict[str, Any]  # its hyperparameters
+    data: dict[str, Any]  # the datamodule's
+    obs_dtype: str  # of the observations
+
+
+def rebuild_learner(
+    algorithm: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], trust: Trust, source: str
+) -> LearnerModule:
+    """Build a learner from what a file holds.
+
+    It is built without memory first (on torch's ``meta`` device), to see that its network has the shapes of the
+    weights: settings that ask for more than the file holds are refused before they take anything.
+
+    Args:
+        algorithm: The learner's class, as ``module:name``.
+        settings: Its arguments.
+        weights: Those of the learner, by their names; the target network's may be missing.
+        trust: What the file may name.
+        source: The file, for errors.
+
+    Raises:
+        ConfigurationError: If the file names what it may not name, or its settings and weights don't fit each other.
+    """
+    cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
+    is_learner = isinstance(cls, type) and issubclass(cls, LearnerModule)
+    require(is_learner, f"the algorithm of {source}", algorithm, "a LearnerModule, like DQN")
+    with refused_in_a_line(source):
+        with torch.device("meta"), _no_more_parameters_than(weights, source):
+            shape: LearnerModule = rebuild(cls, settings, trust, source)
+            _require_small_state(shape)
+        shapes = shape.state_dict()
+        _require_shapes(shapes, weights, source)
+        module: LearnerModule = rebuild(cls, settings, trust, source)
+        module.load_state_dict(weights, strict=False)
+    if module.target_net is not module.policy_net and not any(name.startswith(_TARGET) for name in weights):
+        module.target_net.load_state_dict(module.policy_net.state_dict())
+    return module
+
+
+def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in shapes.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    missing = [name for name in wanted if name not in given and not name.startswith(_TARGET)]
+    differing = [name for name in given if wanted.get(name) != given[name]]
+    if missing or differing:
+        example = (differing or missing)[0]
+        shapes_of_it = f"{example} has the shape {given.get(example)} there, and {wanted.get(example)} by the settings"
+        raise _misfit(source, shapes_of_it)
+
+
+def _misfit(source: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the network of {source} doesn't fit its weights ({reason}); it must be the one that was trained: give "
+        "load_policy(..., network=...)"
+    )
+
+
+def _require_small_state(module: LearnerModule) -> None:
+    """Refuse a network, built without memory, that would need absurdly much of it to remember one episode."""
+    with torch.no_grad():
+        _, state = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
+    gib = 0.0 if state is None else state.numel() * state.element_size() / 2**30
+    must_be = f"at most {_MAX_STATE_GIB}"
+    require(gib <= _MAX_STATE_GIB, "what the network carries from step to step, in GiB,", gib, must_be)
+
+
+@contextmanager
+def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
+    """End the building of a network that has more parameters, or larger ones, than its file has weights."""
+    # A few more: some are replaced while a network is built.
+    most = 4 * len(weights) + 100
+    largest = 4 * sum(math.prod(tensor.shape) for tensor in weights.values()) + 10_000
+    num_built = num_elements = 0
+
+    def register(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal num_built, num_elements
+        num_built += 1
+        num_elements += 0 if parameter is None else parameter.numel()
+        if num_built > most or num_elements > largest:
+            raise _misfit(source, "the settings ask for more parameters than it holds weights")
+
+    handle = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def refused_in_a_line(source: str) -> Iterator[None]:
+    """Say in one line what settings from a file lead to.
+
+    Raises:
+        ConfigurationError: If they can't be used.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        if source in str(error):
+            raise
+        raise ConfigurationError(f"{source} can't be used: {error}") from error
+    except Exception as error:  # whatever a class makes of settings that don't fit it
+        raise ConfigurationError(
+            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
+        ) from error
+
+
+def read_policy(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
+    """Read a checkpoint's recipe and weights.
+
+    Raises:
+        ConfigurationError: If it can't be read, or names what files may not name.
+    """
+    try:
+        checkpoint = read_checkpoint(path, trust, max_gib, mmap=False)
+    except UnusableFileError as error:
+        raise ConfigurationError(f"{path} can't be used: {error}") from error
+    return policy_in(checkpoint, path)
+
+
+def policy_in(checkpoint: Mapping[str, Any], path: Path) -> tuple[Recipe, dict[str, Tensor]]:
+    """Return the recipe and the weights in a checkpoint's contents.
+
+    Raises:
+        ConfigurationError: If they aren't there.
+    """
+    policy, weights = checkpoint.get("policy"), checkpoint.get("state_dict")
+    if not (isinstance(policy, dict) and isinstance(weights, dict)):
+        raise ConfigurationError(f"{path} can't be used: it holds no policy")
+    model, data = checkpoint.get("hyper_parameters"), checkpoint.get("datamodule_hyper_parameters")
+    return _recipe({**policy, "model": model, "data": data}, path), weights
+
+
+def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
+    """Read the same from a file that :func:`seqrl_lightning.export.export_policy` wrote.
+
+    Raises:
+        ConfigurationError: If it can't be read, or names what files may not name.
+    """
+    with needs_extra("export"):
+        from safetensors import SafetensorError, safe_open
+    require(path.is_file(), "path", str(path), "a checkpoint or a .safetensors file")
+    size = path.stat().st_size / 2**30
+    require(size <= max_gib, f"the size of {path} in GiB", size, f"at most max_gib = {max_gib:g}")
+    try:
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            metadata = file.metadata() or {}
+            recipe = json.loads(metadata["recipe"])
+    except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} can't be used: it holds no policy ({error})") from error
+    trust.require_names(recipe, str(path))
+    if metadata.get("sha256") != policy_digest(metadata["recipe"], weights):
+        raise ConfigurationError(f"{path} can't be used: it was changed after it was written")
+    return _recipe(recipe, path), weights
+
+
+def policy_digest(recipe: str, weights: Mapping[str, Tensor]) -> str:
+    """Return the checksum of an exported policy: its recipe as it stands in the file, and its weights."""
+    return digest({"recipe": recipe, "weights": dict(sorted(weights.items()))})
+
+
+def _recipe(values: Any, path: Path) -> Recipe:
+    texts, mappings = ("algorithm", "obs_dtype"), ("model", "data")
+    is_one = isinstance(values, dict) and values.keys() == set(Recipe._fields)
+    is_one = is_one and all(isinstance(values[name], str) for name in texts)
+    if not (is_one and all(isinstance(values[name], dict) for name in mappings)):
+        raise ConfigurationError(f"{path} can't be used: it doesn't say what its policy was built from")
+    try:
+        dtype = np.dtype(values["obs_dtype"])
+    except TypeError as error:
+        raise ConfigurationError(f"{path} can't be used: its observations' dtype is {error}") from error
+    if dtype.hasobject:
+        raise ConfigurationError(f"{path} can't be used: its observations are {values['obs_dtype']!r}")
+    return Recipe(**values)

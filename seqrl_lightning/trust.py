@@ -1,0 +1,216 @@
+"""Decide which classes, functions and tasks a file may name.
+
+A checkpoint, an exported policy or a run's folder may come from a stranger. torch reads their tensors without running
+code, but such a file also names what it was built from: a network's class, a wrapper, the module of a task. Calling
+whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
+
+- a class of this package's algorithms, networks or environments,
+- one of the layers, optimizers and schedulers of torch and the wrappers of Gymnasium that are listed here,
+- in a module that the user allows, or
+- a name that the user's own config gave as well.
+
+None of the listed classes starts a process, imports a module, or opens a file by a name that it is given.
+"""
+
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import nn
+
+from seqrl_lightning.types import ConfigurationError
+
+if typing.TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+Allowed = str | Iterable[str]
+"""A module, or several, that files may name: "my_networks" or ["my_networks", "my_tasks"]."""
+
+_OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
+
+_LAYERS = (
+    "Identity Flatten Unflatten Linear Bilinear Embedding Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d LayerNorm RMSNorm GroupNorm BatchNorm1d "
+    "BatchNorm2d Dropout Dropout1d Dropout2d RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention "
+    "TransformerEncoderLayer ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Tanh Sigmoid Softplus Softsign "
+    "Hardtanh Hardswish Hardsigmoid Softmax LogSoftmax"
+)
+_OPTIMIZERS = "Adam AdamW Adamax NAdam RAdam SGD ASGD RMSprop Rprop Adagrad Adadelta Adafactor Muon"
+_SCHEDULERS = (
+    "LambdaLR MultiplicativeLR StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
+    "CosineAnnealingWarmRestarts CyclicLR OneCycleLR ReduceLROnPlateau"
+)
+# Not RecordVideo, which writes files, HumanRendering, which opens a window, or what takes functions.
+_WRAPPERS = (
+    "AtariPreprocessing Autoreset ClipReward DelayObservation DiscretizeObservation DtypeObservation FilterObservation "
+    "FlattenObservation FrameStackObservation GrayscaleObservation MaxAndSkipObservation NormalizeObservation "
+    "NormalizeReward OrderEnforcing PassiveEnvChecker RecordEpisodeStatistics RepeatAction RescaleObservation "
+    "ReshapeObservation ResizeObservation StickyAction TimeAwareObservation TimeLimit"
+)
+# Gymnasium's other tasks either open files that an argument names (MuJoCo) or import a module by name (GymV26).
+_TASK_MODULES = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d", *_OWN_ROOMS)
+
+
+def _listed(module: types.ModuleType, names: str) -> Iterator[tuple[str, type[Any]]]:
+    """Yield each class under the name that a config gives it and under that of the module that defines it."""
+    for name in names.split():
+        if (cls := getattr(module, name, None)) is not None:  # older versions lack some
+            yield f"{module.__name__}.{name}", cls
+            yield f"{cls.__module__}.{cls.__qualname__}", cls
+
+
+_LISTED: dict[str, type[Any]] = {
+    **dict(_listed(nn, _LAYERS)),
+    **dict(_listed(torch.optim, _OPTIMIZERS)),
+    **dict(_listed(torch.optim.lr_scheduler, _SCHEDULERS)),
+    **dict(_listed(gym.wrappers, _WRAPPERS)),
+}
+
+
+class Trust:
+    """The names that files may turn into objects.
+
+    Args:
+        allow: Modules whose classes and functions a file may name, like ``["my_networks"]``, or a single one; a
+            package stands for all its modules.
+        names: Single classes and functions, by their full names, that the user's own config gave.
+
+    Raises:
+        ConfigurationError: If an entry of ``allow`` isn't a module's name.
+    """
+
+    def __init__(self, allow: Allowed = (), names: Iterable[str] = ()) -> None:
+        self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
+        self.names = frozenset(names)
+        for module in self.allow:
+            if not (isinstance(module, str) and _is_dotted(module)):
+                raise ConfigurationError(f"allow is {module!r}; it must be a module's name, like my_package.networks")
+
+    def find(self, name: object, where: str) -> Callable[..., Any]:
+        """Return the class or function that a file names.
+
+        Args:
+            name: The full name, like ``torch.nn.Linear``.
+            where: What names it, for the error.
+
+        Raises:
+            ConfigurationError: If files may not name it, or it can't be imported.
+        """
+        if isinstance(name, str) and name in _LISTED:
+            return _LISTED[name]
+        if not isinstance(name, str) or not (self._is_trusted(name) or name in self.names):
+            raise self._refusal(name, where)
+        try:
+            found = pkgutil.resolve_name(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigurationError(f"{where} needs {name}, which can't be imported: {error}") from error
+        if name in self.names:
+            return typing.cast(Callable[..., Any], found)
+        # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
+        is_own = isinstance(found, type) and self._is_trusted(f"{found.__module__}.{found.__qualname__}")
+        is_allowed = inspect.isfunction(found) and _is_in(found.__module__, self.allow)
+        if not (is_own or is_allowed):
+            raise self._refusal(name, where)
+        return typing.cast(Callable[..., Any], found)
+
+    def require_task(self, env_id: object, where: str) -> None:
+        """Refuse a task that is defined in a module which files may not name, before that module is imported.
+
+        Args:
+            env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
+            where: What names it, for the error.
+
+        Raises:
+            ConfigurationError: If files may not name it.
+        """
+        if not isinstance(env_id, str):
+            raise ConfigurationError(f"{where} names the task {env_id!r}; it must be the id of a task")
+        package = env_id.rpartition(":")[0]
+        if package and not _is_in(package, (*self.allow, *_OWN_ROOMS, "seqrl_lightning")):
+            raise self._refusal(package, where, module=package)
+        try:
+            spec = gym.spec(env_id)
+        except (gym.error.Error, ImportError):
+            return  # there is no such task, which is an error of its own
+        for entry_point in (spec.entry_point, spec.vector_entry_point):
+            if entry_point is None:
+                continue
+            is_name = isinstance(entry_point, str)
+            module = str(entry_point).partition(":")[0] if is_name else getattr(entry_point, "__module__", "")
+            if not _is_in(module, (*self.allow, *_TASK_MODULES)):
+                raise self._refusal(env_id, where, module)
+
+    def require_names(self, settings: object, where: str) -> None:
+        """Refuse settings in which a class path, at any depth, is one that files may not name.
+
+        Args:
+            settings: Numbers, texts and collections.
+            where: What they come from, for the error.
+
+        Raises:
+            ConfigurationError: If there is one.
+        """
+        if isinstance(settings, Mapping):
+            for key, value in settings.items():
+                if key in ("class_path", "_class_path"):
+                    self.find(value, where)
+                self.require_names(value, where)
+        elif isinstance(settings, list | tuple):
+            for value in settings:
+                self.require_names(value, where)
+        elif isinstance(settings, str) and "class_path" in settings:  # a parser might take it for a mapping
+            raise self._refusal(settings, where)
+
+    def _is_trusted(self, name: str) -> bool:
+        return _is_dotted(name) and _is_in(name.rpartition(".")[0], (*self.allow, *_OWN_ROOMS))
+
+    def _refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
+        if module is None:
+            module = name.rpartition(".")[0] if isinstance(name, str) else ""
+        module = module or "my_module"
+        return ConfigurationError(
+            f"{where} names {name!r}; a file from somebody else may only name this package's classes and a list of "
+            f"torch's and Gymnasium's. If you trust it: --allow {module}, or load_policy(..., allow=[{module!r}]), or "
+            "the run's own --config"
+        )
+
+
+def add_allow(parser: "ArgumentParser") -> None:
+    """Add ``--allow`` to a command that reads what somebody else may have written."""
+    parser.add_argument(
+        "--allow",
+        type=str | list[str],
+        default=[],
+        metavar="MODULE",
+        help="A module that the files may name, like my_tasks, or several: '[my_tasks, my_networks]'.",
+    )
+
+
+def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings without the notes that Lightning keeps among them."""
+    return {name: value for name, value in hyper_parameters.items() if name not in ("_instantiator", "_class_path")}
+
+
+def class_paths(settings: object) -> Iterator[str]:
+    """Yield the class paths in settings, at any depth."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            if key == "class_path" and isinstance(value, str):
+                yield value
+            yield from class_paths(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from class_paths(value)
+
+
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _is_in(module: str, modules: Iterable[str]) -> bool:
+    return any(module == other or module.startswith(f"{other}.") for other in modules)

@@ -1,0 +1,68 @@
+"""A report shows names and cells as they are: nothing in them is markup, a formula or mathematics."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from seqrl_lightning.analysis.figures import as_text, new_figure
+from seqrl_lightning.analysis.report import Section, defused, write_report, write_table
+
+HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(1)>'
+
+
+def test_nothing_in_a_report_is_markup(tmp_path: Path) -> None:
+    table = pd.DataFrame({HOSTILE: [HOSTILE, "=1+1"]}, index=pd.Index([HOSTILE, "b"], name=HOSTILE))
+    figure, (axes,) = new_figure()
+    axes.plot([0, 1], label=as_text(f"$x^2$ {HOSTILE}"))
+    axes.legend()
+    path = write_report(HOSTILE, HOSTILE, [Section("one", HOSTILE, HOSTILE, figure, table)], tmp_path)
+    report = path.read_text()
+    assert "<script" not in report
+    assert "<img src=x" not in report
+    assert report.count("&lt;script&gt;") >= 6
+    svg = (tmp_path / "one.svg").read_text()
+    assert "<script" not in svg
+    assert "$x^2$" in svg  # as it is, not set as mathematics
+
+
+def test_a_table_has_no_formulas_and_its_numbers_are_numbers(tmp_path: Path) -> None:
+    cells = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\uff1d1", "-0.5", "+3", "-inf", "a=b", ""]
+    table = pd.DataFrame(
+        {"text": cells, "=head": range(len(cells)), "number": [-0.5] * len(cells)},
+        index=pd.CategoricalIndex([f"={i}" for i in range(len(cells))], name="@subject"),
+    )
+    write_table(table, tmp_path / "table.csv")
+    again = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
+    assert list(again["text"]) == [f"'{cell}" for cell in cells[:6]] + cells[6:]
+    assert list(again.columns) == ["'@subject", "text", "'=head", "number"]
+    assert next(iter(again["'@subject"])) == "'=0"
+    assert again["number"].tolist() == table["number"].tolist()
+
+
+def test_a_table_of_several_levels_keeps_its_names(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"a": [1.5, 2.0]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["run", "block"])
+    )
+    write_table(table, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == "run,block,a\nx,1,1.5\ny,2,2.0\n"
+    write_table(pd.DataFrame({"a": [1]}, index=["=x"]), tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == ",a\n'=x,1\n"
+
+
+def test_a_report_replaces_links_and_never_writes_through_them(tmp_path: Path) -> None:
+    victim = tmp_path / "thesis.tex"
+    victim.write_text("precious")
+    folder = tmp_path / "analysis"
+    folder.mkdir()
+    for name in ("report.html", "one.csv", "one.png", "one.svg"):
+        (folder / name).symlink_to(victim)
+    figure, _ = new_figure()
+    write_report("title", "about", [Section("one", "One", "text", figure, pd.DataFrame({"a": [1]}))], folder)
+    assert victim.read_text() == "precious"
+    assert not any(path.is_symlink() for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("cell", [1, -0.5, None, "text", "-1e3"])
+def test_what_is_no_formula_is_left_alone(cell: object) -> None:
+    assert defused(cell) == cell

@@ -1,0 +1,136 @@
+"""``last.ckpt`` at the end of an epoch and after a signal: what follows is what would have followed."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+
+from seqrl_lightning.callbacks import LastCheckpoint
+from tests.running import fit
+
+DATA = {"env_id": "seqrl/SequenceDistractor-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+
+
+class Diary(Callback):
+    """When epochs begin and end, and when the policy is evaluated; and a signal during one batch or evaluation."""
+
+    def __init__(self, signum: int | None = None, batch: int | None = None, evaluation: int | None = None) -> None:
+        self.events: list[tuple[str, int, int]] = []
+        self.signum, self.batch, self.evaluation = signum, batch, evaluation
+        self._num_batches = 0
+
+    def _note(self, what: str, trainer: Any) -> None:
+        self.events.append((what, trainer.current_epoch, trainer.global_step))
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._num_batches += 1
+        if self.signum is not None and self._num_batches == self.batch:
+            os.kill(os.getpid(), self.signum)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._note("epoch", trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._note("end", trainer)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._note("evaluation", trainer)
+        if self.signum is not None and trainer.current_epoch + 1 == self.evaluation:
+            os.kill(os.getpid(), self.signum)
+
+
+def run(
+    folder: Path, max_steps: int, diary: Diary, resumes: bool = False, callbacks: Any = (), **flags: Any
+) -> tuple[list[tuple[str, int, int]], Any]:
+    torch.manual_seed(3)
+    _, module, _ = fit(
+        folder,
+        DATA,
+        {},
+        {"warmup_env_steps": 16, "env_steps_per_update": 2},
+        callbacks=[diary, *callbacks, LastCheckpoint()],
+        max_steps=max_steps,
+        ckpt_path=str(folder / "checkpoints" / "last.ckpt") if resumes else None,
+        **flags,
+    )
+    return diary.events, module.state_dict()
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("stop", [10, 20, 30])
+def test_evaluations_come_when_they_would_have_come(tmp_path: Path, every: int, stop: int) -> None:
+    flags = {"check_val_every_n_epoch": every}
+    expected, weights = run(tmp_path / "whole", 60, Diary(), **flags)
+    before, _ = run(tmp_path / "half", stop, Diary(), **flags)
+    after, again = run(tmp_path / "half", 60, Diary(), resumes=True, **flags)
+    assert before + after == expected
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("moment", "flags"),
+    [
+        ({"batch": 14}, {}),
+        ({"batch": 20}, {}),  # the last of an epoch, whose evaluation is still to come
+        ({"evaluation": 2}, {}),
+        ({"batch": 13}, {"accumulate_grad_batches": 2}),  # half of an update
+        ({"batch": 9}, {"accumulate_grad_batches": 4}),
+    ],
+)
+def test_a_signal_loses_nothing(tmp_path: Path, signum: int, moment: dict[str, int], flags: dict[str, Any]) -> None:
+    num_updates = 40 // flags.get("accumulate_grad_batches", 1)
+    expected, weights = run(tmp_path / "whole", num_updates, Diary(), **flags)
+    diary = Diary(signum, **moment)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "half", num_updates, diary, **flags)
+    after, again = run(tmp_path / "half", num_updates, Diary(), resumes=True, **flags)
+    assert diary.events + after == expected
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+def test_a_callback_with_a_monitored_key_resumes(tmp_path: Path) -> None:
+    def stopping() -> EarlyStopping:
+        return EarlyStopping("val/return_mean", mode="max", patience=100)
+
+    whole, half, resumed = stopping(), stopping(), stopping()
+    run(tmp_path / "whole", 60, Diary(), callbacks=[whole])
+    run(tmp_path / "half", 30, Diary(), callbacks=[half])
+    run(tmp_path / "half", 60, Diary(), resumes=True, callbacks=[resumed])
+    assert resumed.state_dict() == whole.state_dict()
+    assert resumed.wait_count > half.wait_count or resumed.best_score > half.best_score
+
+
+def test_a_schedule_by_epochs_loses_no_epoch(tmp_path: Path) -> None:
+    """Lightning steps it once an epoch, also in the epoch that the checkpoint ends."""
+    seen: dict[str, list[float]] = {"whole": [], "half": []}
+
+    class Rates(Callback):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            seen[self.name].append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    class ByEpochs(Callback):
+        def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+            optimizer = torch.optim.SGD(pl_module.policy_net.parameters(), 1.0)
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+            pl_module.configure_optimizers = lambda: {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"},
+            }
+
+    def callbacks(name: str) -> list[Callback]:
+        return [ByEpochs(), Rates(name)]
+
+    run(tmp_path / "whole", 50, Diary(), callbacks=callbacks("whole"))
+    run(tmp_path / "half", 20, Diary(), callbacks=callbacks("half"))
+    run(tmp_path / "half", 50, Diary(), resumes=True, callbacks=callbacks("half"))
+    assert seen["whole"] == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    assert seen["half"] == seen["whole"]

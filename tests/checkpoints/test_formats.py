@@ -1,0 +1,61 @@
+"""One checkpoint of each format, kept from when it was written: it is read, or refused in a line that says what to do.
+
+``tests/formats/N`` holds a run's ``config.yaml``, its ``last.ckpt`` after 20 updates, and the sidecar, as
+``seqrl fit --config config.yaml`` wrote them; they are never written anew.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqrl_lightning.checkpoints.format import FORMAT, read_checkpoint
+from seqrl_lightning.policy import load_policy
+from tests.running import seqrl
+
+FORMATS = sorted((Path(__file__).parent.parent / "formats").iterdir())
+VALUES = {
+    "1": [
+        -0.0892932,
+        -0.0094347,
+        0.0711923,
+        -0.3313149,
+        0.4216609,
+        -0.2879927,
+        -0.3221546,
+        -0.0339348,
+        -0.1732585,
+        0.4179222,
+    ]
+}
+"""The policy's values of an observation of zeros, as they were when it was written."""
+
+
+def test_every_format_is_kept() -> None:
+    assert [path.name for path in FORMATS] == [str(number) for number in range(1, FORMAT + 1)]
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+def test_its_policy_acts_as_it_did(folder: Path) -> None:
+    policy = load_policy(folder / "last.ckpt")
+    policy.act(np.zeros(policy.module.obs_shape, np.float32))
+    assert policy.values == pytest.approx(VALUES[folder.name], abs=1e-6)
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+def test_its_run_is_resumed(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "lightning_logs" / "version_0" / "checkpoints"
+    target.mkdir(parents=True)
+    for path in (*folder.glob("*.ckpt"), *folder.glob("*.replay")):
+        shutil.copy(path, target)
+    status, _, err = seqrl(
+        "fit",
+        f"--config={folder / 'config.yaml'}",
+        f"--trainer.default_root_dir={tmp_path}",
+        "--ckpt_path=last",
+        "--trainer.max_steps=30",
+    )
+    assert status == 0, err
+    assert "can't be used" not in err
+    assert read_checkpoint(target / "last.ckpt")["global_step"] == 30

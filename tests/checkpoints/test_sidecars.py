@@ -1,0 +1,320 @@
+"""Checkpoints with sidecars: whole at every moment, and never used when they are damaged."""
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from seqrl_lightning.callbacks import LastCheckpoint, Sidecars
+from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.checkpoints.last import newest_checkpoint
+from seqrl_lightning.checkpoints.sidecars import SidecarIO, fault_in_run, predecessor_of
+from seqrl_lightning.files import checksum
+from seqrl_lightning.types import ConfigurationError, RunError
+from tests.running import fit
+
+
+class Data:
+    """A datamodule, as far as checkpoints are concerned."""
+
+
+def save(root: Path, step: int) -> Path:
+    """Saves ``last.ckpt`` as a run does; its whole contents tell the step."""
+    sidecars = Sidecars()
+    sidecars._folder = root / "lightning_logs" / "version_0" / "checkpoints"
+    trainer: Any = SimpleNamespace(datamodule=Data(), global_step=step, global_rank=0, world_size=1)
+    ring = {"observation": torch.full((50, 3), float(step))}
+    checkpoint = {"state_dict": torch.full((40,), float(step)), "callbacks": {}, "Data": {"block": 1, "ring": ring}}
+    sidecars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
+    path = sidecars._folder / "last.ckpt"
+    SidecarIO(0, 1, True, path.parent).save_checkpoint(checkpoint, path)
+    return path
+
+
+def load(path: Path) -> int:
+    """The step, which all parts have to agree on."""
+    checkpoint = SidecarIO(0, 1, True, path.parent).load_checkpoint(path, weights_only=True)
+    (step,) = {*checkpoint["state_dict"].tolist(), *checkpoint["Data"]["ring"]["observation"].flatten().tolist()}
+    return int(step)
+
+
+class Killed(BaseException):
+    """The program ends here."""
+
+
+def test_whenever_the_program_is_killed_a_whole_checkpoint_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for moment in range(30):
+        root = tmp_path / str(moment)
+        for step in (1, 2):
+            save(root, step)
+        calls = 0
+
+        def counted(function: Any, moment: int = moment) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls > moment:  # and from then on: whoever tidies up doesn't come to it either
+                    raise Killed
+                return function(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace", "unlink", "open"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                save(root, 3)
+                is_killed = False
+            except Killed:
+                is_killed = True
+        seen.add(load(newest_checkpoint(root)))
+        if not is_killed:
+            break
+    assert not is_killed
+    assert moment > 6  # so many moments were tried
+    assert seen == {2, 3}
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        content[content.find(np.full(20, 2.0, np.float32).tobytes()) + 41] ^= 4
+        path.write_bytes(content)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
+@pytest.mark.parametrize("what", ["sidecar", "checkpoint"])
+def test_what_is_damaged_is_never_used(how: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    (sidecar,) = path.parent.glob("step=2*.replay")
+    damage(path if what == "checkpoint" else sidecar, how)
+    with pytest.raises(RunError, match=r"last\.ckpt can't be"):
+        load(path)
+    assert load(newest_checkpoint(tmp_path)) == 1
+    line = capsys.readouterr().err
+    assert "resuming from the one before it, last.previous.ckpt" in line
+    assert line.count("\n") == 1
+    save(tmp_path, 3)  # the damaged one doesn't take the good one's place
+    assert load(predecessor_of(path)) == 1
+    damage(path, "truncated")
+    damage(predecessor_of(path), "truncated")
+    with pytest.raises(ConfigurationError, match="nor can the one before"):
+        newest_checkpoint(tmp_path)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    whole = path.read_bytes()
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for position in rng.integers(len(whole), size=300):
+        content = bytearray(whole)
+        content[position] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        if fault_in_run(path) is None:  # padding, or a remark in the archive that nobody reads
+            assert torch.equal(torch.load(path, weights_only=True)["state_dict"], weights)
+        else:
+            noticed += 1
+    assert noticed > 100
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_leaves_the_old_checkpoint(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, 1)
+
+    def refuse(*args: Any) -> None:
+        raise OSError(error, os.strerror(error))
+
+    files = set(path.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(RunError, match=f"can't be written: {os.strerror(error)}"):
+            save(tmp_path, 2)
+    assert set(path.parent.iterdir()) == files
+    assert load(newest_checkpoint(tmp_path)) == 1
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    with pytest.raises(ConfigurationError, match=r"trainer.devices\) is 2; it must be the 1 that"):
+        SidecarIO(0, 2, True, path.parent).load_checkpoint(path, weights_only=True)
+    checkpoint = SidecarIO(1, 2, False, path.parent).load_checkpoint(
+        path, weights_only=True
+    )  # to evaluate it is all right
+    assert checkpoint["Data"] == {"block": 1}
+
+
+def test_sidecars_go_with_their_checkpoints(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    folder = tmp_path / "checkpoints"
+    best = ModelCheckpoint(folder, save_top_k=2, monitor="val/return_mean", every_n_train_steps=5, mode="max")
+    folder.mkdir()
+    (folder / "step=3-rank0-0a1b2c3d.replay").touch()  # a killed run's
+    (folder / "last.ckpt.4e5f6a7b.unfinished").touch()
+    fit(tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[best, LastCheckpoint()], max_steps=40)
+    checkpoints = sorted(folder.glob("*.ckpt"))
+    assert {path.name for path in checkpoints} >= {"last.ckpt", "last.previous.ckpt"}
+    named = {name for path in checkpoints for name in torch.load(path, weights_only=True)["sidecars"]}
+    assert {path.name for path in folder.iterdir()} == named | {path.name for path in checkpoints}
+    assert all(fault_in_run(path) is None for path in checkpoints)
+    ring = torch.load(folder / min(named), weights_only=True)["ReplayDataModule"]["ring"]
+    assert len(ring["action"]) > 16
+    assert "ring" not in torch.load(checkpoints[0], weights_only=True)["ReplayDataModule"]
+
+
+# What a stranger's checkpoint names
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file of the user's, outside every run."""
+    path = tmp_path / "elsewhere" / "thesis.replay"
+    path.parent.mkdir()
+    path.write_text("precious")
+    return path
+
+
+def rename_sidecars(path: Path, names: Any) -> None:
+    contents = read_checkpoint(path, mmap=False)
+    torch.save(seal({**contents, "sidecars": names}), path)
+
+
+@pytest.mark.parametrize("where", ["absolute", "relative", "link", "folder", "number", "list"])
+@pytest.mark.parametrize("action", ["save", "remove", "load", "clean"])
+def test_no_file_outside_is_touched(
+    where: str, action: str, tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "run", 1)
+    link = path.parent / "link.replay"
+    link.symlink_to(victim)
+    names: Any = {
+        "absolute": {str(victim): checksum(victim)},
+        "relative": {os.path.relpath(victim, path.parent): checksum(victim)},
+        "link": {link.name: checksum(victim)},
+        "folder": {"..": ""},
+        "number": {3: checksum(victim)},
+        "list": [str(victim)],
+    }[where]
+    rename_sidecars(path, names)
+    opened: list[str] = []
+    open_path = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(str(self)) or open_path(self, *a, **k))
+    checkpoint_io = SidecarIO(0, 1, True, path.parent)
+    if action == "save":
+        save(tmp_path / "run", 2)
+        save(tmp_path / "run", 3)
+    elif action == "remove":
+        checkpoint_io.remove_checkpoint(path)
+    elif action == "load":
+        with pytest.raises(RunError, match=r"can't be used: (it names the sidecar|its sidecar .* is a symbolic link)"):
+            checkpoint_io.load_checkpoint(path)
+    else:
+        sidecars = Sidecars()
+        sidecars._folder = path.parent
+        trainer: Any = SimpleNamespace(is_global_zero=True, checkpoint_callbacks=[])
+        sidecars.on_fit_start(trainer, None)  # type: ignore[arg-type]
+    monkeypatch.undo()
+    assert victim.read_text() == "precious"
+    assert str(victim) not in opened
+    assert where == "link" or str(link) not in opened
+
+
+def test_only_a_checkpoint_that_is_a_file_is_removed(tmp_path: Path, victim: Path) -> None:
+    checkpoint_io = SidecarIO(0, 1, True, tmp_path)
+    folder, link = tmp_path / "folder.ckpt", tmp_path / "link.ckpt"
+    folder.mkdir()
+    link.symlink_to(victim)
+    for path in (victim, folder, link, tmp_path / "none.ckpt"):
+        checkpoint_io.remove_checkpoint(path)
+    assert victim.exists()
+    assert folder.exists()
+    assert link.is_symlink()
+
+
+def test_the_best_checkpoints_are_those_of_the_runs_own_folder(tmp_path: Path, victim: Path) -> None:
+    """``ModelCheckpoint`` deletes what its state names when there is a better one."""
+    target = victim.with_suffix(".ckpt")
+    victim.rename(target)
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    folder = tmp_path / "run" / "checkpoints"
+
+    def best() -> ModelCheckpoint:
+        return ModelCheckpoint(folder, save_top_k=1, monitor="val/return_mean", mode="max")
+
+    fit(tmp_path / "run", data, {}, {"warmup_env_steps": 16}, callbacks=[best(), LastCheckpoint()], max_steps=20)
+    (own,) = {path.name for path in folder.glob("epoch=*.ckpt")}
+    contents = read_checkpoint(folder / "last.ckpt", mmap=False)
+    (state,) = (state for key, state in contents["callbacks"].items() if "ModelCheckpoint" in key)
+    assert Path(state["best_model_path"]).name == own
+    low = torch.tensor(-100.0)
+    evil = {str(target): low, f"{folder}/../../elsewhere/thesis.ckpt": low}
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(target))
+    state.update(best_k_models=evil, kth_value=low, best_model_score=low, **paths)
+    sidecar = next(folder.glob(f"{next(iter(contents['sidecars']))}"))
+    large = torch.load(sidecar, weights_only=True)
+    large["callbacks"] = contents["callbacks"]
+    torch.save(large, sidecar)
+    contents["sidecars"] = {sidecar.name: checksum(sidecar)}
+    torch.save(seal(contents), folder / "last.ckpt")
+    fit(
+        tmp_path / "run",
+        data,
+        {},
+        {"warmup_env_steps": 16},
+        callbacks=[best(), LastCheckpoint()],
+        max_steps=60,
+        ckpt_path=str(folder / "last.ckpt"),
+    )
+    assert target.read_text() == "precious"
+
+
+def test_a_moved_run_keeps_its_best_score(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    settings: Any = {"data": data, "model": {}, "agent": {"warmup_env_steps": 16}}
+
+    def best(root: Path) -> ModelCheckpoint:
+        return ModelCheckpoint(root / "checkpoints", save_top_k=1, monitor="val/return_mean", mode="max")
+
+    before = best(tmp_path / "a")
+    fit(tmp_path / "a", **settings, callbacks=[before, LastCheckpoint()], max_steps=20)
+    (tmp_path / "a").rename(tmp_path / "b")
+    after = best(tmp_path / "b")
+    last = str(tmp_path / "b/checkpoints/last.ckpt")
+    fit(tmp_path / "b", **settings, callbacks=[after, LastCheckpoint()], max_steps=20, ckpt_path=last)
+    assert after.best_model_score == before.best_model_score
+    assert Path(after.best_model_path) == tmp_path / "b/checkpoints" / Path(before.best_model_path).name
+
+
+def test_sidecars_lie_beside_their_checkpoint(tmp_path: Path) -> None:
+    """Also where it isn't saved in the run's own folder."""
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60}
+    trainer, *_ = fit(tmp_path / "run", data, {}, {"warmup_env_steps": 16}, max_steps=2)
+    trainer.save_checkpoint(tmp_path / "other" / "step.ckpt")
+    assert fault_in_run(tmp_path / "other" / "step.ckpt") is None
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.replay"))
+
+
+def test_a_run_with_a_link_out_of_its_folder_is_refused(tmp_path: Path, victim: Path) -> None:
+    path = save(tmp_path / "run", 1)
+    (path.parent.parent / "inside.csv").symlink_to(path)
+    assert newest_checkpoint(tmp_path / "run") == path
+    (path.parent.parent / "episodes.csv").symlink_to(victim)
+    with pytest.raises(ConfigurationError, match=r"episodes\.csv is a symbolic link out of"):
+        newest_checkpoint(tmp_path / "run")

@@ -1,0 +1,97 @@
+"""Environments from an id and settings, without a datamodule."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+from seqrl_lightning.envs import EnvFactory, EnvFacts, PreviousActionReward, SoloVectorEnv, discard
+from seqrl_lightning.types import ConfigurationError
+
+BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
+
+
+@pytest.mark.parametrize(
+    ("factory", "facts"),
+    [
+        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", 2, 0, False, False, None)),
+        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", 4, 0, True, False, "Discrete(16)")),
+        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", 3, 0, True, False, None)),
+        (
+            EnvFactory("seqrl/Sequence-v0", {"objects": "ABC", "blocks": BLOCKS}),
+            EnvFacts((3,), "float32", 3, 2, False, True, None),
+        ),
+        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", 2, 0, False, False, None)),
+    ],
+    ids=lambda value: value.env_id if isinstance(value, EnvFactory) else "",
+)
+def test_facts(factory: EnvFactory, facts: EnvFacts) -> None:
+    found = factory.read_facts()
+    if factory.env_id == "FrozenLake-v1":  # its version decides on masks
+        facts = facts._replace(has_action_masks=found.has_action_masks)
+    assert found == facts
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "mode", "kind"),
+    [(1, None, SoloVectorEnv), (1, "sync", SyncVectorEnv), (2, "sync", SyncVectorEnv), (2, "async", AsyncVectorEnv)],
+)
+def test_how_environments_are_stepped(num_envs: int, mode: str | None, kind: type) -> None:
+    envs = EnvFactory("CartPole-v1", vectorization_mode=mode).make_envs(num_envs)
+    assert type(envs) is kind
+    assert envs.num_envs == num_envs
+    envs.close()
+
+
+def test_single_and_vector_environments_show_the_same() -> None:
+    factory = EnvFactory(
+        "seqrl/SequenceDistractor-v0", {"objects": "ABC", "max_errors": 9}, [PreviousActionReward], frame_stack=2
+    )
+    env, envs = factory.make_env(), factory.make_envs(2)
+    np.testing.assert_array_equal(env.reset(seed=3)[0], envs.reset(seed=3)[0][0])
+    for action in (3, 0, 0, 1):  # before the episode ends
+        np.testing.assert_array_equal(env.step(np.int64(action))[0], envs.step(np.full(2, action))[0][0])
+
+
+def test_arguments_of_one_environment_add_to_the_tasks() -> None:
+    factory = EnvFactory("seqrl/Sequence-v0", {"objects": "ABC"})
+    env = factory.make_env(render_mode="ansi")
+    assert env.render_mode == "ansi"
+    assert env.observation_space.shape == (3,)
+    assert factory.make_env().render_mode is None
+
+
+def test_the_task_is_without_wrappers_and_made_once() -> None:
+    factory = EnvFactory("seqrl/Sequence-v0", {"objects": "ABC"}, [PreviousActionReward])
+    assert type(factory.task).__name__ == "SequenceEnv"
+    assert factory.task is factory.task
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vectorization_mode": "threads"}, "data.vectorization_mode is 'threads'; it must be one of"),
+        (
+            {"vectorization_mode": "vector_entry_point", "frame_stack": 2},
+            "data.vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
+        ),
+    ],
+)
+def test_bad_settings_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        EnvFactory("CartPole-v1", **settings)
+
+
+class Closing(gym.Wrapper[Any, Any, Any, Any]):
+    """Can't be closed."""
+
+    def close(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_broken_environments_are_discarded_however_they_close() -> None:
+    envs = EnvFactory("CartPole-v1", wrappers=[Closing]).make_envs(2)
+    discard(envs)
+    assert envs.unwrapped.closed

@@ -1,0 +1,20 @@
+"""The examples in the docstrings of measures and statistics."""
+
+import doctest
+from importlib import import_module
+
+import pytest
+
+MODULES = (
+    "seqrl_lightning.analysis.statistics",
+    "seqrl_lightning.functional.choices",
+    "seqrl_lightning.functional.criterion",
+    "seqrl_lightning.metrics.criterion",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_show_what_comes_out(name: str) -> None:
+    results = doctest.testmod(import_module(name))
+    assert results.attempted > 0
+    assert results.failed == 0

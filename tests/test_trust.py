@@ -1,0 +1,510 @@
+"""A file from a stranger is data: it names nothing that wasn't allowed, and takes no more than it holds."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.networks import MLP, LinearHead
+from seqrl_lightning.policy import Policy, load_policy
+from seqrl_lightning.rebuild import rebuild
+from seqrl_lightning.recipe import rebuild_learner
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.types import ConfigurationError
+from tests.running import seqrl
+
+TINY = [
+    "--data.env_id=CartPole-v1",
+    "--data.batch_size=8",
+    "--data.capacity=100",
+    "--data.batches_per_epoch=4",
+    "--data.eval_episodes=1",
+    "--model=DQN",
+    "--model.network=MLP",
+    "--model.network.hidden_sizes=[6]",
+    "--agent.warmup_env_steps=10",
+    "--trainer.max_steps=8",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+OWN_MODULE = """
+import pathlib, subprocess
+from enum import Enum
+import gymnasium as gym
+from torch import nn
+from seqrl_lightning.networks import MLP
+
+pathlib.Path(__file__).with_suffix(".imported").touch()
+
+class Size(Enum):
+    SMALL = 6
+
+class OwnNet(MLP):
+    def __init__(self, obs_shape, out_shape, size: Size = Size.SMALL, activation: nn.Module = nn.Tanh()):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(size.value,))
+        self.activation = activation
+
+def factory(obs_shape, out_shape):
+    return MLP(obs_shape, out_shape, hidden_sizes=(6,))
+
+class OwnEnv(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (4,))
+    action_space = gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+    def step(self, action):
+        return self.observation_space.sample(), 1.0, True, False, {}
+
+gym.register("Own-v0", OwnEnv)
+"""
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's root folder."""
+    root = tmp_path_factory.mktemp("run")
+    status, _, err = seqrl("fit", *TINY, f"--trainer.default_root_dir={root}")
+    assert status == 0, err
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(run: Path) -> Path:
+    return run / "lightning_logs/version_0/checkpoints/last.ckpt"
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module of a user's, which can be imported; the file that it leaves behind when it is."""
+    (tmp_path / "their_module.py").write_text(OWN_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "their_module.imported"
+    sys.modules.pop("their_module", None)
+    gym.registry.pop("Own-v0", None)
+
+
+def edited(path: Path, edit: Edit, target: Path, is_sealed: bool = True) -> Path:
+    """The checkpoint as a stranger may hand it over: changed, and with a checksum that fits."""
+    contents = read_checkpoint(path, mmap=False)
+    edit(contents)
+    torch.save(seal(contents) if is_sealed else {**contents, "seqrl_lightning": seal({})["seqrl_lightning"]}, target)
+    return target
+
+
+def popen(marker: Path) -> dict[str, Any]:
+    return {"class_path": "subprocess.Popen", "init_args": {"args": f"touch {marker}", "shell": True}}
+
+
+def network(contents: dict[str, Any]) -> dict[str, Any]:
+    return contents["hyper_parameters"]["network"]["init_args"]  # type: ignore[no-any-return]
+
+
+def set_in(*path: Any, value: Any) -> Edit:
+    def edit(contents: Any) -> None:
+        for key in path[:-1]:
+            contents = contents[key]
+        contents[path[-1]] = value
+
+    return edit
+
+
+MODEL, DATA = ("hyper_parameters",), ("datamodule_hyper_parameters",)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c, evil: network(c)["linear"]["init_args"].update(device=evil),
+        lambda c, evil: network(c).update(linear=evil),
+        lambda c, evil: network(c)["head"]["init_args"].update(linear=evil),
+        lambda c, evil: c["hyper_parameters"].update(network=evil),
+        lambda c, evil: c["hyper_parameters"].update(gamma=evil),
+        lambda c, evil: c["hyper_parameters"].update(optimizer=evil),
+        lambda c, evil: c["hyper_parameters"]["optimizer"]["init_args"].update(betas=[0.9, evil]),
+        lambda c, evil: c["hyper_parameters"].update(network=json.dumps(evil)),
+        lambda c, evil: c["hyper_parameters"].update(lr_scheduler="subprocess.Popen"),
+        lambda c, evil: c["hyper_parameters"].update(optimizer="os.system"),
+        lambda c, evil: c["hyper_parameters"].update(_class_path="subprocess.Popen"),
+        lambda c, evil: c["policy"].update(algorithm="subprocess:Popen"),
+        lambda c, evil: c["policy"].update(algorithm="seqrl_lightning.networks.noisy:torch.os.system"),
+    ],
+)
+def test_what_only_the_file_names_is_not_called(
+    edit: Callable[..., object], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the library and by every command."""
+    marker = tmp_path / "ran"
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: marker.touch())
+    monkeypatch.setattr("os.system", lambda *args, **kwargs: marker.touch())
+    evil = edited(checkpoint, lambda contents: edit(contents, popen(marker)), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"subprocess|os\.system") as refusal:
+        load_policy(evil)
+    assert "\n" not in str(refusal.value)
+    assert "--allow" in str(refusal.value) or "must be a kind of" in str(refusal.value)
+    root = f"--trainer.default_root_dir={tmp_path}"
+    for command in (
+        ["test", *TINY, root, f"--ckpt_path={evil}"],
+        ["fit", *TINY, root, f"--ckpt_path={evil}"],
+        ["export", f"--ckpt_path={evil}", "--format=torch_export"],
+    ):
+        status, _, err = seqrl(*command)
+        assert status == 2, err
+        assert err.count("\n") == 1
+    assert not marker.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        set_in(*DATA, "env_id", value="antigravity:Own-v0"),
+        set_in(*DATA, "env_id", value="GymV26Environment-v0"),
+        set_in(*DATA, "env_id", value="Ant-v5"),  # opens the file that its argument xml_file names
+        set_in(*DATA, "env_kwargs", value={"x": {"class_path": "antigravity.open", "init_args": {}}}),
+        set_in(*DATA, "env_kwargs", value={"x": [{"y": '{"class_path": "antigravity.open"}'}]}),
+        set_in(*DATA, "wrappers", value=[{"class_path": "antigravity.open"}]),
+        set_in(*DATA, "wrappers", value=["antigravity.open"]),
+        set_in(*DATA, "wrappers", value=[{"class_path": "gymnasium.wrappers.RecordVideo"}]),
+        set_in(*DATA, "wrappers", value=[{"class_path": "gymnasium.wrappers.TransformReward"}]),
+        set_in(*DATA, "wrappers", value=[{"class_path": "torch.nn.Linear", "init_args": {}}]),
+        set_in(*DATA, "wrappers", value=[{"class_path": "seqrl_lightning.replay.RingBuffer", "init_args": {}}]),
+    ],
+)
+def test_an_environment_is_only_made_of_what_files_may_name(edit: Edit, checkpoint: Path, tmp_path: Path) -> None:
+    evil = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    before = set(sys.modules)
+    with pytest.raises(ConfigurationError) as refusal:
+        load_policy(evil).make_env()
+    assert "\n" not in str(refusal.value)
+    assert "antigravity" not in set(sys.modules) - before
+    assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
+
+
+def test_a_ring_of_the_packages_own_is_no_layer(checkpoint: Path, tmp_path: Path) -> None:
+    """Not every class of the package may stand where a layer is asked for: some write files."""
+    ring = {"class_path": "seqrl_lightning.replay.RingBuffer", "init_args": {"mmap_dir": str(tmp_path / "elsewhere")}}
+    evil = edited(checkpoint, lambda c: network(c).update(linear=ring), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'seqrl_lightning\.replay\.RingBuffer'"):
+        load_policy(evil)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
+    own = {
+        "class_path": "their_module.OwnNet",
+        "init_args": {"size": "SMALL", "activation": {"class_path": "torch.nn.ReLU"}},
+    }
+
+    def edit(contents: dict[str, Any]) -> None:
+        contents["hyper_parameters"]["network"] = own
+        contents["datamodule_hyper_parameters"]["env_id"] = "their_module:Own-v0"
+
+    path = edited(checkpoint, edit, tmp_path / "own.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'their_module.OwnNet'.*--allow their_module.*allow=\["):
+        load_policy(path)
+    assert not own_module.exists()
+    policy = load_policy(path, allow=["their_module"])
+    assert own_module.exists()
+    assert type(policy.module.policy_net).__name__ == "OwnNet"
+    assert isinstance(policy.module.policy_net.activation, nn.ReLU)
+    assert policy.make_env().reset(seed=0)[0].shape == (4,)
+    exported = tmp_path / "own.safetensors"
+    assert seqrl("export", f"--ckpt_path={path}", "--format=safetensors", f"--output={exported}")[0] == 2
+    status, _, err = seqrl(
+        "export", f"--ckpt_path={path}", "--format=safetensors", f"--output={exported}", "--allow=their_module"
+    )
+    assert status == 0, err
+    with pytest.raises(ConfigurationError, match=r"names 'their_module\.OwnNet'"):
+        load_policy(exported)
+    assert load_policy(exported, allow="their_module").act(np.ones(4)) in (0, 1)
+
+
+def test_an_allowed_module_does_not_hand_on_what_it_imports(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
+    evil = edited(
+        checkpoint,
+        set_in(*MODEL, "network", value={"class_path": "their_module.subprocess.Popen"}),
+        tmp_path / "x.ckpt",
+    )
+    with pytest.raises(ConfigurationError, match=r"names 'their_module\.subprocess\.Popen'"):
+        load_policy(evil, allow="their_module")
+
+
+def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, set_in(*MODEL, "network", value="their_module.factory"), tmp_path / "own.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'their_module\.factory'"):
+        load_policy(path)
+    assert load_policy(path, allow="their_module").act(np.ones(4)) in (0, 1)
+
+
+def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
+    arguments = [argument for argument in TINY if "network" not in argument]
+    own = ["--model.network=their_module.OwnNet", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, err = seqrl("fit", *arguments, *own)
+    assert status == 0, err
+    last = ["--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12")
+    assert status == 2
+    assert "names 'their_module.OwnNet'" in err
+    assert "--allow their_module" in err
+    assert "the run's own --config" in err
+    for more in ("--model.network=their_module.OwnNet", "--allow=their_module"):
+        status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", more)
+        assert status == 0, err
+    config = tmp_path / "lightning_logs/version_0/config.yaml"
+    status, _, err = seqrl("test", f"--config={config}", "--ckpt_path=last")
+    assert status == 0, err
+
+
+def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    source = run / "lightning_logs/version_0"
+    (folder / "episodes.csv").write_text((source / "episodes.csv").read_text())
+    (folder / "config.yaml").write_text("seed_everything: 1\ndata: {env_id: 'their_module:Own-v0', env_kwargs: {}}\n")
+    for command in (["analyse", str(folder)], ["compare", f"--runs=a={folder},b={folder}"]):
+        status, _, err = seqrl(*command, f"--output={tmp_path / 'report'}")
+        if command[0] == "analyse":
+            assert status == 2
+            assert "names 'their_module'" in err
+            assert "--allow their_module" in err
+    assert not own_module.exists()
+    status, _, err = seqrl("analyse", str(folder), f"--output={tmp_path / 'report'}", "--allow=their_module")
+    assert status == 0, err
+    assert own_module.exists()
+
+
+# Rebuilding
+
+
+class Color(Enum):
+    RED = 1
+
+
+def make(
+    size: int,
+    color: Color = Color.RED,
+    path: Path | None = None,
+    layers: list[nn.Module] | None = None,
+    sizes: tuple[int, ...] = (),
+    layer: Callable[[int, int], nn.Module] = nn.Linear,
+    anything: Any = None,
+) -> dict[str, Any]:
+    return dict(locals())
+
+
+def test_settings_are_rebuilt_by_their_types() -> None:
+    values = {
+        "size": 3,
+        "color": "RED",
+        "path": "a/b",
+        "layers": [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 1}}],
+        "sizes": [1, 2],
+        "layer": {"class_path": "torch.nn.modules.linear.Linear", "init_args": {"bias": False}},
+        "anything": {"a": ["torch.nn.Linear", 1]},
+    }
+    found: Any = rebuild(make, values, Trust(), "a file")
+    assert found["color"] is Color.RED
+    assert found["path"] == Path("a/b")
+    assert isinstance(found["layers"][0], nn.Linear)
+    assert found["sizes"] == (1, 2)
+    assert isinstance(found["layer"], functools.partial)
+    assert found["layer"](2, 3).bias is None
+    assert found["anything"] == {"a": ["torch.nn.Linear", 1]}  # a text stays a text
+    for wrong, reason in (
+        ({"size": "3"}, "must be a kind of int"),
+        ({"layer": {"class_path": "torch.optim.Adam"}}, "must be a kind of Module"),
+        ({"layer": "torch.nn.Linear.forward"}, "names 'torch.nn.Linear.forward'"),
+        ({"layer": {"class_path": "torch.nn.Linear", "at": 1}}, "by class_path and init_args"),
+        ({"layers": [{"class_path": 3}]}, "names 3"),
+    ):
+        with pytest.raises(ConfigurationError, match=reason):
+            rebuild(make, {"size": 1, **wrong}, Trust(), "a file")
+
+
+def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Path) -> None:
+    policy = load_policy(checkpoint)
+    assert isinstance(policy.module, DQN)
+    assert isinstance(policy.module.policy_net, MLP)
+    assert isinstance(policy.module.policy_net.head, LinearHead)
+
+
+@pytest.mark.parametrize("allow", [["not a module"], [3], ["a..b"], ""])
+def test_what_is_allowed_is_a_module(allow: Any) -> None:
+    with pytest.raises(ConfigurationError, match="it must be a module's name"):
+        Trust(allow)
+
+
+# Shapes and sizes
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: network(c).update(hidden_sizes=[10**12]),
+        lambda c: network(c).update(hidden_sizes=[2] * 100_000),
+        lambda c: c["hyper_parameters"].update(obs_shape=(10**15,)),
+        lambda c: c["hyper_parameters"].update(obs_shape=(-1,)),
+        lambda c: c["hyper_parameters"].update(n_actions=10**15),
+        lambda c: c["hyper_parameters"].update(n_actions=1.5),
+        lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": torch.zeros(7)}),
+        lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": "text"}),
+        lambda c: c["state_dict"].pop("policy_net.hidden.0.bias"),
+        lambda c: c.update(state_dict=[1, 2]),
+        lambda c: c.update(hyper_parameters="text"),
+        lambda c: c.update(policy=None),
+        lambda c: c["policy"].update(obs_dtype="O"),
+        lambda c: c["policy"].update(obs_dtype="no dtype"),
+    ],
+)
+def test_absurd_settings_are_refused_before_they_take_memory(edit: Edit, checkpoint: Path, tmp_path: Path) -> None:
+    evil = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError) as refusal:
+        load_policy(evil)
+    assert "\n" not in str(refusal.value)
+    status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
+    assert (status, err.count("\n")) == (2, 1), err
+
+
+def test_a_stack_of_absurdly_many_frames_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    evil = edited(checkpoint, set_in(*DATA, "frame_stack", value=10**9), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"data\.frame_stack in .* is 1000000000; it must be at most 4"):
+        load_policy(evil).make_env()
+
+
+# Whatever is edited
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just({"class_path": "os.system"})
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
+
+
+def load_if_possible(path: Path) -> tuple[Policy | None, str]:
+    """The policy, and its environment made once; or the reason why there is none."""
+    try:
+        policy = load_policy(path)
+        policy.make_env().close()
+    except ConfigurationError as error:
+        return None, str(error)
+    return policy, ""
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_edit_is_refused_in_a_line_or_changes_nothing(
+    data: st.DataObject, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any value of the file replaced by any other, with a checksum that fits or without."""
+    called: list[Any] = []
+    monkeypatch.setattr("os.system", called.append)
+    folder = set(tmp_path.parent.rglob("*"))
+    contents = read_checkpoint(checkpoint, mmap=False)
+    parts = {key: contents[key] for key in ("hyper_parameters", "datamodule_hyper_parameters", "policy", "state_dict")}
+    place = data.draw(st.sampled_from(list(_places(parts))))
+    value = data.draw(SCALARS)
+    is_sealed = data.draw(st.booleans())
+    path = edited(checkpoint, set_in(*place, value=value), tmp_path / "edited.ckpt", is_sealed)
+    policy = load_policy(checkpoint)
+    again, refusal = load_if_possible(path)
+    if again is not None:
+        observations = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+        assert np.array_equal(again.act(observations), policy.act(observations))
+    assert "\n" not in refusal
+    path.unlink()
+    assert not called
+    assert set(tmp_path.parent.rglob("*")) == folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_refused_or_changes_nothing(
+    position: float, bit: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    whole = checkpoint.read_bytes()
+    content = bytearray(whole)
+    content[int(position * len(whole))] ^= 1 << bit
+    path = tmp_path / "flipped.ckpt"
+    path.write_bytes(content)
+    again, refusal = load_if_possible(path)
+    if again is not None:
+        weights = load_policy(checkpoint).module.state_dict()
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in again.module.state_dict().items())
+    assert "\n" not in refusal
+
+
+def test_an_environment_takes_no_more_memory_than_the_limit(checkpoint: Path, tmp_path: Path) -> None:
+    huge = {"class_path": "gymnasium.wrappers.ReshapeObservation", "init_args": {"shape": [4]}}
+    delay = {"class_path": "gymnasium.wrappers.FrameStackObservation", "init_args": {"stack_size": 300_000_000}}
+    path = edited(checkpoint, set_in(*DATA, "wrappers", value=[huge, delay]), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match="can't"):
+        load_policy(path, max_gib=1).make_env()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"context_length": 10**9}, "more parameters than it holds weights"),
+        ({"num_layers": 10**9}, "more parameters than it holds weights"),
+        ({"hidden_size": 10**6}, "more parameters than it holds weights"),
+    ],
+)
+def test_a_network_that_would_remember_too_much_is_refused(
+    more: dict[str, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spec(**init_args: int) -> dict[str, Any]:
+        network = {"class_path": "seqrl_lightning.networks.Transformer", "init_args": init_args}
+        return {"obs_shape": (4,), "n_actions": 2, "network": network}
+
+    small = {"hidden_size": 8, "num_heads": 2, "num_layers": 1}
+    module = rebuild(DQN, spec(**small), Trust(), "a file")
+    weights = module.state_dict()
+    algorithm = "seqrl_lightning.algorithms.dqn:DQN"
+    again = rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again.state_dict().items())
+    with pytest.raises(ConfigurationError, match=rf"the network of a file doesn't fit its weights .*{reason}"):
+        rebuild_learner(algorithm, spec(**{**small, **more}), weights, Trust(), "a file")
+    monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
+    with pytest.raises(ConfigurationError, match="what the network carries from step to step"):
+        rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
+
+
+def test_lightnings_own_way_to_load_is_as_strict(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    learner = DQN.load_from_checkpoint(checkpoint)
+    weights = load_policy(checkpoint).module.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.state_dict().items())
+    assert ReplayDataModule.load_from_checkpoint(checkpoint, num_envs=2).num_envs == 2
+    evil = edited(checkpoint, lambda c: network(c).update(linear=popen(tmp_path / "ran")), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"names 'subprocess\.Popen'"):
+        DQN.load_from_checkpoint(evil)
+    evil = edited(checkpoint, set_in(*DATA, "env_id", value="antigravity:Own-v0"), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match="names 'antigravity'"):
+        ReplayDataModule.load_from_checkpoint(evil)
+    assert not called
