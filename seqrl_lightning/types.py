@@ -65,7 +65,7 @@ class Transitions(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Transitions":
         """Return the batch with ``function`` applied to every column that is there."""
-        return Transitions(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
+        return Transitions(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]  # of all kinds
 
     def split(self, parts: int) -> Iterator["Transitions"]:
         """Divide the batch into equal parts, in its order."""
@@ -127,8 +127,9 @@ class Windows(NamedTuple):
         network_state, burn_in = self.network_state, self.burn_in
         if burn_in:
             with torch.no_grad():
-                _, network_state = net(self.observation[:burn_in], network_state, self.is_first[:burn_in])
-        outputs, _ = net(self.observation[burn_in:], network_state, self.is_first[burn_in:])  # [T + 1, B, ...]
+                _, network_state = net(self.observation[:burn_in], network_state, self._starts(0, burn_in))
+        rows = self.observation[burn_in:]
+        outputs, _ = net(rows, network_state, self._starts(burn_in, len(self.observation)))  # [T + 1, B, ...]
         return outputs[:-1], self._of_next_states(outputs.detach()), self._next_action_mask()
 
     def read_states(self, net: Reader) -> Tensor:
@@ -138,6 +139,14 @@ class Windows(NamedTuple):
     def read_next_states(self, net: Reader) -> tuple[Tensor, Tensor | None]:
         """Return a network's outputs for the next states, [T, B, ...], and their action masks, [T, B, A] or None."""
         return self.read(net)[1:]
+
+    def _starts(self, first: int, end: int) -> Tensor | None:
+        """Return ``is_first`` of some rows, or None if no episode starts in them: a network then has nothing to check.
+
+        A compiled function would be compiled again for each set of start rows.
+        """
+        has_starts = torch.compiler.is_compiling() or any(first <= row < end for row in self.start_rows)
+        return self.is_first[first:end] if has_starts else None
 
     def _next_action_mask(self) -> Tensor | None:
         return None if self.action_mask is None else self._of_next_states(self.action_mask)
@@ -152,7 +161,7 @@ class Windows(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
         """Return the batch with ``function`` applied to every column that is there."""
-        return Windows(*(function(column) if isinstance(column, Tensor) else column for column in self))  # type: ignore[arg-type]
+        return Windows(*(function(column) if isinstance(column, Tensor) else column for column in self))  # type: ignore[arg-type]  # of all kinds
 
     def split(self, parts: int) -> Iterator["Windows"]:
         """Divide the batch into equal parts, in its order."""

@@ -1,11 +1,14 @@
 import os
 
+import hypothesis
 import pytest
 import torch
 
 import tests.tasks  # noqa: F401  (registers the tests' own environments)
 
 torch.set_num_threads(1)
+# For tests/mutations.py, which asks only whether a test fails.
+hypothesis.settings.register_profile("first_failure", phases=[hypothesis.Phase.generate], database=None)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ from seqrl_lightning.functional import (
     weighted_mean,
 )
 from seqrl_lightning.networks import MLP, NetworkCallable
-from seqrl_lightning.replay import Sampler
+from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
@@ -45,6 +45,13 @@ from seqrl_lightning.types import (
 )
 
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
+
+_RENAMED_METHODS = {
+    "follow_policy": "optimize_model of a LearnerModule, or target of a DQN",
+    "next_state_values": "optimize_model of a LearnerModule, or target of a DQN",
+    "targets": "optimize_model of a LearnerModule, or target of a DQN",
+    "discounts": "returns_and_discounts",
+}
 
 
 class LearnerModule(GreedyEvaluation):
@@ -85,6 +92,17 @@ class LearnerModule(GreedyEvaluation):
 
     trains_memory: bool = True
     """Whether a network that remembers can be trained."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass that overrides a method which earlier versions called.
+
+        Raises:
+            ConfigurationError: If it does.
+        """
+        super().__init_subclass__(**kwargs)
+        for old, new in _RENAMED_METHODS.items():
+            if old in vars(cls):
+                raise ConfigurationError(f"{cls.__name__}.{old} would never be called; it must be {new}")
 
     def __init__(
         self,
@@ -217,8 +235,11 @@ class LearnerModule(GreedyEvaluation):
         """Refuse a sampler of single transitions, which have no order, for a network that remembers.
 
         Raises:
-            ConfigurationError: If the sampler doesn't fit the network, or the network the algorithm.
+            ConfigurationError: If the sampler doesn't fit the network or the updates, or the network the algorithm.
         """
+        must_be = "1 with RolloutSampler, whose batches hold the newest rows once"
+        is_divisible = self.updates_per_step == 1 or not isinstance(sampler, RolloutSampler)
+        require(is_divisible, "model.updates_per_step", self.updates_per_step, must_be)
         must_be = f"one without memory: {type(self).__name__} learns from single steps"
         can_train = self.trains_memory or not self.remembers
         require(can_train, "model.network", "a network that remembers", must_be)

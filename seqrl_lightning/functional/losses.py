@@ -26,7 +26,7 @@ def huber_losses(prediction: Tensor, target: Tensor, delta: float | None) -> Ten
 
 
 def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the mean of ``weight * losses`` over entries with a weight, or the plain mean if there are no weights.
+    """Return the mean of ``weight * losses`` over entries with a weight (0 if none has one), or the plain mean.
 
     Args:
         losses: [...] float.
@@ -41,4 +41,4 @@ def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return losses.mean()
     assert losses.shape == weight.shape
-    return (losses * weight).sum() / torch.count_nonzero(weight)
+    return (losses * weight).sum() / torch.count_nonzero(weight).clamp(min=1)

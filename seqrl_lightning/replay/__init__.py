@@ -1,6 +1,7 @@
 """Replay: one ring of whole columns, samplers that are index arithmetic over it, and a dataset that yields batches."""
 
 from seqrl_lightning.replay.dataset import ReplayDataset
+from seqrl_lightning.replay.priorities import write_priorities
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import LatestSampler, PrioritizedSampler, RolloutSampler, Sampler, UniformSampler
 from seqrl_lightning.replay.sequences import SequenceSampler
@@ -14,4 +15,5 @@ __all__ = [
     "Sampler",
     "SequenceSampler",
     "UniformSampler",
+    "write_priorities",
 ]

@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset
 
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler
-from seqrl_lightning.types import Batch, Progress
+from seqrl_lightning.types import Batch, ConfigurationError, Progress, Transitions
 
 
 class ReplayDataset(IterableDataset[Batch]):
@@ -52,6 +52,14 @@ class ReplayDataset(IterableDataset[Batch]):
         return self.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        """Draw the batches of an epoch.
+
+        Raises:
+            ConfigurationError: If the replay memory doesn't hold enough transitions for a batch.
+        """
+        if self.next_actions and self.ring.num_full_rows < 2:
+            must_be = f"more than data.num_envs = {self.ring.num_envs}"
+            raise ConfigurationError(f"agent.warmup_env_steps ends before a next action is known; it must be {must_be}")
         for _ in range(self.batches_per_epoch):
             batch = self.sampler(
                 self.ring,
@@ -60,6 +68,11 @@ class ReplayDataset(IterableDataset[Batch]):
                 env_steps=self.progress.env_steps,
                 next_actions=self.next_actions,
             )
+            if isinstance(batch, Transitions) and (size := batch.action_batch.shape[1]) < self.batch_size:
+                raise ConfigurationError(
+                    f"agent.warmup_env_steps ends with {size} transitions to learn from; it must leave "
+                    f"data.batch_size * model.updates_per_step = {self.batch_size} for {type(self.sampler).__name__}"
+                )
             if self.epsilon:
                 epsilon_batch = torch.full_like(batch.action_batch, self.progress.epsilon, dtype=torch.float32)
                 batch = batch._replace(epsilon_batch=epsilon_batch)

@@ -178,10 +178,14 @@ class SequenceSampler(Sampler):
         complete: list[int] = []
         for i, env in zip(*(is_start | is_complete).nonzero(), strict=True):  # few, in the order of their rows
             incomplete = self._incomplete[env]
-            if is_complete[i, env]:
-                number = len(incomplete) if is_final[i, env] else 1
-                complete += incomplete[:number]
-                del incomplete[:number]
+            if is_final[i, env]:
+                complete += incomplete
+                incomplete.clear()
+            elif is_complete[i, env]:
+                slot = int((rows[i] - self.length) % ring.num_rows * ring.num_envs + env)
+                if slot in incomplete:  # else it was overwritten
+                    complete.append(slot)
+                    incomplete.remove(slot)
             if is_start[i, env]:
                 incomplete.append(int(rows[i] * ring.num_envs + env))
         return complete

@@ -14,7 +14,7 @@ from seqrl_lightning.functional import huber_losses
 from seqrl_lightning.networks import GRU, MLP, DuelingHead
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError, Transitions
-from tests.running import fit
+from tests.running import fit, seqrl
 
 OPTIMAL = 0.8 ** np.arange(4, -1, -1)  # of going on, in the corridor's five states
 
@@ -233,3 +233,48 @@ def test_settings_that_cannot_work(module_class: type[DQN], settings: dict[str, 
 def test_a_network_that_remembers_needs_windows(tmp_path: Path, module_class: type[DQN], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         learn(tmp_path, module_class, {"network": GRU}, max_steps=1)
+
+
+UNUSED = [
+    *((SARSA, name, "DQN, QRDQN and IQN have it") for name in ("munchausen_alpha", "munchausen_clip")),
+    *((ExpectedSARSA, name, "DQN, QRDQN, IQN and C51 have it") for name in ("double",)),
+    (C51, "munchausen_temperature", "DQN, QRDQN and IQN have it"),
+    (C51, "huber_delta", "of C51, whose loss is a cross-entropy"),
+    (DiscreteSAC, "double", "DQN, QRDQN, IQN and C51 have it"),
+    (PQN, "double", "DQN, QRDQN, IQN and C51 have it"),
+    (PQN, "updates_per_step", "of PQN, whose updates follow from epochs and minibatches"),
+]
+
+
+@pytest.mark.parametrize(("module_class", "name", "message"), UNUSED)
+def test_a_setting_that_would_be_ignored_is_refused(module_class: Any, name: str, message: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        module_class((6,), 2, **{name: 1})
+    status, _, err = seqrl("fit", "--data.env_id=CartPole-v1", f"--model={module_class.__name__}", f"--model.{name}=1")
+    assert status == 2
+    assert f"seqrl: error: model.{name} is not a setting of" in err
+    assert message in err
+    assert "leave it out" in err
+
+
+class OwnForward(MLP):
+    def forward(self, observation: Tensor, state: Any = None, is_first: Any = None) -> tuple[Tensor, Any]:
+        outputs, state = super().forward(observation, state, is_first)
+        return 2.0 * outputs, state
+
+
+def test_iqn_takes_a_network_apart_and_refuses_one_that_is_more_than_its_parts() -> None:
+    with pytest.raises(ConfigurationError, match=r"model.network is 'OwnForward'; it must be a Network that computes"):
+        IQN((6,), 2, network=OwnForward)
+
+
+def test_updates_in_one_step_need_batches_that_grow_with_them() -> None:
+    learner = DQN((6,), 2, updates_per_step=2)
+    learner.check_sampler(UniformSampler())
+    with pytest.raises(ConfigurationError, match=r"model.updates_per_step is 2; it must be 1 with RolloutSampler"):
+        learner.check_sampler(RolloutSampler())
+
+
+def test_an_algorithm_written_for_methods_that_are_gone_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Own.follow_policy would never be called; it must be optimize_model"):
+        type("Own", (DQN,), {"follow_policy": lambda self, values, q_values, batch: values})

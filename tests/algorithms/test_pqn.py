@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -10,8 +11,8 @@ from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, LSTM, MinGRU
-from seqrl_lightning.replay import RolloutSampler
+from seqrl_lightning.networks import GRU, LSTM, MinGRU, Table
+from seqrl_lightning.replay import RingBuffer, RolloutSampler
 from tests.running import fit
 
 NUM_ENVS, LENGTH = 4, 12
@@ -70,3 +71,23 @@ def test_a_rollout_is_read_as_the_agent_read_it_step_by_step(tmp_path: Path, net
     model = {"network": small(network), "epochs": 1, "learning_rate": 1e-12}
     fit(tmp_path, data, model, AGENT, module_class=PQN, callbacks=[diary], max_steps=20)
     assert diary.compared == 10
+
+
+def test_rescaled_targets_by_hand() -> None:
+    """With lambda = 0: h(r + gamma h^-1(max Q)), and h(r) where the episode terminates."""
+    pqn = PQN((2,), 2, network=Table, gamma=0.5, lambda_=0.0, value_rescaling=0.5)
+    weight: Any = pqn.policy_net.table.weight  # type: ignore[union-attr]
+    weight.data.copy_(torch.tensor([[0.0, 2.5], [0.0, 1.0]]))  # in state 1 the best is worth h^-1(2.5) = 3
+    ring = RingBuffer(8, 1, (2,), "float32")
+    states, no = np.eye(2, dtype=np.float32), np.array([False])
+    ring.restart(states[[0]])
+    ring.add(np.array([0]), np.array([1.5]), no, no, states[[1]])
+    ring.add(np.array([1]), np.array([-8.0]), ~no, no, states[[0]])
+    minibatch = pqn.fix_targets(ring.latest_rows(2))
+    assert_close(minibatch.targets, torch.tensor([[1.0 + 0.5 * 3.0, -2.0 - 0.5 * 8.0]]))  # h(1.5 + 1.5) and h(-8)
+
+
+def test_updates_per_step_is_no_setting_of_it() -> None:
+    with pytest.raises(TypeError, match="updates_per_step"):
+        PQN((2,), 2, updates_per_step=2)  # type: ignore[call-arg]
+    assert "updates_per_step" not in PQN((2,), 2).hparams

@@ -1,5 +1,6 @@
 """Learning from windows of consecutive steps."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,21 +8,28 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN
+from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule
 from seqrl_lightning.networks import GRU, MLP
-from seqrl_lightning.replay import RingBuffer
+from seqrl_lightning.replay import RingBuffer, SequenceSampler
+from tests.running import fit
 
 NUM_ENVS, ROWS = 2, 30
 
 
-def filled_ring() -> RingBuffer:
-    ring, rng = RingBuffer(NUM_ENVS * ROWS, NUM_ENVS, (3,), "float32"), np.random.default_rng(0)
-    ring.restart(rng.random((NUM_ENVS, 3), np.float32))
+def filled_ring(masks: bool = False) -> RingBuffer:
+    ring = RingBuffer(NUM_ENVS * ROWS, NUM_ENVS, (3,), "float32", num_masked_actions=2 * masks)
+    rng = np.random.default_rng(0)
+
+    def mask() -> Any:
+        allowed = rng.random((NUM_ENVS, 2)) < 0.5
+        return allowed | ~allowed.any(1, keepdims=True) if masks else None
+
+    ring.restart(rng.random((NUM_ENVS, 3), np.float32), mask())
     ended = np.zeros(NUM_ENVS, bool)
     for t in range(ROWS - 2):
         terminated, truncated = (np.array([t in ends, False]) & ~ended for ends in ((4, 17), (10,)))
-        reward = np.where(ended, 0.0, rng.random(NUM_ENVS))
-        ring.add(rng.integers(2, size=NUM_ENVS), reward, terminated, truncated, rng.random((NUM_ENVS, 3), np.float32))
+        reward, action = np.where(ended, 0.0, rng.random(NUM_ENVS)), rng.integers(2, size=NUM_ENVS)
+        ring.add(action, reward, terminated, truncated, rng.random((NUM_ENVS, 3), np.float32), mask())
         ended = terminated | truncated
     return ring
 
@@ -30,35 +38,51 @@ def network(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
     return MLP(obs_shape, out_shape, (16,))
 
 
-SETTINGS: list[tuple[type[DQN], dict[str, Any]]] = [
+SETTINGS: list[tuple[type[LearnerModule], dict[str, Any]]] = [
     (DQN, {}),
     (DQN, {"double": True, "value_rescaling": 1e-3}),
     (DQN, {"munchausen_alpha": 0.9}),
+    (SARSA, {}),
+    (ExpectedSARSA, {}),
     (C51, {"double": True}),
     (QRDQN, {}),
+    (DiscreteSAC, {}),
 ]
 
 
+@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize(("module_class", "settings"), SETTINGS)
 def test_a_network_without_memory_learns_the_same_from_windows(
-    module_class: type[DQN], settings: dict[str, Any]
+    module_class: type[LearnerModule], settings: dict[str, Any], masks: bool
 ) -> None:
     torch.manual_seed(0)
-    ring, learner = filled_ring(), module_class((3,), 2, network=network, gamma=0.9, **settings)
+    ring, learner = filled_ring(masks), module_class((3,), 2, network=network, gamma=0.9, **settings)
     for p in learner.target_net.parameters():
         p.data += 0.1 * torch.randn_like(p)
     first_slots, length, n_step = np.array([0, 1, 7]), 12, 3
-    windows = learner.optimize_model(ring.windows(first_slots, length, n_step))
+    needs_action = learner.needs_next_action
 
+    def learned(batch: Any) -> Any:
+        epsilon = torch.zeros(batch.action_batch.shape)  # so that an action that has to be drawn is the greedy one
+        return learner.optimize_model(batch._replace(epsilon_batch=epsilon))
+
+    batch = ring.windows(first_slots, length, n_step, next_actions=needs_action)
     slots = (first_slots + NUM_ENVS * np.arange(length)[:, None]).reshape(-1)
-    single = learner.optimize_model(ring.transitions(slots, n_step))
-    columns = ("state_action_values", "expected_state_action_values")
-    weight = ring.windows(first_slots, length, n_step).weight_batch
+    windows, single = learned(batch), learned(ring.transitions(slots, n_step, next_actions=needs_action))
+    weight = batch.weight_batch
     assert 0 < weight.sum() < weight.numel()
     # At a window's end returns look less far ahead; before, all is the same.
     whole = (weight > 0) & (torch.arange(length)[:, None] <= length - n_step)
-    for name in columns:
+    for name in ("state_action_values", "expected_state_action_values"):
         assert_close(windows[name][whole], single[name].view(length, 3)[whole])
+
+
+def test_sarsa_trains_on_windows(tmp_path: Path) -> None:
+    data = {"env_id": "tests/Diary-v0", "batch_size": 4, "capacity": 100, "sampler": SequenceSampler(4, 2, n_step=2)}
+    trainer, *_ = fit(
+        tmp_path, data, {"network": GRU}, {"warmup_env_steps": 20}, module_class=SARSA, max_steps=5, limit_val_batches=0
+    )
+    assert trainer.global_step == 5
 
 
 def test_what_does_not_count_changes_nothing() -> None:

@@ -154,6 +154,35 @@ def test_windows_of_a_broken_episode_are_forgotten() -> None:
     assert (batch.weight_batch > 0).any(0).all()
 
 
+def test_a_window_that_is_overwritten_before_it_is_complete_is_forgotten() -> None:
+    """In an episode that is longer than the replay memory, windows start where they should, and nowhere else."""
+    ring, sampler = RingBuffer(9, 1, (1,), "float32"), SequenceSampler(length=8, overlap=4, burn_in=1)
+    no = np.array([False])
+    ring.restart(np.zeros((1, 1), np.float32))
+    for t in range(60):
+        sampler.keep_state(ring, torch.full((1, 1, 1), float(t)), np.array([t]))
+        ring.add(np.array([0]), np.ones(1), no, no, np.array([[t + 1.0]], np.float32))
+        batch = sampled(ring, sampler)
+        first = batch.state_batch[0, :, 0]
+        assert (first % 4 == 0).all()
+        assert (first >= t - 9 + 2).all() or t < 9  # with the burn-in and the row before it
+        if t >= 9:
+            assert batch.network_state[0, :, 0].tolist() == (first - 1).tolist()  # kept where the burn-in starts
+
+
+def test_a_replay_memory_that_holds_no_window_is_refused() -> None:
+    ring, sampler = RingBuffer(6, 1, (1,), "float32"), SequenceSampler(length=16, overlap=4)
+    no = np.array([False])
+    ring.restart(np.zeros((1, 1), np.float32))
+    for t in range(5):
+        ring.add(np.array([0]), np.ones(1), no, no, np.array([[t + 1.0]], np.float32))
+        sampled(ring, sampler)
+    for t in range(5, 9):  # the window from step 0 on is overwritten, the next one starts with step 12
+        ring.add(np.array([0]), np.ones(1), no, no, np.array([[t + 1.0]], np.float32))
+    with pytest.raises(ConfigurationError, match=r"data.capacity is 6; it must be at least 14, so that no window"):
+        sampled(ring, sampler)
+
+
 def test_a_sequence_sampler_survives_its_state_dict() -> None:
     ring = RingBuffer(60, 2, (1,), "float32")
     sampler, copy = (SequenceSampler(6, 3, prioritized=True) for _ in range(2))

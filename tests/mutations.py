@@ -1,0 +1,335 @@
+"""Small faults, each of which the default tests of its rooms catch: ``python -m tests.mutations [NAME ...]``.
+
+One after the other is put into a copy of the package, and the tests are run until one fails. Exits with 1 if a fault
+survives. ``--list`` prints the names.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
+TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
+RING, SAMPLERS, SEQUENCES = (f"seqrl_lightning/replay/{name}.py" for name in ("ring", "samplers", "sequences"))
+DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
+TYPES = "seqrl_lightning/types.py"
+TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
+    f"seqrl_lightning/functional/{name}.py" for name in ("targets", "policies", "losses", "distributional", "rescaling")
+)
+LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
+    f"seqrl_lightning/algorithms/{name}.py"
+    for name in ("learner", "dqn", "c51", "iqn", "sarsa", "discrete_sac", "pqn", "updates")
+)
+
+
+class Mutation(NamedTuple):
+    """A text in a file, and what takes its place."""
+
+    path: str
+    old: str
+    new: str
+
+
+MUTATIONS = {
+    # The ring
+    "the next slot is two rows on": Mutation(
+        RING, "(last_slots + self.num_envs) %", "(last_slots + 2 * self.num_envs) %"
+    ),
+    "n-step returns cross an episode's end": Mutation(
+        RING, "stops = self._is_final_flat[path] | (path ==", "stops = (path =="
+    ),
+    "n-step returns run past the head": Mutation(
+        RING,
+        "stops = self._is_final_flat[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])",
+        "stops = self._is_final_flat[path]",
+    ),
+    "rewards after the end count": Mutation(RING, "self._flat[1].take(path) * counts", "self._flat[1].take(path)"),
+    "terminated is the first step's": Mutation(
+        RING, "torch.from_numpy(terminated.take(last_slots)[None])", "torch.from_numpy(terminated.take(slots)[None])"
+    ),
+    "a mask of the state for the next state": Mutation(
+        RING, "for which in (slots, next_slots))", "for which in (slots, slots))"
+    ),
+    "a next action at an episode's end": Mutation(
+        RING, "np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))", "action.take(next_slots)"
+    ),
+    "the newest transition doesn't wait for its next action": Mutation(
+        RING,
+        "        if next_actions:\n            is_transition &=",
+        "        if False:\n            is_transition &=",
+    ),
+    "a final observation isn't marked": Mutation(
+        RING,
+        "np.logical_or(terminated, truncated, out=self.is_final[self.head])",
+        "self.is_final[self.head] = terminated",
+    ),
+    "restart leaves no final observation": Mutation(RING, "            self.is_final[self.head] = True\n", ""),
+    "a stack reaches into the episode before": Mutation(
+        RING, "np.where(self._is_final_flat[before], stack[-1], before)", "before"
+    ),
+    # Windows
+    "starts are a row late": Mutation(
+        RING, "is_first, learned = is_final[:-1], slice", "is_first, learned = is_final[1:], slice"
+    ),
+    "no row starts an episode": Mutation(
+        RING, "is_first, learned = is_final[:-1], slice", "is_first, learned = is_final[:-1] & False, slice"
+    ),
+    "final observations have a weight": Mutation(
+        RING, "is_transition = is_complete & ~is_final[learned]", "is_transition = is_complete | is_final[learned]"
+    ),
+    "rows after the head have a weight": Mutation(
+        RING, "is_transition = is_complete & ~is_final[learned]", "is_transition = ~is_final[learned]"
+    ),
+    "in a window returns cross an episode's end": Mutation(
+        RING, "        goes_on[: length - k] &= is_transition[k:]\n", ""
+    ),
+    "in a window terminated is the first step's": Mutation(
+        RING, "np.take_along_axis(terminated, last_row, 0)", "terminated"
+    ),
+    "in a window the next action is a row early": Mutation(
+        RING,
+        "next_row = np.arange(burn_in + 1, burn_in + 1 + length)",
+        "next_row = np.arange(burn_in, burn_in + length)",
+    ),
+    "in a window masks are a row late": Mutation(
+        RING,
+        "mask = self._flat[4].take(path[burn_in + 1 :]",
+        "mask = self._flat[4].take(path[burn_in + 1 :] + self.num_envs",
+    ),
+    "the previous action is the row's own": Mutation(
+        RING, "np.where(is_first, -1, action[:-1])", "np.where(is_first, -1, action[1:])"
+    ),
+    "a start row is missing": Mutation(RING, "np.flatnonzero(is_first.any(1))", "np.flatnonzero(is_first.all(1))"),
+    "next values are those of the row below": Mutation(
+        TYPES,
+        "torch.arange(len(rows) - 1, device=rows.device)[:, None] + self.num_steps_batch",
+        "torch.arange(len(rows) - 1, device=rows.device)[:, None] + torch.ones_like(self.num_steps_batch)",
+    ),
+    "the next mask is that of the row below": Mutation(
+        TYPES,
+        "return None if self.action_mask is None else self._of_next_states(self.action_mask)",
+        "return None if self.action_mask is None else self.action_mask[1:]",
+    ),
+    "a window's mask is the next row's": Mutation(TYPES, "else self.action_mask[:-1]", "else self.action_mask[1:]"),
+    "what the network carries in is ignored": Mutation(
+        TYPES,
+        "network_state, burn_in = self.network_state, self.burn_in",
+        "network_state, burn_in = None, self.burn_in",
+    ),
+    "the burn-in is ignored": Mutation(
+        TYPES,
+        "        if burn_in:\n            with torch.no_grad():",
+        "        if False:\n            with torch.no_grad():",
+    ),
+    "starts after the burn-in are ignored": Mutation(
+        TYPES, "any(first <= row < end for row in self.start_rows)", "any(row < first for row in self.start_rows)"
+    ),
+    "parts in the opposite order": Mutation(
+        TYPES,
+        "return (Transitions(*part) for part in zip(*columns, strict=True))",
+        "return (Transitions(*part) for part in [*zip(*columns, strict=True)][::-1])",
+    ),
+    # Samplers
+    "final observations are drawn": Mutation(
+        SAMPLERS,
+        "np.flatnonzero(~ring.is_transition(slots, next_actions))).size:\n            slots[redraw] = _random_slots",
+        "np.flatnonzero(slots < 0)).size:\n            slots[redraw] = _random_slots",
+    ),
+    "the newest slot is never drawn": Mutation(
+        SAMPLERS, "ring.slots(age.astype(np.int64) + 1)", "ring.slots(age.astype(np.int64) + 2)"
+    ),
+    "importance weights the other way round": Mutation(
+        SAMPLERS, "(weight / weight.min()) ** -beta", "(weight / weight.min()) ** beta"
+    ),
+    "beta stays as it is": Mutation(SAMPLERS, "min(1.0, env_steps / self.beta_env_steps)", "0.0"),
+    "new transitions have no priority": Mutation(
+        SAMPLERS,
+        "np.where(ring.is_final_at(slots), 0.0, self._max_weight)",
+        "np.where(ring.is_final_at(slots), 0.0, 1.0)",
+    ),
+    "overwritten transitions keep their priority": Mutation(
+        SAMPLERS, "            self._tree.update(lost, np.zeros(lost.size))\n", ""
+    ),
+    "priorities without their exponent": Mutation(
+        SAMPLERS,
+        "(errors.reshape(-1).astype(np.float64) + self.min_priority) ** self.alpha",
+        "errors.reshape(-1).astype(np.float64) + self.min_priority",
+    ),
+    "a rollout's state is a row late": Mutation(SAMPLERS, "if row == first_row)", "if row == first_row + 1)"),
+    "windows start a step late": Mutation(
+        SEQUENCES,
+        "is_start = (step % self.stride == 0) & ~is_final",
+        "is_start = (step % self.stride == 1) & ~is_final",
+    ),
+    "stored states are those of other windows": Mutation(
+        SEQUENCES, "first_slots = (slots - self.burn_in * ring.num_envs) % self._tree.size", "first_slots = slots"
+    ),
+    "a window's priority is its mean error": Mutation(
+        SEQUENCES,
+        "self.eta * np.nanmax(errors, axis=0) + (1.0 - self.eta) *",
+        "0.0 * np.nanmax(errors, axis=0) + 1.0 *",
+    ),
+    "overwritten windows are completed": Mutation(
+        SEQUENCES, "        self._forget_incomplete_windows(ring, ring.num_added - ring.num_full_rows + margin)\n", ""
+    ),
+    "a window's weights leave final observations in": Mutation(
+        SEQUENCES,
+        "weight_batch=batch.weight_batch * torch.from_numpy(weight)",
+        "weight_batch=torch.ones_like(batch.weight_batch) * torch.from_numpy(weight)",
+    ),
+    "errors of rows without a weight count": Mutation(PRIORITIES, "errors.masked_fill(~is_known, torch.nan)", "errors"),
+    "epsilon is zero": Mutation(
+        DATASET,
+        "torch.full_like(batch.action_batch, self.progress.epsilon,",
+        "torch.full_like(batch.action_batch, 0.0,",
+    ),
+    # Targets
+    "terminated states are bootstrapped from": Mutation(
+        TARGETS, "return (~terminated) * gamma", "return torch.ones_like(terminated) * gamma"
+    ),
+    "terminated states are bootstrapped from after n steps": Mutation(
+        TARGETS, "(gamma**num_steps).masked_fill_(terminated, 0.0)", "gamma**num_steps"
+    ),
+    "gamma instead of gamma^n": Mutation(
+        TARGETS,
+        "(gamma**num_steps).masked_fill_(terminated, 0.0)",
+        "(gamma + 0.0 * num_steps).masked_fill_(terminated, 0.0)",
+    ),
+    "rewards aren't discounted": Mutation(
+        TARGETS, "return gamma ** torch.arange(count", "return 1.0 ** torch.arange(count"
+    ),
+    "the max is over forbidden actions": Mutation(
+        TARGETS, "mask_actions(next_values, next_mask).amax(-1)", "next_values.amax(-1)"
+    ),
+    "double selects forbidden actions": Mutation(
+        TARGETS, "mask_actions(next_selector_values, next_mask).argmax(-1)", "next_selector_values.argmax(-1)"
+    ),
+    "the Munchausen bonus isn't clipped": Mutation(
+        TARGETS, "value_of(scaled_log_policy, action).clamp(clip, 0.0)", "value_of(scaled_log_policy, action)"
+    ),
+    "the entropy is subtracted": Mutation(
+        TARGETS,
+        "entropy = -expected_value(next_scaled_log_policy, next_policy)",
+        "entropy = expected_value(next_scaled_log_policy, next_policy)",
+    ),
+    "lambda-returns cross an episode's end": Mutation(
+        TARGETS, "returns[t] += further.masked_fill(is_last[t], 0.0)", "returns[t] += further"
+    ),
+    "lambda-returns bootstrap from terminal states": Mutation(
+        TARGETS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
+    ),
+    "epsilon is shared among forbidden actions": Mutation(
+        POLICIES, "allowed = action_mask.to(q_values.dtype)", "allowed = torch.ones_like(q_values)"
+    ),
+    "forbidden actions have a log-probability": Mutation(
+        POLICIES,
+        "return policy, log_policy if action_mask is None else log_policy.masked_fill(~action_mask, 0.0)",
+        "return policy, log_policy",
+    ),
+    "the loss is divided by all entries": Mutation(
+        LOSSES, "torch.count_nonzero(weight).clamp(min=1)", "losses.numel()"
+    ),
+    "quantile errors the other way round": Mutation(DISTRIBUTIONAL, "(error.detach() < 0)", "(error.detach() > 0)"),
+    "mass beyond the support is lost": Mutation(
+        DISTRIBUTIONAL, "values.clamp(support[0], support[-1]).unsqueeze(-2)", "values.unsqueeze(-2)"
+    ),
+    "the inverse of h without its linear term": Mutation(RESCALING, "slope = 1.0 + 2.0 * epsilon", "slope = 1.0"),
+    # Learners
+    "the policy network values its own selection": Mutation(
+        DQN,
+        "next_outputs, next_mask = batch.read_next_states(self.target_net)",
+        "next_outputs, next_mask = batch.read_next_states(self.policy_net)",
+    ),
+    "targets aren't rescaled": Mutation(
+        DQN,
+        "        return self.to_outputs(target)\n        next_outputs",
+        "        return target\n        next_outputs",
+    ),
+    "C51's atoms aren't unscaled": Mutation(
+        C51, "next_atoms = self.to_values(self.support)", "next_atoms = self.support"
+    ),
+    "C51's priorities are TD errors": Mutation(
+        C51, "target_probabilities @ self.support, priority=losses)", "target_probabilities @ self.support)"
+    ),
+    "IQN acts on other fractions than it selects by": Mutation(
+        IQN,
+        "return self.q_values(net.quantiles(features, net.acting_fractions))",
+        "return self.q_values(net.quantiles(features, net.acting_fractions[:1]))",
+    ),
+    "SARSA draws every next action": Mutation(
+        SARSA, "torch.where(batch.next_action_batch < 0, drawn, batch.next_action_batch)", "drawn"
+    ),
+    "SAC's higher critic": Mutation(
+        SAC,
+        "lower_values = torch.minimum(*(self.to_values(outputs) for outputs in next_outputs))",
+        "lower_values = torch.maximum(*(self.to_values(outputs) for outputs in next_outputs))",
+    ),
+    "PQN ignores value_rescaling": Mutation(PQN, "self.to_outputs(returns))", "returns)"),
+    "PQN's episodes have no end": Mutation(
+        PQN,
+        "        is_last[:-1] = ~is_transition[1:]  # a final observation follows\n",
+        "        is_last[:-1] = False\n",
+    ),
+    "only the last part's priorities are written": Mutation(
+        UPDATES, 'torch.cat([update["priority_batch"] for update in updates], dim=1)', 'last["priority_batch"]'
+    ),
+}
+
+
+def survives(name: str, folder: Path) -> bool:
+    """Put a fault into the copy in ``folder``, and return whether all tests pass."""
+    mutation = MUTATIONS[name]
+    path = folder / mutation.path
+    original = path.read_text()
+    assert original.count(mutation.old) == 1, f"{name}: {mutation.old!r} is not in {mutation.path} once"
+    path.write_text(original.replace(mutation.old, mutation.new))
+    try:
+        return all(passes(tests, folder) for tests in TESTS)
+    finally:
+        path.write_text(original)
+
+
+def passes(tests: tuple[str, ...], folder: Path) -> bool:
+    """Run tests until one fails."""
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-profile=first_failure"]
+    env = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *tests]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    return result.returncode == 0
+
+
+def copy_package(folder: Path) -> None:
+    """Copy what the tests need."""
+    for name in ("seqrl_lightning", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+
+
+def main() -> None:
+    """Try all faults, or those that are named."""
+    names = sys.argv[1:] or list(MUTATIONS)
+    if names == ["--list"]:
+        print("\n".join(MUTATIONS))
+        return
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        copy_package(folder)
+        survivors = []
+        for name in names:
+            start = time.monotonic()
+            is_survivor = survives(name, folder)
+            print(f"{'SURVIVES' if is_survivor else 'caught':8} {time.monotonic() - start:5.0f} s  {name}", flush=True)
+            survivors += [name] if is_survivor else []
+    print(f"{len(names) - len(survivors)} of {len(names)} were caught")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
