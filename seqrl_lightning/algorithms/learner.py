@@ -205,11 +205,11 @@ class LearnerModule(GreedyEvaluation):
             ``expected_state_action_values``: [T, B] float, without a gradient; for prioritized replay
             ``priority_batch``: [T, B] float, without a gradient.
         """
-        update = Update(
-            loss=weighted_mean(losses, batch.weight_batch),
-            state_action_values=state_action_values.detach(),
-            expected_state_action_values=expected_state_action_values,
-        )
+        update: Update = {  # not Update(...), which torch.compile can't trace
+            "loss": weighted_mean(losses, batch.weight_batch),
+            "state_action_values": state_action_values.detach(),
+            "expected_state_action_values": expected_state_action_values,
+        }
         if batch.slot_batch is not None:
             error = expected_state_action_values - update["state_action_values"]
             update["priority_batch"] = (error if priority is None else priority.detach()).abs()

@@ -164,11 +164,11 @@ class PQN(LearnerModule):
         q_values, _ = self.policy_net(batch.states, batch.network_state, batch.is_first)
         state_action_values = value_of(q_values, batch.actions)
         losses = huber_losses(state_action_values, batch.targets, self.huber_delta)
-        return Update(
-            loss=weighted_mean(losses, batch.weights),
-            state_action_values=state_action_values.detach(),
-            expected_state_action_values=batch.targets,
-        )
+        return {
+            "loss": weighted_mean(losses, batch.weights),
+            "state_action_values": state_action_values.detach(),
+            "expected_state_action_values": batch.targets,
+        }
 
 
 class Minibatch(NamedTuple):
