@@ -259,7 +259,6 @@ class Sweep:
         if self.is_surplus(trial):
             raise _SurplusError
         values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
-        self._require_in_space(trial.number, values)
         self._show(f"trial {trial.number}")
         arguments = [
             "--data.save_replay=false",  # no trial is ever resumed
@@ -271,6 +270,7 @@ class Sweep:
         ]
         callbacks = [_Watch(self, trial), PyTorchLightningPruningCallback(trial, self.metric)]
         try:
+            self._require_in_space(trial.number, values)  # others may have put the trial into the study
             trainer = Fit(arguments, callbacks).trainer
         except _CANNOT_WORK as error:
             trial.set_user_attr("reason", " ".join(str(error).split()))

@@ -102,7 +102,7 @@ def test_a_sweep_goes_on_to_its_total(swept: Path, monkeypatch: pytest.MonkeyPat
     lost, rest = [TrialState.FAIL] * 2, [TrialState.PRUNED] * 2
     assert states(open_study(swept)) == [TrialState.COMPLETE] * 7 + lost + rest
     refused, pruned = open_study(swept).get_trials()[-2:]
-    assert refused.user_attrs["reason"] == "agent.warmup_env_steps is 16; it must be at least data.batch_size = 17"
+    assert "has data.batch_size = 17, which --space doesn't hold" in refused.user_attrs["reason"]
     assert sorted(pruned.intermediate_values) == [0, 1, 2]
 
 
@@ -238,8 +238,10 @@ def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Pat
     shutil.copytree(swept / "swept", tmp_path / "swept")
     open_study(tmp_path).enqueue_trial({"data.batch_size": 4000})
     status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
-    assert status == 2
-    assert "has data.batch_size = 4000, which --space doesn't hold" in err
+    assert status == 0, err
+    refused = open_study(tmp_path).get_trials()[-1]
+    assert refused.state is TrialState.PRUNED
+    assert "has data.batch_size = 4000, which --space doesn't hold" in refused.user_attrs["reason"]
 
 
 def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> None:
