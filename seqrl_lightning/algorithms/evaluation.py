@@ -17,7 +17,7 @@ from seqrl_lightning.types import Array, BoolArray, EvaluationTask, State
 
 
 class LearningData(Protocol):
-    """What learners use of the datamodule."""
+    """The part of the datamodule that learners use."""
 
     env_id: str
     obs_dtype: str

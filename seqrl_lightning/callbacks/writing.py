@@ -1,4 +1,4 @@
-"""What callbacks that write have in common: when they write, where to, and for how many processes."""
+"""Shared by callbacks that write: when they write, where to, and for how many processes."""
 
 from typing import TypeVar
 
