@@ -40,7 +40,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import policy_in, rebuild_learner
-from seqrl_lightning.trust import Trust, add_allow, class_paths, settings_of
+from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
 
@@ -121,7 +121,7 @@ class SeqRLCLI(LightningCLI):
         A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
         """
         given = config.model.as_dict()
-        trust = Trust(config.allow, class_paths(given))
+        trust = Trust(config.allow, names_in([given, config.data.as_dict()]))
         try:
             checkpoint = read_checkpoint(path, trust, config.max_gib)
         except UnusableFileError as error:
@@ -129,7 +129,9 @@ class SeqRLCLI(LightningCLI):
         recipe, weights = policy_in(checkpoint, path)
         settings = settings_of(recipe.model)
         network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
-        rebuild_learner(recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path))
+        rebuild_learner(
+            recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path), is_parsed=True
+        )
         if self._run_folder is not None:
             self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
         is_by_cli = "_class_path" in recipe.model

@@ -7,6 +7,7 @@ setting's type asks for.
 
 import functools
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,10 @@ from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
+_WORD = re.compile(r"[\w+-]*")  # in which no parser sees a name or a mapping
 
-def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, where: str) -> T:
+
+def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, where: str, is_parsed: bool = False) -> T:
     """Call a class with the settings that a file holds; the classes that these name are built first.
 
     Where a setting's type is a function that makes something (``Callable[..., Module]``), the class that is named is
@@ -31,17 +34,20 @@ def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, wh
         settings: Its arguments: numbers, texts and collections, as a checkpoint holds them.
         trust: What the file may name.
         where: The file, for errors.
+        is_parsed: Whether a parser reads the settings afterwards. It may see a name or a mapping in a text whose type
+            isn't known here, so that only plain words are accepted there.
 
     Raises:
         ConfigurationError: If files may not name one of the classes, or one isn't of the kind that is asked for.
     """
-    return cls(**_Builder(trust, where).arguments(cls, settings))
+    return cls(**_Builder(trust, where, is_parsed).arguments(cls, settings))
 
 
 class _Builder:
-    def __init__(self, trust: Trust, where: str) -> None:
+    def __init__(self, trust: Trust, where: str, is_parsed: bool) -> None:
         self.trust = trust
         self.where = where
+        self.is_parsed = is_parsed
 
     def arguments(self, cls: Callable[..., Any], settings: object) -> dict[str, Any]:
         if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
@@ -63,6 +69,8 @@ class _Builder:
         alternatives = _alternatives(annotation)
         if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
             return self.trust.find(value, self.where)
+        if isinstance(value, str) and self.is_parsed and str not in alternatives and not _WORD.fullmatch(value):
+            self.trust.find(value, self.where)  # refuses it, unless it names something that is allowed
         try:
             return _plain(value, annotation)
         except ValueError:

@@ -34,7 +34,12 @@ class Recipe(NamedTuple):
 
 
 def rebuild_learner(
-    algorithm: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], trust: Trust, source: str
+    algorithm: str,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    trust: Trust,
+    source: str,
+    is_parsed: bool = False,
 ) -> LearnerModule:
     """Build a learner from what a file holds.
 
@@ -47,6 +52,7 @@ def rebuild_learner(
         weights: Those of the learner, by their names; the target network's may be missing.
         trust: What the file may name.
         source: The file, for errors.
+        is_parsed: Whether a parser reads the settings afterwards; see :func:`rebuild`.
 
     Raises:
         ConfigurationError: If the file names what it may not name, or its settings and weights don't fit each other.
@@ -56,7 +62,7 @@ def rebuild_learner(
     require(is_learner, f"the algorithm of {source}", algorithm, "a LearnerModule, like DQN")
     with refused_in_a_line(source):
         with torch.device("meta"), _no_more_parameters_than(weights, source):
-            shape: LearnerModule = rebuild(cls, settings, trust, source)
+            shape: LearnerModule = rebuild(cls, settings, trust, source, is_parsed)
             _require_small_state(shape)
         shapes = shape.state_dict()
         _require_shapes(shapes, weights, source)

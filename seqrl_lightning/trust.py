@@ -14,13 +14,16 @@ None of the listed classes starts a process, imports a module, or opens a file b
 
 import inspect
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import torch
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
 from seqrl_lightning.types import ConfigurationError
@@ -41,9 +44,10 @@ _LAYERS = (
     "Hardtanh Hardswish Hardsigmoid Softmax LogSoftmax"
 )
 _OPTIMIZERS = "Adam AdamW Adamax NAdam RAdam SGD ASGD RMSprop Rprop Adagrad Adadelta Adafactor Muon"
+# Not LambdaLR, MultiplicativeLR and CyclicLR, which take functions.
 _SCHEDULERS = (
-    "LambdaLR MultiplicativeLR StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
-    "CosineAnnealingWarmRestarts CyclicLR OneCycleLR ReduceLROnPlateau"
+    "StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
+    "CosineAnnealingWarmRestarts OneCycleLR ReduceLROnPlateau"
 )
 # Not RecordVideo, which writes files, HumanRendering, which opens a window, or what takes functions.
 _WRAPPERS = (
@@ -134,9 +138,9 @@ class Trust:
         if package and not _is_in(package, (*self.allow, *_OWN_ROOMS, "seqrl_lightning")):
             raise self._refusal(package, where, module=package)
         try:
-            spec = gym.spec(env_id)
-        except (gym.error.Error, ImportError):
-            return  # there is no such task, which is an error of its own
+            spec = _spec_of(env_id)
+        except (gym.error.Error, ImportError) as error:
+            raise ConfigurationError(f"{where} names the task {env_id!r}, which can't be made: {error}") from error
         for entry_point in (spec.entry_point, spec.vector_entry_point):
             if entry_point is None:
                 continue
@@ -196,16 +200,30 @@ def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in hyper_parameters.items() if name not in ("_instantiator", "_class_path")}
 
 
-def class_paths(settings: object) -> Iterator[str]:
-    """Yield the class paths in settings, at any depth."""
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            if key == "class_path" and isinstance(value, str):
-                yield value
-            yield from class_paths(value)
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from class_paths(value)
+def names_in(config: object) -> Iterator[str]:
+    """Yield every full name in a user's own config, at any depth, and that of where what it names is defined."""
+    if isinstance(config, Mapping):
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from names_in(value)
+    elif isinstance(config, str) and "." in config and _is_dotted(config):
+        yield config
+        module, _, name = config.rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it
+        if isinstance(found, type) or inspect.isfunction(found):
+            yield f"{found.__module__}.{found.__qualname__}"
+
+
+def _spec_of(env_id: str) -> EnvSpec:
+    """Return the task that ``gym.make`` makes by an id: without a version it is the newest one."""
+    package, _, name_of_task = env_id.rpartition(":")
+    if package:
+        import_module(package)
+    namespace, name, version = parse_env_id(name_of_task)
+    if version is None:
+        version = find_highest_version(namespace, name)
+    return gym.spec(get_env_id(namespace, name, version))
 
 
 def _is_dotted(name: str) -> bool:

@@ -59,7 +59,7 @@ class OwnNet(MLP):
         super().__init__(obs_shape, out_shape, hidden_sizes=(size.value,))
         self.activation = activation
 
-def factory(obs_shape, out_shape):
+def factory(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
     return MLP(obs_shape, out_shape, hidden_sizes=(6,))
 
 class OwnEnv(gym.Env):
@@ -508,3 +508,48 @@ def test_lightnings_own_way_to_load_is_as_strict(
     with pytest.raises(ConfigurationError, match="names 'antigravity'"):
         ReplayDataModule.load_from_checkpoint(evil)
     assert not called
+
+
+@pytest.mark.parametrize("kind", ["escaped", "named", "LambdaLR", "MultiplicativeLR", "CyclicLR"])
+def test_a_parser_sees_no_name_in_a_text(
+    kind: str, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line's parser reads the file's settings after they were checked, and knows more types."""
+    called: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    linear = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "device": popen(tmp_path / "ran")}}
+    text = json.dumps(linear).replace("class_path", "class\\u005fpath") if kind == "escaped" else "their_module.factory"
+    name = kind if kind.endswith("LR") else "StepLR"
+    argument = {"LambdaLR": "lr_lambda", "MultiplicativeLR": "lr_lambda", "CyclicLR": "scale_fn"}.get(kind, "step_size")
+    scheduler = {"class_path": f"torch.optim.lr_scheduler.{name}", "init_args": {argument: text}}
+    evil = edited(checkpoint, set_in(*MODEL, "lr_scheduler", value=scheduler), tmp_path / "evil.ckpt")
+    for command in ("test", "fit"):
+        arguments = [command, *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}"]
+        status, _, err = seqrl(*arguments)
+        assert (status, err.count("\n")) == (2, 1), err
+    assert not called
+    assert not own_module.exists()
+
+
+def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Path) -> None:
+    gym.register("Lazy-v0", "antigravity:Env")
+    try:
+        evil = edited(checkpoint, set_in(*DATA, "env_id", value="Lazy"), tmp_path / "evil.ckpt")
+        with pytest.raises(ConfigurationError, match="names 'Lazy'"):
+            load_policy(evil).make_env()
+    finally:
+        gym.registry.pop("Lazy-v0")
+    assert "antigravity" not in sys.modules
+    path = edited(checkpoint, set_in(*DATA, "env_id", value="CartPole"), tmp_path / "good.ckpt")
+    with pytest.warns(UserWarning, match="latest versioned"):
+        load_policy(path).make_env().close()
+
+
+def test_wrappers_and_functions_of_ones_own_resume_by_the_config(own_module: Path, tmp_path: Path) -> None:
+    (tmp_path / "their_module.py").write_text(OWN_MODULE + "\nclass Wrap(gym.Wrapper):\n    pass\n")
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += ["--model.network=their_module.factory", '--data.wrappers=["their_module.Wrap"]']
+    arguments += [f"--trainer.default_root_dir={tmp_path}"]
+    for more in ((), ("--ckpt_path=last", "--trainer.max_steps=12")):
+        status, _, err = seqrl("fit", *arguments, *more)
+        assert status == 0, err

@@ -30,7 +30,11 @@ def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB
             "give the file, or the run's --trainer.default_root_dir"
         )
     last = max(found, key=lambda path: path.stat().st_mtime).parent / "last.ckpt"
-    require_no_links_out(last.parent.parent)
+    run = last.parent.parent
+    for folder in (run.parent, run):
+        if folder.is_symlink():
+            raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder of its own")
+    require_no_links_out(run)
     if (reason := fault(last, max_gib)) is None:
         return last
     previous = predecessor_of(last)

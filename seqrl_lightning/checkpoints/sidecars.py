@@ -24,6 +24,7 @@ SUFFIX = ".replay"
 
 _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of the ranks
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
+_BEST = ("best_k_models", "best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
 _LARGE = ("ring", "sampler")  # what only the sidecar holds of the datamodule's state
 
 
@@ -58,6 +59,7 @@ class SidecarIO(TorchCheckpointIO):
         self._resumes = resumes
         self._folder = folder
         self._max_gib = max_gib
+        self._saved_in = {folder.resolve()}  # where checkpoints may be deleted
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write the checkpoint and put its sidecars beside it; ``last.ckpt`` leaves its predecessor.
@@ -66,6 +68,7 @@ class SidecarIO(TorchCheckpointIO):
             RunError: If it can't be written; the one before it is still there then.
         """
         path = Path(path)
+        self._saved_in.add(path.parent.resolve())
         sidecars = {_moved_beside(path, Path(name)): found for name, found in checkpoint.get(_KEY, {}).items()}
         small = {key: _without_large(value) for key, value in checkpoint.items()}
         new = path.with_name(f"{path.name}.new{UNFINISHED}")
@@ -96,9 +99,10 @@ class SidecarIO(TorchCheckpointIO):
                 checkpoint.update(self._read_sidecar(path, checkpoint))
         except UnusableFileError as error:
             raise RunError(f"{path} can't be used: {error}") from error
-        for state in checkpoint.get("callbacks", {}).values():
-            if isinstance(state, dict) and "best_model_path" in state:
-                state.update(self._best_in_folder(state, path.parent))
+        callbacks = checkpoint.get("callbacks", {})
+        for key, state in callbacks.items():
+            if isinstance(state, dict) and any(name in state for name in _BEST):
+                callbacks[key] = {**state, **self._best_in_folder(state, path.parent)}
         return checkpoint
 
     def _read_sidecar(self, path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,15 +130,20 @@ class SidecarIO(TorchCheckpointIO):
             return str(self._folder / path.name) if is_own else ""
 
         scores = {here(name): score for name, score in state.get("best_k_models", {}).items() if here(name)}
-        paths = {key: here(state.get(key)) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        paths = {key: here(state.get(key)) for key in _BEST[1:]}
         is_in_place = folder.resolve() == self._folder.resolve()
         dirpath = {"dirpath": str(self._folder)} if is_in_place else {}
         return {**paths, "best_k_models": scores, **dirpath}
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete the checkpoint and its sidecars; nothing else is ever deleted."""
+        """Delete a checkpoint and its sidecars, in a folder in which this process has saved one; nothing else."""
         path = Path(path)
-        if path.suffix != ".ckpt" or not path.is_file() or path.is_symlink():
+        if (
+            path.parent.resolve() not in self._saved_in
+            or path.suffix != ".ckpt"
+            or not path.is_file()
+            or path.is_symlink()
+        ):
             return
         sidecars = sidecars_of(path)
         path.unlink()

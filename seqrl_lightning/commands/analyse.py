@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.trust import Trust, add_allow
+from seqrl_lightning.types import ConfigurationError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,6 +32,8 @@ def run(arguments: Namespace) -> None:
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))
     folder = arguments.output or common / "analysis"
+    if not arguments.output and folder.is_symlink():
+        raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
     path = write_report(f"Learning {task}", about, sections_on_one_group(runs), folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]

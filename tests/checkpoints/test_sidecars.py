@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,7 +249,10 @@ def test_only_a_checkpoint_that_is_a_file_is_removed(tmp_path: Path, victim: Pat
     assert link.is_symlink()
 
 
-def test_the_best_checkpoints_are_those_of_the_runs_own_folder(tmp_path: Path, victim: Path) -> None:
+@pytest.mark.parametrize("leaves_out", [(), ("best_model_path",), ("best_model_path", "kth_best_model_path")])
+def test_the_best_checkpoints_are_those_of_the_runs_own_folder(
+    leaves_out: tuple[str, ...], tmp_path: Path, victim: Path
+) -> None:
     """``ModelCheckpoint`` deletes what its state names when there is a better one."""
     target = victim.with_suffix(".ckpt")
     victim.rename(target)
@@ -267,6 +271,9 @@ def test_the_best_checkpoints_are_those_of_the_runs_own_folder(tmp_path: Path, v
     evil = {str(target): low, f"{folder}/../../elsewhere/thesis.ckpt": low}
     paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), str(target))
     state.update(best_k_models=evil, kth_value=low, best_model_score=low, **paths)
+    state = Counter({name: value for name, value in state.items() if name not in leaves_out})  # 0 for what is missing
+    (key,) = (key for key in contents["callbacks"] if "ModelCheckpoint" in key)
+    contents["callbacks"][key] = state
     sidecar = next(folder.glob(f"{next(iter(contents['sidecars']))}"))
     large = torch.load(sidecar, weights_only=True)
     large["callbacks"] = contents["callbacks"]
@@ -318,3 +325,13 @@ def test_a_run_with_a_link_out_of_its_folder_is_refused(tmp_path: Path, victim: 
     (path.parent.parent / "episodes.csv").symlink_to(victim)
     with pytest.raises(ConfigurationError, match=r"episodes\.csv is a symbolic link out of"):
         newest_checkpoint(tmp_path / "run")
+
+
+@pytest.mark.parametrize("link", ["lightning_logs", "lightning_logs/version_0"])
+def test_a_run_that_is_a_link_is_refused(link: str, tmp_path: Path) -> None:
+    save(tmp_path / "mine", 1)
+    path = tmp_path / "stranger" / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "mine" / link)
+    with pytest.raises(ConfigurationError, match="is a symbolic link; it must be a folder"):
+        newest_checkpoint(tmp_path / "stranger")
