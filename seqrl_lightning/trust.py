@@ -207,6 +207,8 @@ def names_in(config: object) -> Iterator[str]:
     if isinstance(config, list | tuple):
         for value in config:
             yield from names_in(value)
+    elif isinstance(config, type) or inspect.isfunction(config):
+        yield f"{config.__module__}.{config.__qualname__}"
     elif isinstance(config, str) and "." in config and _is_dotted(config):
         yield config
         module, _, name = config.rpartition(".")
