@@ -204,8 +204,8 @@ def _recipe(values: Any, path: Path) -> Recipe:
         raise ConfigurationError(f"{path} can't be used: it doesn't say what its policy was built from")
     try:
         dtype = np.dtype(values["obs_dtype"])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{path} can't be used: its observations' dtype is {error}") from error
-    if dtype.hasobject:
+    if dtype.kind not in "biuf":
         raise ConfigurationError(f"{path} can't be used: its observations are {values['obs_dtype']!r}")
     return Recipe(**values)

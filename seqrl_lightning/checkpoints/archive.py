@@ -60,7 +60,7 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
         raise
     except Exception as error:  # whatever a damaged file leads to
         raise UnusableFileError(f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
-    _check_contents(contents, num_opcodes)
+    _check_contents(contents, num_opcodes, size)
     return contents
 
 
@@ -73,11 +73,14 @@ def _check_records(path: Path, size: int) -> int:
         records = archive.infolist()
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
             raise UnusableFileError("its records are compressed, which torch's never are")
-        if sum(record.file_size for record in records) > size or len({r.filename for r in records}) < len(records):
+        if sum(record.file_size for record in records) > size or len({r.filename.lower() for r in records}) < len(
+            records
+        ):
             raise UnusableFileError("its records claim more than the file holds")
         if (damaged := archive.testzip()) is not None:
             raise UnusableFileError(f"it is damaged ({damaged} has another checksum)")
-        pickled = [record for record in records if record.filename.endswith("data.pkl")]
+        # torch finds a record whatever the case of its name.
+        pickled = [record for record in records if record.filename.lower().endswith("data.pkl")]
         if len(pickled) != 1:
             raise UnusableFileError("it is damaged (it holds no data.pkl)")
         num_opcodes = 0
@@ -90,16 +93,20 @@ def _check_records(path: Path, size: int) -> int:
     return num_opcodes
 
 
-def _check_contents(contents: Any, num_opcodes: int) -> None:
+def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
     """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
     waiting, num_seen = [(contents, 0)], 0
+    num_bytes = 0  # that all tensors claim together
     while waiting:
         value, depth = waiting.pop()
         num_seen += 1
         if num_seen > 4 * num_opcodes or depth > _MAX_DEPTH:
             raise UnusableFileError("its collections claim more than the file holds")
         if isinstance(value, Tensor):
-            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            claimed = value.numel() * value.element_size()
+            num_bytes += claimed
+            # A few may share their data, like the networks of PQN.
+            if claimed > value.untyped_storage().nbytes() or num_bytes > 4 * size + 2**20:
                 raise UnusableFileError(f"a tensor of shape {tuple(value.shape)} claims more than the file holds")
         elif isinstance(value, Mapping):
             waiting.extend((item, depth + 1) for item in value.values())

@@ -76,6 +76,26 @@ def test_a_tensor_without_its_data_is_refused(archive: Path) -> None:
         read_archive(archive)
 
 
+def test_tensors_that_share_their_data_are_few(archive: Path) -> None:
+    shared = torch.zeros(300_000)
+    torch.save({"policy_net": shared, "target_net": shared.view(3, -1)}, archive)
+    assert read_archive(archive)["target_net"].shape == (3, 100_000)
+    torch.save({str(i): shared.view(-1) for i in range(9)}, archive)
+    with pytest.raises(UnusableFileError, match="claims more than the file holds"):
+        read_archive(archive)
+
+
+def test_a_record_of_another_case_is_read_like_any(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(archive.with_name("evil.ckpt"), "w") as new:
+        for record in old.infolist():
+            name = record.filename
+            new.writestr(name.replace("data.pkl", "zdata.pkl"), old.read(record))
+            if name.endswith("data.pkl"):
+                new.writestr(name.replace("data.pkl", "DATA.PKL"), b"cbuiltins\nbytearray\n(J\x00\x00\x00\x7ftR.")
+    with pytest.raises(UnusableFileError):
+        read_archive(archive.with_name("evil.ckpt"))
+
+
 @pytest.mark.parametrize(
     ("pickled", "name"),
     [
