@@ -1,4 +1,4 @@
-"""Where the time of training goes: ``python -m benchmarks.breakdown --config benchmarks/jobs/b.yaml``.
+"""Break down the time of training: ``python -m benchmarks.breakdown --config benchmarks/jobs/b.yaml``.
 
 Takes the arguments of ``seqrl fit``. It times the parts while the real run goes on, so each figure holds the cost of
 two clock readings; "the rest" is Lightning's loop, logging and whatever is not named. The parts of an update are those

@@ -1,4 +1,4 @@
-"""What a config reaches, over seeds: ``python -m benchmarks.learning configs/cartpole_dqn.yaml --seeds 5``.
+"""Train a config with several seeds: ``python -m benchmarks.learning configs/cartpole_dqn.yaml --seeds 5``.
 
 Trains each seed with ``seqrl fit``, evaluates the final policy (not the best) with ``seqrl test`` and writes the
 figures to ``benchmarks/results/learning_<name>.json``, after each seed; ``python -m docs.scripts.results`` shows them.

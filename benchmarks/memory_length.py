@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def name_of(condition: str, delay: int, words: list[str]) -> str:
-    """What the results are called: as the config where nothing is changed."""
+    """Return the results' name: the config's, unless a setting is changed."""
     return condition if delay == CONFIGS_DELAY and len(words) == 1 else f"{condition}_{delay}"
 
 
 def result(condition: str, delay: int, words: list[str]) -> Path:
-    """Where a run's figures are."""
+    """Return the file of a run's figures."""
     return RESULTS / f"learning_{name_of(condition, delay, words)}.json"
 
 

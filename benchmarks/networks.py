@@ -1,4 +1,4 @@
-"""What a network's update and its acting cost: ``python -m benchmarks.networks``.
+"""Time each network's update and acting: ``python -m benchmarks.networks``.
 
 Forward and backward over 60 steps of 32 columns, with no episode start after the first row and with random ones (one in
 60 rows and columns); and one step of one environment. One thread; CPU time of this process, so that what else runs

@@ -1,4 +1,4 @@
-"""What replay costs at 10^4, 10^5 and 10^6 transitions, beside other libraries: ``python -m benchmarks.replay``.
+"""Time replay at 10^4, 10^5 and 10^6 transitions, beside other libraries: ``python -m benchmarks.replay``.
 
 Times one ``add`` of one transition, one ``sample`` of a uniform batch from a full memory, and one prioritized sample
 with the update of its priorities, in microseconds; the libraries take turns. Of this library also what 1,280

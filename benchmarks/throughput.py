@@ -30,7 +30,7 @@ PACKAGES = {  # what a peer needs
 
 
 class Job(NamedTuple):
-    """What is run, and by whom: name of the peer to its script and arguments."""
+    """A job: each peer's script and arguments, by the peer's name."""
 
     title: str
     peers: dict[str, list[str]]
@@ -151,7 +151,7 @@ def run_peer(words: list[str]) -> dict[str, Any]:
 
 
 def circumstances(benchmark: str) -> dict[str, Any]:
-    """What the figures of ``benchmarks.<benchmark>`` were taken with."""
+    """Return the versions and the machine that the figures of ``benchmarks.<benchmark>`` were measured with."""
     packages = {}
     for package in VERSIONED:
         try:

@@ -39,7 +39,7 @@ from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.lightning_messages import silence_misleading_messages
-from seqrl_lightning.recipe import policy_in, rebuild_learner
+from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
@@ -129,7 +129,7 @@ class SeqRLCLI(LightningCLI):
         recipe, weights = policy_in(checkpoint, path)
         settings = settings_of(recipe.model)
         network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
-        rebuild_learner(
+        check_learner(
             recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path), is_parsed=True
         )
         if self._run_folder is not None:

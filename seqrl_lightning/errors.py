@@ -43,10 +43,13 @@ def shorten_message(message: str) -> str:
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Exit with an error message of one line."""
-    # The message may quote a file: its control characters must not reach the terminal.
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
-    sys.stderr.write(f"seqrl: error: {shown}\n")
+    sys.stderr.write(f"seqrl: error: {printable(message)}\n")
     sys.exit(status)
+
+
+def printable(text: str) -> str:
+    """Return a text that may quote a file without control characters, which a terminal would obey; lines stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 
 class OneLineErrors(ArgumentParser):

@@ -85,7 +85,11 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
     to_bytes, read = _FORMATS[file_format]
     contents = to_bytes(policy)
     write_file(path, lambda file: file.write(contents))
-    difference, largest = compare(policy, read(policy, path))
+    try:
+        difference, largest = compare(policy, read(policy, path))
+    except Exception:
+        path.unlink()
+        raise
     if not difference <= _TOLERANCE * max(1.0, largest):  # NaN is refused too
         path.unlink()
         raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't kept")
@@ -186,7 +190,7 @@ def _to_safetensors(policy: Policy) -> bytes:
 
 
 def _read_safetensors(policy: Policy, path: Path) -> Run:
-    act_values = load_policy(path, allow=policy.trust.allow).module.act_values
+    act_values = load_policy(path, policy.network, allow=policy.trust.allow).module.act_values
 
     def run(observation: Tensor, state: State) -> tuple[Tensor, State]:
         q_values, state = act_values(observation.numpy(), state)

@@ -44,6 +44,7 @@ class Policy:
         trust: What the recipe may name, for :meth:`make_env`.
         source: The file that it is from, for errors.
         max_gib: The memory that :meth:`make_env` may take, in GiB.
+        network: The function that built the network, where the recipe doesn't name it.
 
     Attributes:
         values: What the last actions were chosen by, ``[n_actions]`` or ``[N, n_actions]`` float32: the Q-values (of
@@ -57,11 +58,13 @@ class Policy:
         trust: Trust | None = None,
         source: str = "the policy",
         max_gib: float = MAX_POLICY_GIB,
+        network: NetworkCallable | None = None,
     ) -> None:
         self.module = module
         self.recipe = recipe
         self.trust = trust or Trust()
         self._source = source
+        self.network = network
         self._max_gib = max_gib
         self._policy = collect.Policy(module.act_values)
         self.reset()
@@ -163,4 +166,4 @@ def load_policy(
         settings["network"] = network
     module = rebuild_learner(recipe.algorithm, settings, weights, trust, str(path))
     module.freeze()
-    return Policy(module.to(device), recipe, trust, str(path), max_gib)
+    return Policy(module.to(device), recipe, trust, str(path), max_gib, network)

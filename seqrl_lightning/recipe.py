@@ -25,7 +25,7 @@ _MAX_STATE_GIB = 0.25  # of what a network carries from step to step in one envi
 
 
 class Recipe(NamedTuple):
-    """What it takes to rebuild a policy but its weights: plain values only."""
+    """The plain values from which, with the weights, a policy is rebuilt."""
 
     algorithm: str  # its class, as module:name
     model: dict[str, Any]  # its hyperparameters
@@ -34,17 +34,9 @@ class Recipe(NamedTuple):
 
 
 def rebuild_learner(
-    algorithm: str,
-    settings: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
-    trust: Trust,
-    source: str,
-    is_parsed: bool = False,
+    algorithm: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], trust: Trust, source: str
 ) -> LearnerModule:
-    """Build a learner from what a file holds.
-
-    It is built without memory first (on torch's ``meta`` device), to see that its network has the shapes of the
-    weights: settings that ask for more than the file holds are refused before they take anything.
+    """Build a learner with its weights from what a file holds, after :func:`check_learner`.
 
     Args:
         algorithm: The learner's class, as ``module:name``.
@@ -52,25 +44,54 @@ def rebuild_learner(
         weights: Those of the learner, by their names; the target network's may be missing.
         trust: What the file may name.
         source: The file, for errors.
-        is_parsed: Whether a parser reads the settings afterwards; see :func:`rebuild`.
 
     Raises:
         ConfigurationError: If the file names what it may not name, or its settings and weights don't fit each other.
     """
-    cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
-    is_learner = isinstance(cls, type) and issubclass(cls, LearnerModule)
-    require(is_learner, f"the algorithm of {source}", algorithm, "a LearnerModule, like DQN")
+    cls = check_learner(algorithm, settings, weights, trust, source)
     with refused_in_a_line(source):
-        with torch.device("meta"), _no_more_parameters_than(weights, source):
-            shape: LearnerModule = rebuild(cls, settings, trust, source, is_parsed)
-            _require_small_state(shape)
-        shapes = shape.state_dict()
-        _require_shapes(shapes, weights, source)
-        module: LearnerModule = rebuild(cls, settings, trust, source)
+        module = rebuild(cls, settings, trust, source)
         module.load_state_dict(weights, strict=False)
     if module.target_net is not module.policy_net and not any(name.startswith(_TARGET) for name in weights):
         module.target_net.load_state_dict(module.policy_net.state_dict())
     return module
+
+
+def check_learner(
+    algorithm: str,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    trust: Trust,
+    source: str,
+    is_parsed: bool = False,
+) -> type[LearnerModule]:
+    """Refuse settings that name what files may not name, or that ask for more than the file holds.
+
+    The learner is built without memory, on torch's ``meta`` device, and compared with the weights.
+
+    Args:
+        algorithm: See :func:`rebuild_learner`, like the arguments that follow it.
+        settings: The learner's arguments.
+        weights: Its weights.
+        trust: What the file may name.
+        source: The file, for errors.
+        is_parsed: Whether a parser reads the settings afterwards; see :func:`rebuild`.
+
+    Returns:
+        The learner's class.
+
+    Raises:
+        ConfigurationError: If they can't be used.
+    """
+    cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
+    if not (isinstance(cls, type) and issubclass(cls, LearnerModule)):
+        raise ConfigurationError(f"the algorithm of {source} is {algorithm!r}; it must be a LearnerModule, like DQN")
+    with refused_in_a_line(source):
+        with torch.device("meta"), _no_more_parameters_than(weights, source):
+            module = rebuild(cls, settings, trust, source, is_parsed)
+            _require_small_state(module)
+        _require_shapes(module.state_dict(), weights, source)
+    return cls
 
 
 def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:

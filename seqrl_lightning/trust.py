@@ -179,8 +179,8 @@ class Trust:
         module = module or "my_module"
         return ConfigurationError(
             f"{where} names {name!r}; a file from somebody else may only name this package's classes and a list of "
-            f"torch's and Gymnasium's. If you trust it: --allow {module}, or load_policy(..., allow=[{module!r}]), or "
-            "the run's own --config"
+            f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
+            f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )
 
 

@@ -15,6 +15,7 @@ import seqrl_lightning
 from seqrl_lightning import collect
 from seqrl_lightning.algorithms import DQN, QRDQN
 from seqrl_lightning.envs import PreviousActionReward, action_mask_of
+from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.replay import SequenceSampler
@@ -197,3 +198,15 @@ def test_masks_of_a_vector_environment(tmp_path: Path) -> None:
     mask = action_mask_of(infos)
     assert mask is not None
     assert mask[range(5), actions].all()
+
+
+def test_a_network_from_python_is_exported_and_read_back(recurrent: tuple[Path, Any, Any], tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="needs the extra export")
+    policy, path = load_policy(recurrent[0], small_gru), tmp_path / "policy.safetensors"
+    assert export_policy(policy, "safetensors", path) == 0.0
+    observation = np.ones(policy.module.obs_shape, np.float32)
+    assert load_policy(path, small_gru).act(observation) == policy.act(observation)
+    policy.network = None
+    with pytest.raises(ConfigurationError, match=r"network=\.\.\."):
+        export_policy(policy, "safetensors", path)
+    assert not path.exists()  # what can't be read back isn't kept

@@ -226,6 +226,13 @@ def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpo
     assert type(policy.module.policy_net).__name__ == "OwnNet"
     assert isinstance(policy.module.policy_net.activation, nn.ReLU)
     assert policy.make_env().reset(seed=0)[0].shape == (4,)
+
+
+def test_an_exported_own_network_is_allowed_by_its_module_too(
+    own_module: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("safetensors", reason="needs the extra export")
+    path = edited(checkpoint, set_in(*MODEL, "network", value="their_module.OwnNet"), tmp_path / "own.ckpt")
     exported = tmp_path / "own.safetensors"
     assert seqrl("export", f"--ckpt_path={path}", "--format=safetensors", f"--output={exported}")[0] == 2
     status, _, err = seqrl(
@@ -264,7 +271,7 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     assert status == 2
     assert "names 'their_module.OwnNet'" in err
     assert "--allow their_module" in err
-    assert "the run's own --config" in err
+    assert "resumes with its own --config" in err
     for more in ("--model.network=their_module.OwnNet", "--allow=their_module"):
         status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", more)
         assert status == 0, err

@@ -41,7 +41,7 @@ class Sidecars(Callback):
             folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
             for folder in {self._folder, *map(Path, folders)}:
                 if folder.is_dir():
-                    _delete_leftovers(folder)
+                    _delete_leftovers(folder, self._max_gib)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write this process's sidecar.
@@ -66,11 +66,11 @@ class Sidecars(Callback):
         checkpoint["sidecars"] = {name: found for name, found, _ in by_rank}
 
 
-def _delete_leftovers(folder: Path) -> None:
+def _delete_leftovers(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
-    if any(fault_in(path) for path in checkpoints):
+    if any(fault_in(path, max_gib) for path in checkpoints):
         return  # it can't be told what belongs to them
-    named = {sidecar for path in checkpoints for sidecar in sidecars_of(path)}
+    named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
     for path in (*folder.glob(f"*{UNFINISHED}"), *folder.glob(f"*{SUFFIX}")):
         if path not in named:
             path.unlink()

@@ -6,6 +6,7 @@ from pathlib import Path
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in
 from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
+from seqrl_lightning.errors import printable
 from seqrl_lightning.files import require_no_links_out
 from seqrl_lightning.types import ConfigurationError
 
@@ -40,7 +41,8 @@ def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB
     previous = predecessor_of(last)
     if (why := fault(previous, max_gib)) is not None:
         raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before it, {previous.name}: {why}")
-    sys.stderr.write(f"seqrl: {last} can't be used: {reason}; resuming from the one before it, {previous.name}\n")
+    note = f"{last} can't be used: {reason}; resuming from the one before it, {previous.name}"
+    sys.stderr.write(f"seqrl: {printable(note)}\n")
     if last.exists() and resumes:  # so that it never takes the place of the one before it
         last.replace(last.with_name("last.damaged"))
     return previous

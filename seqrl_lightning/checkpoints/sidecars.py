@@ -76,7 +76,7 @@ class SidecarIO(TorchCheckpointIO):
         needless: list[Path] = []
         if path.exists():
             keep = predecessor_of(path) if path.name == "last.ckpt" else path
-            needless = sidecars_of(keep)
+            needless = sidecars_of(keep, self._max_gib)
             path.replace(keep)
         new.replace(path)
         sync_folder(path.parent)
@@ -145,7 +145,7 @@ class SidecarIO(TorchCheckpointIO):
             or path.is_symlink()
         ):
             return
-        sidecars = sidecars_of(path)
+        sidecars = sidecars_of(path, self._max_gib)
         path.unlink()
         for sidecar in sidecars:
             sidecar.unlink(missing_ok=True)
@@ -169,10 +169,10 @@ def named_sidecars(checkpoint: Mapping[str, Any]) -> dict[str, str]:
     return dict(sidecars)
 
 
-def sidecars_of(path: Path) -> list[Path]:
+def sidecars_of(path: Path, max_gib: float = MAX_GIB) -> list[Path]:
     """Return the sidecars that lie beside a checkpoint and that it names; none if it can't be used."""
     try:
-        names = named_sidecars(read_checkpoint(path))
+        names = named_sidecars(read_checkpoint(path, max_gib=max_gib))
     except UnusableFileError:
         return []
     return [path.parent / name for name in names]

@@ -1,4 +1,4 @@
-"""Whole episodes of a policy, one in each environment: what evaluation, testing and prediction have in common."""
+"""Play whole episodes of a policy, one in each environment, for evaluation, testing and prediction."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.trust import Trust, add_allow
 from seqrl_lightning.types import ConfigurationError
 
@@ -41,4 +41,4 @@ def run(arguments: Namespace) -> None:
         import pandas as pd
 
         write_table(pd.concat(tables), folder / "trials.csv", index=False)
-    print(path)
+    print(printable(str(path)))

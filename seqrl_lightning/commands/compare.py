@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.trust import Trust, add_allow
 from seqrl_lightning.types import ConfigurationError
 
@@ -31,7 +31,8 @@ def run(arguments: Namespace) -> None:
     groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    print(write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output))
+    path = write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output)
+    print(printable(str(path)))
 
 
 def parse_groups(text: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.types import ConfigurationError, require
 
 _RECOVERY_ENV = "seqrl/SequenceDistractor-v0"
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> None:
     fits = fit_all(read_choices(pd.read_csv(path, compression=None)))
     output = arguments.output or path.with_name("fits.csv")
     write_table(fits, output)
-    print(fits.to_string(float_format="{:.4g}".format, na_rep="-"))
+    print(printable(fits.to_string(float_format="{:.4g}".format, na_rep="-")))
     print(f"\nWritten to {output}")
 
 

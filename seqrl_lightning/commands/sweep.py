@@ -20,7 +20,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
-from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.files import require_no_links_out, write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
@@ -306,7 +306,7 @@ class Sweep:
         if trial.intermediate_values and trial.state is TrialState.PRUNED:
             outcome += f" (pruned after {len(trial.intermediate_values)} evaluations)"
         values = ", ".join(f"{_short(name)} = {_short(value)}" for name, value in trial.params.items())
-        tqdm.write(f"trial {trial.number}: {outcome}, with {values}", sys.stdout)
+        tqdm.write(printable(f"trial {trial.number}: {outcome}, with {values}"), sys.stdout)
         if trial.state is TrialState.COMPLETE and trial.number == study.best_trial.number:
             self._write_best()
 

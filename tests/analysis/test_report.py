@@ -7,6 +7,7 @@ import pytest
 
 from seqrl_lightning.analysis.figures import as_text, new_figure
 from seqrl_lightning.analysis.report import Section, defused, write_report, write_table
+from tests.running import seqrl
 
 HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(1)>'
 
@@ -66,3 +67,13 @@ def test_a_report_replaces_links_and_never_writes_through_them(tmp_path: Path) -
 @pytest.mark.parametrize("cell", [1, -0.5, None, "text", "-1e3"])
 def test_what_is_no_formula_is_left_alone(cell: object) -> None:
     assert defused(cell) == cell
+
+
+def test_a_subjects_name_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) -> None:
+    rows = [f"\x1b]0;owned\x07{subject},0,{i % 2},{i % 2}" for subject in "ab" for i in range(20)]
+    (tmp_path / "table.csv").write_text("\n".join(["subject,state,action,reward", *rows]) + "\n")
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "table.csv"))
+    assert status == 0, err
+    assert "owned" in out
+    assert "\x1b" not in out
+    assert "\x07" not in out
