@@ -1,22 +1,22 @@
 """The datamodule: settings to environments, a replay memory, and the loaders over them."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from jsonargparse.typing import register_type
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
-from seqrl_lightning.envs import EnvFactory, Wrapper, discard
+from seqrl_lightning.envs import Border, EnvFactory, FollowsBlocks, Wrapper
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -25,6 +25,7 @@ from seqrl_lightning.types import (
     Batch,
     ConfigurationError,
     EvaluationTask,
+    IntArray,
     Learner,
     Progress,
     Transitions,
@@ -46,6 +47,8 @@ class ReplayDataModule(LightningDataModule):
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorized implementation where it has one, else ``sync``.
+        autoreset_mode: When a task that exists vectorized only, and doesn't say so itself (``metadata``), resets an
+            environment whose episode has ended: ``NextStep``, ``SameStep`` or ``Disabled``.
         wrappers: Gymnasium wrappers around each single environment, in this order, like
             ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
             ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
@@ -64,13 +67,13 @@ class ReplayDataModule(LightningDataModule):
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
+        eval_max_steps: Env steps after which an evaluation gives an episode up, and counts it as it is.
 
     Attributes:
         obs_shape: Shape of one observation.
         obs_dtype: NumPy's name of its dtype.
         n_actions: Number of actions.
         num_blocks: Number of blocks; 0 for a task in which one rule holds throughout.
-        has_action_masks: Whether the task says which actions it allows (``info["action_mask"]``).
         tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
         factory: Makes environments of the task.
         ring: The replay memory.
@@ -82,8 +85,8 @@ class ReplayDataModule(LightningDataModule):
         ConfigurationError: If a setting can't work with this task.
     """
 
-    envs: VectorEnv[Any, Any, Any]
-    eval_envs: VectorEnv[Any, Any, Any]
+    envs: Border
+    eval_envs: Border
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class ReplayDataModule(LightningDataModule):
         num_envs: int = 1,
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
+        autoreset_mode: str | None = None,
         wrappers: list[Wrapper] | None = None,
         frame_stack: int = 1,
         batch_size: int = 128,
@@ -103,6 +107,7 @@ class ReplayDataModule(LightningDataModule):
         eval_episodes: int = 10,
         eval_num_envs: int | None = None,
         eval_seed: int = 1_000_000,
+        eval_max_steps: int = 27_000,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -113,6 +118,7 @@ class ReplayDataModule(LightningDataModule):
             ("batch_size", batch_size),
             ("batches_per_epoch", batches_per_epoch),
             ("eval_episodes", eval_episodes),
+            ("eval_max_steps", eval_max_steps),
         ):
             require(value > 0, f"data.{name}", value, "at least 1")
         require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
@@ -132,25 +138,27 @@ class ReplayDataModule(LightningDataModule):
         self.save_replay = save_replay
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
+        self.eval_max_steps = eval_max_steps
         self.progress = Progress()
         self._rng = random_stream("replay")
-        self._open_envs: list[VectorEnv[Any, Any, Any]] = []
+        self._open_envs: list[Border] = []
 
-        self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode)
+        self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode, autoreset_mode)
         facts = self.factory.read_facts()
         self.obs_shape, self.obs_dtype, self.n_actions = facts.obs_shape, facts.obs_dtype, facts.n_actions
         self.num_blocks = facts.num_blocks
-        self.has_action_masks = facts.has_action_masks
         self.tells_correct_action = facts.tells_correct_action
         if facts.flattened_space is not None:
             rank_zero_info(
                 f"The observations of {env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
                 "Discrete parts become one-hot."
             )
-        num_masked_actions = self.n_actions if self.has_action_masks else 0
-        self.ring = RingBuffer(
-            capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, num_masked_actions, frame_stack
-        )
+        if not facts.repeats:
+            rank_zero_warn(
+                f"{env_id} shows another first observation when it is reset with the same seed again: evaluations "
+                "can't be repeated, and if a wrapper learns while it is used, they show other observations than training."
+            )
+        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 
     @classmethod
     def of(cls, trainer: Trainer) -> "ReplayDataModule":
@@ -179,7 +187,7 @@ class ReplayDataModule(LightningDataModule):
             self.envs = self._open(self.num_envs)
         self.eval_envs = self._open(self.eval_num_envs)
 
-    def _open(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    def _open(self, num_envs: int) -> Border:
         self._open_envs.append(self.factory.make_envs(num_envs))
         return self._open_envs[-1]
 
@@ -190,22 +198,22 @@ class ReplayDataModule(LightningDataModule):
         if self.buffer_device != "cpu" and device.type != "cpu":
             self.ring.move_observations(device)
 
-    def remake_envs(self) -> VectorEnv[Any, Any, Any]:
+    def remake_envs(self) -> Border:
         """Replace the environments to learn in, of which one is broken, and return the new ones."""
         self._open_envs.remove(self.envs)
-        discard(self.envs)
+        self.envs.discard()
         self.envs = self._open(self.num_envs)
         return self.envs
 
     def teardown(self, stage: str) -> None:
         """Close the environments."""
         while self._open_envs:
-            self._open_envs.pop().close()
+            self._open_envs.pop().close_quietly()
 
     def discard_envs(self) -> None:
         """Close the environments after an error, which may have left them broken."""
         while self._open_envs:
-            discard(self._open_envs.pop())
+            self._open_envs.pop().discard()
 
     @property
     def _learner(self) -> Learner | None:
@@ -256,6 +264,12 @@ class ReplayDataModule(LightningDataModule):
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return self.factory.task
+
+    @property
+    def block_of(self) -> Callable[[int], IntArray | int] | None:
+        """The block after so many finished episodes; None for tasks that have none, or count them by themselves."""
+        task = self.task
+        return task.block_of if self.num_blocks and isinstance(task, FollowsBlocks) else None
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""

@@ -1,6 +1,6 @@
 """A trained policy, rebuilt from a file, to act in any Gymnasium loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from seqrl_lightning import collect
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.envs import EnvFactory, action_mask_of
+from seqrl_lightning.envs import EnvFactory
+from seqrl_lightning.envs.admitted import as_mask
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner, refused_in_a_line
@@ -103,11 +104,16 @@ class Policy:
         require(self._num_rows in (None, len(rows)), "the number of environments", len(rows), must_be)
         self._num_rows = len(rows)
 
-        mask = None if action_mask is None else action_mask_of({"action_mask": np.asarray(action_mask)})
+        mask = None if action_mask is None else self._masks([action_mask] if is_single else action_mask)
         action, values = self._policy.act(rows, mask, is_first), self._policy.values
         assert values is not None  # after the first action
         self.values = values[0] if is_single else values
         return int(action[0]) if is_single else action
+
+    def _masks(self, masks: Iterable[Any]) -> BoolArray:
+        """Return the actions that are allowed in each environment, [N, A]; a vector environment may tell some None."""
+        all_allowed = np.ones(self.module.n_actions, np.bool_)
+        return np.stack([all_allowed if mask is None else as_mask(mask, all_allowed.shape) for mask in masks])
 
     def make_env(self, **env_kwargs: Any) -> gym.Env[Any, Any]:
         """Make an environment like those that the policy was trained in, with the same arguments and wrappers.

@@ -6,10 +6,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 
 from seqrl_lightning.collect import Policy, Step, rollout
+from seqrl_lightning.envs import Border
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.trainer_access import attributes_of
@@ -25,7 +26,8 @@ class LearningData(Protocol):
     capacity: int
     batch_size: int
     sampler: Sampler
-    eval_envs: VectorEnv[Any, Any, Any]
+    eval_envs: Border
+    eval_max_steps: int
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""
@@ -82,18 +84,26 @@ class GreedyEvaluation(LightningModule):
         self._log_evaluation("test")
 
     def _rollout(self, policy: Policy, task: EvaluationTask) -> Iterator[Step]:
-        return rollout(policy.act, self.data.eval_envs, task.seed, task.options)
+        return rollout(policy.act, self.data.eval_envs, task.seed, task.options, self.data.eval_max_steps)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
         steps: list[Step] = []
-        rewards: list[tuple[Array, BoolArray]] = []
+        num_envs = self.data.eval_envs.num_envs
+        returns, lengths, is_cut = np.zeros(num_envs), np.zeros(num_envs, np.int64), np.zeros(num_envs, np.bool_)
         for step in self._rollout(Policy(self.act_values), task):
-            rewards.append((step.reward * step.is_playing, step.is_playing))
-            if "correct_action" in step.infos:
+            returns += step.outcome.task_reward * step.is_playing
+            lengths += step.is_playing
+            is_cut = step.is_playing & ~(step.outcome.terminated | step.outcome.truncated)
+            if step.shown.correct_action is not None:
                 steps.append(step)
-        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*rewards, strict=True))
+        if num_cut := int(is_cut.sum()):
+            rank_zero_warn(
+                f"{num_cut} of {num_envs} evaluation episodes hadn't ended after data.eval_max_steps = "
+                f"{self.data.eval_max_steps} env steps. They were cut, and count with the return until then."
+            )
+        columns = [torch.from_numpy(column).to(self.device) for column in (returns, lengths, is_cut)]
         for name in task.names:
-            self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))
+            self.episode_statistics[name].update(*columns)
         return {"steps": steps}
 
     def _log_evaluation(self, stage: str) -> None:

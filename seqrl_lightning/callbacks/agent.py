@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from gymnasium.vector import AsyncVectorEnv
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -195,8 +194,8 @@ class AgentCallback(Callback):
         setting = "agent.warmup_env_steps"
         require(warmup >= data.batch_size, setting, warmup, f"at least data.batch_size = {data.batch_size}")
         require(warmup <= data.capacity, setting, warmup, f"at most data.capacity = {data.capacity}")
-        must_be = "false, or data.vectorization_mode 'async' (and Box observations)"
-        require(not self.overlap or isinstance(data.envs, AsyncVectorEnv), "agent.overlap", self.overlap, must_be)
+        must_be = "false, or data.vectorization_mode 'async'"
+        require(not self.overlap or data.envs.steps_in_processes, "agent.overlap", self.overlap, must_be)
 
     def _check_budget(self, trainer: Trainer) -> None:
         warmup, budget = self.cadence.warmup_env_steps, self.max_env_steps
@@ -226,18 +225,19 @@ class AgentCallback(Callback):
             self.check_bounds,
             rank_zero_warn,
         )
+        self.recorder.tells_correct_action = data.tells_correct_action
         rng = random_stream("agent", trainer.global_rank)
         return Collector(
             envs,
             ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng),
             data.ring,
             data.sampler,
-            data.has_action_masks,
             self.progress,
             self.episode_log,
             self.recorder,
             trainer.global_rank,
             trainer.world_size,
+            data.block_of,
         )
 
     def _due_env_steps(self, updates: int) -> float:

@@ -203,8 +203,7 @@ class BoardPages(Callback):
 def _trial_step(t: int, step: Step) -> TrialStep:
     """Convert step t of an evaluation to a step of the agent."""
     trial = np.full(len(step.action), t)
-    outcome = step.reward, step.terminated, step.truncated
-    return TrialStep(step.observation, step.infos, step.action, trial < 0, None, *outcome, trial, step.is_playing)
+    return TrialStep(step.shown, step.action, trial < 0, None, step.outcome, trial, step.is_playing)
 
 
 def states_of(data: ReplayDataModule) -> FloatArray | None:

@@ -47,18 +47,24 @@ class ChoiceBuffer:
             [
                 np.tile(np.arange(len(steps[0].action)), len(steps)),
                 np.concatenate([step.trial for step in steps]) == 0,
-                np.concatenate([step.terminated for step in steps]) | np.concatenate([s.truncated for s in steps]),
-                np.concatenate([step.labels["block"] for step in steps]) if self.has_blocks else unknown,
+                np.concatenate([step.outcome.terminated | step.outcome.truncated for step in steps]),
+                self._labels([step.shown.block for step in steps], unknown) if self.has_blocks else unknown,
                 unknown if self.num_positions is None else self._positions(steps),
                 action,
-                np.concatenate([step.labels["correct_action"] for step in steps]),
+                self._labels([step.shown.correct_action for step in steps], unknown - 1),
             ]
         )
         is_trial = np.concatenate([step.is_trial for step in steps])
         self.pending = np.concatenate([self.pending, columns[:, is_trial]], axis=1)
 
+    @staticmethod
+    def _labels(labels: Sequence[IntArray | None], untold: IntArray) -> IntArray:
+        """Put labels of several steps in a row; ``untold`` where the task didn't tell them yet."""
+        size = len(untold) // len(labels)
+        return np.concatenate([untold[:size] if label is None else label for label in labels])
+
     def _positions(self, steps: Sequence[TrialStep]) -> IntArray:
-        one_hot = np.concatenate([step.observation[:, : self.num_positions] for step in steps])
+        one_hot = np.concatenate([step.shown.observation[:, : self.num_positions] for step in steps])
         return np.asarray(one_hot.argmax(1))
 
     def pop_ended_episodes(self, device: torch.device) -> Choices:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from io import TextIOWrapper
 from itertools import chain
@@ -18,7 +18,7 @@ from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
-from seqrl_lightning.types import Array, EvaluationTask
+from seqrl_lightning.types import Array, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
 
@@ -33,7 +33,7 @@ class Trial(NamedTuple):
     state: str  # the observation, as a JSON list
     action: int  # the object or symbol that was chosen
     correct_action: int | str  # the one that was right; -1 where none counted; empty where the task doesn't state it
-    reward: float
+    reward: float  # the task's own
     terminated: int  # 1 if the episode ended with it, 0 if not
     truncated: int
     explored: int  # 1 if it was chosen at random
@@ -117,13 +117,13 @@ class TrialWriter(Callback):
                     self._episodes[env],
                     self._first_env + env,
                     int(step.trial[env]),
-                    label(step.labels, "block", env),
-                    as_json(step.observation[env]),
+                    label(step.shown.block, env),
+                    as_json(step.shown.observation[env]),
                     int(step.action[env]),
-                    label(step.labels, "correct_action", env),
-                    float(step.reward[env]),
-                    int(step.terminated[env]),
-                    int(step.truncated[env]),
+                    label(step.shown.correct_action, env),
+                    float(step.outcome.task_reward[env]),
+                    int(step.outcome.terminated[env]),
+                    int(step.outcome.truncated[env]),
                     int(step.explores[env]),
                     [""] * self._n_actions if step.q_values is None else step.q_values[env].tolist(),
                 )
@@ -162,13 +162,13 @@ class PredictionWriter(Callback):
                         batch.seed + env,
                         env,
                         t,
-                        label(step.infos, "block", env),
-                        as_json(step.observation[env]),
+                        label(step.shown.block, env),
+                        as_json(step.shown.observation[env]),
                         int(step.action[env]),
-                        label(step.infos, "correct_action", env),
-                        float(step.reward[env]),
-                        int(step.terminated[env]),
-                        int(step.truncated[env]),
+                        label(step.shown.correct_action, env),
+                        float(step.outcome.task_reward[env]),
+                        int(step.outcome.terminated[env]),
+                        int(step.outcome.truncated[env]),
                         0,
                         q_values[env].tolist(),
                     )
@@ -191,9 +191,9 @@ def flat(trial: Trial) -> Row:
     return (*trial[:-1], *trial.q_values)
 
 
-def label(infos: Mapping[str, Any], key: str, env: int) -> int | str:
+def label(labels: IntArray | None, env: int) -> int | str:
     """Return what the task states about an environment; an empty text if it doesn't."""
-    return int(infos[key][env]) if key in infos else ""
+    return "" if labels is None else int(labels[env])
 
 
 def as_json(observation: Array) -> str:

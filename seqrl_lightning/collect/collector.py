@@ -1,14 +1,15 @@
 """The collector: it acts in environments and stores what happens in the replay memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from seqrl_lightning.collect.episodes import EpisodeLog, RunningEpisodes
-from seqrl_lightning.collect.faults import GuardedEnvs, Outcome
+from seqrl_lightning.collect.faults import GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder
-from seqrl_lightning.envs import action_mask_of
+from seqrl_lightning.envs import Outcome
 from seqrl_lightning.replay import RingBuffer, Sampler
 from seqrl_lightning.types import IntArray, Progress
 
@@ -24,15 +25,17 @@ class Collector:
         policy: Decides on actions.
         ring: Stores transitions.
         sampler: Keeps the network's states that its batches will need.
-        has_action_masks: Whether the task says which actions it allows.
         progress: What this process has done so far; the collector continues the count.
         log: Takes finished episodes.
         recorder: Takes every step.
         rank: Number of this process.
         world_size: Number of processes that collect side by side, each in environments of its own.
+        block_of: The block of the episode that follows so many finished ones, for tasks whose blocks last as many
+            episodes as the learner sees; None for others.
 
     Attributes:
         episodes: The episodes under way, from :meth:`begin` on.
+        episodes_elsewhere: The number of episodes that the other processes have finished, as far as is known.
     """
 
     episodes: RunningEpisodes
@@ -43,24 +46,25 @@ class Collector:
         policy: ExploringPolicy,
         ring: RingBuffer,
         sampler: Sampler,
-        has_action_masks: bool,
         progress: Progress,
         log: EpisodeLog,
         recorder: TrialRecorder,
         rank: int = 0,
         world_size: int = 1,
+        block_of: Callable[[int], IntArray | int] | None = None,
     ) -> None:
         self.envs = envs
         self.num_envs = envs.num_envs
         self.policy = policy
         self.ring = ring
         self.sampler = sampler
-        self.has_action_masks = has_action_masks
         self.progress = progress
         self.log = log
         self.recorder = recorder
         self.rank = rank
         self.world_size = world_size
+        self.block_of = block_of
+        self.episodes_elsewhere = 0
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
     def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
@@ -77,7 +81,7 @@ class Collector:
         else:
             self.policy.reset()
             self._start_episodes()
-        self.policy.find_memory(self.episodes.observation)
+        self.policy.find_memory(self.episodes.shown.observation)
         return is_known
 
     def step(self) -> int:
@@ -98,7 +102,7 @@ class Collector:
         """Start a step of environments in processes of their own, without waiting for it. Return as ``step`` does."""
         action = self._act()
         try:
-            self.envs.send(action)
+            self.envs.start_step(action)
         except Exception as error:  # a worker process is dead
             return self._restart(error)
         self._in_flight = action
@@ -109,7 +113,7 @@ class Collector:
         action, self._in_flight = self._in_flight, None
         if action is not None:
             try:
-                outcome = self.envs.receive()
+                outcome = self.envs.finish_step()
             except Exception as error:
                 return self._restart(error)
             self._store(action, outcome)
@@ -120,37 +124,47 @@ class Collector:
         if policy.remembers:
             self.sampler.keep_state(self.ring, policy.state, episodes.lengths)
         env_steps = self.progress.env_steps * self.world_size
-        action = policy.act(episodes.observation, episodes.action_mask, episodes.is_first, env_steps)
+        shown = episodes.shown
+        action = policy.act(shown.observation, shown.action_mask, episodes.is_first, env_steps)
         self.progress.epsilon = policy.epsilon
         return action
 
     def _store(self, action: IntArray, outcome: Outcome) -> None:
-        observation, reward, terminated, truncated, infos = outcome
-        episodes, progress = self.episodes, self.progress
-        if self.recorder.labels is not None:
-            ends = reward, terminated, truncated
+        episodes, progress, shown = self.episodes, self.progress, outcome.shown
+        terminated, truncated = outcome.terminated, outcome.truncated
+        if self.recorder.wants(episodes.shown):
             trial, is_trial = episodes.lengths.copy(), ~episodes.is_restarting
-            self.recorder.record(episodes.observation, action, self.policy, ends, trial, is_trial, infos)
-        action_mask = action_mask_of(infos) if self.has_action_masks else None
-        self.ring.add(action, reward, terminated, truncated, observation, action_mask)
+            self.recorder.record(episodes.shown, action, self.policy, outcome, trial, is_trial)
+        self.ring.add(action, outcome.reward, terminated, truncated, shown.observation, shown.action_mask)
         ended = terminated | truncated
-        num_restarted = episodes.advance(observation, action_mask, reward, ended)
+        num_restarted = episodes.advance(outcome, ended)
         progress.env_steps += self.num_envs - num_restarted
-        if num_restarted:
-            progress.block = _lowest_block(infos)
         if np.count_nonzero(ended):
             env_steps, first_env = progress.env_steps * self.world_size, self.rank * self.num_envs
-            for episode in episodes.take_ended(terminated, infos, env_steps, first_env):
+            for episode in episodes.take_ended(terminated, env_steps, first_env):
                 self.log.add(episode)
                 progress.episodes += 1
+            self.follow_block()
+        if num_restarted and self.block_of is None and shown.block is not None:
+            progress.block = int(shown.block.min())  # the task counts by itself
+
+    def follow_block(self) -> None:
+        """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""
+        if self.block_of is None:
+            return
+        block = int(self.block_of(self.progress.episodes + self.episodes_elsewhere))
+        if block != self.progress.block:
+            self.progress.block = block
+            self.envs.follow_block(block)
 
     def _start_episodes(self) -> None:
-        seed, observation, infos = self.envs.start_episodes(self.progress, self.rank)
-        action_mask = action_mask_of(infos) if self.has_action_masks else None
-        self.episodes = RunningEpisodes.after_reset(seed, observation, action_mask)
-        self.progress.block = _lowest_block(infos)
-        self.recorder.note(infos)
-        self.ring.restart(observation, action_mask)
+        if self.block_of is not None:
+            self.envs.follow_block(self.progress.block)
+        seed, shown = self.envs.start_episodes(self.progress, self.rank)
+        self.episodes = RunningEpisodes.after_reset(seed, shown)
+        if self.block_of is None and shown.block is not None:
+            self.progress.block = int(shown.block.min())
+        self.ring.restart(shown.observation, shown.action_mask)
 
     def _restart(self, error: Exception) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
@@ -167,16 +181,13 @@ class Collector:
             "envs": self.envs.state_dict(),
             "episodes": self.episodes.state_dict(),
             "policy": self.policy.state_dict(),
-            "recorder": self.recorder.state_dict(),
         }
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
-        self.recorder.load_state_dict(state_dict["recorder"])
+        self.envs.remember(self.episodes.shown)
+        if self.block_of is not None:
+            self.envs.follow_block(self.progress.block)
         if not self.ring.num_slots:  # the checkpoint left the replay memory out
-            self.ring.restart(self.episodes.observation, self.episodes.action_mask)
-
-
-def _lowest_block(infos: dict[str, Any]) -> int:
-    return int(infos["block"].min()) if "block" in infos else 0
+            self.ring.restart(self.episodes.shown.observation, self.episodes.shown.action_mask)

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqrl_lightning.envs import Outcome, Shown
 from seqrl_lightning.envs.state import arrays, plain
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
+from seqrl_lightning.types import BoolArray, FloatArray, IntArray
 
 _MAX_WAITING_EPISODES = 100_000  # reached only in a run in which nobody drains the log
 
@@ -29,63 +30,56 @@ class RunningEpisodes:
 
     Attributes:
         seed: The seed of the last reset of all environments; environment i had ``seed + i``.
-        observation: [N, *obs], shown now.
-        action_mask: [N, n_actions] bool, true where an action is allowed now; None for tasks without masks.
-        returns: [N] float64, sums of rewards so far.
+        shown: What the environments show now.
+        returns: [N] float64, sums of the task's own rewards so far.
         lengths: [N] int64, env steps so far.
         is_first: [N] bool, whether the observation is the first of an episode.
         is_restarting: [N] bool, whether the episode has ended, so that the next step only resets the environment.
     """
 
     seed: int
-    observation: Array
-    action_mask: BoolArray | None
+    shown: Shown
     returns: FloatArray
     lengths: IntArray
     is_first: BoolArray
     is_restarting: BoolArray
 
     @classmethod
-    def after_reset(cls, seed: int, observation: Array, action_mask: BoolArray | None) -> "RunningEpisodes":
+    def after_reset(cls, seed: int, shown: Shown) -> "RunningEpisodes":
         """Return the state right after a reset of all environments."""
-        num_envs = len(observation)
+        num_envs = len(shown.observation)
         return cls(
             seed=seed,
-            observation=observation,
-            action_mask=action_mask,
+            shown=shown,
             returns=np.zeros(num_envs),
             lengths=np.zeros(num_envs, np.int64),
             is_first=np.ones(num_envs, np.bool_),
             is_restarting=np.zeros(num_envs, np.bool_),
         )
 
-    def advance(self, observation: Array, action_mask: BoolArray | None, reward: Array, ended: BoolArray) -> int:
+    def advance(self, outcome: Outcome, ended: BoolArray) -> int:
         """Count one step of all environments. Return in how many of them it was only a reset.
 
         Args:
-            observation: [N, *obs], shown after the step.
-            action_mask: [N, n_actions] bool, after the step.
-            reward: [N] float.
-            ended: [N] bool, where the step ended the episode.
+            outcome: What the step led to.
+            ended: [N] bool, where it ended the episode.
         """
-        self.observation = observation
-        self.action_mask = action_mask
-        self.returns += reward
+        self.shown = outcome.shown
+        self.returns += outcome.task_reward
         num_restarted = int(np.count_nonzero(self.is_restarting))  # several times as fast as any()
         self.lengths += ~self.is_restarting if num_restarted else 1
         self.is_first, self.is_restarting = self.is_restarting, ended  # a reset shows an episode's first observation
         return num_restarted
 
-    def take_ended(self, terminated: BoolArray, infos: dict[str, Any], env_steps: int, first_env: int) -> list[Episode]:
+    def take_ended(self, terminated: BoolArray, env_steps: int, first_env: int) -> list[Episode]:
         """Return the episodes that the last step ended, and set their returns and lengths to 0.
 
         Args:
             terminated: [N] bool, where the episode ended by termination.
-            infos: What the task stated after the step.
             env_steps: Env steps taken so far, in all environments of all processes.
             first_env: Number of the first environment, over all processes.
         """
-        blocks = infos.get("block", np.zeros(len(terminated), np.int64))
+        blocks = np.zeros(len(terminated), np.int64) if self.shown.block is None else self.shown.block
         episodes = [
             Episode(
                 env_steps=env_steps,
@@ -103,12 +97,14 @@ class RunningEpisodes:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all fields, as tensors and primitives."""
-        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        own = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        return {**own, "shown": plain(self.shown._asdict())}
 
     @classmethod
     def from_state_dict(cls, state_dict: dict[str, Any]) -> "RunningEpisodes":
         """Return the episodes that ``state_dict`` was taken of."""
-        return cls(**{name: arrays(value) for name, value in state_dict.items()})
+        own = {name: arrays(value) for name, value in state_dict.items()}
+        return cls(**{**own, "shown": Shown(**own["shown"])})
 
 
 class EpisodeLog:

@@ -5,22 +5,17 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
-from seqrl_lightning.envs import StepCheck, fault_of, set_state, state_of
+from seqrl_lightning.envs import Border, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, RunError
-
-Envs = VectorEnv[Any, Any, Any]
-Outcome = tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]
-"""Observation, reward, terminated, truncated and infos, as a vector environment's ``step`` returns them."""
+from seqrl_lightning.types import IntArray, Progress, RunError
 
 
 class GuardedEnvs:
-    """Environments whose observations and rewards are checked, and which can be made anew.
+    """Environments that are made anew when one of them breaks.
 
     Args:
-        envs: The environments, with a Box observation space.
+        envs: The environments.
         remake: Closes the environments and makes new ones.
         env_id: The task, as errors name it.
         on_error: ``raise`` ends the run at a fault; ``restart`` goes on with new environments.
@@ -31,8 +26,8 @@ class GuardedEnvs:
 
     def __init__(
         self,
-        envs: Envs,
-        remake: Callable[[], Envs],
+        envs: Border,
+        remake: Callable[[], Border],
         env_id: str,
         on_error: Literal["raise", "restart"] = "raise",
         max_restarts: int = 10,
@@ -46,9 +41,10 @@ class GuardedEnvs:
         self.on_error = on_error
         self.max_restarts = max_restarts
         self.warn = warn
-        self._check = StepCheck(envs, check_bounds)
+        self._check_bounds = check_bounds
+        envs.check_bounds = check_bounds
 
-    def start_episodes(self, progress: Progress, rank: int) -> tuple[int, Array, dict[str, Any]]:
+    def start_episodes(self, progress: Progress, rank: int) -> tuple[int, Shown]:
         """Start an episode in every environment, from a seed that no earlier part of the run has used.
 
         Args:
@@ -56,7 +52,7 @@ class GuardedEnvs:
             rank: Number of this process.
 
         Returns:
-            The seed (environment i's is ``seed + i``), the observations [N, *obs] and the infos.
+            The seed (environment i's is ``seed + i``), and what the environments show.
 
         Raises:
             RunError: If an environment breaks and the run has to end.
@@ -66,36 +62,29 @@ class GuardedEnvs:
             role += f", fault {progress.env_faults}" if progress.env_faults else ""
             seed = int(random_stream(role, rank).integers(2**31))
             try:
-                observation, infos = self.envs.reset(seed=seed)
-                self._check.observation(observation)
+                return seed, self.envs.reset(seed=seed)
             except Exception as error:  # an environment may raise anything
                 self.replace(error, seed, np.zeros(self.num_envs, np.int64), progress)
-            else:
-                return seed, observation, infos
 
     def step(self, action: IntArray) -> Outcome:
-        """Take a step in every environment.
+        """Take a step in every environment. Raise as :meth:`Border.step` does."""
+        return self.envs.step(action)
 
-        Raises:
-            Exception: Whatever an environment raises, or an ``EnvFault`` for what it shows.
-        """
-        outcome = self.envs.step(action)
-        self._check.observation(outcome[0])
-        self._check.reward(outcome[1])
-        return outcome
-
-    def send(self, action: IntArray) -> None:
+    def start_step(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own."""
-        assert isinstance(self.envs, AsyncVectorEnv)
-        self.envs.step_async(action)
+        self.envs.start_step(action)
 
-    def receive(self) -> Outcome:
-        """Wait for the step that ``send`` started. Raise as ``step`` does."""
-        assert isinstance(self.envs, AsyncVectorEnv)
-        outcome = self.envs.step_wait()
-        self._check.observation(outcome[0])
-        self._check.reward(outcome[1])
-        return outcome
+    def finish_step(self) -> Outcome:
+        """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
+        return self.envs.finish_step()
+
+    def remember(self, shown: Shown) -> None:
+        """Go on from a step that showed ``shown``; see :meth:`Border.remember`."""
+        self.envs.remember(shown)
+
+    def follow_block(self, block: int) -> None:
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
+        self.envs.follow_block(block)
 
     def replace(self, error: Exception, seed: int, lengths: IntArray, progress: Progress) -> int | None:
         """Count a fault and make the environments anew.
@@ -112,7 +101,7 @@ class GuardedEnvs:
         Raises:
             RunError: If the run has to end.
         """
-        fault = fault_of(self.envs, error)
+        fault = self.envs.fault_of(error)
         progress.env_faults += 1
         which = "one of the environments" if fault.env is None else f"environment {fault.env}"
         step = "" if fault.env is None else f" in step {lengths[fault.env] + 1} of its episode"
@@ -126,13 +115,13 @@ class GuardedEnvs:
             raise RunError(f"{message}; that was more than agent.max_env_restarts = {self.max_restarts}") from error
         self.warn(f"{message}; restarted")
         self.envs = self.remake()
+        self.envs.check_bounds = self._check_bounds
         return fault.env
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the environments' own state, as tensors and primitives; None if it is unknown."""
-        return state_of(self.envs)
+        return self.envs.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the environments back to where ``state_dict`` was taken."""
-        self.envs.reset()
-        set_state(self.envs, state_dict)
+        self.envs.load_state_dict(state_dict)

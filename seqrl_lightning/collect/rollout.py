@@ -1,12 +1,12 @@
 """Play whole episodes of a policy, one in each environment, for evaluation, testing and prediction."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
-from seqrl_lightning.envs import action_mask_of
+from seqrl_lightning.envs import Border, Outcome, Shown
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
 Act = Callable[[Array, BoolArray | None], IntArray]
@@ -16,17 +16,14 @@ Act = Callable[[Array, BoolArray | None], IntArray]
 class Step(NamedTuple):
     """One step of all environments, N of them."""
 
-    observation: Array  # [N, *obs], seen before it
+    shown: Shown  # before it
     action: IntArray  # [N]
-    reward: Array  # [N] float
-    terminated: BoolArray  # [N]
-    truncated: BoolArray  # [N]
-    infos: dict[str, Any]  # what the task stated before it
+    outcome: Outcome
     is_playing: BoolArray  # [N], whether the environment's first episode was still under way
 
 
 def rollout(
-    act: Act, envs: VectorEnv[Any, Any, Any], seed: int, options: dict[str, Any] | None = None
+    act: Act, envs: Border, seed: int, options: dict[str, Any] | None = None, max_steps: int | None = None
 ) -> Iterator[Step]:
     """Play one episode in each environment, and yield every step until the last of them has ended.
 
@@ -35,12 +32,15 @@ def rollout(
         envs: The environments, N of them.
         seed: Environment i starts from ``seed + i`` (Gymnasium's own rule for a vector environment).
         options: The environments' options for ``reset``.
+        max_steps: Env steps after which an episode is given up; None for no limit.
     """
-    observation, infos = envs.reset(seed=seed, options=options)
+    shown = envs.reset(seed, options)
     is_playing = np.ones(envs.num_envs, np.bool_)
-    while is_playing.any():
-        action = act(observation, action_mask_of(infos))
-        next_observation, reward, terminated, truncated, next_infos = envs.step(action)
-        yield Step(observation, action, reward, terminated, truncated, infos, is_playing)
-        is_playing = is_playing & ~(terminated | truncated)
-        observation, infos = next_observation, next_infos
+    for _ in itertools.count() if max_steps is None else range(max_steps):
+        action = act(shown.observation, shown.action_mask)
+        outcome = envs.step(action)
+        yield Step(shown, action, outcome, is_playing)
+        is_playing = is_playing & ~(outcome.terminated | outcome.truncated)
+        if not is_playing.any():
+            return
+        shown = outcome.shown

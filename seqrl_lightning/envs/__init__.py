@@ -4,30 +4,30 @@ from typing import Any
 
 import gymnasium as gym
 
+from seqrl_lightning.envs.admitted import AdmittedEnv, EnvValueError, FollowsBlocks
 from seqrl_lightning.envs.block_switch import BlockSwitchEnv, BlockSwitchVectorEnv
+from seqrl_lightning.envs.border import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelEnv, CartPoleNoVelVectorEnv
 from seqrl_lightning.envs.chunks import ChunksEnv, ChunksVectorEnv
 from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSequenceVectorEnv
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
-from seqrl_lightning.envs.faults import EnvFault, StepCheck, discard, fault_of
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
 from seqrl_lightning.envs.make import EnvFactory, EnvFacts, Wrapper
-from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
-from seqrl_lightning.envs.solo import SoloVectorEnv
-from seqrl_lightning.envs.state import TrackedEnv, set_state, state_of, tracked
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
 
 __all__ = [
+    "AdmittedEnv",
     "BlockSwitchEnv",
     "BlockSwitchVectorEnv",
+    "Border",
     "CartPoleNoVelEnv",
     "CartPoleNoVelVectorEnv",
     "ChunksEnv",
@@ -39,13 +39,16 @@ __all__ = [
     "EnvFactory",
     "EnvFacts",
     "EnvFault",
+    "EnvValueError",
     "FlattenMultiDiscreteAction",
+    "FollowsBlocks",
     "HiddenSequenceEnv",
     "HiddenSequenceVectorEnv",
     "MemoryChainEnv",
     "MemoryChainVectorEnv",
     "NBackEnv",
     "NBackVectorEnv",
+    "Outcome",
     "PreviousActionReward",
     "RecallEnv",
     "RecallVectorEnv",
@@ -55,18 +58,10 @@ __all__ = [
     "SequenceVectorEnv",
     "SerialReactionEnv",
     "SerialReactionVectorEnv",
-    "SoloVectorEnv",
-    "StepCheck",
+    "Shown",
     "TaskEnv",
     "TaskVectorEnv",
-    "TrackedEnv",
     "Wrapper",
-    "action_mask_of",
-    "discard",
-    "fault_of",
-    "set_state",
-    "state_of",
-    "tracked",
     "vectorized",
 ]
 

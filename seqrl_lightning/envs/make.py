@@ -1,31 +1,37 @@
 """Environments from an id and settings, and the facts that their spaces state."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers.utils import RunningMeanStd
 
-from seqrl_lightning.envs.masks import action_mask_of
-from seqrl_lightning.envs.solo import SoloVectorEnv
-from seqrl_lightning.envs.state import TrackedEnv, tracked
+from seqrl_lightning.envs.admitted import AdmittedEnv, TaskReward, VectorizedEnv, num_blocks_of
+from seqrl_lightning.envs.border import Border, SoloBorder, VectorBorder
+from seqrl_lightning.envs.partial_resets import PartialResets
+from seqrl_lightning.envs.state import layers
 from seqrl_lightning.types import ConfigurationError, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
-EnvsT = TypeVar("EnvsT", gym.Env[Any, Any], VectorEnv[Any, Any, Any])
 
 
 class EnvFacts(NamedTuple):
     """Facts about a task, read from one of its environments."""
 
     obs_shape: tuple[int, ...]  # of one observation
-    obs_dtype: str  # NumPy's name of it; float32 where the task says float64, as networks compute in float32
+    obs_dtype: str  # NumPy's name of the dtype that it is stored in
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
-    has_action_masks: bool  # info["action_mask"] says which actions are allowed
     tells_correct_action: bool  # info["correct_action"] says which action is right
+    repeats: bool  # the same seed shows the same first observation again
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
 
 
@@ -40,6 +46,8 @@ class EnvFactory:
             ``wrappers``).
         vectorization_mode: One of ``gym.VectorizeMode``; None steps a single environment directly, and several by the
             task's own vectorized implementation where it has one, else one after the other.
+        autoreset_mode: When a vectorized implementation that doesn't say so resets an environment whose episode has
+            ended: one of ``gym.vector.AutoresetMode``.
 
     Raises:
         ConfigurationError: If there is no such mode, or the task's own vectorized implementation can't be wrapped.
@@ -52,158 +60,250 @@ class EnvFactory:
         wrappers: Sequence[Wrapper] = (),
         frame_stack: int = 1,
         vectorization_mode: str | None = None,
+        autoreset_mode: str | None = None,
     ) -> None:
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
-        self.env_id = env_id
-        self.env_kwargs = dict(env_kwargs or {})
-        self.wrappers = list(wrappers)
-        if frame_stack > 1:
-            self.wrappers.append(functools.partial(gym.wrappers.FrameStackObservation, stack_size=frame_stack))
+        resets = (None, *(mode.value for mode in AutoresetMode))
+        require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
         is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
         require(
-            not (self.wrappers and is_native),
+            not ((wrappers or frame_stack > 1) and is_native),
             "data.vectorization_mode",
             vectorization_mode,
             "sync or async with data.wrappers, which wrap single environments",
         )
+        self.env_id = env_id
+        self.env_kwargs = dict(env_kwargs or {})
+        self.wrappers = list(wrappers)
+        self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
+        self.autoreset_mode = autoreset_mode
 
-    def make_env(self, **env_kwargs: Any) -> gym.Env[Any, Any]:
+    def make_env(self, **env_kwargs: Any) -> AdmittedEnv:
         """Make one environment, wrapped and flattened; ``env_kwargs`` add to the task's own.
 
         Raises:
-            ConfigurationError: If a wrapper refuses the task.
+            ConfigurationError: If there is no such task, or it or a wrapper refuses its arguments.
         """
-        env = gym.make(self.env_id, **{**self.env_kwargs, **env_kwargs})
-        for k, wrapper in enumerate(self.wrappers):
-            try:
-                env = wrapper(env)
-            except (AssertionError, TypeError, ValueError, gym.error.Error) as error:
-                raise ConfigurationError(f"data.wrappers[{k}] can't wrap {self.env_id}: {_one_line(error)}") from error
-        return _flattened(env, gym.wrappers.FlattenObservation)
+        arguments = {**self.env_kwargs, **env_kwargs}
+        return AdmittedEnv(*make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack), keeps_infos=True)
 
-    def make_envs(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Make ``num_envs`` environments side by side, which reset in the step after an episode's end.
+    def make_envs(self, num_envs: int) -> Border:
+        """Make ``num_envs`` environments side by side.
 
         Raises:
-            ConfigurationError: If there is no such task, it refuses its arguments or a wrapper, or it resets within
-                the step that ends an episode.
+            ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, or nobody knows when
+                it resets.
         """
         return self._make_envs(num_envs, self.vectorization_mode)
 
-    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> VectorEnv[Any, Any, Any]:
-        has_single_env = self._has_single_env
-        require(
-            has_single_env or not self.wrappers,
-            "data.wrappers",
-            self.wrappers,
-            f"left out: {self.env_id} has no single environments",
-        )
-        try:
-            if num_envs == 1 and vectorization_mode is None and has_single_env:
-                return SoloVectorEnv(self.make_env())
-            mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
-            in_processes = mode == gym.VectorizeMode.ASYNC.value
-            wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
-            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=wrappers, **self.env_kwargs)
-        except (gym.error.Error, ModuleNotFoundError) as error:
-            raise ConfigurationError(
-                f"data.env_id is {self.env_id!r}, which can't be made: {_one_line(error)}"
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"data.env_kwargs is {self.env_kwargs}, which {self.env_id} refuses: {_one_line(error)}"
-            ) from error
-        autoreset = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        require(
-            autoreset == AutoresetMode.NEXT_STEP,
-            "autoreset_mode of data.env_id",
-            autoreset,
-            "AutoresetMode.NEXT_STEP",
-        )
-        return _flattened(tracked(envs), gym.wrappers.vector.FlattenObservation)
-
     def read_facts(self) -> EnvFacts:
-        """Make one environment, reset it once, and read what it states.
+        """Make one environment, reset it twice, take one step, and read what it states.
 
         Raises:
-            ConfigurationError: If it can't be made, or its actions aren't Discrete from 0 on.
+            ConfigurationError: If it can't be made, reset or stepped, or its actions aren't Discrete from 0 on.
         """
         envs = self._make_envs(1, vectorization_mode=None)
-        obs_shape, obs_dtype = _observation_spec(envs)
-        n_actions = _num_actions(envs, self.env_id)
-        _, infos = envs.reset(seed=0)
-        facts = EnvFacts(
-            obs_shape,
-            obs_dtype,
-            n_actions,
-            _num_blocks(envs),
-            has_action_masks=action_mask_of(infos) is not None,
-            tells_correct_action="correct_action" in infos,
-            flattened_space=_flattened_space(envs),
+        envs.check_bounds = False  # a setting of the agent
+        method = "reset"
+        try:
+            first = envs.reset(seed=0)
+            repeats = np.array_equal(first.observation, envs.reset(seed=0).observation)
+            method = "step"
+            action = np.array([0 if first.action_mask is None else first.action_mask[0].argmax()])
+            shown = envs.step(action).shown
+        except Exception as error:  # an environment may raise anything
+            reason = envs.fault_of(error).reason
+            raise ConfigurationError(f"data.env_id is {self.env_id!r}, whose {method}() fails: {reason}") from error
+        finally:
+            envs.discard()
+        num_blocks = num_blocks_of(self.task)
+        return EnvFacts(
+            tuple(envs.observation_space.shape),
+            np.dtype(envs.observation_space.dtype).name,
+            envs.n_actions,
+            num_blocks if num_blocks > 1 and shown.block is not None else 0,
+            tells_correct_action=shown.correct_action is not None,
+            repeats=repeats,
+            flattened_space=self._flattened_space(),
         )
-        envs.close()
-        return facts
 
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
-        envs = self.make_env() if self._has_single_env else self._make_envs(1, vectorization_mode=None)
-        envs.close()
+        if self._has_single_env:
+            env = self._make_single()
+            close_quietly(env)
+            return env.unwrapped
+        envs = self._make_native(1)
+        close_quietly(envs)
         return envs.unwrapped
+
+    @functools.cached_property
+    def _spec(self) -> EnvSpec:
+        module, _, name = self.env_id.rpartition(":")
+        with _refusing(self.env_id, self.env_kwargs):
+            if module:
+                importlib.import_module(module)
+            return gym.spec(name)
 
     @property
     def _has_single_env(self) -> bool:
-        """Whether there are environments besides vectorized ones, as far as is known before a package is imported."""
-        spec = gym.registry.get(self.env_id.rpartition(":")[2])
-        return spec is None or spec.entry_point is not None
+        """Whether there are environments besides vectorized ones."""
+        return self._spec.entry_point is not None
+
+    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> Border:
+        if not self._has_single_env:
+            must_be = f"left out: {self.env_id} has no single environments"
+            require(not self.wrappers, "data.wrappers", self.wrappers, must_be)
+            require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, "1: it is a wrapper, too")
+            return VectorBorder(self._make_native(num_envs))
+        if num_envs == 1 and vectorization_mode is None:
+            return SoloBorder(self._make_single())
+        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
+            return VectorBorder(AsyncVectorEnv([self._make_single] * num_envs, copy=False))
+        is_wrapped = bool(self.wrappers) or self.frame_stack > 1
+        has_native = self._spec.vector_entry_point is not None
+        if vectorization_mode == gym.VectorizeMode.SYNC.value or is_wrapped or not has_native:
+            return VectorBorder(SyncVectorEnv([self._make_single] * num_envs, copy=False))
+        return VectorBorder(self._make_native(num_envs))
+
+    @property
+    def _make_single(self) -> Callable[[], VectorizedEnv]:
+        """A function that makes one environment of several, which can be sent to another process."""
+        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack)
+
+    def _make_native(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
+        """Make the task's own vectorized implementation, with next-step autoreset."""
+        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+        with _refusing(self.env_id, self.env_kwargs):
+            envs = gym.make_vec(self.env_id, num_envs, mode, **self.env_kwargs)
+        _require_discrete(envs.single_action_space, self.env_id)
+        declared = (envs.metadata or {}).get("autoreset_mode")
+        if declared is None:
+            modes = [mode.value for mode in AutoresetMode]
+            must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
+            require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
+        autoreset_mode = AutoresetMode(self.autoreset_mode if declared is None else declared)
+        if not isinstance(envs.single_observation_space, Box):
+            _require_flat(envs.single_observation_space, self.env_id)
+            envs = gym.wrappers.vector.FlattenObservation(envs)
+        return envs if autoreset_mode is AutoresetMode.NEXT_STEP else PartialResets(envs, autoreset_mode)
+
+    def _flattened_space(self) -> str | None:
+        if not self._has_single_env:
+            space = self.task.single_observation_space
+            return None if isinstance(space, Box) else str(space)
+        env: Any = self._make_single()
+        flattening = [layer for layer in layers(env) if isinstance(layer, gym.wrappers.FlattenObservation)]
+        close_quietly(env)
+        return str(flattening[0].env.observation_space) if flattening else None
 
 
-def _flattened(envs: EnvsT, wrapper: Callable[[EnvsT], EnvsT]) -> EnvsT:
-    """Flatten observations that aren't a Box: Discrete ones become one-hot, composed ones one vector."""
-    space = envs.single_observation_space if isinstance(envs, VectorEnv) else envs.observation_space
-    return envs if isinstance(space, gym.spaces.Box) else wrapper(envs)
+def make_wrapped(
+    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int = 1
+) -> tuple[gym.Env[Any, Any], TaskReward | None]:
+    """Make a single environment in its wrappers.
+
+    Args:
+        env_id: See :class:`EnvFactory`, like the arguments that follow it.
+        env_kwargs: Arguments of the task.
+        wrappers: Wrappers, the innermost first.
+        frame_stack: Number of observations that are shown as one.
+
+    Returns:
+        The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
+        reward, None without wrappers, which alone could change it.
+
+    Raises:
+        ConfigurationError: If the environment can't be made, can't be wrapped, or has other spaces.
+    """
+    with _refusing(env_id, env_kwargs):
+        env = gym.make(env_id, **env_kwargs)
+    task_reward = TaskReward(env) if wrappers else None
+    env = env if task_reward is None else task_reward
+    for k, wrapper in enumerate(wrappers):
+        try:
+            env = wrapper(env)
+        except (AssertionError, TypeError, ValueError, gym.error.Error) as error:
+            raise ConfigurationError(f"data.wrappers[{k}] can't wrap {env_id}: {_one_line(error)}") from error
+    _require_discrete(env.action_space, env_id)
+    _require_no_statistics(env, env_id)
+    if not isinstance(env.observation_space, Box):
+        _require_flat(env.observation_space, env_id)
+        env = gym.wrappers.FlattenObservation(env)
+    if frame_stack > 1:
+        env = gym.wrappers.FrameStackObservation(env, frame_stack)
+    return env, task_reward
 
 
-def _flattened_space(envs: VectorEnv[Any, Any, Any]) -> str | None:
-    outermost = envs.env if isinstance(envs, SoloVectorEnv) else envs
-    if isinstance(outermost, gym.wrappers.FlattenObservation):
-        return str(outermost.env.observation_space)
-    if isinstance(outermost, gym.wrappers.vector.FlattenObservation):
-        return str(outermost.env.single_observation_space)
-    return None
+def _make_single(
+    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int
+) -> VectorizedEnv:
+    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack))
 
 
-def _observation_spec(envs: VectorEnv[Any, Any, Any]) -> tuple[tuple[int, ...], str]:
-    space = envs.single_observation_space
-    assert space.shape is not None  # it is a Box, flattened if need be
-    dtype = np.dtype(space.dtype)
-    return tuple(space.shape), "float32" if dtype == np.float64 else dtype.name
+@contextmanager
+def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
+    """Say in a line why an environment can't be made."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {_one_line(error)}"
+        ) from error
+    except (Exception, SystemExit) as error:  # an environment may raise anything
+        named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
+        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
 
 
-def _num_actions(envs: VectorEnv[Any, Any, Any], env_id: str) -> int:
-    space = envs.single_action_space
-    if isinstance(space, gym.spaces.MultiDiscrete):
+def _require_discrete(space: gym.Space[Any], env_id: str) -> None:
+    if isinstance(space, MultiDiscrete):
         raise ConfigurationError(
             f"data.env_id is {env_id!r}, whose actions are {space}; "
             "data.wrappers [FlattenMultiDiscreteAction] makes one action of each combination"
         )
-    if not isinstance(space, gym.spaces.Discrete):
+    if not isinstance(space, Discrete):
         raise ConfigurationError(
             f"data.env_id is {env_id!r}, whose actions are {space}; value-based learning needs a Discrete action space"
         )
     require(space.start == 0, "the first action of data.env_id", int(space.start), "0")
-    return int(space.n)
 
 
-def _num_blocks(envs: VectorEnv[Any, Any, Any]) -> int:
-    task: Any = envs.unwrapped
-    if isinstance(task, SoloVectorEnv):
-        task = task.env.unwrapped
-    num_blocks = int(getattr(task, "num_blocks", 1))  # an attribute that any Gymnasium task may have
-    return num_blocks if num_blocks > 1 else 0
+def _require_flat(space: gym.Space[Any], env_id: str) -> None:
+    must_be = "of a fixed size; a wrapper in data.wrappers can make them so"
+    require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
 
 
-def _one_line(error: Exception) -> str:
+def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
+    """Refuse wrappers that learn a scale while they are used.
+
+    Each environment would have a scale of its own: evaluation would show a trained network other observations than
+    training did.
+
+    Raises:
+        ConfigurationError: If there is such a wrapper.
+    """
+    for layer in layers(env)[:-1]:
+        keeps_statistics = any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
+        if keeps_statistics or hasattr(type(layer), "update_running_mean"):
+            raise ConfigurationError(
+                f"data.wrappers has {type(layer).__name__} around {env_id}, which learns its scale in each environment "
+                "by itself, so that evaluation would show other observations than training; use one with a fixed scale, "
+                "like gymnasium.wrappers.RescaleObservation"
+            )
+
+
+def close_quietly(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+    """Close an environment that was only looked at, however it takes it: closing is an optional part of the API."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"closing an environment failed: {error!r}", stacklevel=2)
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())

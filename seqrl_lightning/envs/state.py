@@ -8,7 +8,7 @@ import torch
 from gymnasium.envs.classic_control import AcrobotEnv, CartPoleEnv, MountainCarEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 
 # Wrappers that carry nothing from step to step, checkers included.
 _STATELESS = (
@@ -47,83 +47,12 @@ class Stateful(Protocol):
         """Restore what ``state_dict`` returned."""
 
 
-class TrackedEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """One environment of several, whose state can be read and restored, also in a process of its own.
-
-    Args:
-        env: The environment.
-
-    Attributes:
-        failed: Whether its last reset or step raised.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self._ended = False
-        self.failed = False
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode."""
-        self._ended = False
-        self.failed = True  # unless it returns
-        result = self.env.reset(seed=seed, options=options)
-        self.failed = False
-        return result
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take a step. Restored to an episode's end, start the next one: a worker process forgets to."""
-        if self._ended:
-            observation, info = self.reset()
-            return observation, 0.0, False, False, info
-        self.failed = True
-        result = self.env.step(action)
-        self.failed = False
-        self._ended = bool(result[2] or result[3])
-        return result
-
-    @property
-    def tracked_state(self) -> dict[str, Any] | None:
-        """The environment's state, without tensors; None if it is unknown. Setting it restores the environment."""
-        state = env_state(self.env)
-        return None if state is None else {"ended": self._ended, **arrays(state)}
-
-    @tracked_state.setter
-    def tracked_state(self, state: dict[str, Any]) -> None:
-        self._ended = state["ended"]
-        set_env_state(self.env, plain(state))
-
-
-def tracked(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
-    """Make each environment a :class:`TrackedEnv`; in worker processes it has to be one from the start."""
-    if isinstance(envs, SyncVectorEnv):
-        envs.envs = [TrackedEnv(env) for env in envs.envs]
-    return envs
-
-
-def state_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
-    """Return the environments' state as tensors, numbers, texts and collections; None if it is unknown."""
-    vector = envs.unwrapped
-    if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
-        states = vector.get_attr("tracked_state")
-        return None if None in states else {"envs": [plain(state) for state in states]}
-    return env_state(vector)
-
-
-def set_state(envs: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> None:
-    """Restore the environments, which have been reset, to what ``state_of`` returned."""
-    vector = envs.unwrapped
-    if isinstance(vector, SyncVectorEnv | AsyncVectorEnv):
-        vector.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
-    else:
-        set_env_state(vector, state)
-
-
 def env_state(env: Layered) -> dict[str, Any] | None:
     """Return the state of an environment's layers, outermost first, and of its random stream; None if it is unknown.
 
     A task or wrapper of one's own takes part by the methods of :class:`Stateful`.
     """
-    states = [_layer_state(layer) for layer in _layers(env)]
+    states = [_layer_state(layer) for layer in layers(env)]
     stream = env.unwrapped._np_random  # None if nothing was drawn; `np_random` would make one
     rng = None if stream is None else stream.bit_generator.state
     return None if any(state is None for state in states) else {"layers": states, "rng": rng}
@@ -131,7 +60,7 @@ def env_state(env: Layered) -> dict[str, Any] | None:
 
 def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     """Restore an environment, which has been reset, to what ``env_state`` returned."""
-    for layer, layer_state in zip(_layers(env), state["layers"], strict=True):
+    for layer, layer_state in zip(layers(env), state["layers"], strict=True):
         if _is_stateful(layer):
             layer.load_state_dict(layer_state)
         else:
@@ -154,7 +83,8 @@ def _is_stateful(layer: object) -> TypeGuard[Stateful]:
     return issubclass(type(layer), Stateful)  # of its own: a wrapper may hand on its environment's attributes
 
 
-def _layers(env: Layered) -> list[Layered]:
+def layers(env: Layered) -> list[Layered]:
+    """Return an environment's wrappers, the outermost first, and the environment itself."""
     layers: list[Layered] = [env]
     while isinstance(env, gym.Wrapper):
         env = env.env

@@ -40,6 +40,9 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
         render_mode: ``ansi``, ``rgb_array`` or None.
 
     Attributes:
+        next_block: The block of the episodes that start from now on. None lets the environment count: its own finished
+            episodes decide. Training sets it, so that blocks last as many episodes as the learner sees, over all
+            environments.
         optimal_return: Expected undiscounted return of the best policy that remembers all it has seen.
         num_positions: Length of the one-hot position that an observation begins with; None if it has no such part.
         num_states: Number of different observations if all of them are one-hot; None otherwise.
@@ -77,6 +80,7 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
         self._limit = float("inf") if rule.limit is None else rule.limit
         self._echo = None if rule.echo is None else [list(by_action) for by_action in rule.echo]
         self.scripts = self.new_scripts(1)
+        self.next_block: int | None = None  # of the episodes that start from now on; None: finished ones decide
         self.block = 0
         self._is_fixed = False  # whether reset() was given the block
         self._finished_episodes = 0
@@ -168,13 +172,16 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
             self._finished_episodes = 0
         fixed_block = self.fixed_block(options)
         self._is_fixed = fixed_block is not None
-        self.block = int(self.block_of(self._finished_episodes)) if fixed_block is None else fixed_block
+        self.block = self._block_to_start() if fixed_block is None else fixed_block
         if self.draws_scripts:
             self.scripts.write(0, self.script(self.block, self.np_random))
         self._state = self._toward_limit = 0
         self._outcome, self._last_pick = UNCOUNTED, -1
         self._follow_script()
         return self._observation(), self._info()
+
+    def _block_to_start(self) -> int:
+        return int(self.block_of(self._finished_episodes)) if self.next_block is None else self.next_block
 
     def _follow_script(self) -> None:
         """Look up the script of the episode."""

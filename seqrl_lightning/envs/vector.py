@@ -29,6 +29,7 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     Attributes:
         task: The environment whose tables are looked up.
         block: ``[N] int64``, the block of each environment.
+        next_block: The block of the episodes that start from now on; see :class:`TaskEnv`.
     """
 
     metadata = {**TaskEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -55,6 +56,7 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         self._envs = np.arange(num_envs)
         self._always = np.ones(num_envs, np.bool_)
         self._ended = np.zeros(num_envs, np.bool_)
+        self.next_block: int | None = None
         self.block = np.zeros(num_envs, np.int64)
         self._is_fixed = np.zeros(num_envs, np.bool_)
         self._finished_episodes = np.zeros(num_envs, np.int64)
@@ -74,6 +76,10 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     def num_blocks(self) -> int:
         """Number of blocks."""
         return self.task.num_blocks
+
+    def block_of(self, finished_episodes: IntArray | int) -> IntArray:
+        """Return the block of the episode that follows so many finished ones, elementwise."""
+        return self.task.block_of(finished_episodes)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -131,7 +137,8 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
     def _start(self, envs: BoolArray, fixed_block: int | None = None) -> None:
         """Start an episode where ``envs`` is true."""
         self._is_fixed[envs] = fixed_block is not None
-        self.block[envs] = self.task.block_of(self._finished_episodes[envs]) if fixed_block is None else fixed_block
+        block = self.next_block if fixed_block is None else fixed_block
+        self.block[envs] = self.task.block_of(self._finished_episodes[envs]) if block is None else block
         if self.task.draws_scripts:
             for env, block in zip(np.flatnonzero(envs).tolist(), self.block[envs].tolist(), strict=True):
                 self.scripts.write(env, self.task.script(block, self._generators[env]))

@@ -38,7 +38,6 @@ class RingBuffer:
         mmap_dir: Folder for a memory-mapped file of the observations, which can be larger than memory; None keeps
             them in memory.
         frame_stack: k > 1 if an observation is a stack [k, ...] of the last k frames; each frame is then stored once.
-        num_masked_actions: Number of actions of a task with action masks; 0 stores no masks.
 
     Attributes:
         num_added: Number of rows completed since the ring was made.
@@ -54,7 +53,6 @@ class RingBuffer:
         obs_shape: tuple[int, ...],
         obs_dtype: str,
         mmap_dir: str | None = None,
-        num_masked_actions: int = 0,
         frame_stack: int = 1,
     ) -> None:
         require(
@@ -77,13 +75,13 @@ class RingBuffer:
         self.truncated: BoolArray = np.zeros(rows, np.bool_)
         self.is_final: BoolArray = np.zeros(rows, np.bool_)
         self.is_final[-1] = True  # no episode reaches into the first row from before it
-        self.action_mask: BoolArray = np.ones((*rows, num_masked_actions), np.bool_)
+        self.action_mask: BoolArray = np.ones((*rows, 0), np.bool_)  # [..., A] from the first mask on
         self.head = 0
         self.num_added = 0
         self.num_full_rows = 0  # rows behind the head
         # Views of the same memory with one index, which batches are gathered from.
         columns = (self.action, self.reward, self.terminated, self.is_final, self.action_mask)
-        self._flat: list[Array] = [column.reshape(rows[0] * rows[1], *column.shape[2:]) for column in columns]
+        self._flat: list[Array] = [self._with_one_index(column) for column in columns]
         self._is_final_flat: BoolArray = self._flat[3]
         self._frames: Array | Tensor = self.observation.reshape(rows[0] * rows[1], *frame_shape)
 
@@ -114,15 +112,14 @@ class RingBuffer:
 
         Args:
             observation: [num_envs, *obs], the first observations.
-            action_mask: [num_envs, A] bool, the actions that they allow; for tasks with action masks.
+            action_mask: [num_envs, A] bool, the actions that they allow; None allows all.
         """
         if self.num_full_rows:  # the old episodes end here, unfinished, with their last observations as final ones
             self.is_final[self.head] = True
             self._advance()
         self._store(observation)
         self.is_final[self.head] = False
-        if action_mask is not None:
-            self.action_mask[self.head] = action_mask
+        self._store_mask(action_mask)
 
     def drop(self, env: int, length: int) -> int:
         """Forget an environment's newest steps, because its episode broke: none of them is a transition any more.
@@ -155,7 +152,7 @@ class RingBuffer:
             terminated: [num_envs] bool.
             truncated: [num_envs] bool.
             next_observation: [num_envs, *obs], the observations after the step.
-            next_action_mask: [num_envs, A] bool, the actions that they allow; for tasks with action masks.
+            next_action_mask: [num_envs, A] bool, the actions that they allow; None allows all.
         """
         row = self.head
         self.action[row] = action
@@ -165,8 +162,7 @@ class RingBuffer:
         self._advance()
         self._store(next_observation)
         np.logical_or(terminated, truncated, out=self.is_final[self.head])
-        if next_action_mask is not None:
-            self.action_mask[self.head] = next_action_mask
+        self._store_mask(next_action_mask)
 
     def _advance(self) -> None:
         self.head = (self.head + 1) % self.num_rows
@@ -179,6 +175,22 @@ class RingBuffer:
             self.observation[self.head].copy_(torch.from_numpy(newest_frame))
         else:
             self.observation[self.head] = newest_frame
+
+    def _store_mask(self, mask: BoolArray | None) -> None:
+        if mask is not None:
+            if not self.action_mask.shape[2]:
+                self._make_room_for_masks(mask.shape[1])
+            self.action_mask[self.head] = mask
+        elif self.action_mask.shape[2]:
+            self.action_mask[self.head] = True
+
+    def _make_room_for_masks(self, n_actions: int) -> None:
+        """Begin to store action masks; before the first one, everything was allowed."""
+        self.action_mask = np.ones((self.num_rows, self.num_envs, n_actions), np.bool_)
+        self._flat[4] = self._with_one_index(self.action_mask)
+
+    def _with_one_index(self, column: Array) -> Array:
+        return column.reshape(self.num_rows * self.num_envs, *column.shape[2:])
 
     def move_observations(self, device: torch.device) -> None:
         """Keep the observations, by far the largest column, on a device from now on, and gather batches there.
@@ -369,6 +381,8 @@ class RingBuffer:
         capacity, saved_capacity = ((rows - stack) * num_envs for rows in (self.num_rows, state_dict["num_rows"]))
         require(num_envs == self.num_envs, "data.num_envs", self.num_envs, f"the checkpoint's {num_envs}")
         require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
+        if n_actions := state_dict["action_mask"].shape[2]:
+            self._make_room_for_masks(n_actions)
         for name in _COLUMNS:
             torch.as_tensor(getattr(self, name))[:used].copy_(state_dict[name])
         for name in _COUNTERS:

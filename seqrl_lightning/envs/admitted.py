@@ -1,0 +1,327 @@
+"""A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
+
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import ArrayLike
+
+from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+from seqrl_lightning.types import Array, BoolArray, IntArray
+
+# The keys of an info that mean something to the package.
+ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
+_WIDER = {"float16": "float32", "float64": "float32", "bool": "uint8", "uint16": "int32", "uint32": "int64"}
+
+
+class EnvValueError(ValueError):
+    """A value of an environment that Gymnasium's API doesn't allow. The message is one line."""
+
+
+@runtime_checkable
+class FollowsBlocks(Protocol):
+    """A task whose blocks last as many episodes as the learner sees, over all environments."""
+
+    next_block: int | None  # of the episodes that start from now on; None: the task counts its own episodes
+
+    def block_of(self, finished_episodes: int) -> IntArray | int:
+        """Return the block of the episode that follows so many finished ones."""
+
+
+class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
+    """Keep the task's own reward, from inside all wrappers that may change it.
+
+    Args:
+        env: The task, without wrappers that change rewards.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._sum = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        self._sum = 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step, and add its reward to those since the last :meth:`take`."""
+        result = self.env.step(action)
+        self._sum += as_reward(result[1])
+        return result
+
+    def take(self) -> float:
+        """Return the sum of the rewards since the last call: a wrapper may take several steps in one of its own."""
+        reward, self._sum = self._sum, 0.0
+        return reward
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: between two steps of the outermost wrapper there is no reward to keep."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Forget the reward of another episode."""
+        self._sum = 0.0
+
+
+class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
+    """Turn what an environment returns into arrays and numbers that the package owns, or refuse it in one line.
+
+    - Observations, of any type that NumPy takes, become arrays of the space's dtype and shape, in memory of their own.
+    - Rewards become floats, flags bools; each may be a number, an array of one element or of none.
+    - Of the infos, ``action_mask``, ``block`` and ``correct_action`` are kept where they have the package's meaning.
+
+    Args:
+        env: The environment with all its wrappers, with a Box observation space and Discrete actions.
+        task_reward: Knows the task's own reward, if wrappers may change it.
+        keeps_infos: Whether the other keys of infos are kept, too.
+
+    Attributes:
+        space: The observation space: the environment's own, of a dtype that the package stores.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        task_reward: TaskReward | None = None,
+        keeps_infos: bool = False,
+    ) -> None:
+        super().__init__(env)
+        self.space = self.observation_space = stored_space(env.observation_space)
+        assert isinstance(env.action_space, gym.spaces.Discrete)
+        self._shape = self.space.shape
+        self._n_actions = int(env.action_space.n)
+        self._num_blocks = num_blocks_of(env.unwrapped)
+        self._task_reward = task_reward
+        self._keeps_infos = keeps_infos
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode.
+
+        Raises:
+            EnvValueError: If the environment returns what Gymnasium's API doesn't allow.
+        """
+        try:
+            result = self.env.reset(seed=seed, options=options)
+        except SystemExit as error:
+            raise exit_refused(error) from error
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+            raise EnvValueError(f"reset() returned {_short(result)}; it must return (observation, info)")
+        return own_observation(result[0], self.space, self._shape), self._own_info(result[1])
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Take a step.
+
+        Raises:
+            EnvValueError: If the environment returns what Gymnasium's API doesn't allow.
+        """
+        try:
+            result = self.env.step(action)
+        except SystemExit as error:
+            raise exit_refused(error) from error
+        try:
+            observation, reward, terminated, truncated, info = result
+        except (TypeError, ValueError) as error:
+            must_be = "(observation, reward, terminated, truncated, info)"
+            raise EnvValueError(f"step() returned {_short(result)}; it must return {must_be}") from error
+        own_info = self._own_info(info)
+        if self._task_reward is not None:
+            own_info[TASK_REWARD] = self._task_reward.take()
+        return (
+            own_observation(observation, self.space, self._shape),
+            as_reward(reward),
+            as_flag(terminated, "terminated"),
+            as_flag(truncated, "truncated"),
+            own_info,
+        )
+
+    def _own_info(self, info: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(info, dict):
+            raise EnvValueError(f"the info is {_short(info)}; it must be a dict")
+        own: dict[str, Any] = dict(info) if self._keeps_infos else {}
+        if info.get(ACTION_MASK) is not None:
+            own[ACTION_MASK] = as_mask(info[ACTION_MASK], (self._n_actions,))
+        if BLOCK in info and (block := as_int(info[BLOCK], 0, self._num_blocks)) is not None:
+            own[BLOCK] = block
+        if CORRECT_ACTION in info and (action := as_int(info[CORRECT_ACTION], -1, self._n_actions)) is not None:
+            own[CORRECT_ACTION] = action
+        return own
+
+
+class VectorizedEnv(AdmittedEnv):
+    """One environment of several: it resets in the step after an episode's end, and its state can be read and restored.
+
+    Attributes:
+        failed: Whether its last reset or step raised.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], task_reward: TaskReward | None = None) -> None:
+        super().__init__(env, task_reward)
+        self._ended = False
+        self.failed = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode. Raise as :meth:`AdmittedEnv.reset` does."""
+        self._ended = False
+        self.failed = True  # unless it returns
+        result = super().reset(seed=seed, options=options)
+        self.failed = False
+        return result
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Take a step, or start the next episode if the last step ended one. Raise as :meth:`AdmittedEnv.step` does."""
+        if self._ended:
+            observation, info = self.reset()
+            return observation, 0.0, False, False, info
+        self.failed = True
+        result = super().step(action)
+        self.failed = False
+        self._ended = result[2] or result[3]
+        return result
+
+    @property
+    def tracked_state(self) -> dict[str, Any] | None:
+        """The environment's state, without tensors; None if it is unknown. Setting it restores the environment."""
+        state = env_state(self.env)
+        return None if state is None else {"ended": self._ended, **arrays(state)}
+
+    @tracked_state.setter
+    def tracked_state(self, state: dict[str, Any]) -> None:
+        self._ended = state["ended"]
+        set_env_state(self.env, plain(state))
+
+    @property
+    def next_block(self) -> int | None:
+        """The block of the episodes that start from now on; None if the task counts by itself."""
+        task = self.unwrapped
+        return task.next_block if isinstance(task, FollowsBlocks) else None
+
+    @next_block.setter
+    def next_block(self, block: int) -> None:
+        task = self.unwrapped
+        assert isinstance(task, FollowsBlocks)
+        task.next_block = block
+
+
+def num_blocks_of(task: Any) -> int:
+    """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none."""
+    num_blocks = getattr(task, "num_blocks", 0)  # which any Gymnasium task may have, with any meaning
+    return num_blocks if type(num_blocks) is int and num_blocks > 0 else 0
+
+
+def stored_space(space: gym.Space[Any]) -> Box:
+    """Return a Box space of a dtype that the package stores and networks read: float32 for other floats, and so on."""
+    assert isinstance(space, Box)
+    dtype = np.dtype(space.dtype).name
+    if dtype not in _WIDER:
+        return space
+    with np.errstate(over="ignore"):
+        low, high = (np.asarray(bound, _WIDER[dtype]) for bound in (space.low, space.high))
+    return Box(low, high, dtype=np.dtype(_WIDER[dtype]).type)
+
+
+def limits_of(space: Box) -> tuple[Any, Any]:
+    """Return the smallest and the largest finite value of a space's dtype."""
+    dtype: Any = np.dtype(space.dtype)
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return limits.min, limits.max
+
+
+def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...]) -> Array:
+    """Copy an observation into an array of its space's dtype.
+
+    Args:
+        value: The observation, or several in a row.
+        space: The space of one observation.
+        shape: The shape that the array must have.
+
+    Raises:
+        EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers).
+    """
+    dtype = space.dtype
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        return value.copy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EnvValueError(f"the observation is {_short(value)}, which is no array") from error
+    if array.shape != shape:
+        raise EnvValueError(f"the observation's shape is {array.shape}; it must be {shape}, as its space says")
+    kind, own_kind = array.dtype.kind, np.dtype(dtype).kind
+    if kind not in "biuf" or (kind == "f" and own_kind != "f"):
+        raise EnvValueError(f"the observation's dtype is {array.dtype}; it must be {dtype}, as its space says")
+    if own_kind != "f" and kind != "b" and array.dtype != dtype and array.size:
+        lowest, highest = limits_of(space)
+        if (extreme := array.min()) < lowest or (extreme := array.max()) > highest:
+            raise EnvValueError(f"the observation has {extreme}, which is outside its space")
+    with np.errstate(over="ignore"):  # to infinity, which is refused as such
+        return array.astype(dtype)
+
+
+def as_reward(value: Any) -> float:
+    """Return a reward as a float.
+
+    Raises:
+        EnvValueError: If it isn't one number.
+    """
+    if type(value) is float:
+        return value
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise EnvValueError(f"the reward is {_short(value)}; it must be a number")
+    return float(array.reshape(()))
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """Return ``terminated`` or ``truncated`` as a bool.
+
+    Raises:
+        EnvValueError: If it isn't true or false, 1 or 0.
+    """
+    if type(value) is bool:
+        return value
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf" or array.reshape(()) not in (0, 1):
+        raise EnvValueError(f"{name} is {_short(value)}; it must be True or False")
+    return bool(array.reshape(()))
+
+
+def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
+    """Return an action mask, [..., A], as an array of its own.
+
+    Raises:
+        EnvValueError: If it hasn't one number for each action.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EnvValueError(f"info['action_mask'] is {_short(value)}, which is no array") from error
+    if array.shape != shape or array.dtype.kind not in "biuf":
+        raise EnvValueError(
+            f"info['action_mask'] is {_short(value)}; it must be {shape[-1]} numbers, one for each action"
+        )
+    mask: BoolArray = array != 0
+    return mask
+
+
+def as_int(value: Any, first: int, end: int) -> int | None:
+    """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
+    if type(value) is not int:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, np.integer | np.ndarray):
+            return None
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "iu":
+            return None
+        value = int(array.reshape(()))
+    return value if first <= value < end else None
+
+
+def exit_refused(error: SystemExit) -> EnvValueError:
+    """Return the error for an attempt to end the program: an environment's ``sys.exit()`` isn't the end of a run."""
+    return EnvValueError(f"it called sys.exit({error.code!r})")
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,448 @@
+"""The border: the one door through which every environment enters, single or vectorized.
+
+A task is written for Gymnasium, not for this package. What it shows becomes arrays that the package owns, of one type
+each, and what can't become such an array is refused in a line. Behind the border there are no infos and no spaces.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from seqrl_lightning.envs.admitted import (
+    ACTION_MASK,
+    BLOCK,
+    CORRECT_ACTION,
+    TASK_REWARD,
+    EnvValueError,
+    FollowsBlocks,
+    VectorizedEnv,
+    as_mask,
+    exit_refused,
+    limits_of,
+    num_blocks_of,
+    own_observation,
+    stored_space,
+)
+from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
+from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+from seqrl_lightning.envs.vector import TaskVectorEnv
+from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
+
+_ANY_NUMBER = np.iinfo(np.int64).max
+_MAX_REWARD = float(np.finfo(np.float32).max)  # the replay memory keeps rewards in float32
+
+
+class EnvFault(Exception):
+    """A fault of an environment.
+
+    Args:
+        env: Number of the environment; None if it isn't known.
+        reason: What happened, in one line.
+    """
+
+    def __init__(self, env: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.env = env
+        self.reason = reason
+
+
+class Shown(NamedTuple):
+    """What N environments show after a reset or a step."""
+
+    observation: Array  # [N, *obs], of the stored dtype
+    action_mask: BoolArray | None  # [N, A], true where an action is allowed; None while the task has forbidden nothing
+    block: IntArray | None  # [N], whose rule holds; None while the task has told none
+    correct_action: IntArray | None  # [N], -1 where none is known; None while the task has told none
+
+
+class Outcome(NamedTuple):
+    """What a step of N environments led to."""
+
+    shown: Shown
+    reward: FloatArray  # [N], to learn from
+    task_reward: FloatArray  # [N], the task's own, before any wrapper
+    terminated: BoolArray  # [N]
+    truncated: BoolArray  # [N]
+
+
+class Border(ABC):
+    """N environments that reset in the step after an episode's end (Gymnasium's next-step autoreset).
+
+    Args:
+        space: The space of one observation, of the stored dtype.
+        n_actions: Number of actions, A.
+        num_envs: N.
+
+    Attributes:
+        observation_space: The space of one observation.
+        check_bounds: Whether finite values outside the observation space's bounds are faults.
+    """
+
+    def __init__(self, space: Box, n_actions: int, num_envs: int) -> None:
+        self.observation_space = space
+        self.n_actions = n_actions
+        self.num_envs = num_envs
+        self.check_bounds = True
+        self._shape = (num_envs, *space.shape)
+        lowest, highest = limits_of(space)
+        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything.
+        self._low, self._high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
+        self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
+        self._can_be_infinite = np.issubdtype(space.dtype, np.floating)
+        fills_dtype = bool((self._low == lowest).all() and (self._high == highest).all())
+        self._can_be_outside = self._can_be_infinite or not fills_dtype
+        self._has_told_mask = self._has_told_action = False
+        self._block: IntArray | None = None  # told last
+
+    @abstractmethod
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
+        """Start an episode in every environment.
+
+        Args:
+            seed: Environment i is seeded with ``seed + i``; None goes on with its random stream.
+            options: The environments' options.
+
+        Raises:
+            EnvFault: If one of them shows what it may not show.
+            Exception: Whatever an environment raises.
+        """
+
+    @abstractmethod
+    def step(self, action: IntArray) -> Outcome:
+        """Act in every environment ([N] int64). One whose episode has ended starts the next episode instead.
+
+        Raises:
+            EnvFault: If one of them shows what it may not show.
+            Exception: Whatever an environment raises.
+        """
+
+    @abstractmethod
+    def follow_block(self, block: int) -> None:
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the environments' state as tensors, numbers, texts and collections; None if it is unknown."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the environments to what ``state_dict`` returned."""
+
+    def remember(self, shown: Shown) -> None:
+        """Go on from a step that showed ``shown``: what was told once counts as told, and the block is that one's."""
+        self._has_told_mask = shown.action_mask is not None
+        self._has_told_action = shown.correct_action is not None
+        self._block = shown.block
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the environments. Raises whatever one of them raises."""
+
+    @property
+    def steps_in_processes(self) -> bool:
+        """Whether each environment has a process of its own, so that a step can go on while something else is done."""
+        return False
+
+    def start_step(self, action: IntArray) -> None:
+        """Start a step of environments in processes of their own."""
+        raise NotImplementedError
+
+    def finish_step(self) -> Outcome:
+        """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
+        raise NotImplementedError
+
+    def fault_of(self, error: Exception) -> EnvFault:
+        """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
+        if isinstance(error, EnvFault):
+            return error
+        reason = " ".join(str(error).split())
+        named = reason if isinstance(error, EnvValueError) else f"{type(error).__name__}: {reason}"
+        return EnvFault(0 if self.num_envs == 1 else None, named)
+
+    def close_quietly(self) -> None:
+        """Close the environments, however they take it: a training that is done stays as it is."""
+        try:
+            self.close()
+        except Exception as error:
+            warnings.warn(f"closing the environments failed: {self.fault_of(error).reason}", stacklevel=2)
+
+    def discard(self) -> None:
+        """Close environments, one of which is broken."""
+        self.close_quietly()
+
+    # Checks
+
+    def _require_in_space(self, observation: Array) -> None:
+        if not (self._can_be_outside if self.check_bounds else self._can_be_infinite):
+            return
+        low, high = (self._low, self._high) if self.check_bounds else (self._dtype_low, self._dtype_high)
+        is_above, is_below = observation >= low, observation <= high
+        # count_nonzero() is several times as fast as all().
+        if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
+            is_inside = is_above & is_below
+            env = _first_faulty(is_inside)
+            value = observation[env][~is_inside[env]].flat[0]
+            hint = " (agent.check_bounds: false accepts it)" if np.isfinite(value) else ""
+            raise EnvFault(env, f"the observation has {value}, which is outside its space{hint}")
+
+    def _require_rewards(self, reward: FloatArray) -> None:
+        is_good = np.abs(reward) <= _MAX_REWARD  # neither NaN nor infinite
+        if np.count_nonzero(is_good) < self.num_envs:
+            env = _first_faulty(is_good)
+            raise EnvFault(env, f"the reward is {reward[env]}; it must be a number that float32 can hold")
+
+    def _completed(self, mask: BoolArray, ended: BoolArray | None) -> BoolArray:
+        """Return a mask [N, A] that allows everything where an episode has ended, if it allowed nothing there."""
+        self._has_told_mask = True
+        is_stuck = ~mask.any(1)
+        if np.count_nonzero(is_stuck):
+            goes_on = is_stuck if ended is None else is_stuck & ~ended
+            if np.count_nonzero(goes_on):
+                env = int(np.flatnonzero(goes_on)[0])
+                raise EnvFault(env, "info['action_mask'] allows no action, and the episode goes on")
+            mask[is_stuck] = True
+        return mask
+
+    def _all_allowed(self) -> BoolArray | None:
+        """Return the mask of a step in which none was told: None as long as the task has told none at all."""
+        return np.ones((self.num_envs, self.n_actions), np.bool_) if self._has_told_mask else None
+
+
+class SoloBorder(Border):
+    """A single environment, without the cost of a vector environment.
+
+    Args:
+        env: The environment.
+    """
+
+    def __init__(self, env: VectorizedEnv) -> None:
+        assert isinstance(env.action_space, Discrete)
+        super().__init__(env.space, int(env.action_space.n), 1)
+        self.env = env
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
+        """Start an episode; see :meth:`Border.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._shown(observation, info, has_ended=False)
+
+    def step(self, action: IntArray) -> Outcome:
+        """Act ([1] int64); see :meth:`Border.step`."""
+        observation, reward, terminated, truncated, info = self.env.step(action[0])
+        rewards = np.array([reward])
+        if not -_MAX_REWARD <= reward <= _MAX_REWARD:
+            self._require_rewards(rewards)
+        return Outcome(
+            self._shown(observation, info, terminated or truncated),
+            rewards,
+            np.array([info[TASK_REWARD]]) if TASK_REWARD in info else rewards,
+            np.array([terminated]),
+            np.array([truncated]),
+        )
+
+    def _shown(self, observation: Array, info: dict[str, Any], has_ended: bool) -> Shown:
+        observations = observation[None]
+        self._require_in_space(observations)
+        mask, correct_action = self._all_allowed(), None
+        if ACTION_MASK in info:
+            mask = self._completed(info[ACTION_MASK][None], np.array([has_ended]))
+        if BLOCK in info:
+            self._block = np.array([info[BLOCK]])
+        if CORRECT_ACTION in info or self._has_told_action:
+            self._has_told_action = True
+            correct_action = np.array([info.get(CORRECT_ACTION, -1)])
+        return Shown(observations, mask, self._block, correct_action)
+
+    def follow_block(self, block: int) -> None:
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
+        self.env.next_block = block
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the environment's state; None if it is unknown."""
+        state = self.env.tracked_state
+        return None if state is None else plain(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the environment."""
+        self.env.reset()
+        self.env.tracked_state = arrays(state)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+
+class VectorBorder(Border):
+    """Several environments side by side, or a task that exists vectorized only.
+
+    Args:
+        envs: Single environments, each a :class:`VectorizedEnv`, or a task's own vectorized implementation.
+
+    Attributes:
+        envs: The environments.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        assert isinstance(envs.single_action_space, Discrete)
+        super().__init__(stored_space(envs.single_observation_space), int(envs.single_action_space.n), envs.num_envs)
+        self.envs = envs
+        self._task = envs.unwrapped
+        self._is_own = type(envs) in (TaskVectorEnv, CartPoleNoVelVectorEnv)  # new arrays of the right types each step
+        has_single_envs = isinstance(self._task, SyncVectorEnv | AsyncVectorEnv)  # which know their number of blocks
+        self._num_blocks = _ANY_NUMBER if has_single_envs else num_blocks_of(self._task)
+
+    @property
+    def steps_in_processes(self) -> bool:
+        """Whether each environment has a process of its own."""
+        return isinstance(self.envs, AsyncVectorEnv)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
+        """Start an episode in every environment; see :meth:`Border.reset`."""
+        try:
+            observation, infos = self.envs.reset(seed=seed, options=options)
+        except SystemExit as error:
+            raise exit_refused(error) from error
+        return self._shown(observation, infos, ended=None)
+
+    def step(self, action: IntArray) -> Outcome:
+        """Act in every environment; see :meth:`Border.step`."""
+        if self._is_own:
+            observation, reward, terminated, truncated, infos = self.envs.step(action)
+            shown = Shown(observation, None, infos.get(BLOCK), infos.get(CORRECT_ACTION))
+            return Outcome(shown, reward, reward, terminated, truncated)
+        try:
+            returned = self.envs.step(action)
+        except SystemExit as error:
+            raise exit_refused(error) from error
+        return self._outcome(*returned)
+
+    def start_step(self, action: IntArray) -> None:
+        """Start a step of environments in processes of their own."""
+        assert isinstance(self.envs, AsyncVectorEnv)
+        self.envs.step_async(action)
+
+    def finish_step(self) -> Outcome:
+        """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
+        assert isinstance(self.envs, AsyncVectorEnv)
+        return self._outcome(*self.envs.step_wait())
+
+    def _outcome(
+        self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
+    ) -> Outcome:
+        own_reward = self._own_column(reward, np.float64, "rewards")
+        self._require_rewards(own_reward)
+        own_terminated = self._own_column(terminated, np.bool_, "flags `terminated`")
+        own_truncated = self._own_column(truncated, np.bool_, "flags `truncated`")
+        task_reward = infos.get(TASK_REWARD)
+        return Outcome(
+            self._shown(observation, infos, own_terminated | own_truncated),
+            own_reward,
+            own_reward if task_reward is None else np.asarray(task_reward, np.float64),
+            own_terminated,
+            own_truncated,
+        )
+
+    def _own_column(self, values: Any, dtype: type, name: str) -> Array:
+        column: Array = np.array(values, dtype)
+        if column.shape != (self.num_envs,):
+            raise EnvFault(None, f"the {name} have the shape {column.shape}; it must be ({self.num_envs},)")
+        return column
+
+    def _shown(self, observation: Any, infos: dict[str, Any], ended: BoolArray | None) -> Shown:
+        own = own_observation(observation, self.observation_space, self._shape)
+        self._require_in_space(own)
+        mask = self._all_allowed()
+        if infos.get(ACTION_MASK) is not None:
+            mask = self._completed(self._told_masks(infos), ended)
+        block = self._told_labels(infos, BLOCK, self._num_blocks)
+        if block is not None and np.count_nonzero(block < 0):
+            block = np.where(block < 0, 0 if self._block is None else self._block, block)
+        self._block = self._block if block is None else block
+        correct_action = self._told_labels(infos, CORRECT_ACTION, self.n_actions)
+        if correct_action is None and self._has_told_action:
+            correct_action = np.full(self.num_envs, -1)
+        self._has_told_action = correct_action is not None
+        return Shown(own, mask, self._block, correct_action)
+
+    def _told_masks(self, infos: dict[str, Any]) -> BoolArray:
+        """Return what each environment allows, [N, A]; all, where one has told nothing."""
+        told, has_told = infos[ACTION_MASK], infos.get(f"_{ACTION_MASK}")
+        if has_told is None or np.count_nonzero(has_told) == self.num_envs:
+            return as_mask(list(told), (self.num_envs, self.n_actions))
+        mask = np.ones((self.num_envs, self.n_actions), np.bool_)
+        for env in np.flatnonzero(has_told).tolist():
+            mask[env] = as_mask(told[env], (self.n_actions,))
+        return mask
+
+    def _told_labels(self, infos: dict[str, Any], key: str, end: int) -> IntArray | None:
+        """Return a label of each environment, [N] in [-1, end); -1 where there is none; None if the key isn't ours."""
+        told = infos.get(key)
+        if not isinstance(told, np.ndarray) or told.shape != (self.num_envs,) or told.dtype.kind not in "iu":
+            return None
+        is_told = infos.get(f"_{key}", True)
+        return np.where(is_told & (told >= -1) & (told < end), told, -1)
+
+    def follow_block(self, block: int) -> None:
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
+        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
+            self._task.set_attr("next_block", block)
+        elif isinstance(self._task, FollowsBlocks):
+            self._task.next_block = block
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the environments' state; None if it is unknown."""
+        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
+            states = self._task.get_attr("tracked_state")
+            return None if None in states else {"envs": [plain(state) for state in states]}
+        return env_state(self._task)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the environments."""
+        self.envs.reset()
+        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
+            self._task.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
+        else:
+            set_env_state(self._task, state)
+
+    def fault_of(self, error: Exception) -> EnvFault:
+        """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
+        fault = super().fault_of(error)
+        if isinstance(self._task, SyncVectorEnv) and fault.env is None:
+            failed = (i for i, env in enumerate(self._task.envs) if isinstance(env, VectorizedEnv) and env.failed)
+            return EnvFault(next(failed, None), fault.reason)
+        if isinstance(self._task, AsyncVectorEnv) and fault is not error:
+            for env, (pipe, process) in enumerate(zip(self._task.parent_pipes, self._task.processes, strict=True)):
+                if pipe is None:  # closed when the error came through it
+                    return EnvFault(env, fault.reason)
+                # Its pipe breaks before the process has ended.
+                process.join(0.2 if isinstance(error, EOFError | OSError) else 0.0)
+                if not process.is_alive():
+                    return EnvFault(env, f"its process ended with status {process.exitcode}")
+        return fault
+
+    def close(self) -> None:
+        """Close the environments."""
+        try:
+            self.envs.close()
+        except SystemExit as error:
+            raise exit_refused(error) from error
+
+    def discard(self) -> None:
+        """Close environments, one of which is broken, however they take it."""
+        if isinstance(self._task, AsyncVectorEnv):  # its own close() waits for the answers of all processes
+            for process in self._task.processes:
+                process.kill()
+                process.join()
+            for pipe in self._task.parent_pipes:
+                if pipe is not None:
+                    pipe.close()
+        else:
+            super().discard()
+        self._task.closed = True
+
+
+def _first_faulty(is_good: BoolArray) -> int:
+    return int(np.flatnonzero(~is_good.reshape(len(is_good), -1).all(1))[0])
