@@ -16,7 +16,7 @@ N_ACTIONS = 8
 
 def counting_ring(num_rows: int = 12) -> RingBuffer:
     """One endless episode of states 0, 1, 2, ...; state t allows only action t mod 8, which is taken and earns t."""
-    ring = RingBuffer(20, 1, (1,), "float32", num_masked_actions=N_ACTIONS)
+    ring = RingBuffer(20, 1, (1,), "float32")
     no = np.array([False])
 
     def shown(t: int) -> tuple[Any, Any]:

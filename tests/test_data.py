@@ -5,9 +5,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward
+from seqrl_lightning.envs import Border, FlattenMultiDiscreteAction, PreviousActionReward, TaskVectorEnv
+from seqrl_lightning.envs.border import VectorBorder
 from seqrl_lightning.replay import PrioritizedSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
 from tests.running import assert_identical, fit
@@ -25,14 +27,14 @@ def test_discrete_observations_become_one_hot() -> None:
     data = ReplayDataModule("FrozenLake-v1", capacity=200)
     assert (data.obs_shape, data.n_actions) == ((16,), 4)
     data.setup("fit")
-    observation, _ = data.envs.reset(seed=0)
-    assert observation.sum() == 1
+    assert data.envs.reset(seed=0).observation.sum() == 1
 
 
 def test_a_task_uses_its_native_vector_environment() -> None:
     data = ReplayDataModule(**TASK, num_envs=2)
     data.setup("fit")
-    assert type(data.envs.unwrapped).__name__ == "TaskVectorEnv"
+    assert isinstance(data.envs, VectorBorder)
+    assert type(data.envs.envs) is TaskVectorEnv
 
 
 def test_evaluation_has_environments_and_seeds_of_its_own() -> None:
@@ -75,15 +77,17 @@ def test_wrappers_are_applied_in_order_to_each_environment(num_envs: int, vector
     assert data.obs_shape == (10 + 10 + 1,)
     data.setup("fit")
     for envs in (data.envs, data.eval_envs):
-        observation, infos = envs.reset(seed=0)
-        assert (observation[:, 10:] == 0).all()
-        assert (infos["correct_action"] == 1).all()
-        observation, reward, *_ = envs.step(np.ones(envs.num_envs, int))
-        assert (reward == 4).all()
-        assert (observation[:, -1] == 2).all()
+        shown = envs.reset(seed=0)
+        assert (shown.observation[:, 10:] == 0).all()
+        assert shown.correct_action is not None
+        assert (shown.correct_action == 1).all()
+        outcome = envs.step(np.ones(envs.num_envs, int))
+        assert (outcome.reward == 4).all()
+        assert (outcome.task_reward == 1).all()
+        assert (outcome.shown.observation[:, -1] == 2).all()
         for _ in range(2):
-            *_, truncated, _ = envs.step(np.zeros(envs.num_envs, int))
-        assert truncated.all()
+            outcome = envs.step(np.zeros(envs.num_envs, int))
+        assert outcome.truncated.all()
     data.teardown("fit")
 
 
@@ -122,6 +126,9 @@ class Scene(gym.Env[Any, Any]):
         self.observation_space.seed(0)
         return self.observation_space.sample(), {}
 
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
 
 gym.register("tests/Scene-v0", Scene)
 PARTS = (gym.spaces.Discrete(3), gym.spaces.Box(0, 1, (2, 2)))
@@ -146,7 +153,7 @@ def test_composed_observations_become_flat_and_the_log_says_so(
     assert caplog.text.count("The observations of tests/Scene-v0") == 1
     assert f"are flattened to ({size},)" in caplog.text
     assert data.obs_shape == (size,)
-    observation = data.envs.reset(seed=0)[0]
+    observation = data.envs.reset(seed=0).observation
     assert observation.shape == (num_envs, size)
     if one_hots is not None:
         assert (observation.sum(axis=1) == one_hots).all()
@@ -160,9 +167,9 @@ def test_popgym(num_envs: int) -> None:
     assert ReplayDataModule(**settings).obs_shape == (4,)
     data = ReplayDataModule(**settings, wrappers=[PreviousActionReward])
     data.setup("fit")
-    first = data.envs.reset(seed=0)[0][:, :4].argmax(1)
-    assert (data.envs.step(first)[1] > 0).all()  # the task is to repeat what was shown first
-    assert data.envs.step((first + 1) % 4)[0].shape == (num_envs, 4 + 4 + 1)
+    first = data.envs.reset(seed=0).observation[:, :4].argmax(1)
+    assert (data.envs.step(first).reward > 0).all()  # the task is to repeat what was shown first
+    assert data.envs.step((first + 1) % 4).shown.observation.shape == (num_envs, 4 + 4 + 1)
 
 
 def test_box_observations_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -202,32 +209,34 @@ def test_batches_come_whole_from_the_ring() -> None:
     assert any(not (batches[0].action_batch == other.action_batch).all() for other in batches[1:])
 
 
-class Instant(gym.vector.VectorEnv[Any, Any, Any]):
-    """A vector environment of the other kind: it resets within the step."""
+class Undeclared(CartPoleVectorEnv):
+    """A vector environment that doesn't say when it resets."""
 
-    metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
-
-    def __init__(self, num_envs: int = 1) -> None:
-        self.num_envs = num_envs
+    metadata = {}
 
 
-gym.register("tests/Instant-v0", vector_entry_point=Instant)
+gym.register("tests/Undeclared-v0", vector_entry_point=Undeclared)
+
+
+def is_closed(envs: Border) -> bool:
+    assert isinstance(envs, VectorBorder)
+    return envs.envs.closed
 
 
 @pytest.mark.parametrize("how", ["teardown", "discard"])
 def test_all_environments_are_closed_once(how: str) -> None:
-    data = ReplayDataModule("CartPole-v1", num_envs=2, vectorization_mode="async", eval_episodes=1)
+    data = ReplayDataModule("CartPole-v1", num_envs=2, vectorization_mode="async", eval_episodes=2)
     data.setup("fit")
     first = data.envs
     data.remake_envs()
     assert data.envs is not first
-    assert first.closed
+    assert is_closed(first)
     data.setup("validate")
     made = [data.envs, data.eval_envs]
-    assert not any(envs.closed for envs in made)
+    assert not any(is_closed(envs) for envs in made)
     for _ in range(2):  # the second time there is nothing left to close
         data.teardown("fit") if how == "teardown" else data.discard_envs()
-    assert all(envs.closed for envs in made)
+    assert all(is_closed(envs) for envs in made)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +245,7 @@ def test_all_environments_are_closed_once(how: str) -> None:
         ({"env_id": "seqrl/Sequense-v0"}, r"data.env_id is 'seqrl/Sequense-v0', .* Did you mean: `Sequence`"),
         ({"env_id": "no_such_package:Env-v0"}, r"data.env_id is 'no_such_package:Env-v0', .*No module named"),
         ({"env_id": "Pendulum-v1"}, r"data.env_id is 'Pendulum-v1', whose actions are Box.*needs a Discrete"),
-        ({"env_id": "tests/Instant-v0"}, r"autoreset_mode of data.env_id is .*SAME_STEP.*; it must be .*NEXT_STEP"),
+        ({"env_id": "tests/Undeclared-v0"}, r"data.autoreset_mode is None; it must be one of .* doesn't declare it"),
         ({**TASK, "env_kwargs": {"trials": 3}}, r"data.env_kwargs is {'trials': 3}, which seqrl/Sequence-v0 refuses"),
         ({**TASK, "env_kwargs": {"blocks": [{"sequence": "XY"}]}}, r"X, Y is not among the objects ABCDEFGHIJ"),
         ({**TASK, "batch_size": 300, "capacity": 200}, r"data.batch_size is 300; it must be at most data.capacity"),
@@ -252,7 +261,7 @@ def test_all_environments_are_closed_once(how: str) -> None:
             {**TASK, "wrappers": [limited], "vectorization_mode": "vector_entry_point"},
             r"vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
         ),
-        ({"env_id": "tests/Instant-v0", "wrappers": [limited]}, r"data.wrappers is .*; it must be left out"),
+        ({"env_id": "tests/Undeclared-v0", "wrappers": [limited]}, r"data.wrappers is .*; it must be left out"),
         ({**TASK, "buffer_device": "tpu"}, "data.buffer_device is 'tpu'; it must be auto, cpu or cuda"),
         (
             {**TASK, "buffer_device": "auto", "mmap_dir": "."},

@@ -14,7 +14,7 @@ import torch
 import seqrl_lightning
 from seqrl_lightning import collect
 from seqrl_lightning.algorithms import DQN, QRDQN
-from seqrl_lightning.envs import PreviousActionReward, action_mask_of
+from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.policy import Policy, load_policy
@@ -46,7 +46,7 @@ def played_by(module: Any, datamodule: Any, seed: int) -> tuple[list[int], float
     """The same by the module itself, as it is evaluated."""
     module.eval()
     steps = list(collect.rollout(collect.Policy(module.act_values).act, datamodule.factory.make_envs(1), seed))
-    return [int(step.action[0]) for step in steps], float(sum(step.reward[0] for step in steps))
+    return [int(step.action[0]) for step in steps], float(sum(step.outcome.reward[0] for step in steps))
 
 
 @pytest.mark.parametrize(("module_class", "model", "data", "agent"), [*ALGORITHMS, (QRDQN, {"n_quantiles": 5}, {}, {})])
@@ -158,8 +158,8 @@ def test_by_the_command_line_the_checkpoint_holds_network_and_wrappers(tmp_path:
     policy = seqrl_lightning.load_policy(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt")
     assert policy.module.policy_net.head.output.weight.shape == (2 * 5, 6)
     env = policy.make_env()
-    assert isinstance(env, gym.wrappers.FrameStackObservation)
-    assert isinstance(env.env, PreviousActionReward)
+    assert isinstance(env.env, gym.wrappers.FrameStackObservation)
+    assert isinstance(env.env.env, PreviousActionReward)
     actions, total = played(policy, env, 0)
     assert len(actions) == total >= 8  # which any policy reaches
 
@@ -195,8 +195,7 @@ def test_masks_of_a_vector_environment(tmp_path: Path) -> None:
     policy = load_policy(tmp_path / "policy.ckpt")
     observations, infos = gym.make_vec("tests/Doors-v0", num_envs=5).reset(seed=0)
     actions = policy.act(observations, infos["action_mask"])
-    mask = action_mask_of(infos)
-    assert mask is not None
+    mask = np.stack(list(infos["action_mask"]))
     assert mask[range(5), actions].all()
 
 

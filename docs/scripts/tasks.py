@@ -18,6 +18,7 @@ from docs.scripts.results import ROOT, read_reports, table, with_measured
 from seqrl_lightning.collect import rollout
 from seqrl_lightning.commands.envs import rules_class, task_ids
 from seqrl_lightning.docstrings import parse_docstring
+from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
 PAGES = ROOT / "docs" / "tasks"
@@ -133,13 +134,13 @@ def markdown(text: str) -> str:
 
 def chance_of(env_id: str) -> str:
     """Return the mean return of random actions, and its standard error."""
-    envs: Any = gym.make_vec(env_id, RANDOM_EPISODES, "vector_entry_point")
+    envs = EnvFactory(env_id).make_envs(RANDOM_EPISODES)
     rng = np.random.default_rng(0)
 
     def act(observation: Array, action_mask: BoolArray | None) -> IntArray:
-        return rng.integers(envs.single_action_space.n, size=RANDOM_EPISODES)
+        return rng.integers(envs.n_actions, size=RANDOM_EPISODES)
 
-    returns = sum(step.reward * step.is_playing for step in rollout(act, envs, seed=0))
+    returns = sum(step.outcome.task_reward * step.is_playing for step in rollout(act, envs, seed=0))
     return f"{np.mean(returns):.2f} ± {np.std(returns, ddof=1) / RANDOM_EPISODES**0.5:.2f}"
 
 

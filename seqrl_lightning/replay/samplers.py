@@ -269,12 +269,18 @@ def importance_weights(tree: SumTree, slots: IntArray, beta: float) -> FloatArra
 
 
 class RolloutSampler(Sampler):
-    """The newest rows of all environments as one batch [length, num_envs], for learning on-policy without replay.
+    """The newest rows of all environments as one batch [T, num_envs], for learning on-policy without replay.
 
-    The batch also holds what the agent's network carried into the first of these rows, if it has a memory.
+    A batch begins where the last one ended, so that every step is learned from. It has ``length`` rows at least and
+    ``max_rows`` at most: an environment that is reset takes a row for it, which is no step. The batch also holds what
+    the agent's network carried into the first of its rows, if it has a memory.
 
     Args:
-        length: T, the number of rows in a batch.
+        length: The smallest number of rows in a batch.
+
+    Attributes:
+        max_rows: The largest number of rows in a batch, which ``length`` steps of each environment take where every
+            episode ends with its first step.
 
     Raises:
         ConfigurationError: If ``length`` isn't positive.
@@ -285,8 +291,10 @@ class RolloutSampler(Sampler):
     def __init__(self, length: int = 32) -> None:
         require(length > 0, "data.sampler.length", length, "at least 1")
         self.length = length
-        # The number of each of the newest rows, and what was carried into it: any of them may start the next rollout.
-        self._states: deque[tuple[int, torch.Tensor]] = deque(maxlen=length)
+        self.max_rows = 2 * (length + 2)  # environments step side by side, so that a few steps more may be taken
+        self._num_drawn = 0  # rows that batches have held, of all that the ring has added
+        # The number of each row that may start the next batch, and what was carried into it.
+        self._states: deque[tuple[int, torch.Tensor]] = deque()
 
     def __call__(
         self,
@@ -298,21 +306,31 @@ class RolloutSampler(Sampler):
         next_actions: bool = False,
     ) -> Windows:
         """Return the newest rows; nothing is drawn, and their number doesn't depend on ``batch_size``."""
-        first_row = ring.num_added - self.length
+        first_row = self._first_row(ring)
+        self._num_drawn = ring.num_added
         states = (state.clone() for row, state in self._states if row == first_row)  # autograd can't save the original
-        return ring.latest_rows(self.length, next_actions)._replace(network_state=next(states, None))
+        num_rows = ring.num_added - first_row
+        return ring.latest_rows(num_rows, next_actions)._replace(network_state=next(states, None))
+
+    def _first_row(self, ring: RingBuffer) -> int:
+        """Return the number of the row that a batch drawn now begins with, counted from the first row ever added."""
+        newest = min(self._num_drawn, ring.num_added - self.length)
+        return max(newest, ring.num_added - min(self.max_rows, ring.num_full_rows))
 
     def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:
         """Keep what the agent's network carries into the ring's head, [S, num_envs, ...]."""
         if state is not None:
             self._states.append((ring.num_added, state))
+            while self._states[0][0] < self._first_row(ring):
+                self._states.popleft()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the kept states and the numbers of their rows."""
+        """Return the number of rows that were drawn, and the kept states with the numbers of their rows."""
         rows, states = [row for row, _ in self._states], [state for _, state in self._states]
-        return {"rows": rows, "states": torch.stack(states).cpu() if states else None}
+        return {"num_drawn": self._num_drawn, "rows": rows, "states": torch.stack(states).cpu() if states else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
+        self._num_drawn = state_dict["num_drawn"]
         if state_dict["rows"]:
             self._states.extend(zip(state_dict["rows"], state_dict["states"], strict=True))

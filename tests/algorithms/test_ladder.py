@@ -188,10 +188,10 @@ def test_pqn_learns_without_replay_and_target(tmp_path: Path) -> None:
         ({}, {}, {"updates_per_collect": 1}, "agent.updates_per_collect is 1; it must be 4"),
         ({}, {}, {"warmup_env_steps": 128}, "agent.warmup_env_steps is 128; it must be 64"),
         (
-            {"network": GRU},
-            {"capacity": 64},
             {},
-            "data.capacity is 64; it must be at least 72: one row more than a rollout",
+            {"capacity": 160},
+            {},
+            "data.capacity is 160; it must be at least 168: where episodes are short, a rollout of 64 env steps takes",
         ),
     ],
 )

@@ -55,7 +55,7 @@ class Diary(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         assert batch.network_state is None or not batch.network_state.is_inference()
         newest = trainer.datamodule.ring.num_added
-        rows = torch.stack([self.of_rows[row] for row in range(newest - LENGTH, newest)])
+        rows = torch.stack([self.of_rows[row] for row in range(newest - len(batch.action_batch), newest)])
         with torch.no_grad():
             q_values, _ = pl_module.policy_net(batch.state_batch, batch.network_state, batch.is_first[:-1])
         assert_close(q_values, rows, atol=1e-5, rtol=1e-4)

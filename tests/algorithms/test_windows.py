@@ -17,7 +17,7 @@ NUM_ENVS, ROWS = 2, 30
 
 
 def filled_ring(masks: bool = False) -> RingBuffer:
-    ring = RingBuffer(NUM_ENVS * ROWS, NUM_ENVS, (3,), "float32", num_masked_actions=2 * masks)
+    ring = RingBuffer(NUM_ENVS * ROWS, NUM_ENVS, (3,), "float32")
     rng = np.random.default_rng(0)
 
     def mask() -> Any:

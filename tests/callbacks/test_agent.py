@@ -113,7 +113,7 @@ def test_max_env_steps_and_max_episodes_end_the_run(tmp_path: Path) -> None:
     assert run(tmp_path, max_episodes=9)[1].progress.episodes == 9
 
 
-def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> None:
+def test_a_block_lasts_as_many_episodes_as_the_learner_sees(tmp_path: Path) -> None:
     blocks = [{"sequence": "ABC", "episodes": 3}, {"sequence": "CBA"}]
     _, agent, datamodule = run(
         tmp_path,
@@ -121,11 +121,10 @@ def test_the_block_is_the_lowest_that_any_environment_is_in(tmp_path: Path) -> N
         epsilon=ConstantEpsilon(1.0),
         max_episodes=20,
     )
-    assert datamodule.progress.block == datamodule.envs.unwrapped.block.min() == 1
-    finished = agent.episode_log.drain()
-    blocks_played = [[e.block for e in finished if e.env == env] for env in (0, 1)]
-    assert blocks_played == [sorted(blocks) for blocks in blocks_played]  # each environment has a clock of its own
-    assert all(blocks.count(0) == 3 for blocks in blocks_played)
+    assert datamodule.progress.block == 1
+    finished = [episode.block for episode in agent.episode_log.drain()]
+    assert finished.count(0) in (3, 4)  # one environment may have been in mid-episode
+    assert finished == sorted(finished)
 
 
 @pytest.mark.parametrize(

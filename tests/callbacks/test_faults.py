@@ -68,7 +68,7 @@ def test_a_broken_environment_ends_the_run_and_says_which(
         "NaN": "the observation has nan",
         "infinite": "the observation has inf",
         "outside": "the observation has 200000.0, which is outside its space",
-        "shape": "the observations' shape is (1, 2), not (1, 3)",
+        "shape": "the observation's shape is (2,); it must be (3,), as its space says",
         "reward": "the reward is nan",
     }
     assert message.startswith("tests/Breaking-v0: ")

@@ -33,7 +33,7 @@ DATA: dict[str, Any] = {
 
 LEARNS: dict[str, Any] = {  # both orders, within a second
     "agent": {"env_steps_per_update": 12, "epsilon": ConstantEpsilon(0.1)},
-    "data": {"env_kwargs": {**DATA["env_kwargs"], "blocks": [{**BLOCKS[0], "episodes": 40}, BLOCKS[1]]}},
+    "data": {"env_kwargs": {**DATA["env_kwargs"], "blocks": [{**BLOCKS[0], "episodes": 120}, BLOCKS[1]]}},
     "max_steps": 300,
 }
 

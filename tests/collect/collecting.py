@@ -6,7 +6,7 @@ import numpy as np
 
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.collect.policy import ActValues
-from seqrl_lightning.envs import EnvFactory, discard
+from seqrl_lightning.envs import Border, EnvFactory, FollowsBlocks
 from seqrl_lightning.exploration import ConstantEpsilon, EpsilonSchedule
 from seqrl_lightning.replay import RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.types import Array, BoolArray, Progress, State
@@ -53,23 +53,22 @@ def make_collector(
     facts = factory.read_facts()
     envs = factory.make_envs(num_envs)
 
-    def remake() -> Any:
-        discard(collector.envs.envs)
+    def remake() -> Border:
+        collector.envs.envs.discard()
         return factory.make_envs(num_envs)
 
-    num_masked_actions = facts.n_actions if facts.has_action_masks else 0
     collector = Collector(
         GuardedEnvs(envs, remake, env_id, **guard),
         ExploringPolicy(
             act_values or constant_values(facts.n_actions), epsilon, facts.n_actions, np.random.default_rng(0)
         ),
-        RingBuffer(capacity, num_envs, facts.obs_shape, facts.obs_dtype, num_masked_actions=num_masked_actions),
+        RingBuffer(capacity, num_envs, facts.obs_shape, facts.obs_dtype),
         sampler or UniformSampler(),
-        facts.has_action_masks,
         Progress(),
         EpisodeLog(),
-        TrialRecorder(),
+        TrialRecorder(facts.tells_correct_action),
         rank,
         world_size,
+        factory.task.block_of if facts.num_blocks and isinstance(factory.task, FollowsBlocks) else None,
     )
     return collector

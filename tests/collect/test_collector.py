@@ -60,14 +60,32 @@ def test_processes_number_their_environments_and_count_for_all() -> None:
     assert not np.array_equal(collector.ring.observation, other.ring.observation)  # from seeds of their own
 
 
-def test_the_block_is_the_lowest_of_all_environments() -> None:
-    collector = collect(make_collector(**SEQUENCE), 0)
-    blocks = []
-    for _ in range(120):
+@pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (3, "sync"), (2, "async")])
+def test_a_block_lasts_as_many_episodes_as_the_learner_sees(num_envs: int, mode: str | None) -> None:
+    collector = make_collector(num_envs=num_envs, vectorization_mode=mode, **SEQUENCE)
+    steps = collector.recorder.subscribe()
+    collector.begin()
+    while collector.progress.episodes < 12:
+        before = collector.progress.episodes
         collector.step()
-        blocks.append(collector.progress.block)
-    assert blocks == sorted(blocks)
-    assert set(blocks) == {0, 1}
+        assert collector.progress.block == int(collector.progress.episodes >= 3)
+        restarted = steps[-1].trial[~steps[-1].is_trial]  # episodes that start now follow the rule of the block
+        assert restarted.size == 0 or (steps[-1].outcome.shown.block[~steps[-1].is_trial] == int(before >= 3)).all()
+    episodes = collector.log.drain()
+    # Those that were under way when the third ended were finished by the rule that they began with.
+    assert 3 <= sum(episode.block == 0 for episode in episodes) <= 3 + num_envs - 1
+    collector.envs.envs.close()
+
+
+def test_episodes_of_other_processes_count_toward_a_block() -> None:
+    collector = make_collector(**SEQUENCE)
+    collector.begin()
+    collector.episodes_elsewhere = 3
+    collector.follow_block()
+    assert collector.progress.block == 1
+    collect(collector, 30, begin=False)
+    assert [episode.block for episode in collector.log.drain()][2:]
+    assert collector.log.recent_returns
 
 
 def test_the_same_seeds_give_the_same_steps() -> None:
@@ -82,6 +100,7 @@ def test_a_restored_collector_goes_on_as_the_original_does(kwargs: dict[str, Any
     state, ring_state = whole.state_dict(), whole.ring.state_dict()
     copy = make_collector(num_envs=num_envs, **kwargs, epsilon=ConstantEpsilon(0.5))
     copy.ring.load_state_dict(ring_state)
+    vars(copy.progress).update(vars(whole.progress))  # which the agent restores
     assert copy.begin(state)
     for collector in (whole, copy):
         collect(collector, 40, begin=False)
@@ -197,10 +216,10 @@ def test_subscribers_get_every_step(tmp_path: Any) -> None:
     mine, yours = collector.recorder.subscribe(), collector.recorder.subscribe()
     collect(collector, 25)
     assert len(mine) == len(yours) == 25
-    assert mine[0].labels["correct_action"].tolist() == [1, 1]
+    assert mine[0].shown.correct_action.tolist() == [1, 1]
     assert sum(int(step.is_trial.sum()) for step in mine) == collector.progress.env_steps
     for step, after in itertools.pairwise(mine):
-        ended = step.terminated | step.truncated
+        ended = step.outcome.terminated | step.outcome.truncated
         assert (after.is_trial == ~ended).all()
         assert (after.trial[~ended] == step.trial[~ended] + step.is_trial[~ended]).all()
     collector.recorder.end_subscriptions()

@@ -1,13 +1,21 @@
 """The state of episodes, by hand."""
 
+from typing import Any
+
 import numpy as np
 
 from seqrl_lightning.collect import Episode, EpisodeLog, RunningEpisodes
+from seqrl_lightning.envs import Outcome, Shown
 from tests.running import assert_identical
 
 
-def shown(value: float) -> np.ndarray:
-    return np.full((2, 1), value, np.float32)
+def shown(value: float, mask: Any = None, block: Any = None) -> Shown:
+    return Shown(np.full((2, 1), value, np.float32), mask, block, None)
+
+
+def outcome(after: Shown, *rewards: float) -> Outcome:
+    """A step whose rewards a wrapper has halved."""
+    return Outcome(after, np.array(rewards) / 2, np.array(rewards), flags(0, 0), flags(0, 0))
 
 
 def flags(*values: int) -> np.ndarray:
@@ -15,31 +23,31 @@ def flags(*values: int) -> np.ndarray:
 
 
 def test_two_environments_step_by_step() -> None:
-    episodes = RunningEpisodes.after_reset(5, shown(0.0), None)
+    episodes = RunningEpisodes.after_reset(5, shown(0.0))
     assert episodes.is_first.all()
 
-    assert episodes.advance(shown(1.0), None, np.array([1.0, 2.0]), flags(0, 1)) == 0
+    assert episodes.advance(outcome(shown(1.0, block=np.array([3, 4])), 1.0, 2.0), flags(0, 1)) == 0
     assert episodes.returns.tolist() == [1, 2]
     assert episodes.lengths.tolist() == [1, 1]
     assert not episodes.is_first.any()
-    ended = episodes.take_ended(flags(0, 1), {"block": np.array([3, 4])}, env_steps=20, first_env=10)
+    ended = episodes.take_ended(flags(0, 1), env_steps=20, first_env=10)
     assert ended == [Episode(20, 11, 4, 2.0, 1, True)]
     assert episodes.returns.tolist() == [1, 0]
 
-    assert episodes.advance(shown(2.0), None, np.array([1.0, 0.0]), flags(1, 0)) == 1  # the second one is only reset
+    assert episodes.advance(outcome(shown(2.0), 1.0, 0.0), flags(1, 0)) == 1  # the second one is only reset
     assert episodes.lengths.tolist() == [2, 0]
     assert episodes.is_first.tolist() == [False, True]
     assert episodes.is_restarting.tolist() == [True, False]
-    assert episodes.take_ended(flags(0, 0), {}, 21, 10) == [Episode(21, 10, 0, 2.0, 2, False)]  # truncated
-    assert episodes.observation.tolist() == [[2], [2]]
+    assert episodes.take_ended(flags(0, 0), 21, 10) == [Episode(21, 10, 0, 2.0, 2, False)]  # truncated
+    assert episodes.shown.observation.tolist() == [[2], [2]]
 
 
 def test_restored_episodes_are_the_same() -> None:
-    episodes = RunningEpisodes.after_reset(5, shown(0.0), flags(1, 0, 1, 1).reshape(2, 2))
-    episodes.advance(shown(1.0), flags(1, 1, 1, 0).reshape(2, 2), np.array([1.0, 2.0]), flags(0, 1))
+    episodes = RunningEpisodes.after_reset(5, shown(0.0, flags(1, 0, 1, 1).reshape(2, 2)))
+    episodes.advance(outcome(shown(1.0, flags(1, 1, 1, 0).reshape(2, 2)), 1.0, 2.0), flags(0, 1))
     state = episodes.state_dict()
     assert_identical(RunningEpisodes.from_state_dict(state).state_dict(), state)
-    episodes.advance(shown(2.0), None, np.array([1.0, 0.0]), flags(0, 0))
+    episodes.advance(outcome(shown(2.0), 1.0, 0.0), flags(0, 0))
     assert state["returns"].tolist() == [1, 2]  # a copy
 
 

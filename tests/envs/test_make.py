@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from seqrl_lightning.envs import EnvFactory, EnvFacts, PreviousActionReward, SoloVectorEnv, discard
+from seqrl_lightning.envs import EnvFactory, EnvFacts, PreviousActionReward
+from seqrl_lightning.envs.border import SoloBorder, VectorBorder
 from seqrl_lightning.types import ConfigurationError
 
 BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
@@ -16,31 +17,32 @@ BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
 @pytest.mark.parametrize(
     ("factory", "facts"),
     [
-        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", 2, 0, False, False, None)),
-        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", 4, 0, True, False, "Discrete(16)")),
-        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", 3, 0, True, False, None)),
+        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", 2, 0, False, True, None)),
+        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", 4, 0, False, True, "Discrete(16)")),
+        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", 3, 0, False, True, None)),
         (
             EnvFactory("seqrl/Sequence-v0", {"objects": "ABC", "blocks": BLOCKS}),
-            EnvFacts((3,), "float32", 3, 2, False, True, None),
+            EnvFacts((3,), "float32", 3, 2, True, True, None),
         ),
-        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", 2, 0, False, False, None)),
+        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", 2, 0, False, True, None)),
     ],
     ids=lambda value: value.env_id if isinstance(value, EnvFactory) else "",
 )
 def test_facts(factory: EnvFactory, facts: EnvFacts) -> None:
-    found = factory.read_facts()
-    if factory.env_id == "FrozenLake-v1":  # its version decides on masks
-        facts = facts._replace(has_action_masks=found.has_action_masks)
-    assert found == facts
+    assert factory.read_facts() == facts
 
 
 @pytest.mark.parametrize(
     ("num_envs", "mode", "kind"),
-    [(1, None, SoloVectorEnv), (1, "sync", SyncVectorEnv), (2, "sync", SyncVectorEnv), (2, "async", AsyncVectorEnv)],
+    [(1, None, None), (1, "sync", SyncVectorEnv), (2, "sync", SyncVectorEnv), (2, "async", AsyncVectorEnv)],
 )
-def test_how_environments_are_stepped(num_envs: int, mode: str | None, kind: type) -> None:
+def test_how_environments_are_stepped(num_envs: int, mode: str | None, kind: type | None) -> None:
     envs = EnvFactory("CartPole-v1", vectorization_mode=mode).make_envs(num_envs)
-    assert type(envs) is kind
+    if kind is None:
+        assert isinstance(envs, SoloBorder)
+    else:
+        assert isinstance(envs, VectorBorder)
+        assert type(envs.envs) is kind
     assert envs.num_envs == num_envs
     envs.close()
 
@@ -50,9 +52,9 @@ def test_single_and_vector_environments_show_the_same() -> None:
         "seqrl/SequenceDistractor-v0", {"objects": "ABC", "max_errors": 9}, [PreviousActionReward], frame_stack=2
     )
     env, envs = factory.make_env(), factory.make_envs(2)
-    np.testing.assert_array_equal(env.reset(seed=3)[0], envs.reset(seed=3)[0][0])
+    np.testing.assert_array_equal(env.reset(seed=3)[0], envs.reset(seed=3).observation[0])
     for action in (3, 0, 0, 1):  # before the episode ends
-        np.testing.assert_array_equal(env.step(np.int64(action))[0], envs.step(np.full(2, action))[0][0])
+        np.testing.assert_array_equal(env.step(np.int64(action))[0], envs.step(np.full(2, action)).shown.observation[0])
 
 
 def test_arguments_of_one_environment_add_to_the_tasks() -> None:
@@ -93,5 +95,7 @@ class Closing(gym.Wrapper[Any, Any, Any, Any]):
 
 def test_broken_environments_are_discarded_however_they_close() -> None:
     envs = EnvFactory("CartPole-v1", wrappers=[Closing]).make_envs(2)
-    discard(envs)
-    assert envs.unwrapped.closed
+    with pytest.warns(UserWarning, match="closing the environments failed: ZeroDivisionError"):
+        envs.discard()
+    assert isinstance(envs, VectorBorder)
+    assert envs.envs.closed

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl_lightning.envs import EnvFactory, set_state, state_of
+from seqrl_lightning.envs import Border, EnvFactory, Outcome
+from seqrl_lightning.types import BoolArray
 
 CASES = {
     "CartPole-v1": {},
@@ -22,15 +23,15 @@ CASES = {
 }
 
 
-def make(env_id: str, num_envs: int, mode: str | None) -> Any:
+def make(env_id: str, num_envs: int, mode: str | None) -> Border:
     kwargs: dict[str, Any] = CASES[env_id]
     return EnvFactory(env_id, kwargs, vectorization_mode=mode).make_envs(num_envs)
 
 
-def play(envs: Any, steps: int, seed: int) -> list[Any]:
+def play(envs: Border, steps: int, seed: int) -> list[Outcome]:
     """What a blind player sees."""
-    actions = np.random.default_rng(seed).integers(envs.single_action_space.n, size=(steps, envs.num_envs))
-    return [column for action in actions for column in envs.step(action)[:4]]
+    actions = np.random.default_rng(seed).integers(envs.n_actions, size=(steps, envs.num_envs))
+    return [envs.step(action) for action in actions]
 
 
 def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path: Any) -> None:
@@ -38,13 +39,12 @@ def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path:
     envs.reset(seed=5)
     for steps in (7, 1, 1, 1):  # at least one of these is an episode's end in some environment
         play(envs, steps, seed=steps)
-        torch.save(state_of(envs), tmp_path / "state.pt")
-        others.reset()
-        set_state(others, torch.load(tmp_path / "state.pt", weights_only=True))
+        torch.save(envs.state_dict(), tmp_path / "state.pt")
+        others.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
         expected, seen = play(envs, 25, seed=1), play(others, 25, seed=1)
-        assert any(column.dtype == np.bool_ and column.any() for column in expected)  # episodes ended
+        assert any((outcome.terminated | outcome.truncated).any() for outcome in expected)  # episodes ended
         for one, other in zip(expected, seen, strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_equal(tuple(one), tuple(other))
     envs.close()
     others.close()
 
@@ -63,23 +63,22 @@ def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
 def test_an_ended_episode_is_followed_by_a_new_one_in_a_worker_process() -> None:
     """The worker's own memory of the end is out of reach: the environment remembers it too."""
     envs = make("seqrl/SequenceDistractor-v0", 2, "async")
-    observation, _ = envs.reset(seed=1)
+    start = envs.reset(seed=1)
     while not (ended := play_once(envs)).any():
         pass
-    state = state_of(envs)
+    state = envs.state_dict()
     assert state is not None
     assert [env["ended"] for env in state["envs"]] == ended.tolist()
-    envs.reset()
-    set_state(envs, state)
-    next_observation, reward, *_ = envs.step(np.zeros(2, np.int64))
-    np.testing.assert_array_equal(next_observation[ended], observation[ended])  # the start
-    assert (reward[ended] == 0).all()
+    envs.load_state_dict(state)
+    outcome = envs.step(np.zeros(2, np.int64))
+    np.testing.assert_array_equal(outcome.shown.observation[ended], start.observation[ended])
+    assert (outcome.reward[ended] == 0).all()
     envs.close()
 
 
-def play_once(envs: Any) -> Any:
-    _, _, terminated, truncated, _ = envs.step(np.zeros(2, np.int64))
-    return terminated | truncated
+def play_once(envs: Border) -> BoolArray:
+    outcome = envs.step(np.zeros(2, np.int64))
+    return outcome.terminated | outcome.truncated
 
 
 def test_what_cant_be_told_is_not_told() -> None:
@@ -91,4 +90,4 @@ def test_what_cant_be_told_is_not_told() -> None:
         for num_envs in (1, 2):
             envs = EnvFactory(env_id).make_envs(num_envs)
             envs.reset(seed=1)
-            assert state_of(envs) is None
+            assert envs.state_dict() is None

@@ -4,9 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from seqrl_lightning.envs import FlattenMultiDiscreteAction, PreviousActionReward, SoloVectorEnv, set_state, state_of
+from seqrl_lightning.envs import EnvFactory, FlattenMultiDiscreteAction, PreviousActionReward
 from seqrl_lightning.types import ConfigurationError
-from tests.envs.cases import assert_same
 from tests.tasks import Lights
 
 
@@ -21,23 +20,19 @@ def test_previous_action_and_reward_by_hand() -> None:
     assert env.reset()[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("vectorize", ["solo", "sync"])
-def test_the_step_that_resets_shows_none(vectorize: str) -> None:
-    def make() -> gym.Env[Any, Any]:
-        return PreviousActionReward(gym.make("tests/Diary-v0"))
-
-    envs: Any = SoloVectorEnv(make()) if vectorize == "solo" else gym.vector.SyncVectorEnv([make] * 3)
-    observation, _ = envs.reset(seed=0)
-    assert (observation[:, 3:] == 0).all()
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_the_step_that_resets_shows_none(num_envs: int) -> None:
+    envs = EnvFactory("tests/Diary-v0", wrappers=[PreviousActionReward]).make_envs(num_envs)
+    assert (envs.reset(seed=0).observation[:, 3:] == 0).all()
     was_final = np.zeros(envs.num_envs, bool)
     resets = 0
     for t in range(40):
         action = np.full(envs.num_envs, t % 3)
-        observation, reward, terminated, truncated, _ = envs.step(action)
-        expected = np.column_stack([np.eye(3)[action], reward]) * ~was_final[:, None]
-        np.testing.assert_array_equal(observation[:, 3:], expected)
+        outcome = envs.step(action)
+        expected = np.column_stack([np.eye(3)[action], outcome.reward]) * ~was_final[:, None]
+        np.testing.assert_array_equal(outcome.shown.observation[:, 3:], expected)
         resets += was_final.sum()
-        was_final = terminated | truncated
+        was_final = outcome.terminated | outcome.truncated
     assert resets > 5
 
 
@@ -83,25 +78,25 @@ def test_what_cannot_be_wrapped_is_named(make: Any, message: str) -> None:
 
 
 def test_a_wrapped_environment_goes_on_from_its_state() -> None:
-    def make() -> SoloVectorEnv:
-        env = PreviousActionReward(gym.make("seqrl/HiddenSequence-v0", objects="ABC"))
-        return SoloVectorEnv(gym.wrappers.TransformReward(env, lambda reward: reward / 2))
-
-    envs, copy = make(), make()
+    wrappers = [PreviousActionReward, lambda env: gym.wrappers.TransformReward(env, lambda reward: reward / 2)]
+    factory = EnvFactory("seqrl/HiddenSequence-v0", {"objects": "ABC"}, wrappers)
+    envs, copy = factory.make_envs(1), factory.make_envs(1)
     envs.reset(seed=0)
     copy.reset(seed=9)
     actions = np.random.default_rng(0).integers(3, size=(150, 1))
     for action in actions[:37]:
         envs.step(action)
-    state = state_of(envs)
+    state = envs.state_dict()
     assert state is not None
-    set_state(copy, state)
+    copy.load_state_dict(state)
     for action in actions[37:]:
-        assert_same(envs.step(action), copy.step(action))
+        np.testing.assert_equal(tuple(envs.step(action)), tuple(copy.step(action)))
 
 
 def test_a_wrapper_that_cannot_tell_its_state_makes_the_whole_unable() -> None:
-    task = gym.make("seqrl/Sequence-v0")
-    assert state_of(SoloVectorEnv(task)) is not None
-    assert state_of(SoloVectorEnv(gym.wrappers.TimeLimit(task, max_episode_steps=5))) is not None
-    assert state_of(SoloVectorEnv(gym.wrappers.RecordEpisodeStatistics(task))) is None
+    def state(*wrappers: Any) -> Any:
+        return EnvFactory("seqrl/Sequence-v0", wrappers=wrappers).make_envs(1).state_dict()
+
+    assert state() is not None
+    assert state(lambda env: gym.wrappers.TimeLimit(env, max_episode_steps=5)) is not None
+    assert state(gym.wrappers.RecordEpisodeStatistics) is None

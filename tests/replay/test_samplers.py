@@ -204,7 +204,9 @@ def test_a_prioritized_sampler_survives_its_state_dict() -> None:
 def test_rollouts_are_the_newest_rows_as_they_came() -> None:
     ring = RingBuffer(2 * 8, 2, (1,), "float32")
     play(ring, [[GOES_ON, GOES_ON], [TERMINATES, GOES_ON], [GOES_ON, TRUNCATES], [GOES_ON, GOES_ON]])
-    batch = RolloutSampler(3)(ring, 1, np.random.default_rng(0))
+    sampler = RolloutSampler(3)
+    assert len(sampler(ring, 1, np.random.default_rng(0)).action_batch) == 4  # all that there are, at the first time
+    batch = sampler(ring, 1, np.random.default_rng(0))
     rows = [[1.0, 1001.0], [2.0, 1002.0], [3.0, 1003.0], [4.0, 1004.0]]
     assert batch.observation.squeeze(-1).tolist() == rows
     assert batch.state_batch.squeeze(-1).tolist() == rows[:3]
@@ -217,8 +219,28 @@ def test_rollouts_are_the_newest_rows_as_they_came() -> None:
     assert batch.weight_batch.tolist() == [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]  # 0: final observations
 
 
+def test_every_row_is_in_one_rollout() -> None:
+    ring, sampler = RingBuffer(2 * 30, 2, (1,), "float32"), RolloutSampler(3)
+    ring.restart(np.zeros((2, 1), np.float32))
+    num_rows, states = 0, []
+    for new_rows in (3, 5, 3, 10, 4):
+        for _ in range(new_rows):
+            sampler.keep_state(ring, torch.full((1, 2), float(ring.num_added)), np.zeros(2, np.int64))
+            ends = np.zeros(2, bool)
+            ring.add(np.zeros(2, np.int64), np.zeros(2), ends, ends, np.full((2, 1), ring.num_added + 1, np.float32))
+        batch = sampler(ring, 1, np.random.default_rng(0))
+        assert batch.state_batch[:, 0, 0].tolist() == list(range(num_rows, num_rows + new_rows))
+        assert batch.network_state is not None
+        states.append(float(batch.network_state[0, 0]))
+        num_rows += new_rows
+        copy = RolloutSampler(3)
+        copy.load_state_dict(sampler.state_dict())
+        sampler = copy
+    assert states == [0, 3, 8, 11, 21]
+
+
 def test_masks_come_with_the_states_they_belong_to() -> None:
-    ring = RingBuffer(10, 1, (1,), "float32", num_masked_actions=2)
+    ring = RingBuffer(10, 1, (1,), "float32")
     no = np.array([False])
     ring.restart(np.zeros((1, 1), np.float32), np.array([[True, False]]))
     ring.add(np.array([0]), np.ones(1), no, no, np.ones((1, 1), np.float32), np.array([[False, True]]))
