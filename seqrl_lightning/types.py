@@ -180,6 +180,7 @@ class Update(TypedDict):
     state_action_values: Tensor  # [T, B] float, detached: what the network predicted
     expected_state_action_values: Tensor  # [T, B] float: what it should have predicted
     priority_batch: NotRequired[Tensor]  # [T, B] float, not negative, detached: for prioritized replay
+    is_outside_support: NotRequired[Tensor]  # [T, B] bool: targets that a fixed support can't represent (C51)
 
 
 class Order(NamedTuple):

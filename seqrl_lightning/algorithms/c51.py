@@ -67,13 +67,17 @@ class C51(LearnerModule):
             outputs, next_selector_outputs = batch.read_states(self.policy_net), None
         logits = value_of(outputs, batch.action_batch)  # [T, B, n_atoms]
         with torch.no_grad():
-            target_probabilities = self.target(batch, next_selector_outputs)
+            next_probabilities, atoms = self.target(batch, next_selector_outputs)
+            target_probabilities = categorical_projection(next_probabilities, atoms, self.support)
+            target_mean = (next_probabilities * atoms).sum(-1)
         losses = -(target_probabilities * logits.log_softmax(-1)).sum(-1)
         state_action_values = logits.detach().softmax(-1) @ self.support
-        return self.summary(batch, losses, state_action_values, target_probabilities @ self.support, priority=losses)
+        update = self.summary(batch, losses, state_action_values, target_probabilities @ self.support, priority=losses)
+        update["is_outside_support"] = (target_mean < self.support[0]) | (target_mean > self.support[-1])
+        return update
 
-    def target(self, batch: Batch, next_selector_outputs: Tensor | None) -> Tensor:
-        """Return the distribution that the network should output for the actions taken, [T, B, n_atoms].
+    def target(self, batch: Batch, next_selector_outputs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the distribution of the returns of the actions taken: probabilities and values, [T, B, n_atoms] each.
 
         Args:
             batch: [T, B] transitions.
@@ -85,5 +89,4 @@ class C51(LearnerModule):
         next_action = mask_actions(self.q_values(selector_outputs), next_mask).argmax(-1)
         next_probabilities = value_of(next_outputs, next_action).softmax(-1)
         next_atoms = self.to_values(self.support).expand_as(next_probabilities)
-        atoms = self.to_outputs(bellman_target(returns, discounts, next_atoms))
-        return categorical_projection(next_probabilities, atoms, self.support)
+        return next_probabilities, self.to_outputs(bellman_target(returns, discounts, next_atoms))

@@ -15,6 +15,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqrl_lightning import speed
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
@@ -299,10 +300,11 @@ class LearnerModule(GreedyEvaluation):
             raise ConfigurationError(f"model.optimizer can't be built: {error}") from error
         if self._lr_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
-        }
+        scheduler = self._lr_scheduler(optimizer)
+        must_be = "one that depends on the number of updates alone, like torch.optim.lr_scheduler.LinearLR"
+        is_scheduler = not isinstance(scheduler, ReduceLROnPlateau)
+        require(is_scheduler, "model.lr_scheduler", type(scheduler).__name__, must_be)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
         self,

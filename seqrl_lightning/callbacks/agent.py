@@ -16,6 +16,7 @@ from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
+_PUBLISH_EVERY = 100  # env steps of each process, while the replay memory is warmed up
 _DEFAULT_CADENCE = Cadence(warmup_env_steps=1000, env_steps_per_update=1.0, updates_per_collect=1)
 
 
@@ -122,6 +123,7 @@ class AgentCallback(Callback):
             self.cadence = self._choose_cadence(learner_of(trainer))
             self._check_data(ReplayDataModule.of(trainer))
             self._check_budget(trainer)
+            self._warn_of_blocks(ReplayDataModule.of(trainer))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the subscriptions to trials: in a further run, subscribers subscribe again."""
@@ -139,8 +141,7 @@ class AgentCallback(Callback):
             )
         self._resumed = None
         if not data.ring.num_slots:
-            self._unlearned_env_steps += self.cadence.warmup_env_steps
-            self._collect(trainer, self.progress.env_steps + self.cadence.warmup_env_steps)
+            self._warm_up(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """With ``overlap``: start a step of the environments, if the coming updates ask for one."""
@@ -157,6 +158,15 @@ class AgentCallback(Callback):
         if self.overlap:
             self._unlearned_env_steps += self.collector.finish_step()
         self._collect(trainer, self._due_env_steps(trainer.global_step))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if the last block was never reached."""
+        data = ReplayDataModule.of(trainer)
+        if data.progress.block < data.num_blocks - 1:
+            rank_zero_warn(
+                f"The run ended in block {data.progress.block} of {data.num_blocks}, counted from 0, after "
+                f"{data.progress.episodes} episodes: the rules of later blocks were never learned."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
@@ -213,6 +223,17 @@ class AgentCallback(Callback):
         must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
         require(bool(ends), "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
 
+    def _warn_of_blocks(self, data: ReplayDataModule) -> None:
+        """Say so if the run's budget of episodes ends before its last block begins."""
+        if data.block_of is None or self.max_episodes is None:
+            return
+        last = int(data.block_of(self.max_episodes - 1))
+        if last < data.num_blocks - 1:
+            rank_zero_warn(
+                f"agent.max_episodes = {self.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "
+                "from 0: the rules of later blocks are never learned."
+            )
+
     # Acting
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
@@ -259,6 +280,15 @@ class AgentCallback(Callback):
         if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
             trainer.should_stop = True
 
+    def _warm_up(self, trainer: Trainer) -> None:
+        """Take the env steps that come before the first update."""
+        num_steps, start = self.cadence.warmup_env_steps, self.progress.env_steps
+        self._unlearned_env_steps += num_steps
+        # Several processes tell each other how far they are from time to time, as blocks count the episodes of all.
+        every = num_steps if trainer.world_size == 1 else min(num_steps, _PUBLISH_EVERY)
+        for until in (*range(every, num_steps, every), num_steps):
+            self._collect(trainer, start + until)
+
     def _publish(self, trainer: Trainer) -> None:
         """Write the run's progress, the same in all processes, so that they log, evaluate and stop alike."""
         own, run = self.progress, self._run_progress
@@ -270,3 +300,7 @@ class AgentCallback(Callback):
             counts = [*torch.stack(rows)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in rows)]
         run.env_steps, run.episodes, run.env_faults, run.block = counts
         run.epsilon = own.epsilon
+        self.collector.episodes_elsewhere = run.episodes - own.episodes
+        self.collector.follow_block()
+        if self.collector.block_of is not None:
+            run.block = own.block

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from seqrl_lightning.callbacks.agent import AgentCallback
@@ -17,6 +18,9 @@ from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import start_table
 from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
+
+_OUTSIDE = "train/targets_outside_support"
+_MAX_OUTSIDE = 0.01  # of the targets, without a warning
 
 
 class _Moment(NamedTuple):
@@ -29,7 +33,8 @@ class EnvStepLogger(Callback):
     """Write scalars to the loggers every ``trainer.log_every_n_steps`` batches, and each episode to a file.
 
     - ``train/*``: the means over the episodes that ended since the last time, the loss and the Q-values of the last
-      batch, the agent's epsilon, and the speed.
+      batch, the agent's epsilon, and the speed; of C51 also the part of the last batch's targets that lie outside its
+      support.
     - ``learning/episodes_to_criterion/block_0`` and so on, and ``learning/savings/block_1`` and so on, from the moment
       the criterion is met (:class:`seqrl_lightning.metrics.EpisodesToCriterion`), for tasks that tell the return of a
       mastered episode (:class:`seqrl_lightning.metrics.TaskFacts`).
@@ -48,6 +53,7 @@ class EnvStepLogger(Callback):
         self._path: Path | None = None  # of the file, in the process that writes it
         self._last = _Moment(0.0, 0, 0)  # at which speed was last measured
         self._episode_log = EpisodeLog()  # the agent's, from on_fit_start on
+        self._has_warned = False  # of targets outside the support
         self._criterion: EpisodesToCriterion | None = None  # None for tasks that don't tell when they are mastered
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -107,6 +113,12 @@ class EnvStepLogger(Callback):
             self._criterion.load_state_dict(state_dict["criterion"])
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
+        if learning.get(_OUTSIDE, 0.0) > _MAX_OUTSIDE and not self._has_warned:
+            self._has_warned = True
+            rank_zero_warn(
+                f"{learning[_OUTSIDE]:.0%} of the last update's targets lie outside model.v_min to model.v_max, and "
+                "are learned as the nearest of the two: the returns need a wider support."
+            )
         self._record_episodes()
         episodes, self._unlogged = self._unlogged, []
         data = ReplayDataModule.of(trainer)
@@ -164,11 +176,14 @@ def _now(trainer: Trainer) -> _Moment:
 def _summary_of(outputs: Mapping[str, Tensor]) -> dict[str, float]:
     """Summarize the last update. This is the only place where training waits for the device."""
     values, targets = outputs["state_action_values"], outputs["expected_state_action_values"]
-    return {
+    summary = {
         "train/loss": float(outputs["loss"]),
         "train/q_value_mean": float(values.mean()),
         "train/td_error_abs_mean": float((targets - values).abs().mean()),
     }
+    if "is_outside_support" in outputs:
+        summary[_OUTSIDE] = float(outputs["is_outside_support"].float().mean())
+    return summary
 
 
 def _means_of(episodes: list[Episode]) -> dict[str, float]:

@@ -28,6 +28,7 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
         self.metadata = {**(envs.metadata or {}), "autoreset_mode": AutoresetMode.NEXT_STEP}
         self._mode = mode
         self._ended: BoolArray = np.zeros(envs.num_envs, np.bool_)
+        self._start_infos: dict[str, Any] = {}  # of the episodes that have begun unseen
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment."""
@@ -41,15 +42,18 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
             EnvValueError: If the environments don't take ``reset_mask``.
         """
         restarting = self._ended
-        if self._mode is AutoresetMode.DISABLED and restarting.any():
-            self.env.reset(options={"reset_mask": restarting})  # stepping it after its end isn't allowed
+        if restarting.any():
+            if self._mode is AutoresetMode.DISABLED:  # stepping it after its end isn't allowed
+                _, self._start_infos = self.env.reset(options={"reset_mask": restarting.copy()})
+            actions = _with_allowed_actions(actions, self._start_infos, restarting)
         observation, reward, terminated, truncated, infos = self.env.step(actions)
         observation, reward, terminated, truncated = (
             np.array(column) for column in (observation, reward, terminated, truncated)
         )
-        infos = dict(infos)
+        infos = self._start_infos = dict(infos)
         ended = (terminated | truncated) & ~restarting
         if self._mode is AutoresetMode.SAME_STEP and ended.any():
+            infos = dict(infos)
             self._show_final(observation, infos, ended)
         if restarting.any():
             self._restart(observation, infos, restarting, ended)
@@ -77,6 +81,15 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
             )
         observation[restarting] = first[restarting]
         _merge(infos, first_infos, restarting)
+
+
+def _with_allowed_actions(actions: IntArray, infos: dict[str, Any], envs: BoolArray) -> IntArray:
+    """Return actions of which those of some environments are the first that they allow."""
+    actions = np.array(actions)
+    masks, has_told = infos.get(ACTION_MASK), infos.get(f"_{ACTION_MASK}", envs)
+    for env in np.flatnonzero(envs).tolist():
+        actions[env] = 0 if masks is None or not has_told[env] else np.argmax(np.asarray(masks[env]) != 0)
+    return actions
 
 
 def _merge(infos: dict[str, Any], others: dict[str, Any], envs: BoolArray) -> None:

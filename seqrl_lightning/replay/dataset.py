@@ -57,6 +57,10 @@ class ReplayDataset(IterableDataset[Batch]):
         Raises:
             ConfigurationError: If the replay memory doesn't hold enough transitions for a batch.
         """
+        if not self.ring.num_slots:
+            raise ConfigurationError(
+                "trainer.callbacks has no AgentCallback; it must have one, to fill the replay memory"
+            )
         if self.next_actions and self.ring.num_full_rows < 2:
             must_be = f"more than data.num_envs = {self.ring.num_envs}"
             raise ConfigurationError(f"agent.warmup_env_steps ends before a next action is known; it must be {must_be}")

@@ -74,7 +74,7 @@ def test_it_ends_as_if_it_had_never_stopped(tmp_path: Path, data: dict[str, Any]
 
 PQN_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
     {"warmup_env_steps": 24, "updates_per_collect": 6, "env_steps_per_update": 4.0},
-    {"num_envs": 3, "sampler": RolloutSampler(8), "batch_size": 8, "batches_per_epoch": 5},
+    {"num_envs": 3, "sampler": RolloutSampler(8), "batch_size": 8, "capacity": 63, "batches_per_epoch": 5},
 )
 ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "prioritized n-step": (DQN, {"munchausen_alpha": 0.9}, {}, {"sampler": PrioritizedSampler(n_step=3)}),

@@ -1,0 +1,611 @@
+"""The border: what Gymnasium allows becomes the package's own arrays, and the rest is refused in a line."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqrl_lightning.envs import Border, EnvFactory, EnvFault, EnvValueError, Outcome, Shown
+from seqrl_lightning.types import ConfigurationError
+
+MODES = [(1, None), (3, None), (2, "async")]  # environments, and how they are vectorized
+
+
+class Light(gym.Env[Any, Any]):
+    """Red or green; while it is red, action 2 is forbidden. Action k earns k. Six steps."""
+
+    observation_space: gym.Space[Any] = gym.spaces.Box(-0.7, 0.7, (2,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+    num_blocks = 2
+    forbids = True  # as long as it says so
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.look()
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        assert not (self.forbids and self.red and action == 2)
+        self.t += 1
+        observation, info = self.look()
+        return observation, float(action), self.t == 6, self.t == 5 and self.red, info
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        self.red = bool(self.np_random.integers(2))
+        observation = np.array([0.7 if self.red else -0.7, self.t / 10], np.float32)
+        mask = np.array([1, 1, 0 if self.red else 1], np.int8)
+        return observation, {"action_mask": mask, "correct_action": 1 if self.red else 2, "block": self.t % 2}
+
+
+class Bent(gym.Wrapper[Any, Any, Any, Any]):
+    """The same environment, which returns other types that Gymnasium allows."""
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        observation: Callable[[Any], Any] = lambda value: value,
+        reward: Callable[[Any], Any] = float,
+        flag: Callable[[Any], Any] = bool,
+        mask: Callable[[Any], Any] = np.array,
+        label: Callable[[Any], Any] = int,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(env)
+        self.bends = observation, reward, flag, mask, label
+        self.more = more or {}
+        self.buffer: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.shown(observation), self.told(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        _, bend_reward, bend_flag, *_ = self.bends
+        return (
+            self.shown(observation),
+            bend_reward(reward),
+            bend_flag(terminated),
+            bend_flag(truncated),
+            self.told(info),
+        )
+
+    def shown(self, observation: Any) -> Any:
+        bent = self.bends[0](observation)
+        if isinstance(bent, np.ndarray):  # in the same memory each time
+            self.buffer = bent.copy() if self.buffer is None else self.buffer
+            self.buffer[...] = bent
+            return self.buffer
+        return bent
+
+    def told(self, info: dict[str, Any]) -> dict[str, Any]:
+        *_, mask, label = self.bends
+        told = dict(self.more)
+        if not info["action_mask"].all() or mask is np.array:  # a mask that forbids nothing may be left out
+            told["action_mask"] = mask(info["action_mask"])
+        return {**told, "correct_action": label(info["correct_action"]), "block": label(info["block"])}
+
+    def close(self) -> None:
+        raise RuntimeError("optional parts of the API may raise")
+
+
+gym.register("tests/Light-v0", Light)
+
+SCALARS: list[Callable[[Any], Any]] = [np.array, np.float32, np.float64, lambda value: np.array([value])]
+BENDS = {
+    "observation": st.sampled_from(
+        [np.array, list, tuple, lambda value: value.astype(np.float64), lambda value: [float(x) for x in value]]
+    ),
+    "reward": st.sampled_from([float, int, *SCALARS]),
+    "flag": st.sampled_from([bool, int, float, *SCALARS, np.bool_]),
+    "mask": st.sampled_from([np.array, list, tuple, lambda mask: mask.astype(bool), lambda mask: mask.astype(float)]),
+    "label": st.sampled_from([int, np.int64, np.int8, np.array, lambda value: np.array([value])]),
+    "more": st.sampled_from([{}, {"note": "text"}, {"block_of": object()}, {"x": {"deep": [1, 2]}}]),
+}
+
+
+def play(envs: Border, steps: int = 40) -> list[Any]:
+    """What an agent sees that takes allowed actions at random."""
+    rng = np.random.default_rng(0)
+    shown = envs.reset(seed=3)
+    seen: list[Any] = [shown]
+    for _ in range(steps):
+        mask = np.ones((envs.num_envs, envs.n_actions)) if shown.action_mask is None else shown.action_mask
+        outcome = envs.step(np.array([rng.choice(np.flatnonzero(row)) for row in mask]))
+        shown = outcome.shown
+        seen.append(outcome)
+    return seen
+
+
+def assert_same(one: Any, other: Any) -> None:
+    if isinstance(one, tuple):
+        for field, twin in zip(one, other, strict=True):
+            assert_same(field, twin)
+    else:
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(bends=st.fixed_dictionaries(BENDS), num_envs=st.sampled_from([1, 3]))
+@pytest.mark.filterwarnings("ignore")
+def test_environments_that_are_the_same_by_gymnasium_are_the_same_here(bends: dict[str, Any], num_envs: int) -> None:
+    straight = EnvFactory("tests/Light-v0").make_envs(num_envs)
+    bent = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, **bends)]).make_envs(num_envs)
+    expected, seen = play(straight), play(bent)
+    for one, other in zip(expected, seen, strict=True):
+        assert_same(one, other)
+    assert len({id(outcome.shown.observation) for outcome in seen[1:]}) == len(seen) - 1  # in memory of their own
+    bent.close_quietly()
+
+
+@pytest.mark.parametrize(("num_envs", "mode"), MODES)
+def test_arrays_are_of_the_packages_own_types(num_envs: int, mode: str | None) -> None:
+    envs = EnvFactory("tests/Light-v0", vectorization_mode=mode).make_envs(num_envs)
+    for outcome in play(envs)[1:]:
+        assert [array.dtype.name for array in outcome[1:]] == ["float64", "float64", "bool", "bool"]
+        assert [array.dtype.name for array in outcome.shown] == ["float32", "bool", "int64", "int64"]
+        assert [len(array) for array in (*outcome[1:], *outcome.shown)] == [num_envs] * 8
+    envs.close()
+
+
+def factory_of(env_class: type[gym.Env[Any, Any]], **settings: Any) -> EnvFactory:
+    env_id = f"tests/{env_class.__name__}-v0"
+    if env_id not in gym.registry:
+        gym.register(env_id, env_class)
+    return EnvFactory(env_id, **settings)
+
+
+# Observations
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        *(("float16", "float32"), ("float32", "float32"), ("float64", "float32"), ("bool", "uint8")),
+        *((name, name) for name in ("uint8", "int8", "int16", "int32", "int64")),
+        *(("uint16", "int32"), ("uint32", "int64")),
+    ],
+)
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_every_dtype_that_a_box_may_have(dtype: str, stored: str, num_envs: int) -> None:
+    class Typed(Light):
+        observation_space = gym.spaces.Box(0, 1, (2,), np.dtype(dtype).type)
+
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            super().look()
+            return np.array([1, 0], dtype), {}
+
+    gym.register("tests/Typed-v0", Typed)
+    envs = EnvFactory("tests/Typed-v0").make_envs(num_envs)
+    observation = envs.reset(seed=0).observation
+    assert observation.dtype.name == stored == EnvFactory("tests/Typed-v0").read_facts().obs_dtype
+    assert observation.tolist() == [[1, 0]] * num_envs
+
+
+class FloatPicture(Light):
+    observation_space = gym.spaces.Box(0, 255, (2, 2, 1), np.uint8)
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        super().look()
+        return np.full((2, 2, 1), 0.9, np.float32), {}
+
+
+class Late(Light):
+    """What it shows is wrong from the second step of an episode on."""
+
+    wrong: Any = None
+    forbids = False
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().look()
+        return (observation if self.t < 2 else self.wrong), {}
+
+
+def late(wrong: Any, space: gym.Space[Any] | None = None) -> type[Late]:
+    fields = {"wrong": wrong} if space is None else {"wrong": wrong, "observation_space": space}
+    return type("Late", (Late,), fields)
+
+
+@pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (2, "sync"), (2, "async")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros(3, np.float32), r"the observation's shape is \(3,\); it must be \(2,\), as its space says"),
+        (np.array(["a", "b"]), r"the observation's dtype is .*U1; it must be float32, as its space says"),
+        ([[1.0], [1.0, 2.0]], "the observation is .*, which is no array"),
+        (np.array([np.nan, 0], np.float32), "the observation has nan, which is outside its space$"),
+        (np.array([0.7, 1e300]), "the observation has inf, which is outside its space$"),
+        (np.array([0.8, 0]), r"the observation has 0\.8.*, which is outside its space \(agent\.check_bounds: false"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_observations_that_cannot_be_taken_are_named(wrong: Any, message: str, num_envs: int, mode: str | None) -> None:
+    gym.register("tests/Late-v0", late(wrong))
+    envs = EnvFactory("tests/Late-v0", vectorization_mode=mode).make_envs(num_envs)
+    with pytest.raises((EnvFault, EnvValueError), match=message) as refusal:
+        play(envs)
+    fault = envs.fault_of(refusal.value)
+    assert fault.env == 0
+    assert "\n" not in fault.reason
+    envs.discard()
+
+
+def test_floats_under_a_space_of_integers_are_refused_before_training() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"reset\(\) fails: the observation's dtype is float32; it must be uint8"
+    ):
+        factory_of(FloatPicture).read_facts()
+
+
+@pytest.mark.parametrize("value", [300, -1])
+def test_integers_that_do_not_fit_are_refused(value: int) -> None:
+    class Large(Light):
+        observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            super().look()
+            return [0, value], {}
+
+    gym.register("tests/Large-v0", Large)
+    with pytest.raises(ConfigurationError, match=f"the observation has {value}, which is outside its space"):
+        EnvFactory("tests/Large-v0").read_facts()
+
+
+class Place(Light):
+    """Discrete or composed observations: where it is, and the time."""
+
+    def __init__(self, composed: str = "") -> None:
+        place, time = gym.spaces.Discrete(4), gym.spaces.Box(0, 9, (1,), np.float32)
+        spaces = {"Dict": gym.spaces.Dict(place=place, time=time), "Tuple": gym.spaces.Tuple((place, time))}
+        self.composed = composed
+        self.observation_space = spaces.get(composed, place)
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        super().look()
+        place, time = self.t % 4, np.array([self.t], np.float32)
+        return {"Dict": {"place": place, "time": time}, "Tuple": (place, time)}.get(self.composed, place), {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("composed", ["", "Dict", "Tuple"])
+def test_composed_observations_are_flattened_before_they_are_stacked(composed: str, num_envs: int) -> None:
+    factory = factory_of(Place, env_kwargs={"composed": composed}, frame_stack=3)
+    size = 5 if composed else 4
+    facts = factory.read_facts()
+    assert (facts.obs_shape, facts.flattened_space is None) == ((3, size), False)
+    envs = factory.make_envs(num_envs)
+    envs.reset(seed=0)
+    envs.step(np.zeros(num_envs, np.int64))
+    stack = envs.step(np.zeros(num_envs, np.int64)).shown.observation
+    assert stack[:, :, :4].argmax(-1).tolist() == [[0, 1, 2]] * num_envs
+
+
+# Rewards and flags
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (1e39, r"the reward is 1e\+39; it must be a number that float32 can hold"),
+        (float("nan"), "the reward is nan"),
+        (None, "the reward is None; it must be a number"),
+        ("1", "the reward is '1'; it must be a number"),
+        (np.zeros(2), r"the reward is array\(\[0., 0.\]\); it must be a number"),
+    ],
+)
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_rewards_that_cannot_be_taken_are_named(reward: Any, message: str, num_envs: int) -> None:
+    factory = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, reward=lambda _: reward)])
+    envs = factory.make_envs(num_envs)
+    with pytest.raises((EnvFault, EnvValueError), match=message):
+        play(envs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_flag_is_true_or_false() -> None:
+    factory = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, flag=lambda _: 2)])
+    with pytest.raises(EnvValueError, match="terminated is 2; it must be True or False"):
+        play(factory.make_envs(1))
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_returns_are_those_of_the_tasks_own_reward(num_envs: int) -> None:
+    def clipped(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        return gym.wrappers.ClipReward(env, 0.0, 0.5)
+
+    outcomes = play(EnvFactory("tests/Light-v0", wrappers=[clipped]).make_envs(num_envs))[1:]
+    plain = play(EnvFactory("tests/Light-v0").make_envs(num_envs))[1:]
+    for outcome, own in zip(outcomes, plain, strict=True):
+        np.testing.assert_array_equal(outcome.task_reward, own.reward)
+        np.testing.assert_array_equal(outcome.reward, own.reward.clip(0, 0.5))
+    assert any((outcome.task_reward == 2).any() for outcome in outcomes)
+
+
+# Action masks
+
+
+class Sometimes(Light):
+    """A mask is told while something is forbidden; at the end of an episode nothing is allowed."""
+
+    how: Any = np.array
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().look()
+        mask = np.zeros(3, np.int8) if self.t == 6 else info["action_mask"]
+        return observation, {} if mask.all() else {"action_mask": self.how(mask)}
+
+
+class SometimesAList(Sometimes):
+    how = list
+
+
+@pytest.mark.parametrize(("num_envs", "mode"), MODES)
+@pytest.mark.parametrize("env_class", [Sometimes, SometimesAList])
+def test_a_step_without_a_mask_forbids_nothing(env_class: Any, num_envs: int, mode: str | None) -> None:
+    factory = factory_of(env_class, vectorization_mode=mode)
+    seen = [item if isinstance(item, Shown) else item.shown for item in play(factory.make_envs(num_envs))]
+    has_told = False
+    for shown in seen:
+        is_red, is_end = shown.observation[:, 0] > 0, np.isclose(shown.observation[:, 1], 0.6)
+        has_told |= bool((is_red | is_end).any())
+        assert (shown.action_mask is not None) == has_told
+        if shown.action_mask is not None:
+            expected = np.ones((num_envs, 3), bool)
+            expected[is_red & ~is_end, 2] = False
+            np.testing.assert_array_equal(shown.action_mask, expected)
+    assert has_told
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([1, 1], r"info\['action_mask'\] is \[1, 1\]; it must be 3 numbers, one for each action"),
+        ([[1, 1, 1]], r"info\['action_mask'\] is \[\[1, 1, 1\]\]; it must be 3 numbers"),
+        ("110", r"info\['action_mask'\] is '110'; it must be 3 numbers"),
+        ([0, 0, 0], r"info\['action_mask'\] allows no action, and the episode goes on"),
+    ],
+)
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_masks_that_cannot_be_taken_are_named(mask: Any, message: str, num_envs: int) -> None:
+    envs = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, mask=lambda _: mask)]).make_envs(num_envs)
+    with pytest.raises((EnvFault, EnvValueError), match=message):
+        play(envs)
+
+
+# Labels
+
+
+def test_labels_with_another_meaning_are_left_alone() -> None:
+    for label, number in itertools.product(("L", np.array([1, 2]), 1.5, None, 7, -1, True), (1, 2)):
+        envs = EnvFactory("tests/Light-v0", wrappers=[lambda env, x=label: Bent(env, label=lambda _: x)])
+        facts = envs.read_facts()
+        assert (facts.num_blocks, facts.tells_correct_action) == (0, type(label) is int and label == -1)
+        for outcome in play(envs.make_envs(number))[1:]:
+            assert outcome.shown.block is None
+
+
+def test_a_number_of_blocks_without_blocks_means_something_else() -> None:
+    class BlocksWorld(Light):
+        num_blocks = 5
+
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            return super().look()[0], {}
+
+    assert factory_of(BlocksWorld).read_facts().num_blocks == 0
+
+
+class Forgetful(Light):
+    """Tells the right action in some steps only."""
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().look()
+        return observation, info if self.t in (1, 2) else {"action_mask": info["action_mask"]}
+
+
+@pytest.mark.parametrize(("num_envs", "mode"), MODES)
+def test_a_key_that_is_missing_in_a_step_is_missing_in_that_step_only(num_envs: int, mode: str | None) -> None:
+    factory = factory_of(Forgetful, vectorization_mode=mode)
+    assert factory.read_facts().tells_correct_action
+    start, *outcomes = play(factory.make_envs(num_envs))
+    assert start.correct_action is None
+    for outcome in outcomes:
+        time, is_red = (outcome.shown.observation[:, 1] * 10).round(), outcome.shown.observation[:, 0] > 0
+        expected = np.where((time == 1) | (time == 2), np.where(is_red, 1, 2), -1)
+        np.testing.assert_array_equal(outcome.shown.correct_action, expected)
+
+
+# Vector environments
+
+
+class Clock(VectorEnv[Any, Any, Any]):
+    """Three steps, 1 each, then the end. It writes into the same arrays at each step."""
+
+    metadata: dict[str, Any] = {}
+    takes_reset_mask = True
+
+    def __init__(self, num_envs: int = 1, mode: str | None = None) -> None:
+        self.num_envs = num_envs
+        self.metadata = {} if mode is None else {"autoreset_mode": AutoresetMode(mode)}
+        self.mode = mode
+        self.single_observation_space = gym.spaces.Box(0, 3, (1,), np.float32)
+        self.single_action_space = gym.spaces.Discrete(2)
+        self.observation_space, self.action_space = (
+            batch_space(space, num_envs) for space in (self.single_observation_space, self.single_action_space)
+        )
+        self.t = np.zeros(num_envs, int)
+        self.shown = np.zeros((num_envs, 1), np.float32)
+        self.right = np.zeros(num_envs, np.int64)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        mask = (options or {}).get("reset_mask") if self.takes_reset_mask else None
+        self.t[np.ones(self.num_envs, bool) if mask is None else mask] = 0
+        if seed is not None:
+            self.t[:] = np.arange(self.num_envs) % 3  # not all at the same time
+        return self.look(), {"correct_action": self.right}
+
+    def look(self) -> Any:
+        self.shown[:, 0], self.right[:] = self.t, self.t % 2
+        return self.shown
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        if self.mode == AutoresetMode.DISABLED.value:
+            assert (self.t < 3).all(), "stepped after the end"
+        if self.mode == AutoresetMode.NEXT_STEP.value:
+            restarting = self.t == 3
+            self.t = np.where(restarting, 0, self.t + 1)
+            ended, reward = self.t == 3, np.where(restarting, 0.0, 1.0)
+            return self.look(), reward, ended, np.zeros(self.num_envs, bool), {"correct_action": self.right}
+        self.t += 1
+        ended, infos = self.t == 3, {}
+        if self.mode == AutoresetMode.SAME_STEP.value and ended.any():
+            infos = {"final_obs": [np.array([3.0], np.float32) if e else None for e in ended], "final_info": {}}
+            self.t[ended] = 0
+        observation = self.look()
+        return observation, np.ones(self.num_envs), ended, ~ended & False, {**infos, "correct_action": self.right}
+
+
+class CarelessClock(Clock):
+    takes_reset_mask = False
+
+
+gym.register("tests/Clock-v0", vector_entry_point=Clock)
+gym.register("tests/CarelessClock-v0", vector_entry_point=CarelessClock)
+
+
+@pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_every_autoreset_mode_shows_whole_episodes(mode: str, num_envs: int) -> None:
+    envs = EnvFactory("tests/Clock-v0", {"mode": mode}).make_envs(num_envs)
+    shown = envs.reset(seed=0)
+    time, was_end = np.arange(num_envs) % 3, np.zeros(num_envs, bool)
+    seen = []
+    for _ in range(12):
+        np.testing.assert_array_equal(shown.observation[:, 0], time)
+        outcome = envs.step(np.zeros(num_envs, np.int64))
+        time = np.where(was_end, 0, time + 1)
+        np.testing.assert_array_equal(outcome.reward, np.where(was_end, 0.0, 1.0))
+        was_end = time == 3
+        np.testing.assert_array_equal(outcome.terminated, was_end)
+        shown = outcome.shown
+        seen.append(outcome)
+    starts = [outcome.shown.correct_action[outcome.shown.observation[:, 0] == 1] for outcome in seen]
+    assert all((start == 1).all() for start in starts)  # the arrays that it writes into again are not shared
+
+
+def test_an_undeclared_autoreset_mode_is_asked_for() -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.autoreset_mode is None; it must be one of .*'SameStep'"):
+        EnvFactory("tests/Clock-v0").make_envs(2)
+    EnvFactory("tests/Clock-v0", autoreset_mode="Disabled").make_envs(2)
+    with pytest.raises(ConfigurationError, match=r"data\.autoreset_mode is 'Sometimes'; it must be one of"):
+        EnvFactory("tests/Clock-v0", autoreset_mode="Sometimes")
+
+
+def test_environments_that_cannot_be_reset_one_by_one_say_so() -> None:
+    envs = EnvFactory("tests/CarelessClock-v0", {"mode": "SameStep"}).make_envs(4)
+    envs.reset(seed=0)
+    with pytest.raises(EnvValueError, match=r"reset_mask.* has reset other environments, too"):
+        for _ in range(5):
+            envs.step(np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_gymnasiums_own_vector_environments_in_other_modes(mode: AutoresetMode) -> None:
+    gym.register(
+        "tests/Lights-v1",
+        vector_entry_point=lambda num_envs=1: SyncVectorEnv([Light] * num_envs, autoreset_mode=mode),
+    )
+    seen = play(EnvFactory("tests/Lights-v1").make_envs(2))[1:]
+    for outcome in seen:
+        time = (outcome.shown.observation[:, 1] * 10).round()
+        assert ((outcome.terminated | outcome.truncated) <= (time >= 5)).all()
+        np.testing.assert_array_equal(outcome.shown.block, time % 2)
+    assert any(outcome.terminated.any() for outcome in seen)
+    assert any(outcome.truncated.any() for outcome in seen)
+
+
+# What is refused
+
+
+class Quitting(Light):
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        raise SystemExit(0)
+
+
+class OldReset(Light):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed)[0]
+
+
+class NoSeed(Light):
+    def reset(self) -> Any:  # type: ignore[override]  # as users write it
+        return super().reset()
+
+
+class Endless(Light):
+    observation_space = gym.spaces.Sequence(gym.spaces.Discrete(2))
+
+
+class Unmade(Light):
+    def __init__(self) -> None:
+        raise SystemExit("no licence")
+
+
+@pytest.mark.parametrize(
+    ("env_class", "message"),
+    [
+        (Quitting, r"data.env_id is 'tests/Quitting-v0', whose step\(\) fails: it called sys.exit\(0\)"),
+        (OldReset, r"whose reset\(\) fails: .*it must return \(observation, info\)|was not a tuple"),
+        (NoSeed, r"whose reset\(\) fails: .*unexpected keyword argument 'seed'"),
+        (Endless, r"the observation space of tests/Endless-v0 is .*Sequence.*; it must be of a fixed size"),
+        (Unmade, r"data.env_id is 'tests/Unmade-v0', which can't be made: SystemExit\('no licence'\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_environments_that_cannot_enter_are_named(env_class: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as refusal:
+        factory_of(env_class).read_facts()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("wrapper", [gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward])
+def test_wrappers_that_learn_their_scale_are_refused(wrapper: Any) -> None:
+    own = type("MyScale", (wrapper,), {})
+    for refused in (wrapper, own):
+        with pytest.raises(ConfigurationError, match=f"data.wrappers has {refused.__name__} around tests/Light-v0"):
+            EnvFactory("tests/Light-v0", wrappers=[refused]).make_envs(1)
+
+
+def test_what_starts_differently_from_the_same_seed_is_known() -> None:
+    class Restless(Light):
+        starts = 0
+
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            super().look()
+            self.starts += 1
+            return np.array([0.0, 1 / self.starts], np.float32) / 2, {}
+
+    gym.register("tests/Restless-v0", Restless)
+    assert not EnvFactory("tests/Restless-v0").read_facts().repeats
+    assert EnvFactory("tests/Light-v0").read_facts().repeats
+
+
+def test_a_single_environment_keeps_what_else_it_tells() -> None:
+    env = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, more={"note": "text"}, mask=list)]).make_env()
+    observation, info = env.reset(seed=0)
+    assert observation.dtype == np.float32
+    assert info["note"] == "text"
+    observation, reward, terminated, truncated, info = env.step(0)
+    assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
+
+
+def test_outcomes_are_typed() -> None:
+    assert Outcome._fields == ("shown", "reward", "task_reward", "terminated", "truncated")
