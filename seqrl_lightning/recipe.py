@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import UnusableFileError
@@ -21,7 +23,7 @@ from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
 
 _TARGET = "target_net."  # how the names of the target network's weights begin
-_MAX_STATE_GIB = 0.25  # of what a network carries from step to step in one environment
+_MAX_GIB = 0.25  # of memory that the values of one observation take, besides the weights
 
 
 class Recipe(NamedTuple):
@@ -89,7 +91,7 @@ def check_learner(
     with refused_in_a_line(source):
         with torch.device("meta"), _no_more_parameters_than(weights, source):
             module = rebuild(cls, settings, trust, source, is_parsed)
-            _require_small_state(module)
+            _require_little_memory(module, weights)
         _require_shapes(module.state_dict(), weights, source)
     return cls
 
@@ -112,13 +114,35 @@ def _misfit(source: str, reason: str) -> ConfigurationError:
     )
 
 
-def _require_small_state(module: LearnerModule) -> None:
-    """Refuse a network, built without memory, that would need absurdly much of it to remember one episode."""
-    with torch.no_grad():
-        _, state = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
-    gib = 0.0 if state is None else state.numel() * state.element_size() / 2**30
-    must_be = f"at most {_MAX_STATE_GIB}"
-    require(gib <= _MAX_STATE_GIB, "what the network carries from step to step, in GiB,", gib, must_be)
+def _require_little_memory(module: LearnerModule, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a network, built without memory, that would need absurdly much of it to value one observation.
+
+    Not everything depends on the weights' shapes: a network that pools has the same ones for images of any size.
+    """
+    with torch.no_grad(), _Results() as results:
+        outputs, _ = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
+        module.q_values(outputs)
+    gib = (results.num_bytes - 4 * sum(_num_bytes(tensor) for tensor in weights.values())) / 2**30  # some are reshaped
+    require(gib <= _MAX_GIB, "what the network takes for one observation, in GiB,", gib, f"at most {_MAX_GIB}")
+
+
+class _Results(TorchFunctionMode):
+    """Count the bytes of all tensors that are computed, the intermediate ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.num_bytes += sum(_num_bytes(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 @contextmanager

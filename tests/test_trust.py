@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -16,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.algorithms import DQN, IQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
-from seqrl_lightning.trust import Trust
+from seqrl_lightning.trust import Trust, settings_of
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -371,6 +372,7 @@ def test_what_is_allowed_is_a_module(allow: Any) -> None:
         lambda c: c["hyper_parameters"].update(obs_shape=(-1,)),
         lambda c: c["hyper_parameters"].update(n_actions=10**15),
         lambda c: c["hyper_parameters"].update(n_actions=1.5),
+        lambda c: c["hyper_parameters"].update(updates_per_step=10**6),
         lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": torch.zeros(7)}),
         lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": "text"}),
         lambda c: c["state_dict"].pop("policy_net.hidden.0.bias"),
@@ -388,6 +390,50 @@ def test_absurd_settings_are_refused_before_they_take_memory(edit: Edit, checkpo
     assert "\n" not in str(refusal.value)
     status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
     assert (status, err.count("\n")) == (2, 1), err
+
+
+@pytest.mark.parametrize("name", ["n_fractions", "n_target_fractions", "n_acting_fractions", "n_cosines"])
+def test_absurdly_many_fractions_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"model.{name} is 1000000; it must be at least 1, and at most 1024"):
+        IQN((4,), 2, **{name: 10**6})
+
+
+def test_images_that_no_weight_depends_on_take_little_memory() -> None:
+    """A network that pools has the same weights for images of any size."""
+    network = {"class_path": "seqrl_lightning.networks.ImpalaResNet", "init_args": {"pool_size": 1, "hidden_size": 8}}
+    small: dict[str, Any] = {"obs_shape": (1, 64, 64), "n_actions": 2, "network": network}
+    weights = rebuild(DQN, small, Trust(), "a file").state_dict()
+    algorithm = "seqrl_lightning.algorithms.dqn:DQN"
+    assert rebuild_learner(algorithm, small, weights, Trust(), "a file").obs_shape == (1, 64, 64)
+    huge = {**small, "obs_shape": (1, 20_000, 20_000)}
+    with pytest.raises(ConfigurationError, match=r"what the network takes for one observation, in GiB, is 1\d\d"):
+        rebuild_learner(algorithm, huge, weights, Trust(), "a file")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("obs_shape", (0,), r"the observations' shape in data.env_id is \(4,\); it must be the checkpoint's \(0,\)"),
+        ("n_actions", 0, "the number of actions in data.env_id is 2; it must be the checkpoint's 0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_network_is_built_for_the_shapes_that_it_was_checked_with(
+    name: str, value: Any, message: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Or weights without elements would stand for a network of any size."""
+
+    def edit(contents: dict[str, Any]) -> None:
+        settings, weights = contents["hyper_parameters"], contents["state_dict"]
+        settings[name] = value
+        spec = {"class_path": "seqrl_lightning.networks.MLP", "init_args": {"hidden_sizes": [6]}}
+        learner = rebuild(DQN, {**settings_of(settings), "network": spec}, Trust(), "a file")
+        contents["state_dict"] = learner.state_dict() | {key: w for key, w in weights.items() if "net" not in key}
+
+    evil = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert re.search(message, err)
 
 
 def test_a_stack_of_absurdly_many_frames_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -494,8 +540,8 @@ def test_a_network_that_would_remember_too_much_is_refused(
     assert all(torch.equal(tensor, weights[name]) for name, tensor in again.state_dict().items())
     with pytest.raises(ConfigurationError, match=rf"the network of a file doesn't fit its weights .*{reason}"):
         rebuild_learner(algorithm, spec(**{**small, **more}), weights, Trust(), "a file")
-    monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
-    with pytest.raises(ConfigurationError, match="what the network carries from step to step"):
+    monkeypatch.setattr("seqrl_lightning.recipe._MAX_GIB", -1.0)
+    with pytest.raises(ConfigurationError, match="what the network takes for one observation"):
         rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
 
 
