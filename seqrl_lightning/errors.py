@@ -91,6 +91,25 @@ def refusal_in(error: Exception) -> ConfigurationError | None:
 
 
 @contextmanager
+def refused_in_a_line(source: str) -> Iterator[None]:
+    """Say in one line what settings from a file lead to.
+
+    Raises:
+        ConfigurationError: If they can't be used.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        if source in str(error):
+            raise
+        raise ConfigurationError(f"{source} can't be used: {error}") from error
+    except Exception as error:  # whatever a class makes of settings that don't fit it
+        raise ConfigurationError(
+            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
+        ) from error
+
+
+@contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Guard imports of packages that only an extra installs.
 

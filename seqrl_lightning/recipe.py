@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import UnusableFileError
 from seqrl_lightning.checkpoints.format import digest, read_checkpoint
-from seqrl_lightning.errors import needs_extra, shorten_message
+from seqrl_lightning.errors import needs_extra, refused_in_a_line
+from seqrl_lightning.files import require_file
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
@@ -167,25 +168,6 @@ def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iter
         handle.remove()
 
 
-@contextmanager
-def refused_in_a_line(source: str) -> Iterator[None]:
-    """Say in one line what settings from a file lead to.
-
-    Raises:
-        ConfigurationError: If they can't be used.
-    """
-    try:
-        yield
-    except ConfigurationError as error:
-        if source in str(error):
-            raise
-        raise ConfigurationError(f"{source} can't be used: {error}") from error
-    except Exception as error:  # whatever a class makes of settings that don't fit it
-        raise ConfigurationError(
-            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
-        ) from error
-
-
 def read_policy(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
     """Read a checkpoint's recipe and weights.
 
@@ -220,9 +202,7 @@ def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, 
     """
     with needs_extra("export"):
         from safetensors import SafetensorError, safe_open
-    require(path.is_file(), "path", str(path), "a checkpoint or a .safetensors file")
-    size = path.stat().st_size / 2**30
-    require(size <= max_gib, f"the size of {path} in GiB", size, f"at most max_gib = {max_gib:g}")
+    require_file(path, max_gib)
     try:
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)

@@ -8,7 +8,7 @@ its record holds, and nothing in it stands for more objects than its own text sp
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import RunError
+from seqrl_lightning.trust import values_in
+from seqrl_lightning.types import ConfigurationError, RunError
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
 
-_MAX_DEPTH = 100  # of collections in collections
 _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors and plain values is written with
     r"collections (OrderedDict|Counter)"
     r"|torch._utils _rebuild_(tensor_v2|tensor_v3|parameter)"
@@ -95,23 +95,18 @@ def _check_records(path: Path, size: int) -> int:
 
 def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
     """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
-    waiting, num_seen = [(contents, 0)], 0
     num_bytes = 0  # that all tensors claim together
-    while waiting:
-        value, depth = waiting.pop()
-        num_seen += 1
-        if num_seen > 4 * num_opcodes or depth > _MAX_DEPTH:
-            raise UnusableFileError("its collections claim more than the file holds")
-        if isinstance(value, Tensor):
+    try:
+        for value in values_in(contents, 4 * num_opcodes):
+            if not isinstance(value, Tensor):
+                continue
             claimed = value.numel() * value.element_size()
             num_bytes += claimed
             # A few may share their data, like the networks of PQN.
             if claimed > value.untyped_storage().nbytes() or num_bytes > 4 * size + 2**20:
                 raise UnusableFileError(f"a tensor of shape {tuple(value.shape)} claims more than the file holds")
-        elif isinstance(value, Mapping):
-            waiting.extend((item, depth + 1) for item in value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend((item, depth + 1) for item in value)
+    except ValueError as error:
+        raise UnusableFileError(str(error)) from error
 
 
 @contextmanager
@@ -119,6 +114,9 @@ def limited_memory(gib: float) -> Iterator[None]:
     """Let this process take so much more memory and no more, in GiB, where the system can be told so (Linux).
 
     An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
+
+    Raises:
+        ConfigurationError: If the ``MemoryError`` isn't caught.
     """
     try:
         import resource
@@ -134,5 +132,7 @@ def limited_memory(gib: float) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
     try:
         yield
+    except MemoryError as error:
+        raise ConfigurationError(f"this takes more memory than the limit max_gib = {gib:g}") from error
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)

@@ -21,7 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.files import require_no_links_out, write_file
+from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
@@ -87,7 +87,7 @@ def prepare(arguments: Namespace) -> "Sweep":
     """Check everything and open the study."""
     name = arguments.study or name_of(arguments.config)
     folder = arguments.output or Path("runs/sweeps") / name
-    require_no_links_out(folder)
+    require_own_files(folder)
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
     space = read_space(arguments.space)
     config = check(fit_arguments, arguments.space, space)
