@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,10 @@ TINY = [
 
 OWN_MODULE = """
 import pathlib, subprocess
+from dataclasses import dataclass, field
 from enum import Enum
 import gymnasium as gym
+import torch
 from torch import nn
 from seqrl_lightning.networks import MLP
 
@@ -55,10 +58,24 @@ pathlib.Path(__file__).with_suffix(".imported").touch()
 class Size(Enum):
     SMALL = 6
 
+@dataclass
+class Inner:
+    size: Size = Size.SMALL
+
+@dataclass
+class Layers:
+    inner: Inner = field(default_factory=Inner)
+
 class OwnNet(MLP):
-    def __init__(self, obs_shape, out_shape, size: Size = Size.SMALL, activation: nn.Module = nn.Tanh()):
-        super().__init__(obs_shape, out_shape, hidden_sizes=(size.value,))
+    def __init__(
+        self, obs_shape, out_shape, size: Size = Size.SMALL, activation: nn.Module = nn.Tanh(),
+        layers: Layers | None = None, dtype: torch.dtype = torch.float32, kind: type = nn.ReLU,
+    ):
+        more = (layers.inner.size.value,) if layers else ()
+        super().__init__(obs_shape, out_shape, hidden_sizes=(size.value, *more))
         self.activation = activation
+        self.to(dtype)
+        self.kind = kind()
 
 def factory(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
     return MLP(obs_shape, out_shape, hidden_sizes=(6,))
@@ -211,11 +228,20 @@ def test_a_ring_of_the_packages_own_is_no_layer(checkpoint: Path, tmp_path: Path
 def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
     own = {
         "class_path": "their_module.OwnNet",
-        "init_args": {"size": "SMALL", "activation": {"class_path": "torch.nn.ReLU"}},
+        "init_args": {
+            "size": "SMALL",
+            "activation": {"class_path": "torch.nn.ReLU"},
+            "layers": {"inner": {"size": "SMALL"}},
+            "dtype": "torch.float32",
+            "kind": "torch.nn.SiLU",
+        },
     }
 
     def edit(contents: dict[str, Any]) -> None:
         contents["hyper_parameters"]["network"] = own
+        weights = contents["state_dict"]
+        for net in ("policy_net", "target_net"):
+            weights.update({f"{net}.hidden.1.weight": torch.eye(6), f"{net}.hidden.1.bias": torch.zeros(6)})
         contents["datamodule_hyper_parameters"]["env_id"] = "their_module:Own-v0"
 
     path = edited(checkpoint, edit, tmp_path / "own.ckpt")
@@ -226,6 +252,7 @@ def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpo
     assert own_module.exists()
     assert type(policy.module.policy_net).__name__ == "OwnNet"
     assert isinstance(policy.module.policy_net.activation, nn.ReLU)
+    assert isinstance(policy.module.policy_net.kind, nn.SiLU)
     assert policy.make_env().reset(seed=0)[0].shape == (4,)
 
 
@@ -264,7 +291,8 @@ def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path
 
 def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in TINY if "network" not in argument]
-    own = ["--model.network=their_module.OwnNet", f"--trainer.default_root_dir={tmp_path}"]
+    layers = "--model.network.layers.inner.size=SMALL"
+    own = ["--model.network=their_module.OwnNet", layers, f"--trainer.default_root_dir={tmp_path}"]
     status, _, err = seqrl("fit", *arguments, *own)
     assert status == 0, err
     last = ["--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}"]
@@ -273,12 +301,36 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     assert "names 'their_module.OwnNet'" in err
     assert "--allow their_module" in err
     assert "resumes with its own --config" in err
-    for more in ("--model.network=their_module.OwnNet", "--allow=their_module"):
-        status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", more)
+    for more in (["--model.network=their_module.OwnNet", layers], ["--allow=their_module"]):
+        status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", *more)
         assert status == 0, err
     config = tmp_path / "lightning_logs/version_0/config.yaml"
     status, _, err = seqrl("test", f"--config={config}", "--ckpt_path=last")
     assert status == 0, err
+
+
+def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "_rule.py").write_text("from seqrl_lightning.algorithms import DQN\nclass OwnDQN(DQN):\n    pass\n")
+    (package / "__init__.py").write_text("from their_package._rule import OwnDQN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = [argument for argument in TINY if not argument.startswith("--model")]
+    root = f"--trainer.default_root_dir={tmp_path}"
+    own = ["--model=their_package.OwnDQN", "--model.network=MLP", "--model.network.hidden_sizes=[6]"]
+    assert seqrl("fit", *arguments, *own, root)[0] == 0
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    for more in (own, ["--allow=their_package"]):
+        status, _, err = seqrl("fit", *arguments, *more, root, "--ckpt_path=last", "--trainer.max_steps=12")
+        assert status == 0, err
+    status, _, err = seqrl("test", *arguments, root, "--ckpt_path=last")
+    assert status == 2
+    assert "--allow their_package" in err
+    with pytest.raises(ConfigurationError, match=r"names 'their_package\.OwnDQN'"):
+        load_policy(last)
+    assert type(load_policy(last, allow=["their_package"]).module).__name__ == "OwnDQN"
 
 
 def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path) -> None:
@@ -306,6 +358,17 @@ class Color(Enum):
     RED = 1
 
 
+@dataclass
+class Inner:
+    color: Color
+
+
+@dataclass
+class Outer:
+    inner: Inner
+    sizes: tuple[int, ...] = ()
+
+
 def make(
     size: int,
     color: Color = Color.RED,
@@ -314,6 +377,10 @@ def make(
     sizes: tuple[int, ...] = (),
     layer: Callable[[int, int], nn.Module] = nn.Linear,
     anything: Any = None,
+    outer: Outer | None = None,
+    dtype: torch.dtype = torch.float32,
+    kind: type = nn.Linear,
+    kinds: list[type[nn.Module]] | None = None,
 ) -> dict[str, Any]:
     return dict(locals())
 
@@ -327,6 +394,10 @@ def test_settings_are_rebuilt_by_their_types() -> None:
         "sizes": [1, 2],
         "layer": {"class_path": "torch.nn.modules.linear.Linear", "init_args": {"bias": False}},
         "anything": {"a": ["torch.nn.Linear", 1]},
+        "outer": {"inner": {"color": "RED"}, "sizes": [1, 2]},
+        "dtype": "torch.bfloat16",
+        "kind": "torch.nn.ReLU",
+        "kinds": ["torch.nn.ReLU"],
     }
     found: Any = rebuild(make, values, Trust(), "a file")
     assert found["color"] is Color.RED
@@ -335,10 +406,16 @@ def test_settings_are_rebuilt_by_their_types() -> None:
     assert found["sizes"] == (1, 2)
     assert isinstance(found["layer"], functools.partial)
     assert found["layer"](2, 3).bias is None
+    assert found["outer"] == Outer(Inner(Color.RED), (1, 2))
+    assert found["dtype"] is torch.bfloat16
+    assert found["kind"] is nn.ReLU
+    assert found["kinds"] == [nn.ReLU]
     assert found["anything"] == {"a": ["torch.nn.Linear", 1]}  # a text stays a text
     for wrong, reason in (
         ({"size": "3"}, "must be a kind of int"),
         ({"layer": {"class_path": "torch.optim.Adam"}}, "must be a kind of Module"),
+        ({"dtype": "torch.load"}, "must be a kind of dtype"),
+        ({"kind": "os.system"}, "names 'os.system'"),
         ({"layer": "torch.nn.Linear.forward"}, "names 'torch.nn.Linear.forward'"),
         ({"layer": {"class_path": "torch.nn.Linear", "at": 1}}, "by class_path and init_args"),
         ({"layers": [{"class_path": 3}]}, "names 3"),
