@@ -12,12 +12,13 @@ whatever a file names would run whatever the stranger likes, so a name becomes a
 None of the listed classes starts a process, imports a module, or opens a file by a name that it is given.
 """
 
+import argparse
 import inspect
 import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -26,7 +27,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, require
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -94,11 +95,12 @@ class Trust:
     """
 
     def __init__(self, allow: Allowed = (), names: Iterable[str] = ()) -> None:
+        must_be = "a module's name, like my_package.networks, or a list of them"
+        require(isinstance(allow, Iterable), "allow", allow, must_be)
         self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
         self.names = frozenset(names)
         for module in self.allow:
-            if not (isinstance(module, str) and _is_dotted(module)):
-                raise ConfigurationError(f"allow is {module!r}; it must be a module's name, like my_package.networks")
+            require(isinstance(module, str) and _is_dotted(module), "allow", module, must_be)
 
     def find(self, name: object, where: str) -> Callable[..., Any]:
         """Return the class or function that a file names.
@@ -193,11 +195,26 @@ def add_allow(parser: "ArgumentParser") -> None:
     """Add ``--allow`` to a command that reads what somebody else may have written."""
     parser.add_argument(
         "--allow",
-        type=str | list[str],
+        action=_AddModules,
         default=[],
         metavar="MODULE",
-        help="A module that the files may name, like my_tasks, or several: '[my_tasks, my_networks]'.",
+        help="A module that the files may name, like my_tasks, or several: my_tasks,my_networks. It can be repeated.",
     )
+
+
+class _AddModules(argparse.Action):
+    """Add modules to those that a config or the options before named."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        named = vars(namespace)[self.dest]
+        added = [name.strip(" '\"") for name in str(values).strip("[]").split(",")]
+        setattr(namespace, self.dest, [*([named] if isinstance(named, str) else named), *filter(None, added)])
 
 
 def add_max_gib(parser: "ArgumentParser") -> None:

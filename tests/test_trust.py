@@ -18,8 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from seqrl_lightning.__main__ import parse
 from seqrl_lightning.algorithms import DQN, IQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
@@ -431,10 +433,32 @@ def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Pa
     assert isinstance(policy.module.policy_net.head, LinearHead)
 
 
-@pytest.mark.parametrize("allow", [["not a module"], [3], ["a..b"], ""])
+@pytest.mark.parametrize("allow", [["not a module"], [3], ["a..b"], "", 3, "a,b"])
 def test_what_is_allowed_is_a_module(allow: Any) -> None:
     with pytest.raises(ConfigurationError, match="it must be a module's name"):
         Trust(allow)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--allow", "a", "--allow", "b.c"],
+        ["--allow", "a,b.c"],
+        ["--allow=[a, b.c]"],
+        ['--allow=["a","b.c"]', "--allow=[]"],
+        ["--config={config}", "--allow=b.c"],
+    ],
+)
+def test_several_modules_are_allowed_in_any_form(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Lightning's commands, which read configs, and by the others."""
+    monkeypatch.setattr(sys, "argv", ["seqrl"])  # which DryFit adds to
+    (tmp_path / "allow.yaml").write_text("allow: a\n")
+    arguments = [argument.format(config=tmp_path / "allow.yaml") for argument in arguments]
+    assert DryFit([*arguments, "--data.env_id=CartPole-v1"]).settings.allow == ["a", "b.c"]
+    if "--config" not in arguments[0]:
+        assert parse("analyse", ["folder", *arguments]).allow == ["a", "b.c"]
 
 
 # Shapes and sizes
