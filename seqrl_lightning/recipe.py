@@ -16,12 +16,15 @@ from torch.utils._pytree import tree_leaves
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import UnusableFileError
-from seqrl_lightning.checkpoints.format import digest, read_checkpoint
+from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, require_unchanged
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
+
+NOTE = "seqrl_lightning"
+"""Under which key an exported policy's metadata hold the format's version and the checksum."""
 
 _TARGET = "target_net."  # how the names of the target network's weights begin
 _MAX_GIB = 0.25  # of memory that the values of one observation take, besides the weights
@@ -207,18 +210,20 @@ def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, 
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
             metadata = file.metadata() or {}
-            recipe = json.loads(metadata["recipe"])
+            note, recipe = (json.loads(metadata.get(name, "null")) for name in (NOTE, "recipe"))
+        note = require_format(note)
+        trust.require_names(recipe, str(path))
+        require_unchanged(note, exported(metadata["recipe"], weights))
+    except UnusableFileError as error:
+        raise ConfigurationError(f"{path} can't be used: {error}") from error
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} can't be used: it holds no policy ({error})") from error
-    trust.require_names(recipe, str(path))
-    if metadata.get("sha256") != policy_digest(metadata["recipe"], weights):
-        raise ConfigurationError(f"{path} can't be used: it was changed after it was written")
     return _recipe(recipe, path), weights
 
 
-def policy_digest(recipe: str, weights: Mapping[str, Tensor]) -> str:
-    """Return the checksum of an exported policy: its recipe as it stands in the file, and its weights."""
-    return digest({"recipe": recipe, "weights": dict(sorted(weights.items()))})
+def exported(recipe: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the contents of an exported policy that its note is on: its recipe, as a text, and its weights."""
+    return {"recipe": recipe, "weights": dict(sorted(weights.items()))}
 
 
 def _recipe(values: Any, path: Path) -> Recipe:

@@ -159,7 +159,7 @@ def test_a_change_is_noticed(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("note", "reason"),
     [
-        (None, "it has no format version: .* one from before 0.2"),
+        (None, "it has no format version: .* from before 0.2"),
         ({}, "it has no format version"),
         ({"format": FORMAT + 1}, rf"its format is {FORMAT + 1} and this version reads {FORMAT}: upgrade"),
         ({"format": 0}, "install the version that wrote it"),
