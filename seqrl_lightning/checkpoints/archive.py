@@ -8,7 +8,7 @@ its record holds, and nothing in it stands for more objects than its own text sp
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors
     r"|torch (\w+Storage|Size|(b?float|u?int|complex|bool)\w*)"
     r"|torch.storage UntypedStorage"
 )
+
+
+_MARKED = (pickletools.markobject, pickletools.stackslice)
 
 
 class UnusableFileError(RunError):
@@ -83,14 +86,43 @@ def _check_records(path: Path, size: int) -> int:
         pickled = [record for record in records if record.filename.lower().endswith("data.pkl")]
         if len(pickled) != 1:
             raise UnusableFileError("it is damaged (it holds no data.pkl)")
-        num_opcodes = 0
-        for opcode, argument, _ in pickletools.genops(archive.read(pickled[0])):
-            num_opcodes += 1
-            is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
-            if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
-                name = str(argument).replace(" ", ".")
-                raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
-    return num_opcodes
+        program = archive.read(pickled[0])
+    opcodes = [(opcode, argument) for opcode, argument, _ in pickletools.genops(program)]
+    for opcode, argument in opcodes:
+        is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
+        if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
+            name = str(argument).replace(" ", ".")
+            raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
+    _check_tuples(opcodes)
+    return len(opcodes)
+
+
+def _check_tuples(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]]) -> None:
+    """Refuse tuples that repeat themselves: as a mapping's key, one would be hashed value by value, however often.
+
+    The pickle's stack is followed, with the number of values that each entry's tuples stand for in its place. Other
+    collections count as 1, since they can't be hashed.
+    """
+    stack: list[int] = []
+    marks: list[int] = []  # how many entries lay on the stack
+    memo: dict[int, int] = {}
+    num_repeated = 0
+    for opcode, argument in opcodes:
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
+            stack.append(stack[-1] if opcode.name == "DUP" else memo[argument])
+            num_repeated += stack[-1]
+            if num_repeated > 4 * len(opcodes):
+                raise UnusableFileError("its collections claim more than the file holds")
+        elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif opcode.name == "MARK":
+            marks.append(len(stack))
+        else:
+            takes_marked = pickletools.markobject in opcode.stack_before
+            num_before = sum(kind not in _MARKED for kind in opcode.stack_before)
+            start = (marks.pop() if takes_marked else len(stack)) - num_before
+            size = 1 + sum(stack[start:]) if "TUPLE" in opcode.name else 1
+            stack[start:] = [size] * len(opcode.stack_after)
 
 
 def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
