@@ -5,8 +5,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow
+from seqrl_lightning.trust import Trust, add_allow, add_max_gib
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -17,17 +18,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common folder"
     )
     add_allow(parser)
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
+    with limited_memory(arguments.max_gib):
+        write(arguments)
+
+
+def write(arguments: Namespace) -> None:
+    """Read the runs and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import sections_on_one_group
 
     trust = Trust(arguments.allow)
-    runs = find_runs(arguments.runs, trust)
+    runs = find_runs(arguments.runs, trust, arguments.max_gib)
     task = one_task(runs)
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))

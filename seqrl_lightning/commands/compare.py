@@ -4,8 +4,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow
+from seqrl_lightning.trust import Trust, add_allow, add_max_gib
 from seqrl_lightning.types import ConfigurationError
 
 _MUST_BE = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
@@ -18,17 +19,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
     add_allow(parser)
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
+    with limited_memory(arguments.max_gib):
+        write(arguments)
+
+
+def write(arguments: Namespace) -> None:
+    """Read the runs and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import sections_on_groups
 
     trust = Trust(arguments.allow)
-    groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
+    patterns = parse_groups(arguments.runs)
+    groups = {name: find_runs([pattern], trust, arguments.max_gib) for name, pattern in patterns.items()}
     task = one_task([run for runs in groups.values() for run in runs])
     about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
     path = write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output)
