@@ -156,7 +156,7 @@ class ReplayDataModule(LightningDataModule):
         if not facts.repeats:
             rank_zero_warn(
                 f"{env_id} shows another first observation when it is reset with the same seed again: evaluations "
-                "can't be repeated, and a wrapper that learns while it is used shows them other observations than training."
+                "can't be repeated, and a wrapper that learns while it is used shows them what training doesn't."
             )
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 

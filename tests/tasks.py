@@ -136,6 +136,28 @@ gym.register("tests/Corridor-v0", Corridor)
 gym.register("tests/Lights-v0", Lights)
 
 
+class Short(gym.Env[Any, Any]):
+    """Episodes of ``length`` steps, in which nothing happens."""
+
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, length: int = 1) -> None:
+        self.length = length
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return np.zeros(1, np.float32), 1.0, self.t == self.length, False, {}
+
+
+gym.register("tests/Short-v0", Short)
+
+
 class Doors(gym.Env[Any, Any]):
     """Three doors, of which two are open (``info["action_mask"]``); going through one that isn't is an error.
 

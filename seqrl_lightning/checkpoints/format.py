@@ -11,8 +11,10 @@ from torch import Tensor
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError, read_archive
 from seqrl_lightning.trust import Trust
 
-FORMAT = 1
+FORMAT = 2
 """The version that is written. It rises when what a checkpoint holds changes; ``tests/formats`` keeps one of each."""
+
+_WITH_SAME_POLICY = (1,)  # earlier versions, whose policies are read, but whose runs can't be resumed
 
 _KEY = "seqrl_lightning"  # in the checkpoint: {"format": FORMAT, "sha256": the rest's checksum}
 _SETTINGS = ("hyper_parameters", "datamodule_hyper_parameters")
@@ -30,7 +32,7 @@ def note_on(contents: Any) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    path: Path, trust: Trust | None = None, max_gib: float = MAX_GIB, mmap: bool = True
+    path: Path, trust: Trust | None = None, max_gib: float = MAX_GIB, mmap: bool = True, to_resume: bool = False
 ) -> dict[str, Any]:
     """Read a checkpoint, whoever wrote it.
 
@@ -39,6 +41,7 @@ def read_checkpoint(
         trust: If given, classes that the checkpoint's settings name and files may not name are refused.
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
+        to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
 
     Returns:
         The contents: tensors, numbers, texts and collections of them, as they were written.
@@ -48,7 +51,7 @@ def read_checkpoint(
         ConfigurationError: If its settings name what files may not name.
     """
     contents = read_archive(path, max_gib, mmap)
-    note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None)
+    note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None, to_resume)
     if trust is not None:  # before the checksum: the name is what tells the most
         for key in _SETTINGS:
             trust.require_names(contents.get(key, {}), str(path))
@@ -57,17 +60,21 @@ def read_checkpoint(
     return rest
 
 
-def fault_in(path: Path, max_gib: float = MAX_GIB) -> str | None:
+def fault_in(path: Path, max_gib: float = MAX_GIB, to_resume: bool = False) -> str | None:
     """Return why a checkpoint can't be used, apart from its sidecars; None if it can. Every byte is read."""
     try:
-        read_checkpoint(path, max_gib=max_gib)
+        read_checkpoint(path, max_gib=max_gib, to_resume=to_resume)
     except UnusableFileError as error:
         return str(error)
     return None
 
 
-def require_format(note: object) -> dict[str, Any]:
+def require_format(note: object, to_resume: bool = False) -> dict[str, Any]:
     """Return what a file notes about its contents, if this version reads the format.
+
+    Args:
+        note: What the file notes.
+        to_resume: Whether its run is to be resumed.
 
     Raises:
         UnusableFileError: If it is of another version, or has none.
@@ -78,7 +85,13 @@ def require_format(note: object) -> dict[str, Any]:
             "it has no format version: it isn't seqrl-lightning's, or is from before 0.2, and only the version that "
             "wrote it can read it"
         )
-    if found != FORMAT:
+    if found in _WITH_SAME_POLICY:
+        if to_resume:
+            raise UnusableFileError(
+                f"its format is {found} and this version resumes runs of format {FORMAT}: resume it with the version "
+                "that wrote it; its policy can be used (load_policy, seqrl test, seqrl export)"
+            )
+    elif found != FORMAT:
         advice = "install the version that wrote it" if isinstance(found, int) and found < FORMAT else "upgrade"
         raise UnusableFileError(f"its format is {found!r} and this version reads {FORMAT}: {advice}")
     return note

@@ -94,7 +94,7 @@ class SidecarIO(TorchCheckpointIO):
         """
         path = Path(path)
         try:
-            checkpoint = read_checkpoint(path, max_gib=self._max_gib, mmap=False)
+            checkpoint = read_checkpoint(path, max_gib=self._max_gib, mmap=False, to_resume=self._resumes)
             if self._resumes:
                 checkpoint.update(self._read_sidecar(path, checkpoint))
         except UnusableFileError as error:
@@ -181,7 +181,7 @@ def sidecars_of(path: Path, max_gib: float = MAX_GIB) -> list[Path]:
 def fault_in_run(path: Path, max_gib: float = MAX_GIB) -> str | None:
     """Return why a run can't be resumed from a checkpoint and its sidecars; None if it can. Every byte is read."""
     try:
-        names = named_sidecars(read_checkpoint(path, max_gib=max_gib))
+        names = named_sidecars(read_checkpoint(path, max_gib=max_gib, to_resume=True))
     except UnusableFileError as error:
         return str(error)
     faults = (_fault_in_sidecar(path.parent / name, found) for name, found in names.items())

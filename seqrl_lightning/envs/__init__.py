@@ -21,7 +21,7 @@ from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, Sequ
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
-from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, PreviousActionReward
+from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, MaskInObservation, PreviousActionReward
 
 __all__ = [
     "AdmittedEnv",
@@ -44,6 +44,7 @@ __all__ = [
     "FollowsBlocks",
     "HiddenSequenceEnv",
     "HiddenSequenceVectorEnv",
+    "MaskInObservation",
     "MemoryChainEnv",
     "MemoryChainVectorEnv",
     "NBackEnv",

@@ -136,6 +136,20 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             own_info,
         )
 
+    def render(self) -> Any:
+        """Return the environment's picture. Raises what the environment raises."""
+        try:
+            return self.env.render()
+        except SystemExit as error:
+            raise exit_refused(error) from error
+
+    def close(self) -> None:
+        """Close the environment. Raises what the environment raises."""
+        try:
+            self.env.close()
+        except SystemExit as error:
+            raise exit_refused(error) from error
+
     def _own_info(self, info: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(info, dict):
             raise EnvValueError(f"the info is {_short(info)}; it must be a dict")

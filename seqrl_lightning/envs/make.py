@@ -292,8 +292,8 @@ def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
             raise ConfigurationError(
                 f"data.wrappers has {type(layer).__name__} around {env_id}, which learns its scale in each environment "
-                "by itself, so that evaluation would show other observations than training; use one with a fixed scale, "
-                "like gymnasium.wrappers.RescaleObservation"
+                "by itself: evaluation would show other observations than training. Use one with a fixed scale, like "
+                "gymnasium.wrappers.RescaleObservation"
             )
 
 

@@ -1,12 +1,53 @@
 """Wrappers for ``data.wrappers``, beside Gymnasium's own."""
 
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from seqrl_lightning.types import ConfigurationError, FloatArray, require
+
+
+class MaskInObservation(gym.Wrapper[Any, Any, Any, Any]):
+    """Move an action mask from a Dict observation to ``info["action_mask"]``, where it is looked for.
+
+    Args:
+        env: An environment with Dict observations, one part of which is the mask, [A].
+        key: The name of that part.
+
+    Raises:
+        ConfigurationError: If observations have no such part.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], key: str = "action_mask") -> None:
+        super().__init__(env)
+        space = env.observation_space
+        if not isinstance(space, gym.spaces.Dict) or key not in space.spaces:
+            raise ConfigurationError(f"MaskInObservation looks for {key!r}, which isn't in the observations: {space}")
+        self._key = key
+        self.observation_space = gym.spaces.Dict({name: part for name, part in space.items() if name != key})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        return self._split(*self.env.reset(seed=seed, options=options))
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, info = self._split(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def _split(self, observation: dict[str, Any], info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        rest = {name: part for name, part in observation.items() if name != self._key}
+        return rest, {**info, "action_mask": observation[self._key]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
 
 
 class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):

@@ -73,6 +73,32 @@ def test_a_rollout_is_read_as_the_agent_read_it_step_by_step(tmp_path: Path, net
     assert diary.compared == 10
 
 
+class Learned(Callback):
+    """Counts the env steps that are learned from."""
+
+    env_steps = 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.env_steps += int((batch.weight_batch > 0).sum())
+        assert self.env_steps == trainer.datamodule.progress.env_steps
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_every_env_step_is_learned_from(tmp_path: Path, length: int) -> None:
+    data = {
+        "env_id": "tests/Short-v0",
+        "env_kwargs": {"length": length},
+        "num_envs": 4,
+        "batch_size": 32,
+        "capacity": 300,
+        "sampler": RolloutSampler(32),
+    }
+    learned = Learned()
+    _, _, datamodule = fit(tmp_path, data, {"epochs": 2}, {}, module_class=PQN, callbacks=[learned], max_steps=160)
+    assert learned.env_steps >= 20 * 128
+    assert datamodule.progress.env_steps - learned.env_steps < 128 + 4
+
+
 def test_rescaled_targets_by_hand() -> None:
     """With lambda = 0: h(r + gamma h^-1(max Q)), and h(r) where the episode terminates."""
     pqn = PQN((2,), 2, network=Table, gamma=0.5, lambda_=0.0, value_rescaling=0.5)

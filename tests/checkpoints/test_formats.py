@@ -47,19 +47,29 @@ def test_its_policy_acts_as_it_did(folder: Path, name: str) -> None:
     assert policy.values == pytest.approx(VALUES[folder.name], abs=1e-6)
 
 
-@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_its_run_is_resumed(folder: Path, tmp_path: Path) -> None:
-    target = tmp_path / "lightning_logs" / "version_0" / "checkpoints"
+def resumed(folder: Path, root: Path) -> tuple[int, str]:
+    target = root / "lightning_logs" / "version_0" / "checkpoints"
     target.mkdir(parents=True)
     for path in (*folder.glob("*.ckpt"), *folder.glob("*.replay")):
         shutil.copy(path, target)
+    config = f"--config={folder / 'config.yaml'}"
     status, _, err = seqrl(
-        "fit",
-        f"--config={folder / 'config.yaml'}",
-        f"--trainer.default_root_dir={tmp_path}",
-        "--ckpt_path=last",
-        "--trainer.max_steps=30",
+        "fit", config, f"--trainer.default_root_dir={root}", "--ckpt_path=last", "--trainer.max_steps=30"
     )
+    return status, err
+
+
+def test_the_present_formats_run_is_resumed(tmp_path: Path) -> None:
+    status, err = resumed(FORMATS[-1], tmp_path)
     assert status == 0, err
     assert "can't be used" not in err
-    assert read_checkpoint(target / "last.ckpt")["global_step"] == 30
+    assert read_checkpoint(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] == 30
+
+
+@pytest.mark.parametrize("folder", FORMATS[:-1], ids=lambda folder: folder.name)
+def test_an_earlier_formats_run_is_refused_in_a_line_that_says_what_to_do(folder: Path, tmp_path: Path) -> None:
+    status, err = resumed(folder, tmp_path)
+    assert status == 2
+    assert f"its format is {folder.name} and this version resumes runs of format {FORMAT}" in err
+    assert "its policy can be used (load_policy, seqrl test, seqrl export)" in err
+    assert (tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt").exists()

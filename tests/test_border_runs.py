@@ -1,0 +1,288 @@
+"""Runs of environments that are written for Gymnasium, not for this package."""
+
+import csv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from seqrl_lightning.algorithms import C51, DQN
+from seqrl_lightning.callbacks import EnvStepLogger, LastCheckpoint
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.exploration import ConstantEpsilon
+from seqrl_lightning.networks import Table
+from seqrl_lightning.policy import load_policy
+from seqrl_lightning.types import ConfigurationError
+from tests.running import fit, seqrl
+
+TINY = ("--data.batch_size=8", "--data.eval_episodes=1", "--agent.warmup_env_steps=20", "--model.network=Table")
+
+
+class Handover(gym.Env[Any, Any]):
+    """In A action 1 is forbidden and all else leads to B, where the episode is cut off; other episodes start in B,
+    where action 1 earns 10. No mask comes with an episode's last observation: there nothing is forbidden.
+    """
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.is_in_a = bool(self.np_random.integers(2))
+        return int(not self.is_in_a), {"action_mask": [1, 0, 1] if self.is_in_a else [1, 1, 1]}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert not (self.is_in_a and action == 1)
+        return (1, 0.0, False, True, {}) if self.is_in_a else (1, 10.0 * (action == 1), True, False, {})
+
+
+gym.register("tests/Handover-v0", Handover)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_values_bootstrap_under_the_mask_of_the_state_they_are_of(tmp_path: Path, num_envs: int) -> None:
+    data = {"env_id": "tests/Handover-v0", "num_envs": num_envs, "capacity": 200, "batch_size": 32}
+    model = {"network": Table, "gamma": 0.5, "learning_rate": 0.03}
+    agent = {"warmup_env_steps": 100, "epsilon": ConstantEpsilon(0.5)}
+    _, module, _ = fit(tmp_path, data, model, agent, {"tau": 0.1}, max_steps=700)
+    values, _ = module.act_values(np.eye(2, dtype=np.float32))  # type: ignore[operator]
+    np.testing.assert_allclose([values[0, 0], values[0, 2], values[1, 1]], [5, 5, 10], atol=0.5)
+
+
+class Told(Handover):
+    """The same with its masks in the observation."""
+
+    observation_space: gym.Space[Any] = gym.spaces.Dict(place=gym.spaces.Discrete(2), allowed=gym.spaces.MultiBinary(3))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        place, info = super().reset(seed=seed)
+        return {"place": place, "allowed": np.array(info["action_mask"], np.int8)}, {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        place, *outcome, info = super().step(action)
+        return ({"place": place, "allowed": np.zeros(3, np.int8)}, *outcome, info)  # type: ignore[return-value]
+
+
+gym.register("tests/Told-v0", Told)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_masks_inside_observations_are_kept_to(tmp_path: Path, num_envs: int) -> None:
+    wrapper = '--data.wrappers=[{"class_path": "MaskInObservation", "init_args": {"key": "allowed"}}]'
+    words = ("--data.env_id=tests/Told-v0", wrapper, f"--data.num_envs={num_envs}", "--trainer.max_steps=60", *TINY)
+    status, _, err = seqrl("fit", *words, f"--trainer.default_root_dir={tmp_path}")
+    assert status == 0, err  # it raises when a forbidden action is taken
+
+
+class Rude(gym.Env[Any, Any]):
+    """What is optional raises, or ends the program."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self.t % 2, 1.0, self.t == 4, False, {}
+
+    def render(self) -> Any:
+        raise SystemExit(0)
+
+    def close(self) -> None:
+        raise SystemExit(0)
+
+
+gym.register("tests/Rude-v0", Rude)
+
+
+def test_optional_parts_of_the_api_never_change_a_training_that_is_done(tmp_path: Path) -> None:
+    status, _, err = seqrl(
+        "fit", "--data.env_id=tests/Rude-v0", *TINY, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=20"
+    )
+    assert status == 0, err
+    policy = load_policy(next(tmp_path.rglob("last.ckpt")))
+    assert policy.act([1, 0]) in (0, 1)
+
+
+class Quits(Rude):
+    """Ends the program in the middle."""
+
+    num_steps = 0
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.num_steps += 1
+        if self.num_steps == 30:
+            raise SystemExit(0)
+        return super().step(action)
+
+
+gym.register("tests/Quits-v0", Quits)
+
+
+def test_an_environment_that_ends_the_program_is_no_success(tmp_path: Path) -> None:
+    status, _, err = seqrl(
+        "fit", "--data.env_id=tests/Quits-v0", *TINY, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=20"
+    )
+    assert status == 1
+    assert "tests/Quits-v0: environment 0" in err
+    assert "it called sys.exit(0)" in err
+
+
+def test_an_evaluation_has_an_end(tmp_path: Path) -> None:
+    """A greedy policy that walks against a wall never ends its episode in CliffWalking."""
+    data = {"env_id": "CliffWalking-v1", "batch_size": 8, "batches_per_epoch": 20, "eval_max_steps": 50}
+    with pytest.warns(UserWarning, match="1 of 1 evaluation episodes hadn't ended after data.eval_max_steps = 50"):
+        trainer, *_ = fit(tmp_path, data, {"network": Table}, {"warmup_env_steps": 20}, max_steps=20)
+    assert float(trainer.callback_metrics["val/episodes_cut"]) == 1
+    assert float(trainer.callback_metrics["val/episode_length_mean"]) == 50
+
+
+class Numbers(gym.Env[Any, Any]):
+    """Numbers and bools as NumPy's comparisons and random generators return them, in its state, too."""
+
+    observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = np.int64(0)
+        self.goal = self.np_random.integers(2, 6)
+        return np.array([self.t], np.float32), {}
+
+    def step(self, action: int) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        self.t += 1
+        return np.array([self.t], np.float32), np.float32(1), self.t == self.goal, np.bool_(False), {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"t": self.t, "goal": self.goal}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.t, self.goal = np.int64(state["t"]), np.int64(state["goal"])
+
+
+gym.register("tests/Numbers-v0", Numbers)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_numpys_numbers_are_saved_and_resumed_bit_for_bit(tmp_path: Path, num_envs: int) -> None:
+    def run(folder: Path, steps: int, ckpt_path: Path | None = None) -> Any:
+        torch.manual_seed(1)
+        data = {"env_id": "tests/Numbers-v0", "batch_size": 8, "capacity": 100, "num_envs": num_envs}
+        path = None if ckpt_path is None else str(ckpt_path)
+        agent = {"warmup_env_steps": 20}
+        _, module, _ = fit(folder, data, {}, agent, callbacks=[LastCheckpoint()], max_steps=steps, ckpt_path=path)
+        return module.state_dict()
+
+    whole = run(tmp_path / "whole", 30)
+    run(tmp_path / "half", 15)
+    resumed = run(tmp_path / "rest", 30, tmp_path / "half" / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+class Cue(gym.Env[Any, Any]):
+    """Tells the right action with every observation but the last one of an episode (four steps)."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.look()
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward, self.t = float(action == self.right), self.t + 1
+        observation, info = self.look()
+        return observation, reward, self.t == 4, False, info
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        self.right = int(self.np_random.integers(2))
+        return self.right, {"correct_action": self.right} if self.t < 4 else {}
+
+
+gym.register("tests/Cue-v0", Cue)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_every_choice_is_a_row(tmp_path: Path, num_envs: int) -> None:
+    words = ("--data.env_id=tests/Cue-v0", f"--data.num_envs={num_envs}", "--agent.max_env_steps=120", *TINY)
+    status, _, err = seqrl("fit", *words, f"--trainer.default_root_dir={tmp_path}")
+    assert status == 0, err
+    rows = list(csv.DictReader(next(tmp_path.rglob("trials.csv")).open()))
+    assert len(rows) == 120
+    assert all((row["action"] == row["correct_action"]) == (float(row["reward"]) == 1) for row in rows)
+    assert all(row["block"] == "" for row in rows)
+
+
+class Deep(gym.Env[Any, Any]):
+    """Every episode earns -1000, in one step."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return 1, -1000.0, True, False, {}
+
+
+gym.register("tests/Deep-v0", Deep)
+
+
+@pytest.mark.parametrize(("v_min", "is_told"), [(-50.0, True), (-1000.0, False)])
+def test_c51_tells_when_returns_leave_its_support(tmp_path: Path, v_min: float, is_told: bool) -> None:
+    data = {"env_id": "tests/Deep-v0", "batch_size": 8}
+    model = {"v_min": v_min, "v_max": 10.0}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit(
+            tmp_path,
+            data,
+            model,
+            {"warmup_env_steps": 20},
+            module_class=C51,  # type: ignore[arg-type]  # a learner like DQN
+            callbacks=[EnvStepLogger()],
+            max_steps=10,
+            log_every_n_steps=5,
+        )
+    messages = [str(warning.message) for warning in told if "lie outside model.v_min" in str(warning.message)]
+    assert len(messages) == is_told
+    assert not is_told or messages[0].startswith("100% of the last update's targets")
+
+
+def test_a_run_that_cannot_reach_its_last_block_says_so(tmp_path: Path) -> None:
+    blocks = [{"sequence": "ABC", "episodes": 50}, {"sequence": "reversed"}]
+    data = {"env_id": "seqrl/Sequence-v0", "env_kwargs": {"objects": "ABC", "blocks": blocks}, "batch_size": 8}
+    agent = {"warmup_env_steps": 20}
+    with pytest.warns(UserWarning, match=r"agent\.max_episodes = 50 ends the run in block 0 of 2"):
+        fit(tmp_path, data, {}, {**agent, "max_episodes": 50, "epsilon": ConstantEpsilon(1.0)}, max_steps=20)
+    with pytest.warns(UserWarning, match=r"The run ended in block 0 of 2, counted from 0, after \d+ episodes"):
+        fit(tmp_path, data, {}, agent, max_steps=20)
+
+
+def test_a_datamodule_without_an_agent_is_an_error(tmp_path: Path) -> None:
+    data = ReplayDataModule("CartPole-v1")
+    trainer = Trainer(default_root_dir=tmp_path, max_steps=2, logger=False, enable_progress_bar=False, barebones=True)
+    with pytest.raises(ConfigurationError, match=r"trainer\.callbacks has no AgentCallback"):
+        trainer.fit(DQN(data.obs_shape, data.n_actions), datamodule=data)
+
+
+def test_a_scheduler_that_needs_a_measure_is_refused(tmp_path: Path) -> None:
+    model = {"lr_scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau}
+    with pytest.raises(ConfigurationError, match=r"model\.lr_scheduler is 'ReduceLROnPlateau'; it must be one that"):
+        fit(tmp_path, {"env_id": "CartPole-v1", "batch_size": 8}, model, {"warmup_env_steps": 20}, max_steps=2)
