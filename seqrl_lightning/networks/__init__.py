@@ -14,6 +14,7 @@ from seqrl_lightning.networks.mlp import MLP
 from seqrl_lightning.networks.network import Network, NetworkCallable
 from seqrl_lightning.networks.noisy import NoisyLinear
 from seqrl_lightning.networks.recurrent import GRU, LSTM
+from seqrl_lightning.networks.rnn import RNN
 from seqrl_lightning.networks.table import Table
 from seqrl_lightning.networks.transformer import Transformer
 
@@ -21,6 +22,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "MLP",
+    "RNN",
     "DuelingHead",
     "FrameStack",
     "HeadCallable",

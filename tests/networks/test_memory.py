@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import GRU, LSTM, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks import GRU, LSTM, RNN, FrameStack, MinGRU, Network, Transformer
 from seqrl_lightning.networks.recurrent import chrono_biases
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import ConfigurationError
@@ -21,6 +21,10 @@ CORES: dict[str, Callable[..., Network]] = {
     "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=16, chrono_init=20),
     "LSTM": functools.partial(LSTM, hidden_size=8),
     "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=16, chrono_init=20),
+    "GRU of three layers": functools.partial(GRU, hidden_size=8, num_layers=3, chrono_init=20),
+    "LSTM of three layers": functools.partial(LSTM, hidden_size=8, num_layers=3, chrono_init=20),
+    "RNN": functools.partial(RNN, hidden_size=8),
+    "RNN of three layers": functools.partial(RNN, hidden_size=8, encoder_size=16, num_layers=3),
     "MinGRU": functools.partial(MinGRU, hidden_size=8),
     "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
     "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
@@ -102,6 +106,34 @@ def test_acting_step_by_step_is_the_packed_sequence(core: Callable[..., Network]
         step, state = net(observation[t : t + 1], state, is_first[t : t + 1])
         assert_close(step[0], outputs[t], atol=1e-5, rtol=1e-5)
     assert_close(state, last_state, atol=1e-5, rtol=1e-5)
+
+
+@parametrize_cores
+@pytest.mark.parametrize("probability", [0.1, 0.5, 1.0])
+def test_a_packed_sequence_has_the_gradient_of_its_steps(core: Callable[..., Network], probability: float) -> None:
+    net, observation = build(core)
+    is_first, start, weights = torch.rand(T, B) < probability, a_state(net).double(), torch.randn(T, B, *OUT)
+    net, observation = net.double(), observation.double()
+    (net(observation, start, is_first)[0] * weights).sum().backward()
+    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()]
+    net.zero_grad()
+    state, steps = start, []
+    for t in range(T):
+        step, state = net(observation[t : t + 1], state, is_first[t : t + 1])
+        steps.append(step)
+    (torch.cat(steps) * weights).sum().backward()
+    for parameter, grad in zip(net.parameters(), expected, strict=True):
+        assert_close(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad, grad)
+
+
+@pytest.mark.parametrize("core", [GRU, LSTM])
+def test_starts_on_the_cpu_cost_no_synchronization(core: Any) -> None:
+    """Tensors on the meta device have no values that could be waited for."""
+    net = core(OBS, OUT, 8, num_layers=2).to("meta")
+    state = torch.zeros(2, B, net.state_size, device="meta")
+    outputs, next_state = net(torch.zeros(T, B, *OBS, device="meta"), state, starts())
+    assert outputs.shape == (T, B, *OUT)
+    assert next_state.shape == state.shape
 
 
 @parametrize_cores
