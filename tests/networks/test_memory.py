@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import GRU, LSTM, RNN, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, RNN, FrameStack, MinGRU, Network, Transformer
 from seqrl_lightning.networks.recurrent import chrono_biases
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import ConfigurationError
@@ -27,6 +27,8 @@ CORES: dict[str, Callable[..., Network]] = {
     "RNN of three layers": functools.partial(RNN, hidden_size=8, encoder_size=16, num_layers=3),
     "MinGRU": functools.partial(MinGRU, hidden_size=8),
     "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
+    "LRU": functools.partial(LRU, hidden_size=8, chrono_init=20, max_phase=1.0),
+    "FFM": functools.partial(FFM, hidden_size=8, memory_size=3, context_size=2),
     "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
     "FrameStack of the whole": functools.partial(FrameStack, length=T, hidden_sizes=(8,)),
     "Transformer": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=T),
@@ -167,25 +169,41 @@ def test_gradients_stop_where_an_episode_starts(core: Callable[..., Network]) ->
     assert grad[T - 2].any(dim=(1, 2)).all()
 
 
-def test_the_parallel_scan_is_a_loop_with_its_gradients() -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_scan_is_a_loop_with_its_gradients(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, compiles: bool
+) -> None:
+    """Also in the form for compiled code and other devices."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiles)
     for length in (1, 2, 3, 7, 8, 60):
         torch.manual_seed(length)
-        decay, inputs, initial = torch.rand(length, 3, 2), torch.randn(length, 3, 2), torch.randn(1, 3, 2)
+        decay, inputs = torch.rand(length, 3, 2, dtype=dtype), torch.randn(length, 3, 2, dtype=dtype)
         decay[length // 2] = 0.0
-        arguments = [x.double().requires_grad_() for x in (decay, inputs, initial)]
+        arguments = [x.requires_grad_() for x in (decay, inputs, torch.randn(1, 3, 2, dtype=dtype))]
         outputs, h = [], arguments[2][0]
         for a, b in zip(arguments[0], arguments[1], strict=True):
             h = a * h + b
             outputs.append(h)
-        expected, weights = torch.stack(outputs), torch.randn(length, 3, 2).double()
+        expected, weights = torch.stack(outputs), torch.randn(length, 3, 2, dtype=dtype)
         result = linear_scan(*arguments)
         assert_close(result, expected)
         for one, other in zip(
-            torch.autograd.grad((result * weights).sum(), arguments),
-            torch.autograd.grad((expected * weights).sum(), arguments),
+            torch.autograd.grad((result * weights).sum().abs(), arguments),
+            torch.autograd.grad((expected * weights).sum().abs(), arguments),
             strict=True,
         ):
             assert_close(one, other)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (7, 3, 1), (1, 3, 2)])
+def test_a_decay_that_is_constant_need_not_be_repeated(shape: tuple[int, ...]) -> None:
+    decay, inputs, initial = torch.rand(shape).requires_grad_(), torch.randn(7, 3, 2), torch.randn(1, 3, 2)
+    weights = torch.randn(7, 3, 2)
+    short, repeated = (linear_scan(x, inputs, initial) for x in (decay, decay.expand(7, 3, 2)))
+    assert_close(short, repeated)
+    grads = [torch.autograd.grad((x * weights).sum(), decay)[0] for x in (short, repeated)]
+    assert_close(*grads)
 
 
 def test_lstm_state_is_h_and_c() -> None:
