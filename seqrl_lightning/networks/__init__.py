@@ -7,6 +7,7 @@ from one call to the next; ``is_first`` marks the rows in which an episode start
 """
 
 from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN
+from seqrl_lightning.networks.delta_net import DeltaNet
 from seqrl_lightning.networks.ffm import FFM
 from seqrl_lightning.networks.frame_stack import FrameStack
 from seqrl_lightning.networks.heads import DuelingHead, HeadCallable, LinearCallable, LinearHead
@@ -27,6 +28,7 @@ __all__ = [
     "LSTM",
     "MLP",
     "RNN",
+    "DeltaNet",
     "DuelingHead",
     "FrameStack",
     "HeadCallable",

@@ -74,8 +74,8 @@ class FFMLayer(ParallelLayer):
         modulus = (-self.log_rate.exp()).exp().unsqueeze(1).expand(self.shape)
         decay = torch.polar(modulus, self.frequency.expand(self.shape)).view(1, 1, *self.shape)
         trace, gate = self.write(inputs).chunk(2, dim=-1)
-        written = (trace * gate.sigmoid()).to(decay.dtype).unsqueeze(-1).repeat(1, 1, 1, self.shape[1])
-        initial = torch.view_as_complex(memory.unflatten(-1, (*self.shape, 2)))
+        written = (trace * gate.sigmoid()).unsqueeze(-1).repeat(1, 1, 1, self.shape[1])
+        initial = torch.view_as_complex(memory.view(*memory.shape[:2], *self.shape, 2))
         traces = linear_scan(forgets(decay, is_first), written, initial)
         values = torch.view_as_real(traces).flatten(2)
         return self.read_norm(self.read(values)) * self.pass_gate(inputs).sigmoid(), values[-1:]

@@ -73,7 +73,8 @@ class LRULayer(ParallelLayer):
     def mix(self, inputs: Tensor, memory: Tensor, is_first: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return a reading of the units' values. See :meth:`ParallelLayer.mix`."""
         decay = torch.polar((-self.log_rate.exp()).exp(), self.log_phase.exp()).view(1, 1, -1)
-        written = torch.view_as_complex(self.write(inputs).unflatten(-1, (-1, 2))) * self.log_gain.exp()
-        initial = torch.view_as_complex(memory.unflatten(-1, (-1, 2)))
+        rows = self.write(inputs).to(memory.dtype)
+        written, initial = (torch.view_as_complex(x.view(*x.shape[:2], -1, 2)) for x in (rows, memory))
+        written = written * self.log_gain.exp()
         values = torch.view_as_real(linear_scan(forgets(decay, is_first), written, initial)).flatten(-2)
         return self.read(values) + self.skip * inputs, values[-1:]

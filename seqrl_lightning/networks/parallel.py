@@ -89,7 +89,7 @@ class ParallelNetwork(Network):
         for layer, memory in zip(self.layers, state.split(1), strict=True):
             features, memory = layer(features, memory, is_first)
             next_state.append(memory)
-        return self.norm(features), torch.cat(next_state)
+        return self.norm(features), torch.cat(next_state).to(state.dtype)
 
 
 def feed_forward(hidden_size: int) -> nn.Sequential:

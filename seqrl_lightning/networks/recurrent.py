@@ -114,13 +114,15 @@ class RecurrentNetwork(Network):
         if state is None:
             state = observation.new_zeros(self.core.num_layers, observation.shape[1], self.state_size)
         inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
-        if is_first is None:
-            return self.run_core(inputs, state)
-        state = state.masked_fill(is_first[0].to(state.device, non_blocking=True).unsqueeze(-1), 0.0)
-        starts = is_first.cpu() if len(is_first) > 1 else None  # acting reads single rows
+        starts = None
+        if is_first is not None:
+            state = state.masked_fill(is_first[0].to(state.device, non_blocking=True).unsqueeze(-1), 0.0)
+            starts = is_first.cpu() if len(is_first) > 1 else None  # acting reads single rows
         if starts is None or not starts[1:].any():
-            return self.run_core(inputs, state)
-        return self.run_episodes(inputs, state, starts)
+            features, next_state = self.run_core(inputs, state)
+        else:
+            features, next_state = self.run_episodes(inputs, state, starts)
+        return features, next_state.to(state.dtype)
 
 
 class GatedNetwork(RecurrentNetwork):

@@ -16,12 +16,13 @@ def linear_scan(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
     Args:
         decay: [T, ...] float or complex, with 1 for a size along which it is constant; zero where earlier values are
             forgotten.
-        inputs: [T, ...], of the same dtype.
-        initial: [1, ...], ``h[-1]``.
+        inputs: [T, ...] float or complex.
+        initial: [1, ...], ``h[-1]``, of the dtype to compute with.
 
     Returns:
-        h, [T, ...].
+        h, [T, ...], of that dtype.
     """
+    decay, inputs = decay.to(initial.dtype), inputs.to(initial.dtype)  # sums over time need the precision
     outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]
     return outputs
 

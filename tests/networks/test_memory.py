@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, RNN, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, RNN, DeltaNet, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks.delta_net import _CHUNK, delta_rule
 from seqrl_lightning.networks.recurrent import chrono_biases
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import ConfigurationError
@@ -29,6 +31,7 @@ CORES: dict[str, Callable[..., Network]] = {
     "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
     "LRU": functools.partial(LRU, hidden_size=8, chrono_init=20, max_phase=1.0),
     "FFM": functools.partial(FFM, hidden_size=8, memory_size=3, context_size=2),
+    "DeltaNet": functools.partial(DeltaNet, hidden_size=8),
     "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
     "FrameStack of the whole": functools.partial(FrameStack, length=T, hidden_sizes=(8,)),
     "Transformer": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=T),
@@ -206,6 +209,37 @@ def test_a_decay_that_is_constant_need_not_be_repeated(shape: tuple[int, ...]) -
     assert_close(*grads)
 
 
+def test_the_delta_rule_in_chunks_is_the_rule_step_by_step() -> None:
+    torch.manual_seed(0)
+    length, batch_size, num_heads, size = 2 * _CHUNK + 5, 3, 2, 4
+    query, key, value = torch.randn(3, length, batch_size, num_heads, size).double()
+    key, strength = F.normalize(key, dim=-1), torch.rand(length, batch_size, num_heads, 1).double()
+    is_first, matrix = torch.rand(length, batch_size) < 0.05, torch.randn(batch_size, num_heads, size, size).double()
+    is_first[:, 0] = False
+    expected, memory = [], matrix
+    for t in range(length):
+        memory = memory * ~is_first[t].view(-1, 1, 1, 1)
+        error = value[t] - torch.einsum("bhk,bhkv->bhv", key[t], memory)
+        memory = memory + torch.einsum("bhk,bhv->bhkv", key[t], strength[t] * error)
+        expected.append(torch.einsum("bhk,bhkv->bhv", query[t], memory))
+    found, last = delta_rule(query, key, value, strength, is_first, matrix)
+    assert_close(found, torch.stack(expected))
+    assert_close(last, memory)
+
+
+@parametrize_cores
+def test_mixed_precision(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    expected, _ = net(observation, None, starts())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, state = net(observation)
+        assert net(observation, state, starts())[1].dtype == torch.float32
+        outputs, _ = net(observation, None, starts())
+    assert_close(outputs.float(), expected, atol=0.15, rtol=0.1)
+    outputs.float().square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
 def test_lstm_state_is_h_and_c() -> None:
     net, observation = build(CORES["LSTM"])
     first = torch.zeros(T, B, 1)
@@ -261,6 +295,13 @@ def test_chrono_biases_are_those_of_the_delays() -> None:
         (LSTM, {"encoder_size": 0}, "encoder_size is 0"),
         (GRU, {"chrono_init": 2}, "chrono_init is 2"),
         (MinGRU, {"num_layers": 0}, "num_layers is 0"),
+        (LSTM, {"num_layers": 0}, "num_layers is 0"),
+        (LRU, {"hidden_size": 7}, "hidden_size is 7"),
+        (LRU, {"max_phase": 7.0}, "max_phase is 7.0"),
+        (LRU, {"chrono_init": 2}, "chrono_init is 2"),
+        (FFM, {"context_size": 0}, "context_size is 0"),
+        (FFM, {"longest_period": 1}, "longest_period is 1"),
+        (DeltaNet, {"hidden_size": 7}, "hidden_size is 7; .*num_heads = 2"),
         (FrameStack, {"length": 1}, "length is 1"),
         (Transformer, {"context_length": 1}, "context_length is 1"),
         (Transformer, {"hidden_size": 10, "num_heads": 4}, "hidden_size is 10; .*num_heads = 4"),
