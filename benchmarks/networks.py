@@ -79,17 +79,17 @@ def episode_starts() -> None:
 
 
 def single_layers() -> None:
-    """Print what one layer takes beside the LSTM: its memory alone, and with its feed-forward layer."""
-    print("\n| one layer, hidden 64, milliseconds (times the LSTM's) | T = 128 | T = 1024 |")
+    """Print what one layer on 64 inputs takes beside an LSTM: its memory alone, and with its feed-forward layer."""
+    print("\n| one layer, 64 inputs, hidden 64, milliseconds (times the LSTM's) | T = 128 | T = 1024 |")
     print("| --- | --- | --- |")
     rows: dict[str, list[str]] = {}
     for length in (128, 1024):
         features = torch.randn(length, BATCH_SIZE, 64)
-        layers: dict[str, nn.Module] = {"LSTM": LSTM((64,), (N_ACTIONS,)).core}
+        layers: dict[str, nn.Module] = {"LSTM": LSTM((64,), (N_ACTIONS,))}
         for core in (MinGRU, LRU, FFM, DeltaNet):
             net = core(*SHAPES, num_layers=1)
             layers |= {f"{core.__name__}, memory": Layer(net, False), f"{core.__name__}, whole": Layer(net, True)}
-        calls = {name: lambda layer=layer: differentiate(layer, features) for name, layer in layers.items()}
+        calls = {name: lambda layer=layer: update_layer(layer, features) for name, layer in layers.items()}
         times = milliseconds(calls)
         for name, ms in times.items():
             rows.setdefault(name, []).append(f"{ms:.1f} ({ms / times['LSTM']:.2f})")
@@ -126,7 +126,8 @@ class Layer(nn.Module):
         """Compute the layer's outputs from its inputs."""
         memory = features.new_zeros(1, features.shape[1], self.layer.memory_size)
         if self.is_whole:
-            return self.layer(features, memory, None)
+            outputs, memory = self.layer(features, memory, None)
+            return outputs, memory
         mixed, memory = self.layer.mix(self.layer.norm(features), memory, None)
         return features + mixed, memory
 
@@ -137,7 +138,7 @@ def update(net: nn.Module, observation: Tensor, is_first: Tensor | None) -> None
     net(observation, None, is_first)[0].sum().backward()
 
 
-def differentiate(layer: nn.Module, features: Tensor) -> None:
+def update_layer(layer: nn.Module, features: Tensor) -> None:
     """Forward and backward through a layer."""
     layer.zero_grad()
     layer(features.requires_grad_())[0].sum().backward()

@@ -111,7 +111,7 @@ def delta_rule(
 
     system = strength * (key @ key.mT) * is_seen  # the diagonal is taken to be 1
     targets = strength * torch.cat([value, key * is_carried], dim=-1)
-    solution = torch.linalg.solve_triangular(system, targets, upper=False, unitriangular=True)
+    solution = torch.linalg.solve_triangular(system, targets, upper=False, unitriangular=True) if size > 1 else targets
     to_write, to_correct = solution.split([value.shape[-1], key.shape[-1]], dim=-1)
     attention = query @ key.mT * is_seen
     chunks = (to_write, to_correct, query * is_carried, attention, (key * is_kept).mT, is_carried[..., -1:, :])

@@ -23,6 +23,8 @@ def linear_scan(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
         h, [T, ...], of that dtype.
     """
     decay, inputs = decay.to(initial.dtype), inputs.to(initial.dtype)  # sums over time need the precision
+    if len(inputs) == 1:  # as when acting
+        return decay * initial + inputs
     outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]
     return outputs
 
