@@ -75,7 +75,9 @@ def episode_starts() -> None:
             "many": lambda net=net, starts=many: update(net, observation, starts),
             "cut": lambda net=net, starts=many: update(Cut(net), observation, starts),
         }
-        print(f"| {core.__name__} | " + " | ".join(f"{ms:.1f}" for ms in milliseconds(calls).values()) + " |", flush=True)
+        print(
+            f"| {core.__name__} | " + " | ".join(f"{ms:.1f}" for ms in milliseconds(calls).values()) + " |", flush=True
+        )
 
 
 def single_layers() -> None:

@@ -1,5 +1,6 @@
 """Recurrent networks with gates, computed by torch's kernels, and what all recurrent networks share."""
 
+import itertools
 import math
 from abc import abstractmethod
 
@@ -89,9 +90,8 @@ class RecurrentNetwork(Network):
         features, state = self.core(inputs, state)
         return features, state
 
-    @abstractmethod
     def run_episodes(self, inputs: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the core over several episodes.
+        """Run the core over several episodes, from each row in which one starts in any column to the next such row.
 
         Args:
             inputs: [T, B, input_size] float.
@@ -101,6 +101,14 @@ class RecurrentNetwork(Network):
         Returns:
             Features, [T, B, hidden_size], and the state after the last row.
         """
+        segments = []
+        rows = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(inputs)]
+        starts = starts.to(state.device, non_blocking=True)
+        for first, end in itertools.pairwise(rows):
+            state = state.masked_fill(starts[first].unsqueeze(-1), 0.0)
+            segment, state = self.run_core(inputs[first:end], state)
+            segments.append(segment)
+        return torch.cat(segments), state
 
     def features(
         self, observation: Tensor, state: State = None, is_first: Tensor | None = None
@@ -200,8 +208,11 @@ class GatedNetwork(RecurrentNetwork):
     def run_episodes(self, inputs: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Run the core over all episodes in one call for each layer.
 
-        The inputs' bias becomes the weight of an input that is 0 in rows that reset or hold.
+        The inputs' bias becomes the weight of an input that is 0 in rows that reset or hold. ``torch.compile`` can't
+        compile kernels with weights that aren't a module's.
         """
+        if torch.compiler.is_compiling():
+            return super().run_episodes(inputs, state, starts)
         tape = Tape.of(starts, like=inputs)
         features, next_state = tape.write(inputs), []
         for layer_state, (w_inputs, w_recurrent, b_inputs, b_recurrent) in zip(

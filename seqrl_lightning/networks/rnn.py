@@ -1,9 +1,6 @@
 """A recurrent network without gates."""
 
-import itertools
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqrl_lightning.networks.recurrent import RecurrentNetwork
 
@@ -23,14 +20,3 @@ class RNN(RecurrentNetwork):
         for _, recurrent_weight, *_ in core.all_weights:
             nn.init.orthogonal_(recurrent_weight)
         return core
-
-    def run_episodes(self, inputs: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the core from each row in which an episode starts to the next one."""
-        segments = []
-        rows = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(inputs)]
-        starts = starts.to(state.device, non_blocking=True)
-        for first, end in itertools.pairwise(rows):
-            state = state.masked_fill(starts[first].unsqueeze(-1), 0.0)
-            segment, state = self.run_core(inputs[first:end], state)
-            segments.append(segment)
-        return torch.cat(segments), state
