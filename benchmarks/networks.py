@@ -5,6 +5,7 @@ update is a pass forward and backward over T steps of 32 columns, without an epi
 the table says otherwise.
 """
 
+import functools
 import itertools
 import statistics
 import time
@@ -52,12 +53,14 @@ def whole_networks() -> None:
     print("| hidden 64, milliseconds | update | update, starts in 1/60 of the rows | act |")
     print("| --- | --- | --- | --- |")
     for name, net in nets.items():
-        calls = {
-            "whole": lambda net=net: update(net, observation, None),
-            "starts": lambda net=net: update(net, observation, starts),
-            "act": lambda net=net, state=state_after(net, observation): act(net, observation[:1, :1], state),
-        }
-        print(f"| {name} | " + " | ".join(f"{ms:.2f}" for ms in milliseconds(calls).values()) + " |", flush=True)
+        times = milliseconds(
+            {
+                "whole": functools.partial(update, net, observation, None),
+                "starts": functools.partial(update, net, observation, starts),
+                "act": functools.partial(act, net, observation[:1, :1], state_after(net, observation)),
+            }
+        )
+        print(f"| {name} | {' | '.join(f'{ms:.2f}' for ms in times.values())} |", flush=True)
 
 
 def episode_starts() -> None:
@@ -69,15 +72,15 @@ def episode_starts() -> None:
     for core in (GRU, LSTM):
         net = core(*SHAPES)
         few, many = (torch.rand(length, BATCH_SIZE) < probability for probability in (0.02, 0.1))
-        calls = {
-            "none": lambda net=net: update(net, observation, None),
-            "few": lambda net=net, starts=few: update(net, observation, starts),
-            "many": lambda net=net, starts=many: update(net, observation, starts),
-            "cut": lambda net=net, starts=many: update(Cut(net), observation, starts),
-        }
-        print(
-            f"| {core.__name__} | " + " | ".join(f"{ms:.1f}" for ms in milliseconds(calls).values()) + " |", flush=True
+        times = milliseconds(
+            {
+                "none": functools.partial(update, net, observation, None),
+                "few": functools.partial(update, net, observation, few),
+                "many": functools.partial(update, net, observation, many),
+                "cut": functools.partial(update, Cut(net), observation, many),
+            }
         )
+        print(f"| {core.__name__} | {' | '.join(f'{ms:.1f}' for ms in times.values())} |", flush=True)
 
 
 def single_layers() -> None:
@@ -91,8 +94,7 @@ def single_layers() -> None:
         for core in (MinGRU, LRU, FFM, DeltaNet):
             net = core(*SHAPES, num_layers=1)
             layers |= {f"{core.__name__}, memory": Layer(net, False), f"{core.__name__}, whole": Layer(net, True)}
-        calls = {name: lambda layer=layer: update_layer(layer, features) for name, layer in layers.items()}
-        times = milliseconds(calls)
+        times = milliseconds({name: functools.partial(update_layer, layer, features) for name, layer in layers.items()})
         for name, ms in times.items():
             rows.setdefault(name, []).append(f"{ms:.1f} ({ms / times['LSTM']:.2f})")
     for name, cells in rows.items():
