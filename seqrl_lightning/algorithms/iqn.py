@@ -157,7 +157,7 @@ class ImplicitQuantileNetwork(nn.Module):
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the observations' features. ``[T, B, *obs] -> [T, B, F]`` and the next state."""
-        return self.net.features(observation, state, is_first)
+        return self.net.run_torso(observation, state, is_first)
 
     def quantiles(self, features: Tensor, fractions: Tensor) -> Tensor:
         """Return quantiles of each action's return.

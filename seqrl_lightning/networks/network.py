@@ -49,7 +49,7 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def features(
+    def run_torso(
         self, observation: Tensor, state: State = None, is_first: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Call ``torso`` with ``is_first`` on its device; batches hold it on the CPU."""
@@ -62,7 +62,7 @@ class Network(nn.Module):
 
         Args as for ``torso``; ``is_first`` may be on the CPU where the observations are on another device.
         """
-        features, state = self.features(observation, state, is_first)
+        features, state = self.run_torso(observation, state, is_first)
         return self.head(features), state
 
 

@@ -110,7 +110,7 @@ class RecurrentNetwork(Network):
             segments.append(segment)
         return torch.cat(segments), state
 
-    def features(
+    def run_torso(
         self, observation: Tensor, state: State = None, is_first: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Call ``torso``, which reads ``is_first`` on the CPU: if it is there, nothing waits for another device."""
