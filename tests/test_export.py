@@ -14,7 +14,7 @@ from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.checkpoints.format import FORMAT
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import GRU, MLP, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, MLP, RNN, DeltaNet, Transformer
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
@@ -65,6 +65,16 @@ def test_onnx(tmp_path: Path, make: Any) -> None:
     inputs, outputs = signature(policy)
     assert {node.name: tuple(node.shape) for node in session.get_inputs()} == inputs
     assert [node.name for node in session.get_outputs()] == outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [RNN, LRU, FFM, DeltaNet])
+def test_onnx_of_other_memories(tmp_path: Path, network: Any) -> None:
+    """Acting takes one step at a time, without the operations on chunks and sequences that ONNX lacks."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra export")
+    policy = policy_of(DQN((4,), 3, network=functools.partial(network, hidden_size=8)))
+    assert export_policy(policy, "onnx", tmp_path / "policy.onnx") < 1e-4
 
 
 def test_safetensors_are_a_policy_again(tmp_path: Path) -> None:

@@ -155,8 +155,7 @@ class ImplicitQuantileNetwork(nn.Module):
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the observations' features. ``[T, B, *obs] -> [T, B, F]`` and the next state."""
-        features, state = self.net.torso(observation, state, is_first)
-        return features, state
+        return self.net.run_torso(observation, state, is_first)
 
     def quantiles(self, features: Tensor, fractions: Tensor) -> Tensor:
         """Return quantiles of each action's return.
