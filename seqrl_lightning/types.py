@@ -65,7 +65,7 @@ class Transitions(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Transitions":
         """Return the batch with ``function`` applied to every column that is there."""
-        return Transitions(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]  # of all kinds
+        return Transitions._make(None if column is None else function(column) for column in self)
 
     def split(self, parts: int) -> Iterator["Transitions"]:
         """Divide the batch into equal parts, in its order."""
@@ -160,7 +160,7 @@ class Windows(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
         """Return the batch with ``function`` applied to every column that is there."""
-        return Windows(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]  # of all kinds
+        return Windows._make(None if column is None else function(column) for column in self)
 
     def split(self, parts: int) -> Iterator["Windows"]:
         """Divide the batch into equal parts, in its order."""

@@ -186,4 +186,4 @@ class Minibatch(NamedTuple):
 
     def columns(self, indices: Tensor) -> "Minibatch":
         """Return some of the sequences. ``indices``: [b] int64."""
-        return Minibatch(*(None if column is None else column[:, indices] for column in self))  # type: ignore[arg-type]
+        return Minibatch._make(None if column is None else column[:, indices] for column in self)

@@ -188,7 +188,8 @@ def simulate(env: gym.Env[Any, Any], parameters: Mapping[str, float], episodes: 
         seed: Seed of the task and of the choices.
     """
     rng = np.random.default_rng(seed)
-    n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    assert isinstance(env.action_space, gym.spaces.Discrete)
+    n_actions = int(env.action_space.n)
     alpha, beta, forgetting, stay = (parameters.get(name, 0.0) for name in BOUNDS)
     numbers: dict[bytes, int] = {}
     values: list[FloatArray] = []

@@ -31,7 +31,8 @@ class Table(Network):
     @property
     def table(self) -> nn.Linear:
         """The table: its ``weight`` is ``[prod(out_shape), n_states]``."""
-        return self.head.output  # type: ignore[return-value]
+        assert isinstance(self.head.output, nn.Linear)
+        return self.head.output
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """The one-hot states themselves. ``[T, B, *obs] -> [T, B, n_states]``; the state is passed through."""
