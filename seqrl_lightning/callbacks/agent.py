@@ -93,6 +93,7 @@ class AgentCallback(Callback):
         self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
         self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
+        self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
         self._collector: Collector | None = None  # of the fit
         self._learner: Learner | None = None  # of the fit
         self._run_progress = Progress()  # the datamodule's, from on_fit_start on
@@ -129,7 +130,7 @@ class AgentCallback(Callback):
         self.recorder.end_subscriptions()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start episodes, or continue those of the checkpoint, and warm the replay memory up."""
+        """Start episodes, or continue those of the checkpoint, and warm the replay memory up; not in a run that is over."""
         data = ReplayDataModule.of(trainer)
         self._learner = learner_of(trainer)
         self._run_progress = data.progress
@@ -139,7 +140,8 @@ class AgentCallback(Callback):
                 f"Not bitwise: {data.env_id} can't be set back to where it was; it goes on with new episodes."
             )
         self._resumed = None
-        if not data.ring.num_slots:
+        self._stop_at_budget(trainer)
+        if not data.ring.num_slots and not self._is_over(trainer):
             self._unlearned_env_steps += self.cadence.warmup_env_steps
             self._collect(trainer, self.progress.env_steps + self.cadence.warmup_env_steps)
 
@@ -158,6 +160,11 @@ class AgentCallback(Callback):
         if self.overlap:
             self._unlearned_env_steps += self.collector.finish_step()
         self._collect(trainer, self._due_env_steps(trainer.global_step))
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note how far the run is that is resumed."""
+        self._resumed_updates = checkpoint["global_step"]
+        self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
@@ -240,6 +247,11 @@ class AgentCallback(Callback):
             trainer.world_size,
         )
 
+    @property
+    def _budget(self) -> tuple[float, float]:
+        """Env steps and episodes, over all processes, after which the run ends."""
+        return self.max_env_steps or math.inf, self.max_episodes or math.inf
+
     def _due_env_steps(self, updates: int) -> float:
         """Return the number of env steps that there should be after so many updates."""
         every = self.cadence.updates_per_collect
@@ -247,15 +259,29 @@ class AgentCallback(Callback):
 
     def _collect(self, trainer: Trainer, until_env_steps: float) -> None:
         """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
-        collector, progress, run = self.collector, self.progress, self._run_progress
-        max_env_steps = self.max_env_steps or math.inf
-        max_episodes = self.max_episodes or math.inf
+        collector, progress = self.collector, self.progress
+        max_env_steps, max_episodes = self._budget
         own_max_env_steps = max_env_steps / trainer.world_size
         while progress.env_steps < min(until_env_steps, own_max_env_steps) and progress.episodes < max_episodes:
             num_lost = collector.step()
             self._unlearned_env_steps += num_lost
             until_env_steps += num_lost
         self._publish(trainer)
+        self._stop_at_budget(trainer)
+
+    def _is_over(self, trainer: Trainer) -> bool:
+        """Return whether the Trainer will make no update, because the run that is resumed has nothing left to do."""
+        timers = [callback for callback in attributes_of(trainer).callbacks if isinstance(callback, Timer)]
+        return (
+            trainer.should_stop
+            or 0 <= trainer.max_steps <= self._resumed_updates
+            or 0 <= (trainer.max_epochs or -1) <= self._resumed_epochs
+            or any((timer.time_remaining() or math.inf) <= 0 for timer in timers)
+        )
+
+    def _stop_at_budget(self, trainer: Trainer) -> None:
+        """Let the fit loop end, or not begin, if the run's budget is used up."""
+        run, (max_env_steps, max_episodes) = self._run_progress, self._budget
         if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
             trainer.should_stop = True
 

@@ -84,7 +84,7 @@ class EnvStepLogger(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             log_scalars(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the remaining episodes."""
         self._write(trainer, {})
 

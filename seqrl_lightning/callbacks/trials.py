@@ -81,7 +81,7 @@ class TrialWriter(Callback):
         if self._interval.ends(trainer):
             self._write()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the remaining choices."""
         self._write()
 

@@ -1,5 +1,6 @@
 """A run that goes on from its checkpoint."""
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
-from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
+from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
-from tests.running import fit
+from tests.running import assert_identical, fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
 
@@ -154,3 +157,57 @@ def test_the_file_of_episodes_is_complete_at_every_checkpoint(tmp_path: Path) ->
     assert len(seen.seen) == 4
     assert seen.seen[-1][0] > seen.seen[1][0] > 0
     assert all(rows == episodes for episodes, rows in seen.seen[1:])
+
+
+class Killed(BaseException):
+    """The program ends here."""
+
+
+class Kill(Callback):
+    """Ends the program right after its last checkpoint."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        raise Killed
+
+
+BUDGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "episodes": ({"max_episodes": 9}, {}),
+    "env steps": ({"max_env_steps": 60}, {}),
+    "updates": ({}, {"max_steps": 13}),
+    "epochs": ({}, {"max_epochs": 2}),
+    "time": ({}, {"max_time": {"milliseconds": 1}}),
+}
+
+
+@pytest.mark.parametrize("save_replay", [True, False])
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_replay: bool) -> None:
+    agent, flags = BUDGETS[budget]
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+
+    def go(name: str, kill: bool = False) -> Any:
+        logger = TensorBoardLogger(tmp_path, name, version=0, default_hp_metric=False)
+        folder = Path(logger.log_dir)
+        last = folder / "checkpoints" / "last.ckpt"
+        callbacks: list[Callback] = [EnvStepLogger(), TrialWriter(), LearningMetrics()]
+        ckpt_path = str(last) if last.exists() else None
+        torch.manual_seed(3)
+        settings = {**agent, "warmup_env_steps": 16}
+        callbacks += [Kill()] if kill else []
+        with contextlib.suppress(Killed):
+            fit(
+                tmp_path, {**data, "save_replay": save_replay}, {}, settings, logger=logger, ckpt_path=ckpt_path,
+                callbacks=[*callbacks, LastCheckpoint()], log_every_n_steps=4, **flags
+            )  # fmt: skip
+        events = EventAccumulator(str(folder)).Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith("_per_second")]
+        curves = {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
+        tables = [path.read_text() for path in sorted(folder.glob("*.csv"))]
+        return torch.load(last, weights_only=True)["state_dict"], curves, tables
+
+    whole = go("whole")
+    assert_identical(go("whole"), whole)
+    assert_identical(go("whole"), whole)
+    if budget != "time":
+        go("killed", kill=True)
+        assert_identical(go("killed"), whole)
