@@ -200,7 +200,8 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_rep
                 callbacks=[*callbacks, LastCheckpoint()], log_every_n_steps=4, **flags
             )  # fmt: skip
         events = EventAccumulator(str(folder)).Reload()
-        tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith("_per_second")]
+        unlike = ("_per_second",) if save_replay else ("_per_second", "buffer_fill")
+        tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith(unlike)]
         curves = {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
         tables = [path.read_text() for path in sorted(folder.glob("*.csv"))]
         return torch.load(last, weights_only=True)["state_dict"], curves, tables
