@@ -130,7 +130,7 @@ class AgentCallback(Callback):
         self.recorder.end_subscriptions()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start episodes, or continue those of the checkpoint, and warm the replay memory up; not in a run that is over."""
+        """Start episodes or continue those of the checkpoint; warm the replay memory up, unless the run is over."""
         data = ReplayDataModule.of(trainer)
         self._learner = learner_of(trainer)
         self._run_progress = data.progress

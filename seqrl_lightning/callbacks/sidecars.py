@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
-from seqrl_lightning.files import UNFINISHED
+from seqrl_lightning.files import delete_unfinished
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import RunError
 
@@ -40,8 +40,9 @@ class Sidecars(Callback):
         if trainer.is_global_zero:
             folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
             for folder in {self._folder, *map(Path, folders)}:
-                if folder.is_dir():
-                    _delete_leftovers(folder, self._max_gib)
+                delete_unfinished(folder)
+                _delete_unnamed_sidecars(folder, self._max_gib)
+            delete_unfinished(self._folder.parent)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write this process's sidecar.
@@ -66,11 +67,11 @@ class Sidecars(Callback):
         checkpoint["sidecars"] = {name: found for name, found, _ in by_rank}
 
 
-def _delete_leftovers(folder: Path, max_gib: float) -> None:
+def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
     if any(fault_in(path, max_gib) for path in checkpoints):
         return  # it can't be told what belongs to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
-    for path in (*folder.glob(f"*{UNFINISHED}"), *folder.glob(f"*{SUFFIX}")):
+    for path in folder.glob(f"*{SUFFIX}"):
         if path not in named:
             path.unlink()
