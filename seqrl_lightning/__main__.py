@@ -9,12 +9,13 @@ from jsonargparse import Namespace
 
 from seqrl_lightning.commands import COMMANDS, PASS_ARGUMENTS_TO_FIT
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.signals import signals_end_in_a_line
 
 
 def main() -> None:
     """Run one of the package's own commands, or one of Lightning's."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    with one_line_errors():
+    with signals_end_in_a_line(), one_line_errors():
         if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
             name = "fit-seeds"
         if name in COMMANDS:

@@ -40,6 +40,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
+from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
@@ -215,7 +216,7 @@ def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
 
 def main(args: list[str] | None = None) -> None:
     """Fit, validate, test or predict."""
-    with one_line_errors():
+    with signals_end_in_a_line(), one_line_errors():
         SeqRLCLI(args)
 
 

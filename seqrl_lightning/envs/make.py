@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, tracked
+from seqrl_lightning.envs.workers import worker
 from seqrl_lightning.types import ConfigurationError, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -106,7 +107,8 @@ class EnvFactory:
             mode = vectorization_mode or (gym.VectorizeMode.SYNC if self.wrappers else None)
             in_processes = mode == gym.VectorizeMode.ASYNC.value
             wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
-            envs = gym.make_vec(self.env_id, num_envs, mode, wrappers=wrappers, **self.env_kwargs)
+            in_worker = {"worker": worker} if in_processes else None
+            envs = gym.make_vec(self.env_id, num_envs, mode, in_worker, wrappers, **self.env_kwargs)
         except (gym.error.Error, ModuleNotFoundError) as error:
             raise ConfigurationError(
                 f"data.env_id is {self.env_id!r}, which can't be made: {_one_line(error)}"

@@ -1,0 +1,35 @@
+"""Environments in processes of their own, which outlive a signal to all processes of a run: it saves their state."""
+
+import atexit
+import multiprocessing
+import multiprocessing.util  # its own function at exit, which waits for all workers, is registered by now
+import signal
+from contextlib import suppress
+from typing import Any
+
+from gymnasium.vector.async_vector_env import _async_worker
+
+from seqrl_lightning.signals import ENDING_SIGNALS
+
+
+def worker(*args: Any) -> None:
+    """Run an environment as Gymnasium's own worker does, but leave it to the run when it ends.
+
+    A Ctrl-C at the terminal, or a SIGTERM from a cluster, reaches the run and all of its workers.
+    """
+    for signum in ENDING_SIGNALS:
+        signal.signal(signum, _ignore)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the run has ended
+        _async_worker(*args)
+
+
+def _ignore(signum: int, frame: Any) -> None:
+    """Do nothing. A handler, unlike ``SIG_IGN``, isn't inherited by programs that an environment starts."""
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Kill the workers that are left when the program ends: Python would ask them to, and wait."""
+    for process in multiprocessing.active_children():
+        if process.name.startswith("Worker<"):  # Gymnasium's name for them
+            process.kill()
