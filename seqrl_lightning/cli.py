@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import (
@@ -35,12 +36,14 @@ from seqrl_lightning.callbacks import (
 )
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
 from seqrl_lightning.checkpoints.format import read_checkpoint
-from seqrl_lightning.checkpoints.last import newest_checkpoint
+from seqrl_lightning.checkpoints.last import newest_run, usable_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import signals_end_in_a_line
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError
 
@@ -101,15 +104,17 @@ class SeqRLCLI(LightningCLI):
         """Find the checkpoint, and use the network and the settings that it was trained with."""
         config = self.config[self.config.subcommand]
         self._run_folder: Path | None = None  # of a run that is resumed
+        self._lock: FolderLock | None = None  # of the run's folder
         self._env_steps = 0  # that it has taken
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
+            run = newest_run(Path(config.trainer.default_root_dir or "."))
             resumes = self.config.subcommand == "fit"
-            root = Path(config.trainer.default_root_dir or ".")
-            config.ckpt_path = str(newest_checkpoint(root, resumes, config.max_gib))
             if resumes:
-                self._run_folder = Path(config.ckpt_path).parent.parent
+                self._run_folder = run
+                self._claim(run)
+            config.ckpt_path = str(usable_checkpoint(run, resumes, config.max_gib))
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
         if config.weights_only is None:
@@ -141,8 +146,16 @@ class SeqRLCLI(LightningCLI):
         for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
             sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
 
+    @rank_zero_only
+    def _claim(self, run: Path) -> None:
+        """Claim a run's folder, before anything in it is changed: two runs in one would mix their files."""
+        if self._lock is None:
+            self._lock = FolderLock(run)
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; if another process is lost meanwhile, name it in the error."""
+        if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
+            self._claim(Path(self.trainer.log_dir or self.trainer.default_root_dir))
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:

@@ -1,19 +1,30 @@
 """Files that are written whole or not at all."""
 
 import csv
+import errno
 import hashlib
 import io
 import os
+import socket
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from seqrl_lightning.types import ConfigurationError, RunError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 UNFINISHED = ".unfinished"
 """The suffix of a file that is being written, or was when the program was killed."""
+
+LOCK = "run.lock"
+"""The name of the file by which a process claims a folder."""
 
 
 @contextmanager
@@ -98,6 +109,63 @@ def _as_csv(rows: Iterable[Iterable[object]]) -> bytes:
     table = io.StringIO(newline="")
     csv.writer(table).writerows(rows)
     return table.getvalue().encode()
+
+
+class FolderLock:
+    """A process's claim to a folder, which the operating system ends with the process or this object.
+
+    Args:
+        folder: It is made if it doesn't exist.
+
+    Raises:
+        ConfigurationError: If another process has claimed it.
+        RunError: If the system refuses to write into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        self._release = weakref.finalize(self, os.close, lock)
+        if not _claims(lock):
+            owner = os.read(lock, 1000).decode(errors="replace")
+            raise ConfigurationError(f"{folder} is in use by {owner or 'another process'}; it must be ended first")
+        with writing(folder):
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    def __enter__(self) -> Self:
+        """Return the lock, which ends with the context."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the claim."""
+        self._release()
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether another process has claimed a folder by a :class:`FolderLock`."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:  # there is none
+        return False
+    try:
+        return not _claims(lock)
+    finally:
+        os.close(lock)
+
+
+def _claims(lock: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which a forked process would inherit
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # a file system without locks
+            raise
+    return True
 
 
 def require_no_links_out(folder: Path) -> None:

@@ -85,6 +85,14 @@ def test_whenever_the_program_is_killed_a_whole_checkpoint_is_there(
     assert seen == {2, 3}
 
 
+def test_the_last_run_is_the_one_that_began_last_whatever_the_times_of_its_files(tmp_path: Path) -> None:
+    runs = tmp_path / "lightning_logs"
+    for version in (2, 10, 9):
+        save(tmp_path, version).parent.parent.rename(runs / f"version_{version}")
+    os.utime(runs / "version_10/checkpoints/last.ckpt", (0, 0))  # as a copy may
+    assert load(newest_checkpoint(tmp_path)) == 10
+
+
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "truncated":
