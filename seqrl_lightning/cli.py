@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -35,10 +36,11 @@ from seqrl_lightning.callbacks import (
     TrialWriter,
 )
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
+from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import newest_run, usable_checkpoint
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
@@ -50,6 +52,15 @@ from seqrl_lightning.types import ConfigurationError, RunError
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line."""
+
+
+class RunConfig(SaveConfigCallback):
+    """Write ``config.yaml``, which starts the same run anew: that of a resumed run names no checkpoint."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        config = config.clone()
+        config.ckpt_path = config.weights_only = None
+        super().__init__(parser, config, **kwargs)
 
 
 class SeqRLCLI(LightningCLI):
@@ -66,6 +77,7 @@ class SeqRLCLI(LightningCLI):
                 seed_everything_default=0,
                 parser_class=SeqRLArgumentParser,
                 trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+                save_config_callback=RunConfig,
                 save_config_kwargs={"overwrite": True},
                 args=args,
             )
@@ -120,6 +132,23 @@ class SeqRLCLI(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
+        if self.config.subcommand == "fit":
+            self._compare_settings(Path(config.ckpt_path).parent.parent / "config.yaml")
+
+    def _compare_settings(self, path: Path) -> None:
+        """Tell what changed since the run's config was written; refuse what would mix two experiments.
+
+        Raises:
+            ConfigurationError: If there is such a change.
+        """
+        if not path.is_file():
+            return
+        before = yaml.safe_load(path.read_text())
+        now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
+        if not isinstance(before, dict) or not isinstance(before.get("data"), dict):
+            raise ConfigurationError(f"{path} is not the config of a run; it must be as `seqrl fit` wrote it")
+        for name, old, new in require_resumable(before, now):
+            _tell(f"{name}: {new!r} is used from here on, not {old!r} as before")
 
     def _take_over_settings(self, path: Path, config: Namespace) -> None:
         """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.
@@ -143,8 +172,9 @@ class SeqRLCLI(LightningCLI):
         is_by_cli = "_class_path" in recipe.model
         model = {"class_path": recipe.model["_class_path"], "dict_kwargs": settings} if is_by_cli else settings
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
-        for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
-            sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
+        used = self.config[self.config.subcommand].model.as_dict()
+        for name, theirs, ours in overruled({"model": used}, {"model": given}):
+            _tell(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
 
     @rank_zero_only
     def _claim(self, run: Path) -> None:
@@ -202,6 +232,11 @@ class SeqRLCLI(LightningCLI):
         )
 
 
+@rank_zero_only
+def _tell(message: str) -> None:
+    sys.stderr.write(f"seqrl: {printable(message)}\n")
+
+
 def _end_connections() -> None:
     """Close connections to other processes before Python ends: gloo's threads abort it if they hold tensors later."""
     if torch.distributed.is_initialized():
@@ -217,14 +252,6 @@ def lost_process(trainer: Trainer) -> str:
                 return f"rank {rank} (process {process.pid}, status {process.returncode})"
         time.sleep(0.1)
     return "another process" if started or trainer.global_rank == 0 else "rank 0, or another process,"
-
-
-def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """Return the settings whose given value isn't the one that is used, as (name, used, given)."""
-    if isinstance(given, dict) and isinstance(used, dict):
-        inner = (_differences(given[k], used[k], k if k == "init_args" else f"{key}.{k}") for k in given if k in used)
-        return [difference for differences in inner for difference in differences]
-    return [] if given in (used, None) else [(key.replace("init_args.", ""), used, given)]
 
 
 def main(args: list[str] | None = None) -> None:
