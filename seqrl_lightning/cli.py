@@ -193,6 +193,9 @@ class SeqRLCLI(LightningCLI):
                 raise
             which, reason = lost_process(self.trainer), " ".join(str(error).split())
             raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
+        finally:
+            assert isinstance(self.datamodule, ReplayDataModule)
+            self.datamodule.discard_envs()  # Lightning leaves them open after an error
         atexit.register(_end_connections)
 
     def before_instantiate_classes(self) -> None:

@@ -1,19 +1,23 @@
 """Evaluation of any learner: greedy episodes, in Lightning's own loops."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
 from seqrl_lightning.collect import Policy, Step, rollout
+from seqrl_lightning.envs import EnvFault
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Array, BoolArray, EvaluationTask, State
+
+T = TypeVar("T")
 
 
 class LearningData(Protocol):
@@ -26,6 +30,9 @@ class LearningData(Protocol):
     batch_size: int
     sampler: Sampler
     eval_envs: VectorEnv[Any, Any, Any]
+
+    def on_eval_fault(self, fault: EnvFault) -> int:
+        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew."""
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""
@@ -65,7 +72,11 @@ class GreedyEvaluation(LightningModule):
     def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
         """Play greedy episodes, and return each step with the values [N, A] that its actions were chosen by."""
         policy = Policy(self.act_values)
-        return [(step, policy.values) for step in self._rollout(policy, batch) if policy.values is not None]
+
+        def play(steps: Iterator[Step]) -> list[tuple[Step, Array]]:
+            return [(step, policy.values) for step in steps if policy.values is not None]
+
+        return self._play(policy, batch, play)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics, under the same names in every process."""
@@ -81,17 +92,18 @@ class GreedyEvaluation(LightningModule):
         """Log ``test/return_mean`` and the like."""
         self._log_evaluation("test")
 
-    def _rollout(self, policy: Policy, task: EvaluationTask) -> Iterator[Step]:
-        return rollout(policy.act, self.data.eval_envs, task.seed, task.options)
+    def _play(self, policy: Policy, task: EvaluationTask, play: Callable[[Iterator[Step]], T]) -> T:
+        """Return what ``play`` makes of the task's episodes; of others, from another seed, if an environment breaks."""
+        seed = task.seed
+        while True:
+            policy.reset()
+            try:
+                return play(rollout(policy.act, self.data.eval_envs, seed, task.options))
+            except EnvFault as fault:
+                seed = self.data.on_eval_fault(fault)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
-        steps: list[Step] = []
-        rewards: list[tuple[Array, BoolArray]] = []
-        for step in self._rollout(Policy(self.act_values), task):
-            rewards.append((step.reward * step.is_playing, step.is_playing))
-            if "correct_action" in step.infos:
-                steps.append(step)
-        returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*rewards, strict=True))
+        steps, returns, lengths = self._play(Policy(self.act_values), task, _summary)
         for name in task.names:
             self.episode_statistics[name].update(returns.to(self.device), lengths.to(self.device))
         return {"steps": steps}
@@ -102,3 +114,15 @@ class GreedyEvaluation(LightningModule):
         for name, statistics in self.episode_statistics.items():
             values: dict[str, Any] = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
             self.log_dict(values, logger=to_logger)
+
+
+def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor]:
+    """Return the steps of tasks that tell the correct action, and the return and length of each episode, [N]."""
+    steps: list[Step] = []
+    rewards: list[tuple[Array, BoolArray]] = []
+    for step in played:
+        rewards.append((step.reward * step.is_playing, step.is_playing))
+        if "correct_action" in step.infos:
+            steps.append(step)
+    returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*rewards, strict=True))
+    return steps, returns, lengths

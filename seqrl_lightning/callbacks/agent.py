@@ -1,17 +1,20 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from gymnasium.vector import AsyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
+from seqrl_lightning.collect import CheckedEnvs, Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.envs import EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -119,10 +122,13 @@ class AgentCallback(Callback):
     # Lightning's hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the cadence, and refuse settings that can't work with the data or would never end."""
+        """Guard evaluation, choose the cadence, and refuse settings that can't work with the data or never end."""
+        data = ReplayDataModule.of(trainer)
+        on_fault = partial(self._go_on_evaluating, data, trainer.global_rank)
+        data.check_eval_envs(self.check_bounds, on_fault)
         if stage == "fit":
             self.cadence = self._choose_cadence(learner_of(trainer))
-            self._check_data(ReplayDataModule.of(trainer))
+            self._check_data(data)
             self._check_budget(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -224,15 +230,7 @@ class AgentCallback(Callback):
     # Acting
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
-        envs = GuardedEnvs(
-            data.envs,
-            data.remake_envs,
-            data.env_id,
-            self.on_env_error,
-            self.max_env_restarts,
-            self.check_bounds,
-            rank_zero_warn,
-        )
+        envs = self._guarded(data.envs, data.remake_envs, data.env_id)
         rng = random_stream("agent", trainer.global_rank)
         return Collector(
             envs,
@@ -246,6 +244,20 @@ class AgentCallback(Callback):
             trainer.global_rank,
             trainer.world_size,
         )
+
+    def _guarded(
+        self, envs: VectorEnv[Any, Any, Any], remake: Callable[[], VectorEnv[Any, Any, Any]], name: str
+    ) -> GuardedEnvs:
+        rules = self.on_env_error, self.max_env_restarts, self.check_bounds
+        return GuardedEnvs(envs, remake, name, *rules, rank_zero_warn)
+
+    def _go_on_evaluating(self, data: ReplayDataModule, rank: int, fault: EnvFault) -> int:
+        """Count a fault in an evaluation as one in training, and return the seed of the episodes to play instead."""
+        envs = data.eval_envs
+        assert isinstance(envs, CheckedEnvs)
+        guarded = self._guarded(envs.env, data.remake_eval_envs, f"{data.env_id}, evaluated")
+        guarded.replace(fault, envs.seed, envs.lengths, self.progress)
+        return int(random_stream(f"evaluation, fault {self.progress.env_faults}", rank).integers(2**31))
 
     @property
     def _budget(self) -> tuple[float, float]:

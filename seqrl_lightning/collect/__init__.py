@@ -3,12 +3,13 @@
 from seqrl_lightning.collect.collector import Collector
 from seqrl_lightning.collect.episodes import Episode, EpisodeLog, RunningEpisodes
 from seqrl_lightning.collect.evaluation import EvaluationTasks
-from seqrl_lightning.collect.faults import GuardedEnvs
+from seqrl_lightning.collect.faults import CheckedEnvs, GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy, Policy
 from seqrl_lightning.collect.recorder import TrialRecorder, TrialStep
 from seqrl_lightning.collect.rollout import Step, rollout
 
 __all__ = [
+    "CheckedEnvs",
     "Collector",
     "Episode",
     "EpisodeLog",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, VectorEnv, VectorWrapper
 
 from seqrl_lightning.envs import StepCheck, fault_of, set_state, state_of
 from seqrl_lightning.random_streams import random_stream
@@ -136,3 +136,48 @@ class GuardedEnvs:
         """Set the environments back to where ``state_dict`` was taken."""
         self.envs.reset()
         set_state(self.envs, state_dict)
+
+
+class CheckedEnvs(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Environments to evaluate in, in which anything that goes wrong is an ``EnvFault``.
+
+    Args:
+        envs: The environments, with a Box observation space.
+        check_bounds: Whether an observation outside its space's bounds is a fault.
+
+    Attributes:
+        seed: Of the last reset.
+        lengths: [N] int64, steps since then; the same in every environment.
+    """
+
+    def __init__(self, envs: Envs, check_bounds: bool = True) -> None:
+        super().__init__(envs)
+        self.seed = 0
+        self.lengths: IntArray = np.zeros(envs.num_envs, np.int64)
+        self._check = StepCheck(envs, check_bounds)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode in every environment, from ``seed + i`` in environment i.
+
+        Raises:
+            EnvFault: If an environment raises, or shows what it mustn't.
+        """
+        self.seed = 0 if seed is None else int(seed)
+        self.lengths[:] = 0
+        try:
+            observation, infos = self.env.reset(seed=seed, options=options)
+            self._check.observation(observation)
+        except Exception as error:  # an environment may raise anything
+            raise fault_of(self.env, error) from error
+        return observation, infos
+
+    def step(self, actions: IntArray) -> Outcome:
+        """Take a step in every environment. Raise as ``reset`` does."""
+        try:
+            outcome = self.env.step(actions)
+            self._check.observation(outcome[0])
+            self._check.reward(outcome[1])
+        except Exception as error:
+            raise fault_of(self.env, error) from error
+        self.lengths += 1
+        return outcome

@@ -2,16 +2,17 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from seqrl_lightning.envs.masks import action_mask_of
 from seqrl_lightning.envs.solo import SoloVectorEnv
 from seqrl_lightning.envs.state import TrackedEnv, tracked
-from seqrl_lightning.envs.workers import worker
+from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.types import ConfigurationError, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -108,7 +109,10 @@ class EnvFactory:
             in_processes = mode == gym.VectorizeMode.ASYNC.value
             wrappers = (*self.wrappers, *((TrackedEnv,) if in_processes else ()))
             in_worker = {"worker": worker} if in_processes else None
-            envs = gym.make_vec(self.env_id, num_envs, mode, in_worker, wrappers, **self.env_kwargs)
+            with killed_on_error() if in_processes else nullcontext():
+                envs = gym.make_vec(self.env_id, num_envs, mode, in_worker, wrappers, **self.env_kwargs)
+            if isinstance(envs.unwrapped, AsyncVectorEnv):
+                end_by_killing(envs.unwrapped)
         except (gym.error.Error, ModuleNotFoundError) as error:
             raise ConfigurationError(
                 f"data.env_id is {self.env_id!r}, which can't be made: {_one_line(error)}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, E
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU
+from seqrl_lightning.networks import GRU, MLP, NoisyLinear, Transformer
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from tests.running import assert_identical, fit
 
@@ -212,3 +213,55 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_rep
     if budget != "time":
         go("killed", kill=True)
         assert_identical(go("killed"), whole)
+
+
+STACKS: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}
+MORE: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "IQN with priorities and noise": (
+        IQN,
+        {"network": functools.partial(MLP, hidden_sizes=[8], linear=NoisyLinear)},
+        {},
+        {"sampler": PrioritizedSampler(n_step=2)},
+    ),
+    "Transformer": (
+        DQN,
+        {"network": functools.partial(Transformer, hidden_size=8, num_layers=1, num_heads=2, context_length=8)},
+        {},
+        {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2)},
+    ),
+    "frame stack": (DQN, {}, {}, {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}),
+    "frame stacks side by side": (
+        DQN,
+        {},
+        {},
+        {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3, "num_envs": 2},
+    ),
+    "memory-mapped": (DQN, {}, {}, {"mmap_dir": "memory"}),
+    "overlap": (DQN, {}, {"overlap": True}, {"num_envs": 2, "vectorization_mode": "async"}),
+    "scheduler": (DQN, {"lr_scheduler": functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)}, {}, {}),
+    "compile": (DQN, {"compile": True}, {}, {}),
+    "updates by hand": (DQN, {"updates_per_step": 5}, {"updates_per_collect": 5}, {}),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else []) for name in MORE]
+)
+def test_every_part_ends_as_if_it_had_never_stopped(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module_class, model, agent, data = MORE[name]
+    data = {**data, **({"mmap_dir": str(tmp_path)} if "mmap_dir" in data else {})}
+
+    def go(folder: str, max_steps: int, ckpt_path: Path | None = None) -> tuple[Any, Tensor]:
+        return run(tmp_path / folder, max_steps, ckpt_path, module_class, model, agent, **copy.deepcopy(data))
+
+    whole, expected = go("whole", 60)
+    go("half", 30)
+    with caplog.at_level("INFO"):
+        resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
+    assert "Not bitwise" not in caplog.text
+    assert torch.equal(weights, expected)
+    assert whole.datamodule.progress == resumed.datamodule.progress
+    assert_identical(whole.datamodule.ring.state_dict(), resumed.datamodule.ring.state_dict())
+    assert_identical(whole.optimizers[0].state_dict(), resumed.optimizers[0].state_dict())
