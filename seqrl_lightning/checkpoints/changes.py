@@ -67,7 +67,7 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     keeps_memory = before["data"].get("save_replay", True)
     for name, old, new in found:
         is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
-        require(not is_fixed, name, new, f"{old!r}, as in the run that is resumed")
+        require(not is_fixed, name, new, f"the checkpoint's {old!r}")
     return found
 
 

@@ -54,13 +54,21 @@ def test_what_can_change_is_told(path: str, value: Any, told: Change | None) -> 
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
-        ("data.env_id", "Acrobot-v1", "data.env_id is 'Acrobot-v1'; it must be 'CartPole-v1', as in the run that is"),
-        ("data.env_kwargs", {"objects": "AB"}, "data.env_kwargs.objects is 'AB'; it must be None"),
-        ("data.num_envs", 2, "data.num_envs is 2; it must be 1"),
-        ("data.capacity", 200, "data.capacity is 200; it must be 100"),
-        ("data.wrappers", ["PreviousActionReward"], "data.wrappers is ['PreviousActionReward']; it must be None"),
-        ("data.sampler.init_args.n_step", 1, "data.sampler.n_step is 1; it must be 3"),
-        ("data.sampler.class_path", "PrioritizedSampler", "data.sampler is 'PrioritizedSampler'; it must be 'Uni"),
+        ("data.env_id", "Acrobot-v1", "data.env_id is 'Acrobot-v1'; it must be the checkpoint's 'CartPole-v1'"),
+        ("data.env_kwargs", {"objects": "AB"}, "data.env_kwargs.objects is 'AB'; it must be the checkpoint's None"),
+        ("data.num_envs", 2, "data.num_envs is 2; it must be the checkpoint's 1"),
+        ("data.capacity", 200, "data.capacity is 200; it must be the checkpoint's 100"),
+        (
+            "data.wrappers",
+            ["PreviousActionReward"],
+            "data.wrappers is ['PreviousActionReward']; it must be the checkpoint's None",
+        ),
+        ("data.sampler.init_args.n_step", 1, "data.sampler.n_step is 1; it must be the checkpoint's 3"),
+        (
+            "data.sampler.class_path",
+            "PrioritizedSampler",
+            "data.sampler is 'PrioritizedSampler'; it must be the checkpoint's 'Uni",
+        ),
     ],
 )
 def test_what_would_mix_two_experiments_is_refused(path: str, value: Any, line: str) -> None:
@@ -90,7 +98,7 @@ def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     status, _, err = seqrl(*arguments, "--ckpt_path=last", "--data.sampler=PrioritizedSampler")
     assert status == 2
-    assert "data.sampler is 'seqrl_lightning.replay.PrioritizedSampler'; it must be None, as in the run" in err
+    assert "data.sampler is 'seqrl_lightning.replay.PrioritizedSampler'; it must be the checkpoint's None" in err
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     more = ("--ckpt_path=last", "--trainer.max_steps=20", "--data.batch_size=4", "--model.gamma=0.5")
