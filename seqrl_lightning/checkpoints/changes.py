@@ -65,7 +65,7 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     """
     found = changes(before, now)
     keeps_memory = before["data"].get("save_replay", True)
-    for name, old, new in found:
+    for name, old, new in sorted(found, key=lambda change: change.name != "data.env_id"):  # another task tells the most
         is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
         require(not is_fixed, name, new, f"the checkpoint's {old!r}")
     return found
