@@ -1,6 +1,13 @@
 """Value-based deep reinforcement learning for sequence learning, as PyTorch Lightning modules."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from seqrl_lightning.signals import end_program_at_once
+
+if sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).name == "seqrl":  # the program, whose imports take seconds
+    end_program_at_once()
 
 import seqrl_lightning.envs  # noqa: F401  (registers the environments)
 

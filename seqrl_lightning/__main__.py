@@ -1,5 +1,6 @@
 """The program ``seqrl``, also ``python -m seqrl_lightning``: it dispatches to the commands."""
 
+import os
 import sys
 from collections.abc import Container
 from importlib import import_module
@@ -9,12 +10,15 @@ from jsonargparse import Namespace
 
 from seqrl_lightning.commands import COMMANDS, PASS_ARGUMENTS_TO_FIT
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.signals import ENDS_WITH_PARENT, end_with_standard_input, signals_end_in_a_line
 
 
 def main() -> None:
     """Run one of the package's own commands, or one of Lightning's."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    with one_line_errors():
+    if os.environ.pop(ENDS_WITH_PARENT, None):
+        end_with_standard_input()
+    with signals_end_in_a_line(), one_line_errors():
         if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
             name = "fit-seeds"
         if name in COMMANDS:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import (
@@ -34,18 +36,31 @@ from seqrl_lightning.callbacks import (
     TrialWriter,
 )
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
+from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
-from seqrl_lightning.checkpoints.last import newest_checkpoint
+from seqrl_lightning.checkpoints.last import newest_run, usable_checkpoint
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
+from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
+from seqrl_lightning.signals import signals_end_in_a_line
+from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line."""
+
+
+class RunConfig(SaveConfigCallback):
+    """Write ``config.yaml``, which starts the same run anew: that of a resumed run names no checkpoint."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        config = config.clone()
+        config.ckpt_path = config.weights_only = None
+        super().__init__(parser, config, **kwargs)
 
 
 class SeqRLCLI(LightningCLI):
@@ -62,6 +77,7 @@ class SeqRLCLI(LightningCLI):
                 seed_everything_default=0,
                 parser_class=SeqRLArgumentParser,
                 trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
+                save_config_callback=RunConfig,
                 save_config_kwargs={"overwrite": True},
                 args=args,
             )
@@ -112,21 +128,40 @@ class SeqRLCLI(LightningCLI):
         """Find the checkpoint, and use the network and the settings that it was trained with."""
         config = self.config[self.config.subcommand]
         self._run_folder: Path | None = None  # of a run that is resumed
+        self._lock: FolderLock | None = None  # of the run's folder
         self._env_steps = 0  # that it has taken
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
+            run = newest_run(Path(config.trainer.default_root_dir or "."))
             resumes = self.config.subcommand == "fit"
-            root = Path(config.trainer.default_root_dir or ".")
-            config.ckpt_path = str(newest_checkpoint(root, resumes, config.max_gib))
             if resumes:
-                self._run_folder = Path(config.ckpt_path).parent.parent
+                self._run_folder = run
+                self._claim(run)
+            config.ckpt_path = str(usable_checkpoint(run, resumes, config.max_gib))
         if not Path(config.ckpt_path).is_file():
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
+        if self.config.subcommand == "fit":
+            self._compare_settings(Path(config.ckpt_path).parent.parent / "config.yaml")
+
+    def _compare_settings(self, path: Path) -> None:
+        """Tell what changed since the run's config was written; refuse what would mix two experiments.
+
+        Raises:
+            ConfigurationError: If there is such a change.
+        """
+        if not path.is_file():
+            return
+        before = yaml.safe_load(path.read_text())
+        now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
+        if not isinstance(before, dict) or not isinstance(before.get("data"), dict):
+            raise ConfigurationError(f"{path} is not the config of a run; it must be as `seqrl fit` wrote it")
+        for name, old, new in require_resumable(before, now):
+            _tell(f"{name}: {new!r} is used from here on, not {old!r} as before")
 
     def _take_over_settings(self, path: Path, config: Namespace) -> None:
         """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.
@@ -153,11 +188,20 @@ class SeqRLCLI(LightningCLI):
         is_by_cli = "_class_path" in recipe.model
         model = {"class_path": recipe.model["_class_path"], "dict_kwargs": settings} if is_by_cli else settings
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
-        for key, theirs, ours in _differences(given, self.config[self.config.subcommand].model.as_dict(), "model"):
-            sys.stderr.write(f"seqrl: {key}: the checkpoint's {theirs!r} is used, not {ours!r}\n")
+        used = self.config[self.config.subcommand].model.as_dict()
+        for name, theirs, ours in overruled({"model": used}, {"model": given}):
+            _tell(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
+
+    @rank_zero_only
+    def _claim(self, run: Path) -> None:
+        """Claim a run's folder, before anything in it is changed: two runs in one would mix their files."""
+        if self._lock is None:
+            self._lock = FolderLock(run)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; if another process is lost meanwhile, name it in the error."""
+        if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
+            self._claim(Path(self.trainer.log_dir or self.trainer.default_root_dir))
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:
@@ -165,6 +209,9 @@ class SeqRLCLI(LightningCLI):
                 raise
             which, reason = lost_process(self.trainer), " ".join(str(error).split())
             raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
+        finally:
+            assert isinstance(self.datamodule, ReplayDataModule)
+            self.datamodule.discard_envs()  # Lightning leaves them open after an error
         atexit.register(_end_connections)
 
     def before_instantiate_classes(self) -> None:
@@ -204,6 +251,11 @@ class SeqRLCLI(LightningCLI):
         )
 
 
+@rank_zero_only
+def _tell(message: str) -> None:
+    sys.stderr.write(f"seqrl: {printable(message)}\n")
+
+
 def _end_connections() -> None:
     """Close connections to other processes before Python ends: gloo's threads abort it if they hold tensors later."""
     if torch.distributed.is_initialized():
@@ -221,17 +273,9 @@ def lost_process(trainer: Trainer) -> str:
     return "another process" if started or trainer.global_rank == 0 else "rank 0, or another process,"
 
 
-def _differences(given: Any, used: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """Return the settings whose given value isn't the one that is used, as (name, used, given)."""
-    if isinstance(given, dict) and isinstance(used, dict):
-        inner = (_differences(given[k], used[k], k if k == "init_args" else f"{key}.{k}") for k in given if k in used)
-        return [difference for differences in inner for difference in differences]
-    return [] if given in (used, None) else [(key.replace("init_args.", ""), used, given)]
-
-
 def main(args: list[str] | None = None) -> None:
     """Fit, validate, test or predict."""
-    with one_line_errors():
+    with signals_end_in_a_line(), one_line_errors():
         SeqRLCLI(args)
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
-from seqrl_lightning.envs import Border, EnvFactory, FollowsBlocks, Wrapper
+from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -28,6 +28,7 @@ from seqrl_lightning.types import (
     IntArray,
     Learner,
     Progress,
+    RunError,
     Transitions,
     Windows,
     keep_plain,
@@ -142,6 +143,7 @@ class ReplayDataModule(LightningDataModule):
         self.progress = Progress()
         self._rng = random_stream("replay")
         self._open_envs: list[Border] = []
+        self._on_eval_fault: Callable[[EnvFault], int] | None = None  # from check_eval_envs on
 
         self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode, autoreset_mode)
         facts = self.factory.read_facts()
@@ -200,10 +202,39 @@ class ReplayDataModule(LightningDataModule):
 
     def remake_envs(self) -> Border:
         """Replace the environments to learn in, of which one is broken, and return the new ones."""
-        self._open_envs.remove(self.envs)
-        self.envs.discard()
+        self._discard(self.envs)
         self.envs = self._open(self.num_envs)
         return self.envs
+
+    def check_eval_envs(self, check_bounds: bool, on_fault: Callable[[EnvFault], int]) -> None:
+        """Turn what goes wrong in evaluation's environments into faults.
+
+        Args:
+            check_bounds: Whether an observation outside its space's bounds is a fault.
+            on_fault: Ends the run, or calls :meth:`remake_eval_envs` and returns another seed.
+        """
+        self.eval_envs.check_bounds = check_bounds
+        self._on_eval_fault = on_fault
+
+    def remake_eval_envs(self) -> Border:
+        """Replace the environments to evaluate in, of which one is broken, and return the new ones."""
+        self._discard(self.eval_envs)
+        self.eval_envs = self._open(self.eval_num_envs)
+        return self.eval_envs
+
+    def on_eval_fault(self, fault: EnvFault) -> int:
+        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew.
+
+        Raises:
+            RunError: If the run has to end.
+        """
+        if self._on_eval_fault is None:  # without an agent
+            raise RunError(f"{self.env_id}: environment {fault.env} of an evaluation broke: {fault.reason}") from fault
+        return self._on_eval_fault(fault)
+
+    def _discard(self, envs: Border) -> None:
+        self._open_envs.remove(envs)
+        envs.discard()
 
     def teardown(self, stage: str) -> None:
         """Close the environments."""
@@ -290,8 +321,13 @@ class ReplayDataModule(LightningDataModule):
             setattr(self.progress, name, value)
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"])
-            self.sampler.load_state_dict(state_dict["sampler"])
+            self._load_sampler(state_dict["sampler"])
         self._rng.bit_generator.state = state_dict["rng"]
+
+    def _load_sampler(self, state: dict[str, Any]) -> None:
+        is_alike = state.keys() == self.sampler.state_dict().keys()
+        require(is_alike, "data.sampler", type(self.sampler).__name__, "the one that the checkpoint was saved with")
+        self.sampler.load_state_dict(state)
 
 
 def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:

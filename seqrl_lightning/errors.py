@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -65,11 +66,13 @@ class OneLineErrors(ArgumentParser):
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn any exception into an exit with one line; with ``SEQRL_TRACEBACK=1``, let it through with its traceback."""
+    if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
+        yield
+        return
+    threading.excepthook = _leave_to_caller
     try:
         yield
     except Exception as error:  # of whatever kind
-        if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
-            raise
         if (refusal := refusal_in(error)) is not None:
             fail(" ".join(str(refusal).split()))
         message = " ".join(str(error).split())
@@ -107,6 +110,12 @@ def refused_in_a_line(source: str) -> Iterator[None]:
         raise ConfigurationError(
             f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
         ) from error
+
+
+def _leave_to_caller(failure: threading.ExceptHookArgs) -> None:
+    """Print nothing about a thread that couldn't write a file: whoever gave it something to write gets the error."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 @contextmanager

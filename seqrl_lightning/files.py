@@ -1,18 +1,53 @@
 """Files that are written whole or not at all."""
 
 import csv
+import errno
 import hashlib
 import io
 import os
+import socket
 import uuid
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from seqrl_lightning.types import ConfigurationError, RunError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 UNFINISHED = ".unfinished"
 """The suffix of a file that is being written, or was when the program was killed."""
+
+LOCK = "run.lock"
+"""The name of the file by which a process claims a folder."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line which file the system refuses to write.
+
+    Raises:
+        RunError: If it does (no space left, no permission).
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        refusal = _refusal_behind(error)
+        if refusal is None:
+            raise
+        raise RunError(f"{path} can't be written: {refusal.strerror or refusal}") from error
+
+
+def _refusal_behind(error: BaseException | None) -> OSError | None:
+    """Return the system's refusal that an error comes from: torch's own one hides it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -23,10 +58,10 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write: Writes the contents.
 
     Raises:
-        RunError: If the system refuses (no space left, no permission).
+        RunError: If the system refuses (no space left, no permission); what was there before is untouched.
     """
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("wb") as file:
@@ -37,10 +72,12 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             sync_folder(path.parent)
         finally:
             unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{path} can't be written: {error.strerror or error}; what was there before is untouched"
-        ) from error
+
+
+def delete_unfinished(folder: Path) -> None:
+    """Delete what a program that was killed while it wrote left in a folder."""
+    for path in folder.glob(f"*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, contents: bytes) -> None:
@@ -48,16 +85,87 @@ def write_bytes(path: Path, contents: bytes) -> None:
     write_file(path, lambda file: file.write(contents))
 
 
-def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
+def start_table(path: Path, fields: Iterable[object], num_rows: int = 0) -> int:
     """Cut a CSV file down to its head and its first rows. Returns how many of these there are."""
     rows: list[list[str]] = []
     if path.exists():
         with path.open(newline="") as file:
             rows = list(csv.reader(file))[1 : num_rows + 1]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([fields, *rows])
-    write_bytes(path, table.getvalue().encode())
+    write_bytes(path, _as_csv([fields, *rows]))
     return len(rows)
+
+
+def add_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Add rows to a CSV file.
+
+    Raises:
+        RunError: If the system refuses.
+    """
+    with writing(path), path.open("ab") as file:
+        file.write(_as_csv(rows))
+
+
+def _as_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    return table.getvalue().encode()
+
+
+class FolderLock:
+    """A process's claim to a folder, which the operating system ends with the process or this object.
+
+    Args:
+        folder: It is made if it doesn't exist.
+
+    Raises:
+        ConfigurationError: If another process has claimed it.
+        RunError: If the system refuses to write into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        self._release = weakref.finalize(self, os.close, lock)
+        if not _claims(lock):
+            owner = os.read(lock, 1000).decode(errors="replace")
+            raise ConfigurationError(f"{folder} is in use by {owner or 'another process'}; it must be ended first")
+        with writing(folder):
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    def __enter__(self) -> Self:
+        """Return the lock, which ends with the context."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the claim."""
+        self._release()
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether another process has claimed a folder by a :class:`FolderLock`."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:  # there is none
+        return False
+    try:
+        return not _claims(lock)
+    finally:
+        os.close(lock)
+
+
+def _claims(lock: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which a forked process would inherit
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # a file system without locks
+            raise
+    return True
 
 
 def require_own_files(folder: Path) -> None:

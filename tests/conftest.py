@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
@@ -16,3 +17,12 @@ def _own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts from the same seed, and leaves none behind."""
     monkeypatch.setitem(os.environ, "PL_GLOBAL_SEED", "7")
     torch.manual_seed(7)
+
+
+@pytest.fixture
+def file_sizes() -> Iterator[Callable[[int], None]]:
+    """A function that limits the size of files, in bytes, until the test ends: the system refuses to write more."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -116,6 +116,38 @@ class Breaking(Diary):
 gym.register("tests/Breaking-v0", Breaking)
 
 
+class Shaky(gym.Env[Any, Any]):
+    """Nine steps of reward 1; an evaluation's episode from one of its usual seeds breaks in its 3rd step."""
+
+    observation_space = gym.spaces.Box(-10, 10, (3,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.breaks = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        if seed is not None:
+            self.breaks = 1_000_000 <= seed < 1_000_010
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        observation, reward = np.full(3, self.t, np.float32), 1.0
+        if self.breaks and self.t == 3:
+            if self.how == "raises":
+                raise ZeroDivisionError("a bug of the task")
+            if self.how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            observation[0] = reward = np.nan
+        return observation, reward, self.t >= 9, False, {}
+
+
+gym.register("tests/Shaky-v0", Shaky)
+
+
 class Lights(gym.Env[Any, Any]):
     """Shows the switches that were set last."""
 

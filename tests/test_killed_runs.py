@@ -1,5 +1,6 @@
 """A run that is killed again and again ends as the run that never was."""
 
+import os
 import random
 import signal
 import subprocess
@@ -42,7 +43,9 @@ ALGORITHMS = {"DQN": ("UniformSampler", MLP), "prioritized n-step": (PRIORITIZED
 def start(root: Path, *args: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "seqrl_lightning.cli", "fit", "--config", str(root / "config.yaml")]
     command += [f"--trainer.default_root_dir={root}", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+    )
 
 
 def last(root: Path) -> Path:
@@ -136,3 +139,44 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(
     curves = list(map(curve, roots))
     assert len(curves[0]) > max_steps / 10
     assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_saves_what_workers_hold(signum: int, status: int, tmp_path: Path) -> None:
+    """As a terminal or a cluster sends it: the environments' own processes wait until their state is saved."""
+    roots = tmp_path / "whole", tmp_path / "half"
+    config = CONFIG.format(env_id="CartPole-v1", num_envs=2, sampler="UniformSampler", network=MLP, max_steps=900)
+    for root in roots:
+        root.mkdir()
+        (root / "config.yaml").write_text(config)
+    in_processes = "--data.vectorization_mode=async"
+    whole, half = (start(root, in_processes) for root in roots)
+    while not last(roots[1]).exists():
+        assert half.poll() is None, half.communicate()[0]
+        time.sleep(0.005)
+    os.killpg(half.pid, signum)
+    output, _ = half.communicate(timeout=60)
+    assert half.returncode == status, output
+    assert "Interrupted: saved" in output
+    assert "Traceback" not in output
+    output, _ = start(roots[1], in_processes, "--ckpt_path", "last").communicate()
+    assert "Not bitwise" not in output
+    output, _ = whole.communicate()
+    assert whole.returncode == 0, output
+    assert_identical(*map(state, roots))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.4, 1.2])
+def test_a_signal_in_the_first_seconds_is_one_line(signum: int, seconds: float, tmp_path: Path) -> None:
+    config = CONFIG.format(env_id="CartPole-v1", num_envs=1, sampler="UniformSampler", network=MLP, max_steps=10**6)
+    (tmp_path / "config.yaml").write_text(config)
+    process = start(tmp_path)
+    time.sleep(seconds)
+    os.killpg(process.pid, signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (128 + signum, -signum)  # Python may end itself by the signal after Ctrl-C
+    assert output.endswith(f"seqrl: ended by {'Ctrl-C' if signum == signal.SIGINT else 'SIGTERM'}\n")
+    assert "Traceback" not in output

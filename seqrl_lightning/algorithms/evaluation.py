@@ -1,20 +1,23 @@
 """Evaluation of any learner: greedy episodes, in Lightning's own loops."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from seqrl_lightning.collect import Policy, Step, rollout
-from seqrl_lightning.envs import Border
+from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import Array, BoolArray, EvaluationTask, State
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, FloatArray, State
+
+T = TypeVar("T")
 
 
 class LearningData(Protocol):
@@ -28,6 +31,9 @@ class LearningData(Protocol):
     sampler: Sampler
     eval_envs: Border
     eval_max_steps: int
+
+    def on_eval_fault(self, fault: EnvFault) -> int:
+        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew."""
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""
@@ -67,7 +73,11 @@ class GreedyEvaluation(LightningModule):
     def predict_step(self, batch: EvaluationTask, batch_idx: int) -> list[tuple[Step, Array]]:
         """Play greedy episodes, and return each step with the values [N, A] that its actions were chosen by."""
         policy = Policy(self.act_values)
-        return [(step, policy.values) for step in self._rollout(policy, batch) if policy.values is not None]
+
+        def play(steps: Iterator[Step]) -> list[tuple[Step, Array]]:
+            return [(step, policy.values) for step in steps if policy.values is not None]
+
+        return self._play(policy, batch, play)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics, under the same names in every process."""
@@ -83,25 +93,24 @@ class GreedyEvaluation(LightningModule):
         """Log ``test/return_mean`` and the like."""
         self._log_evaluation("test")
 
-    def _rollout(self, policy: Policy, task: EvaluationTask) -> Iterator[Step]:
-        return rollout(policy.act, self.data.eval_envs, task.seed, task.options, self.data.eval_max_steps)
+    def _play(self, policy: Policy, task: EvaluationTask, play: Callable[[Iterator[Step]], T]) -> T:
+        """Return what ``play`` makes of the task's episodes; of others, from another seed, if an environment breaks."""
+        seed, data = task.seed, self.data
+        while True:
+            policy.reset()
+            try:
+                return play(rollout(policy.act, data.eval_envs, seed, task.options, data.eval_max_steps))
+            except EnvFault as fault:
+                seed = data.on_eval_fault(fault)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
-        steps: list[Step] = []
-        num_envs = self.data.eval_envs.num_envs
-        returns, lengths, is_cut = np.zeros(num_envs), np.zeros(num_envs, np.int64), np.zeros(num_envs, np.bool_)
-        for step in self._rollout(Policy(self.act_values), task):
-            returns += step.outcome.task_reward * step.is_playing
-            lengths += step.is_playing
-            is_cut = step.is_playing & ~(step.outcome.terminated | step.outcome.truncated)
-            if step.shown.correct_action is not None:
-                steps.append(step)
-        if num_cut := int(is_cut.sum()):
+        steps, *episodes = self._play(Policy(self.act_values), task, _summary)
+        if num_cut := int(episodes[-1].sum()):
             rank_zero_warn(
-                f"{num_cut} of {num_envs} evaluation episodes hadn't ended after data.eval_max_steps = "
+                f"{num_cut} of {len(episodes[-1])} evaluation episodes hadn't ended after data.eval_max_steps = "
                 f"{self.data.eval_max_steps} env steps. They were cut, and count with the return until then."
             )
-        columns = [torch.from_numpy(column).to(self.device) for column in (returns, lengths, is_cut)]
+        columns = [column.to(self.device) for column in episodes]
         for name in task.names:
             self.episode_statistics[name].update(*columns)
         return {"steps": steps}
@@ -112,3 +121,21 @@ class GreedyEvaluation(LightningModule):
         for name, statistics in self.episode_statistics.items():
             values: dict[str, Any] = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
             self.log_dict(values, logger=to_logger)
+
+
+def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:
+    """Sum episodes up.
+
+    Returns:
+        The steps, of tasks that tell the correct action; the return [N] and the length [N] of each episode; and
+        whether it was cut before its end [N] bool.
+    """
+    steps: list[Step] = []
+    columns: list[tuple[FloatArray, BoolArray]] = []
+    for step in played:
+        columns.append((step.outcome.task_reward * step.is_playing, step.is_playing))
+        if step.shown.correct_action is not None:
+            steps.append(step)
+    is_cut = step.is_playing & ~(step.outcome.terminated | step.outcome.truncated)
+    returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*columns, strict=True))
+    return steps, returns, lengths, torch.from_numpy(is_cut)

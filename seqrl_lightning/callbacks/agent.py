@@ -1,9 +1,12 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
@@ -11,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -93,6 +97,7 @@ class AgentCallback(Callback):
         self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
         self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
+        self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
         self._collector: Collector | None = None  # of the fit
         self._learner: Learner | None = None  # of the fit
         self._run_progress = Progress()  # the datamodule's, from on_fit_start on
@@ -118,19 +123,22 @@ class AgentCallback(Callback):
     # Lightning's hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the cadence, and refuse settings that can't work with the data or would never end."""
+        """Guard evaluation, choose the cadence, and refuse settings that can't work with the data or never end."""
+        data = ReplayDataModule.of(trainer)
+        on_fault = partial(self._go_on_evaluating, data, trainer.global_rank)
+        data.check_eval_envs(self.check_bounds, on_fault)
         if stage == "fit":
             self.cadence = self._choose_cadence(learner_of(trainer))
-            self._check_data(ReplayDataModule.of(trainer))
+            self._check_data(data)
             self._check_budget(trainer)
-            self._warn_of_blocks(ReplayDataModule.of(trainer))
+            self._warn_of_blocks(data)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the subscriptions to trials: in a further run, subscribers subscribe again."""
         self.recorder.end_subscriptions()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start episodes, or continue those of the checkpoint, and warm the replay memory up."""
+        """Start episodes or continue those of the checkpoint; warm the replay memory up, unless the run is over."""
         data = ReplayDataModule.of(trainer)
         self._learner = learner_of(trainer)
         self._run_progress = data.progress
@@ -140,7 +148,8 @@ class AgentCallback(Callback):
                 f"Not bitwise: {data.env_id} can't be set back to where it was; it goes on with new episodes."
             )
         self._resumed = None
-        if not data.ring.num_slots:
+        self._stop_at_budget(trainer)
+        if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -167,6 +176,11 @@ class AgentCallback(Callback):
                 f"The run ended in block {data.progress.block} of {data.num_blocks}, counted from 0, after "
                 f"{data.progress.episodes} episodes: the rules of later blocks were never learned."
             )
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note how far the run is that is resumed."""
+        self._resumed_updates = checkpoint["global_step"]
+        self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
@@ -237,16 +251,8 @@ class AgentCallback(Callback):
     # Acting
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
-        envs = GuardedEnvs(
-            data.envs,
-            data.remake_envs,
-            data.env_id,
-            self.on_env_error,
-            self.max_env_restarts,
-            self.check_bounds,
-            rank_zero_warn,
-        )
         self.recorder.tells_correct_action = data.tells_correct_action
+        envs = self._guarded(data.envs, data.remake_envs, data.env_id)
         rng = random_stream("agent", trainer.global_rank)
         return Collector(
             envs,
@@ -261,6 +267,22 @@ class AgentCallback(Callback):
             data.block_of,
         )
 
+    def _guarded(self, envs: Border, remake: Callable[[], Border], name: str) -> GuardedEnvs:
+        rules = self.on_env_error, self.max_env_restarts, self.check_bounds
+        return GuardedEnvs(envs, remake, name, *rules, rank_zero_warn)
+
+    def _go_on_evaluating(self, data: ReplayDataModule, rank: int, fault: EnvFault) -> int:
+        """Count a fault in an evaluation as one in training, and return the seed of the episodes to play instead."""
+        envs = data.eval_envs
+        guarded = self._guarded(envs, data.remake_eval_envs, f"{data.env_id}, evaluated")
+        guarded.replace(fault, envs.seed, np.full(envs.num_envs, envs.num_steps - 1), self.progress)
+        return int(random_stream(f"evaluation, fault {self.progress.env_faults}", rank).integers(2**31))
+
+    @property
+    def _budget(self) -> tuple[float, float]:
+        """Env steps and episodes, over all processes, after which the run ends."""
+        return self.max_env_steps or math.inf, self.max_episodes or math.inf
+
     def _due_env_steps(self, updates: int) -> float:
         """Return the number of env steps that there should be after so many updates."""
         every = self.cadence.updates_per_collect
@@ -268,15 +290,29 @@ class AgentCallback(Callback):
 
     def _collect(self, trainer: Trainer, until_env_steps: float) -> None:
         """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
-        collector, progress, run = self.collector, self.progress, self._run_progress
-        max_env_steps = self.max_env_steps or math.inf
-        max_episodes = self.max_episodes or math.inf
+        collector, progress = self.collector, self.progress
+        max_env_steps, max_episodes = self._budget
         own_max_env_steps = max_env_steps / trainer.world_size
         while progress.env_steps < min(until_env_steps, own_max_env_steps) and progress.episodes < max_episodes:
             num_lost = collector.step()
             self._unlearned_env_steps += num_lost
             until_env_steps += num_lost
         self._publish(trainer)
+        self._stop_at_budget(trainer)
+
+    def _is_over(self, trainer: Trainer) -> bool:
+        """Return whether the Trainer will make no update, because the run that is resumed has nothing left to do."""
+        timers = [callback for callback in attributes_of(trainer).callbacks if isinstance(callback, Timer)]
+        return (
+            trainer.should_stop
+            or 0 <= trainer.max_steps <= self._resumed_updates
+            or 0 <= (trainer.max_epochs or -1) <= self._resumed_epochs
+            or any((timer.time_remaining() or math.inf) <= 0 for timer in timers)
+        )
+
+    def _stop_at_budget(self, trainer: Trainer) -> None:
+        """Let the fit loop end, or not begin, if the run's budget is used up."""
+        run, (max_env_steps, max_episodes) = self._run_progress, self._budget
         if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
             trainer.should_stop = True
 

@@ -19,6 +19,7 @@ from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import PositionConfusion
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray
@@ -191,7 +192,7 @@ class BoardPages(Callback):
         file = io.BytesIO()
         frame_ms = 400 if len(pictures) < 50 else 50
         pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=frame_ms, loop=0)
-        (self._folder / "episode.gif").write_bytes(file.getvalue())
+        write_bytes(self._folder / "episode.gif", file.getvalue())
         image = Summary.Image(
             height=pictures[0].height, width=pictures[0].width, colorspace=3, encoded_image_string=file.getvalue()
         )

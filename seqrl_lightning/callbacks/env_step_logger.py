@@ -1,6 +1,5 @@
 """Curves of learning and evaluation over env steps, and the table of training episodes."""
 
-import csv
 import time
 from collections.abc import Mapping
 from itertools import chain
@@ -16,7 +15,7 @@ from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files, log_scalars
 from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.files import start_table
+from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
 
 _OUTSIDE = "train/targets_outside_support"
@@ -90,7 +89,7 @@ class EnvStepLogger(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             log_scalars(trainer, {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")})
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the remaining episodes."""
         self._write(trainer, {})
 
@@ -153,8 +152,7 @@ class EnvStepLogger(Callback):
             returns = torch.tensor([episode.episode_return for episode in episodes], dtype=torch.float64)
             self._criterion.update(blocks, returns)
         if self._path is not None:
-            with self._path.open("a", newline="") as file:
-                csv.writer(file).writerows(episodes)
+            add_rows(self._path, episodes)
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Return the speed since the last time that there were new env steps; they come in bunches."""

@@ -1,5 +1,6 @@
 """Save ``last.ckpt``, from which a run is resumed, also on Ctrl-C and when the machine is taken away."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +13,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.trainer_access import attributes_of
 
+SECONDS_FOR_EVALUATION = 10.0
+"""How long an evaluation may go on after a signal."""
+
 
 class LastCheckpoint(Checkpoint):
     """Save ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, the last one included.
@@ -20,10 +24,16 @@ class LastCheckpoint(Checkpoint):
     which announces that a machine is taken away, does the same and ends with exit status 143; a second one has no
     effect. With several processes it suffices that one of them gets the signal. (Lightning's
     ``ModelCheckpoint(save_last=True)`` saves only when one of its best checkpoints is saved too.)
+
+    An evaluation may take another ``SECONDS_FOR_EVALUATION`` after a signal; then the run ends without saving, and is
+    resumed from the epoch before.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
+        self._evaluation_limit: threading.Timer | None = None  # of an evaluation after a signal
+        self._is_evaluating = False
+        self._is_too_late = False  # for the evaluation to end
         self._previous_handlers: dict[int, Any] = {}
         self._is_between_epochs = False  # whether the checkpoint that is being saved is one of an epoch's end
         self._resumes_between_epochs = False
@@ -60,9 +70,36 @@ class LastCheckpoint(Checkpoint):
             self._resumes_between_epochs = False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_too_late:
+            raise SystemExit(128 + signum)
         self._received = signum
         if signum == signal.SIGINT:
             self._stop_listening(signal.SIGINT)
+        if self._is_evaluating:
+            self._limit_evaluation()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Limit the time of an evaluation that comes after a signal."""
+        self._is_evaluating = True
+        if self._received is not None:
+            self._limit_evaluation()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the limit."""
+        self._is_evaluating = False
+        if self._evaluation_limit is not None:
+            self._evaluation_limit.cancel()
+
+    def _limit_evaluation(self) -> None:
+        self._evaluation_limit = threading.Timer(SECONDS_FOR_EVALUATION, self._break_evaluation_off)
+        self._evaluation_limit.daemon = True
+        self._evaluation_limit.start()
+
+    def _break_evaluation_off(self) -> None:
+        assert self._received is not None
+        self._is_too_late = True
+        rank_zero_info("\nInterrupted in a long evaluation. Resume the run from the epoch before by --ckpt_path last.")
+        os.kill(os.getpid(), self._received)  # the main thread may be waiting for an environment
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

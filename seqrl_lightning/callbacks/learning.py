@@ -52,7 +52,7 @@ class LearningMetrics(Callback):
         if self._interval.ends(trainer) and self._is_active:
             self._write(trainer, pl_module.device)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the episodes that are left."""
         if self._is_active:
             self._write(trainer, pl_module.device)

@@ -1,15 +1,18 @@
 """Keep the replay memory, the agent and the random streams of each process in a file of its own."""
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqrl_lightning.checkpoints.archive import MAX_GIB
-from seqrl_lightning.checkpoints.format import fault_in
+from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
+from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
-from seqrl_lightning.files import UNFINISHED
+from seqrl_lightning.files import delete_unfinished
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import RunError
 
@@ -26,6 +29,7 @@ class Sidecars(Callback):
     def __init__(self, max_gib: float = MAX_GIB) -> None:
         self._max_gib = max_gib
         self._folder = Path()  # of the run's checkpoints
+        self._resumed_updates: int | None = None  # of the checkpoint that the run is resumed from
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the Trainer read and write checkpoints with their sidecars."""
@@ -35,13 +39,36 @@ class Sidecars(Callback):
             trainer.global_rank, trainer.world_size, stage == "fit", self._folder, self._max_gib
         )
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note how far the run is that is resumed."""
+        self._resumed_updates = checkpoint["global_step"]
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Delete what a killed run left behind: unfinished files and sidecars that no checkpoint names."""
+        """Delete what a killed run left behind: unfinished files, and checkpoints and sidecars that nothing names."""
         if trainer.is_global_zero:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint) and self._resumed_updates is not None:
+                    self._delete_later_ones(trainer, callback, self._resumed_updates)
             folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
             for folder in {self._folder, *map(Path, folders)}:
-                if folder.is_dir():
-                    _delete_leftovers(folder, self._max_gib)
+                delete_unfinished(folder)
+                _delete_unnamed_sidecars(folder, self._max_gib)
+            delete_unfinished(self._folder.parent)
+
+    def _delete_later_ones(self, trainer: Trainer, callback: ModelCheckpoint, updates: int) -> None:
+        """Delete the checkpoints that ``callback`` saved after the one that the run is resumed from.
+
+        It doesn't know them any more, and would save them once more under other names.
+        """
+        template = callback.filename or "{epoch}-{step}"
+        name = re.compile(".*".join(map(re.escape, re.split(r"\{.*?\}", template))) + r"(-v\d+)?\.ckpt")
+        known = {Path(path).name for path in (*callback.best_k_models, callback.best_model_path)}
+        for path in Path(callback.dirpath or self._folder).glob("*.ckpt"):
+            if path.name in known or not name.fullmatch(path.name):
+                continue
+            with suppress(UnusableFileError):  # it may be anybody's
+                if read_checkpoint(path, max_gib=self._max_gib)["global_step"] > updates:
+                    trainer.strategy.remove_checkpoint(path)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write this process's sidecar.
@@ -66,11 +93,11 @@ class Sidecars(Callback):
         checkpoint["sidecars"] = {name: found for name, found, _ in by_rank}
 
 
-def _delete_leftovers(folder: Path, max_gib: float) -> None:
+def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
     if any(fault_in(path, max_gib) for path in checkpoints):
         return  # it can't be told what belongs to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
-    for path in (*folder.glob(f"*{UNFINISHED}"), *folder.glob(f"*{SUFFIX}")):
+    for path in folder.glob(f"*{SUFFIX}"):
         if path not in named:
             path.unlink()

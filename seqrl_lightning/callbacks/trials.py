@@ -1,10 +1,8 @@
 """The table of trials: a row for every choice, with what was shown, chosen and right."""
 
-import csv
 import json
 from collections.abc import Iterable
 from functools import lru_cache
-from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.files import start_table
+from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.types import Array, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
@@ -81,7 +79,7 @@ class TrialWriter(Callback):
         if self._interval.ends(trainer):
             self._write()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the remaining choices."""
         self._write()
 
@@ -106,8 +104,7 @@ class TrialWriter(Callback):
             self._num_rows = start_table(self._path, header(self._n_actions), self._num_rows)
             self._is_started = True
         self._num_rows += len(rows)
-        with self._path.open("a", newline="") as file:
-            csv.writer(file).writerows(rows)
+        add_rows(self._path, rows)
 
     def _rows_of(self, step: TrialStep) -> Iterable[Row]:
         for env in np.flatnonzero(step.is_trial).tolist():
@@ -134,14 +131,12 @@ class PredictionWriter(Callback):
     """Write ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
 
     def __init__(self) -> None:
-        self._file: TextIOWrapper | None = None
+        self._path = Path("predictions.csv")  # in the run's folder, from on_predict_start on
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the table."""
-        path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="")
-        csv.writer(self._file).writerow(header(ReplayDataModule.of(trainer).n_actions))
+        """Start the table."""
+        self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
+        start_table(self._path, header(ReplayDataModule.of(trainer).n_actions))
 
     def on_predict_batch_end(
         self,
@@ -153,8 +148,7 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the episodes one after the other."""
-        assert self._file is not None
-        writer = csv.writer(self._file)
+        rows: list[Row] = []
         for env in range(len(outputs[0][0].action)):
             for t, (step, q_values) in enumerate(outputs):
                 if step.is_playing[env]:
@@ -172,13 +166,12 @@ class PredictionWriter(Callback):
                         0,
                         q_values[env].tolist(),
                     )
-                    writer.writerow(flat(row))
+                    rows.append(flat(row))
+        add_rows(self._path, rows)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the table and log its path."""
-        assert self._file is not None
-        self._file.close()
-        rank_zero_info(f"Episodes written to {self._file.name}")
+        """Log the table's path."""
+        rank_zero_info(f"Episodes written to {self._path}")
 
 
 def header(n_actions: int) -> tuple[str, ...]:

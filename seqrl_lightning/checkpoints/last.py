@@ -1,5 +1,6 @@
 """Find the checkpoint that ``--ckpt_path last`` stands for."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,31 +15,61 @@ from seqrl_lightning.types import ConfigurationError
 def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB) -> Path:
     """Return the newest run's ``last.ckpt`` below ``root``; the one before it, with a note, if it is damaged.
 
+    See :func:`newest_run` and :func:`usable_checkpoint`.
+    """
+    return usable_checkpoint(newest_run(root), resumes, max_gib)
+
+
+def newest_run(root: Path) -> Path:
+    """Return the folder of the newest run that has saved a ``last.ckpt``.
+
     Args:
         root: The runs' ``trainer.default_root_dir``.
-        resumes: Whether the run is to be resumed, for which the sidecars are needed too.
-        max_gib: Larger files are refused.
 
     Raises:
-        ConfigurationError: If there is none that can be used, or a file of its run is a link out of the run's folder.
+        ConfigurationError: If there is none, or a file of it is a link out of its folder.
     """
-    fault = fault_in_run if resumes else fault_in
-    runs = {path.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
-    found = [last for run in runs for last in (run / "last.ckpt", predecessor_of(run / "last.ckpt")) if last.exists()]
+    runs = {path.parent.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
+    found = [run for run in runs if any(last.exists() for last in _lasts(run))]
     if not found:
         raise ConfigurationError(
             f"ckpt_path is 'last', but there is no lightning_logs/*/checkpoints/last.ckpt in {root.resolve()}; "
             "give the file, or the run's --trainer.default_root_dir"
         )
-    last = max(found, key=lambda path: path.stat().st_mtime).parent / "last.ckpt"
-    run = last.parent.parent
+    run = max(found, key=_age)
     for folder in (run.parent, run):
         if folder.is_symlink():
             raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder of its own")
     require_own_files(run)
+    return run
+
+
+def _lasts(run: Path) -> tuple[Path, Path]:
+    last = run / "checkpoints" / "last.ckpt"
+    return last, predecessor_of(last)
+
+
+def _age(run: Path) -> tuple[int, float]:
+    """Return a key by which later runs come last: the number that Lightning counts them by, then the time."""
+    version = re.fullmatch(r"version_(\d+)", run.name)
+    return (int(version[1]) if version else -1, max(last.stat().st_mtime for last in _lasts(run) if last.exists()))
+
+
+def usable_checkpoint(run: Path, resumes: bool = True, max_gib: float = MAX_GIB) -> Path:
+    """Return a run's ``last.ckpt``; the one before it, with a note, if it is damaged.
+
+    Args:
+        run: The run's folder.
+        resumes: Whether the run is to be resumed, for which the sidecars are needed too.
+        max_gib: Larger files are refused.
+
+    Raises:
+        ConfigurationError: If neither can be used.
+    """
+    fault = fault_in_run if resumes else fault_in
+    last, previous = _lasts(run)
     if (reason := fault(last, max_gib)) is None:
         return last
-    previous = predecessor_of(last)
     if (why := fault(previous, max_gib)) is not None:
         raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before it, {previous.name}: {why}")
     note = f"{last} can't be used: {reason}; resuming from the one before it, {previous.name}"

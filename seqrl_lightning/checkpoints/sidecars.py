@@ -16,7 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError, read_archive
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
-from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file
+from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file, writing
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -72,16 +72,17 @@ class SidecarIO(TorchCheckpointIO):
         sidecars = {_moved_beside(path, Path(name)): found for name, found in checkpoint.get(_KEY, {}).items()}
         small = {key: _without_large(value) for key, value in checkpoint.items()}
         new = path.with_name(f"{path.name}.new{UNFINISHED}")
-        write_file(new, lambda file: torch.save(seal({**small, _KEY: sidecars}), file))
         needless: list[Path] = []
-        if path.exists():
-            keep = predecessor_of(path) if path.name == "last.ckpt" else path
-            needless = sidecars_of(keep, self._max_gib)
-            path.replace(keep)
-        new.replace(path)
-        sync_folder(path.parent)
-        for sidecar in needless:
-            sidecar.unlink(missing_ok=True)
+        with writing(path):
+            write_file(new, lambda file: torch.save(seal({**small, _KEY: sidecars}), file))
+            if path.exists():
+                keep = predecessor_of(path) if path.name == "last.ckpt" else path
+                needless = sidecars_of(keep, self._max_gib)
+                path.replace(keep)
+            new.replace(path)
+            sync_folder(path.parent)
+            for sidecar in needless:
+                sidecar.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: Any = None
@@ -199,8 +200,9 @@ def _fault_in_sidecar(path: Path, found: str) -> str | None:
 def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
     """Move a sidecar beside its checkpoint, which needn't be in the run's own folder. Returns its name."""
     if sidecar.parent.resolve() != checkpoint.parent.resolve():
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(sidecar, checkpoint.parent / sidecar.name)
+        with writing(checkpoint):
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(sidecar, checkpoint.parent / sidecar.name)
     return sidecar.name
 
 

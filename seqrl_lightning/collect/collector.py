@@ -9,7 +9,7 @@ from seqrl_lightning.collect.episodes import EpisodeLog, RunningEpisodes
 from seqrl_lightning.collect.faults import GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder
-from seqrl_lightning.envs import Outcome
+from seqrl_lightning.envs import EnvFault, Outcome
 from seqrl_lightning.replay import RingBuffer, Sampler
 from seqrl_lightning.types import IntArray, Progress
 
@@ -93,8 +93,8 @@ class Collector:
         action = self._act()
         try:
             outcome = self.envs.step(action)
-        except Exception as error:  # an environment may raise anything
-            return self._restart(error)
+        except EnvFault as fault:
+            return self._restart(fault)
         self._store(action, outcome)
         return 0
 
@@ -103,8 +103,8 @@ class Collector:
         action = self._act()
         try:
             self.envs.start_step(action)
-        except Exception as error:  # a worker process is dead
-            return self._restart(error)
+        except EnvFault as fault:
+            return self._restart(fault)
         self._in_flight = action
         return 0
 
@@ -114,8 +114,8 @@ class Collector:
         if action is not None:
             try:
                 outcome = self.envs.finish_step()
-            except Exception as error:
-                return self._restart(error)
+            except EnvFault as fault:
+                return self._restart(fault)
             self._store(action, outcome)
         return 0
 
@@ -166,10 +166,10 @@ class Collector:
             self.progress.block = int(shown.block.min())
         self.ring.restart(shown.observation, shown.action_mask)
 
-    def _restart(self, error: Exception) -> int:
+    def _restart(self, fault: EnvFault) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
         lengths = self.episodes.lengths
-        broken = self.envs.replace(error, self.episodes.seed, lengths, self.progress)
+        broken = self.envs.replace(fault, self.episodes.seed, lengths, self.progress)
         suspects = range(len(lengths)) if broken is None else [broken]
         num_lost = sum(self.ring.drop(env, int(lengths[env])) for env in suspects)
         self._start_episodes()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seqrl_lightning.envs import Border, Outcome, Shown
+from seqrl_lightning.envs import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.types import IntArray, Progress, RunError
 
@@ -63,8 +63,8 @@ class GuardedEnvs:
             seed = int(random_stream(role, rank).integers(2**31))
             try:
                 return seed, self.envs.reset(seed=seed)
-            except Exception as error:  # an environment may raise anything
-                self.replace(error, seed, np.zeros(self.num_envs, np.int64), progress)
+            except EnvFault as fault:
+                self.replace(fault, seed, np.zeros(self.num_envs, np.int64), progress)
 
     def step(self, action: IntArray) -> Outcome:
         """Take a step in every environment. Raise as :meth:`Border.step` does."""
@@ -86,11 +86,11 @@ class GuardedEnvs:
         """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
         self.envs.follow_block(block)
 
-    def replace(self, error: Exception, seed: int, lengths: IntArray, progress: Progress) -> int | None:
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
         """Count a fault and make the environments anew.
 
         Args:
-            error: What was raised.
+            fault: What went wrong.
             seed: The seed of the last reset.
             lengths: [N] int64, env steps so far in each environment's episode.
             progress: What this process has done so far.
@@ -101,7 +101,6 @@ class GuardedEnvs:
         Raises:
             RunError: If the run has to end.
         """
-        fault = self.envs.fault_of(error)
         progress.env_faults += 1
         which = "one of the environments" if fault.env is None else f"environment {fault.env}"
         step = "" if fault.env is None else f" in step {lengths[fault.env] + 1} of its episode"
@@ -110,9 +109,9 @@ class GuardedEnvs:
             f"after {progress.env_steps} env steps: {fault.reason}"
         )
         if self.on_error == "raise":
-            raise RunError(f"{message} (agent.on_env_error: restart goes on without its episode)") from error
+            raise RunError(f"{message} (agent.on_env_error: restart goes on without its episode)") from fault
         if progress.env_faults > self.max_restarts:
-            raise RunError(f"{message}; that was more than agent.max_env_restarts = {self.max_restarts}") from error
+            raise RunError(f"{message}; that was more than agent.max_env_restarts = {self.max_restarts}") from fault
         self.warn(f"{message}; restarted")
         self.envs = self.remake()
         self.envs.check_bounds = self._check_bounds

@@ -23,18 +23,20 @@ from jsonargparse import ArgumentParser, Namespace
 from tqdm import tqdm
 
 from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
-from seqrl_lightning.files import require_own_files
+from seqrl_lightning.files import LOCK, FolderLock, is_in_use, require_own_files
+from seqrl_lightning.signals import ENDS_WITH_PARENT
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 SEQRL = (sys.executable, "-m", "seqrl_lightning")
 """The command that starts a run's process."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_FOR_LOST = 60.0  # to save and end
 _BAR = re.compile(r"(Episodes|Env steps|Updates) .*\d.*\[.*\]")  # EnvStepProgressBar's
 _TAIL_BYTES = 4096
 _WRITTEN_BY_RUNS = (
     *("fit.log", "over.json", "config.yaml", "hparams.yaml", "episodes.csv", "trials.csv"),
-    *("events.out.tfevents.*", "*.replay", "*.unfinished"),
+    *("events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
 )
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -61,7 +63,9 @@ def run(arguments: Namespace) -> None:
         settings = DryFit(arguments.fit_arguments).settings
     root = Path(settings.trainer.default_root_dir or Path("runs") / name_of(settings.config or ["fit"]))
     seeds = [SeedRun(seed, root, arguments.fit_arguments) for seed in range(1, arguments.seeds + 1)]
-    received = run_all(prepare(seeds, root, arguments.ckpt_path), jobs)
+    require_room(seeds, root, arguments.ckpt_path)
+    with FolderLock(root):
+        received = run_all(prepare(seeds, arguments.ckpt_path), jobs)
     if received:
         saved = any(seed.has_saved for seed in seeds)
         what_next = "the same command with --ckpt_path last resumes them" if saved else "nothing was saved yet"
@@ -102,19 +106,29 @@ class SeedRun:
         return any(self.folder.glob("lightning_logs/*/checkpoints/last*.ckpt"))
 
     @property
+    def is_running(self) -> bool:
+        """Whether a process, started by another ``fit --seeds``, is still at work in the folder."""
+        return any(map(is_in_use, self.folder.glob("lightning_logs/*")))
+
+    @property
     def is_over(self) -> bool:
         """Whether it ended without an error, with exactly these arguments."""
         return self._over.exists() and json.loads(self._over.read_text()) == self.arguments
 
     def start(self) -> None:
-        """Start the process, out of reach of a Ctrl-C at the terminal."""
+        """Start the process, out of reach of a Ctrl-C at the terminal; it saves and ends if this process is lost."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._over.unlink(missing_ok=True)
         goes_on = [f"--ckpt_path={self.ckpt_path}"] if self.ckpt_path else []
         command = [*SEQRL, "fit", *self.arguments, *goes_on]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,  # never written to: it ends with this process, however that ends
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {ENDS_WITH_PARENT: "1"},
             )
 
     def send(self, signum: int) -> None:
@@ -151,22 +165,31 @@ class SeedRun:
         return " | ".join([line for line in lines if line][-3:])
 
 
-def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list[SeedRun]:
-    """Make sure that each seed's folder will hold one run. Returns the seeds that aren't over yet.
+def require_room(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> None:
+    """Make sure that each seed's folder will hold one run.
 
     Raises:
         ConfigurationError: If there are runs already, or none that can be resumed.
     """
+    if ckpt_path != "last" and any(seed.folder.exists() for seed in seeds):
+        must_be = "delete it, or give another --trainer.default_root_dir; --ckpt_path last resumes them"
+        raise ConfigurationError(f"{root} holds seeds already; {must_be}")
+    if ckpt_path == "last" and not any(seed.has_saved for seed in seeds):
+        raise ConfigurationError(f"ckpt_path is 'last', but no seed has saved anything in {root}; leave it out")
+    require_own_files(root)
+
+
+def prepare(seeds: Sequence[SeedRun], ckpt_path: str | None) -> list[SeedRun]:
+    """Tell each seed from where it starts. Returns those that aren't over yet.
+
+    Raises:
+        ConfigurationError: If one is still running, or would have to be deleted and holds what a user may want.
+    """
     if ckpt_path != "last":
-        if any(seed.folder.exists() for seed in seeds):
-            must_be = "delete it, or give another --trainer.default_root_dir; --ckpt_path last resumes them"
-            raise ConfigurationError(f"{root} holds seeds already; {must_be}")
         for seed in seeds:
             seed.ckpt_path = ckpt_path
         return list(seeds)
-    if not any(seed.has_saved for seed in seeds):
-        raise ConfigurationError(f"ckpt_path is 'last', but no seed has saved anything in {root}; leave it out")
-    require_own_files(root)
+    wait_for_lost(seeds)
     left = [seed for seed in seeds if not seed.is_over]
     for seed in left:
         if seed.has_saved:
@@ -175,6 +198,19 @@ def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list
             require_nothing_to_keep(seed.folder)
             rmtree(seed.folder)
     return left
+
+
+def wait_for_lost(seeds: Sequence[SeedRun]) -> None:
+    """Wait for the processes of a ``fit --seeds`` that was killed: they save and end.
+
+    Raises:
+        ConfigurationError: If one of them doesn't.
+    """
+    deadline = time.monotonic() + _SECONDS_FOR_LOST
+    while running := [seed.folder for seed in seeds if seed.is_running]:
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"{running[0]} is in use by another process; it must be ended first")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def require_nothing_to_keep(folder: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
-from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.trainer_access import attributes_of
 
@@ -37,14 +36,6 @@ class Fit(SeqRLCLI):
             if (refusal := refusal_in(error)) is None:
                 raise
             raise refusal from error
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        try:
-            super()._run_subcommand(subcommand)
-        except BaseException:  # after which Lightning leaves the environments open
-            assert isinstance(self.datamodule, ReplayDataModule)
-            self.datamodule.discard_envs()
-            raise
 
     def before_fit(self) -> None:
         """Add the callbacks after all others."""

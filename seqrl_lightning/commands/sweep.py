@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from seqrl_lightning.checkpoints.changes import flat
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.files import require_own_files, write_file
@@ -121,14 +122,6 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
             raise ConfigurationError(f"{error} (with {chosen}, from {path})") from error
     settings = flat(yaml.safe_load(fit.as_yaml()))
     return {name: value for name, value in settings.items() if name not in _DIFFER_BY_MACHINE}
-
-
-def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names."""
-    if not isinstance(settings, dict) or not settings:
-        return {prefix: settings}
-    inner = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
-    return {name: value for part in inner for name, value in part.items()}
 
 
 def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.Study:

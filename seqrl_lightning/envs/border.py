@@ -80,6 +80,8 @@ class Border(ABC):
     Attributes:
         observation_space: The space of one observation.
         check_bounds: Whether finite values outside the observation space's bounds are faults.
+        seed: The seed of the last reset.
+        num_steps: Steps since then.
     """
 
     def __init__(self, space: Box, n_actions: int, num_envs: int) -> None:
@@ -87,6 +89,7 @@ class Border(ABC):
         self.n_actions = n_actions
         self.num_envs = num_envs
         self.check_bounds = True
+        self.seed = self.num_steps = 0
         self._shape = (num_envs, *space.shape)
         lowest, highest = limits_of(space)
         # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything.
@@ -98,7 +101,6 @@ class Border(ABC):
         self._has_told_mask = self._has_told_action = False
         self._block: IntArray | None = None  # told last
 
-    @abstractmethod
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
         """Start an episode in every environment.
 
@@ -107,18 +109,37 @@ class Border(ABC):
             options: The environments' options.
 
         Raises:
-            EnvFault: If one of them shows what it may not show.
-            Exception: Whatever an environment raises.
+            EnvFault: If one of them raises, or shows what it may not show.
         """
+        self.seed, self.num_steps = seed or 0, 0
+        try:
+            return self._reset(seed, options)
+        except EnvFault:
+            raise
+        except (Exception, SystemExit) as error:  # an environment may raise anything
+            raise self.fault_of(error) from error
 
-    @abstractmethod
     def step(self, action: IntArray) -> Outcome:
         """Act in every environment ([N] int64). One whose episode has ended starts the next episode instead.
 
         Raises:
-            EnvFault: If one of them shows what it may not show.
-            Exception: Whatever an environment raises.
+            EnvFault: If one of them raises, or shows what it may not show.
         """
+        self.num_steps += 1
+        try:
+            return self._step(action)
+        except EnvFault:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self.fault_of(error) from error
+
+    @abstractmethod
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Shown:
+        """Start an episode in every environment, and raise whatever one of them raises."""
+
+    @abstractmethod
+    def _step(self, action: IntArray) -> Outcome:
+        """Act in every environment, and raise whatever one of them raises."""
 
     @abstractmethod
     def follow_block(self, block: int) -> None:
@@ -148,17 +169,17 @@ class Border(ABC):
         return False
 
     def start_step(self, action: IntArray) -> None:
-        """Start a step of environments in processes of their own."""
+        """Start a step of environments in processes of their own. Raise as :meth:`step` does."""
         raise NotImplementedError
 
     def finish_step(self) -> Outcome:
         """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
         raise NotImplementedError
 
-    def fault_of(self, error: Exception) -> EnvFault:
-        """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
-        if isinstance(error, EnvFault):
-            return error
+    def fault_of(self, error: BaseException) -> EnvFault:
+        """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
+        if isinstance(error, SystemExit):
+            error = exit_refused(error)
         reason = " ".join(str(error).split())
         named = reason if isinstance(error, EnvValueError) else f"{type(error).__name__}: {reason}"
         return EnvFault(0 if self.num_envs == 1 else None, named)
@@ -167,7 +188,7 @@ class Border(ABC):
         """Close the environments, however they take it: a training that is done stays as it is."""
         try:
             self.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             warnings.warn(f"closing the environments failed: {self.fault_of(error).reason}", stacklevel=2)
 
     def discard(self) -> None:
@@ -224,13 +245,11 @@ class SoloBorder(Border):
         super().__init__(env.space, int(env.action_space.n), 1)
         self.env = env
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
-        """Start an episode; see :meth:`Border.reset`."""
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Shown:
         observation, info = self.env.reset(seed=seed, options=options)
         return self._shown(observation, info, has_ended=False)
 
-    def step(self, action: IntArray) -> Outcome:
-        """Act ([1] int64); see :meth:`Border.step`."""
+    def _step(self, action: IntArray) -> Outcome:
         observation, reward, terminated, truncated, info = self.env.step(action[0])
         rewards = np.array([reward])
         if not -_MAX_REWARD <= reward <= _MAX_REWARD:
@@ -299,35 +318,35 @@ class VectorBorder(Border):
         """Whether each environment has a process of its own."""
         return isinstance(self.envs, AsyncVectorEnv)
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
-        """Start an episode in every environment; see :meth:`Border.reset`."""
-        try:
-            observation, infos = self.envs.reset(seed=seed, options=options)
-        except SystemExit as error:
-            raise exit_refused(error) from error
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Shown:
+        observation, infos = self.envs.reset(seed=seed, options=options)
         return self._shown(observation, infos, ended=None)
 
-    def step(self, action: IntArray) -> Outcome:
-        """Act in every environment; see :meth:`Border.step`."""
+    def _step(self, action: IntArray) -> Outcome:
         if self._is_own:
             observation, reward, terminated, truncated, infos = self.envs.step(action)
             shown = Shown(observation, None, infos.get(BLOCK), infos.get(CORRECT_ACTION))
             return Outcome(shown, reward, reward, terminated, truncated)
-        try:
-            returned = self.envs.step(action)
-        except SystemExit as error:
-            raise exit_refused(error) from error
-        return self._outcome(*returned)
+        return self._outcome(*self.envs.step(action))
 
     def start_step(self, action: IntArray) -> None:
-        """Start a step of environments in processes of their own."""
+        """Start a step of environments in processes of their own; see :meth:`Border.start_step`."""
         assert isinstance(self.envs, AsyncVectorEnv)
-        self.envs.step_async(action)
+        self.num_steps += 1
+        try:
+            self.envs.step_async(action)
+        except Exception as error:  # a worker process is dead
+            raise self.fault_of(error) from error
 
     def finish_step(self) -> Outcome:
-        """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
+        """Wait for the step that ``start_step`` started; see :meth:`Border.finish_step`."""
         assert isinstance(self.envs, AsyncVectorEnv)
-        return self._outcome(*self.envs.step_wait())
+        try:
+            return self._outcome(*self.envs.step_wait())
+        except EnvFault:
+            raise
+        except Exception as error:
+            raise self.fault_of(error) from error
 
     def _outcome(
         self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
@@ -407,13 +426,13 @@ class VectorBorder(Border):
         else:
             set_env_state(self._task, state)
 
-    def fault_of(self, error: Exception) -> EnvFault:
-        """Return the fault that ``error`` tells of: which environment raised it, or which one's process is dead."""
+    def fault_of(self, error: BaseException) -> EnvFault:
+        """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
         fault = super().fault_of(error)
         if isinstance(self._task, SyncVectorEnv) and fault.env is None:
             failed = (i for i, env in enumerate(self._task.envs) if isinstance(env, VectorizedEnv) and env.failed)
             return EnvFault(next(failed, None), fault.reason)
-        if isinstance(self._task, AsyncVectorEnv) and fault is not error:
+        if isinstance(self._task, AsyncVectorEnv):
             for env, (pipe, process) in enumerate(zip(self._task.parent_pipes, self._task.processes, strict=True)):
                 if pipe is None:  # closed when the error came through it
                     return EnvFault(env, fault.reason)
@@ -425,10 +444,7 @@ class VectorBorder(Border):
 
     def close(self) -> None:
         """Close the environments."""
-        try:
-            self.envs.close()
-        except SystemExit as error:
-            raise exit_refused(error) from error
+        self.envs.close()
 
     def discard(self) -> None:
         """Close environments, one of which is broken, however they take it."""

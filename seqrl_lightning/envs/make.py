@@ -15,9 +15,10 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from seqrl_lightning.envs.admitted import AdmittedEnv, TaskReward, VectorizedEnv, num_blocks_of
-from seqrl_lightning.envs.border import Border, SoloBorder, VectorBorder
+from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
 from seqrl_lightning.envs.partial_resets import PartialResets
 from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.types import ConfigurationError, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -113,9 +114,9 @@ class EnvFactory:
             method = "step"
             action = np.array([0 if first.action_mask is None else first.action_mask[0].argmax()])
             shown = envs.step(action).shown
-        except Exception as error:  # an environment may raise anything
-            reason = envs.fault_of(error).reason
-            raise ConfigurationError(f"data.env_id is {self.env_id!r}, whose {method}() fails: {reason}") from error
+        except EnvFault as fault:
+            what = f"data.env_id is {self.env_id!r}, whose {method}() fails"
+            raise ConfigurationError(f"{what}: {fault.reason}") from fault
         finally:
             envs.discard()
         num_blocks = num_blocks_of(self.task)
@@ -162,7 +163,10 @@ class EnvFactory:
         if num_envs == 1 and vectorization_mode is None:
             return SoloBorder(self._make_single())
         if vectorization_mode == gym.VectorizeMode.ASYNC.value:
-            return VectorBorder(AsyncVectorEnv([self._make_single] * num_envs, copy=False))
+            with killed_on_error():
+                workers = AsyncVectorEnv([self._make_single] * num_envs, copy=False, worker=worker)
+            end_by_killing(workers)
+            return VectorBorder(workers)
         is_wrapped = bool(self.wrappers) or self.frame_stack > 1
         has_native = self._spec.vector_entry_point is not None
         if vectorization_mode == gym.VectorizeMode.SYNC.value or is_wrapped or not has_native:

@@ -1,5 +1,7 @@
 """The state of environments, read and restored, so that a run resumes in the middle of its episodes."""
 
+import inspect
+from collections import deque
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import gymnasium as gym
@@ -9,18 +11,28 @@ from gymnasium.envs.classic_control import AcrobotEnv, CartPoleEnv, MountainCarE
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
 from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import transform_action, transform_observation, transform_reward
 
-# Wrappers that carry nothing from step to step, checkers included.
-_STATELESS = (
+from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
+
+# Wrappers that carry nothing from step to step, checkers included. A subclass of theirs may add what it carries.
+_TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
+_STATELESS = {
     gym.wrappers.OrderEnforcing,
     gym.wrappers.PassiveEnvChecker,
-    gym.wrappers.TransformAction,
-    gym.wrappers.TransformObservation,
-    gym.wrappers.TransformReward,
-)
+    FlattenMultiDiscreteAction,
+    *(
+        wrapper
+        for module in (transform_action, transform_observation, transform_reward)
+        for wrapper in vars(module).values()
+        if isinstance(wrapper, type) and issubclass(wrapper, _TRANSFORMS)
+    ),
+}
 # The changing attributes of Gymnasium's own layers. The state of any other layer is unknown without a ``state_dict``.
 _CHANGING_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     gym.wrappers.TimeLimit: ("_elapsed_steps",),
+    gym.wrappers.FrameStackObservation: ("obs_queue",),
+    gym.wrappers.TimeAwareObservation: ("timesteps",),
     AcrobotEnv: ("state",),
     CartPoleEnv: ("state", "steps_beyond_terminated"),
     MountainCarEnv: ("state",),
@@ -65,7 +77,8 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
             layer.load_state_dict(layer_state)
         else:
             for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
-                setattr(layer, name, arrays(layer_state[name]))
+                value, before = arrays(layer_state[name]), getattr(layer, name)
+                setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
     if state["rng"] is not None:
         env.unwrapped.np_random.bit_generator.state = state["rng"]
 
@@ -73,10 +86,25 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
 def _layer_state(layer: Layered) -> dict[str, Any] | None:
     if _is_stateful(layer):
         return layer.state_dict()
-    if isinstance(layer, _STATELESS):
+    if type(layer) in _STATELESS and _has_plain_function(layer):
         return {}
-    names = _CHANGING_ATTRIBUTES.get(type(layer))
+    names = None if _drew_its_map(layer) else _CHANGING_ATTRIBUTES.get(type(layer))
     return None if names is None else {name: plain(getattr(layer, name)) for name in names}
+
+
+def _has_plain_function(layer: Layered) -> bool:
+    """Return whether a transform's function is Gymnasium's, or one that has nowhere to remember anything."""
+    if not (isinstance(layer, _TRANSFORMS) and type(layer) in _TRANSFORMS):
+        return True
+    return inspect.isfunction(layer.func) and layer.func.__closure__ is None
+
+
+def _drew_its_map(layer: Layered) -> bool:
+    """Return whether a FrozenLake drew its map when it was made, so that another one has another map."""
+    if type(layer) is not FrozenLakeEnv or layer.spec is None:
+        return False
+    settings = {"map_name": "4x4", "desc": None, **layer.spec.kwargs}
+    return settings["map_name"] is None and settings["desc"] is None
 
 
 def _is_stateful(layer: object) -> TypeGuard[Stateful]:
@@ -100,7 +128,7 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return [plain(item) for item in value] if isinstance(value, list | tuple | deque) else value
 
 
 def arrays(value: Any) -> Any:

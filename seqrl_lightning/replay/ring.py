@@ -1,8 +1,8 @@
 """The replay memory: a time-major ring in which every observation is stored once."""
 
+import math
 import os
-import uuid
-import weakref
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, Transitions, Windows, require
+from seqrl_lightning.types import (
+    Array,
+    BoolArray,
+    ConfigurationError,
+    FloatArray,
+    IntArray,
+    Transitions,
+    Windows,
+    require,
+)
 
 _COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "is_final", "action_mask")
 _COUNTERS = ("head", "num_full_rows", "num_added")
@@ -43,7 +52,7 @@ class RingBuffer:
         num_added: Number of rows completed since the ring was made.
 
     Raises:
-        ConfigurationError: If there is room for fewer than two rows.
+        ConfigurationError: If there is room for fewer than two rows, or none in ``mmap_dir``.
     """
 
     def __init__(
@@ -422,9 +431,14 @@ def _look_ahead_in_window(
 def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:
     if mmap_dir is None:
         return np.zeros(shape, dtype)
-    Path(mmap_dir).mkdir(parents=True, exist_ok=True)
-    # Each process has a file of its own, which is deleted with the array.
-    path = Path(mmap_dir) / f"observation_{os.getpid()}_{uuid.uuid4().hex[:8]}.npy"
-    mapped: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-    weakref.finalize(mapped.base, path.unlink, missing_ok=True)
-    return mapped
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        Path(mmap_dir).mkdir(parents=True, exist_ok=True)
+        # Each process has a file of its own, without a name: whenever the process ends, its space is free again.
+        with tempfile.TemporaryFile(dir=mmap_dir) as file:
+            if hasattr(os, "posix_fallocate"):  # otherwise a full disk kills the process that writes to the array
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        must_be = f"a folder with room for {num_bytes / 2**30:.3g} GiB of observations ({error.strerror or error})"
+        raise ConfigurationError(f"data.mmap_dir is {mmap_dir!r}; it must be {must_be}") from error

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.replay import PrioritizedSampler
@@ -127,3 +128,37 @@ def test_overlapping_steps_survive_a_killed_process(tmp_path: Path) -> None:
     datamodule, _ = run(tmp_path, "killed", "async", 2, on_env_error="restart", overlap=True)
     assert datamodule.progress.env_faults == 1
     assert torch.isfinite(torch.from_numpy(datamodule.ring.reward)).all()
+
+
+def evaluate(folder: Path, how: str, mode: str | None = None, num_envs: int = 1, **agent: Any) -> Any:
+    """Trains for two epochs, each with an evaluation whose episodes break."""
+    data = {"env_id": "tests/Shaky-v0", "env_kwargs": {"how": how}, "vectorization_mode": mode, "batches_per_epoch": 5}
+    data |= {"batch_size": 4, "capacity": 200, "eval_episodes": num_envs}
+    return fit(folder, data, {}, {"warmup_env_steps": 10, **agent}, max_epochs=2)
+
+
+EVALUATED = [("raises", None, 1), ("NaN", None, 1), ("raises", "sync", 3), ("NaN", "async", 2), ("killed", "async", 2)]
+
+
+@pytest.mark.parametrize(("how", "mode", "num_envs"), EVALUATED)
+def test_an_environment_that_breaks_in_an_evaluation_ends_the_run(
+    how: str, mode: str | None, num_envs: int, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError) as raised:
+        evaluate(tmp_path, how, mode, num_envs)
+    message = str(raised.value)
+    assert message.startswith("tests/Shaky-v0, evaluated: environment ")
+    assert "(seed 100000" in message
+    assert "broke in step 3 of its episode" in message
+    says = {"raises": "ZeroDivisionError: a bug", "NaN": "the observation has nan", "killed": "ended with status -9"}
+    assert says[how] in message
+
+
+@pytest.mark.parametrize(("how", "mode", "num_envs"), EVALUATED)
+def test_an_evaluation_goes_on_with_other_episodes(how: str, mode: str | None, num_envs: int, tmp_path: Path) -> None:
+    trainer, _, datamodule = evaluate(tmp_path, how, mode, num_envs, on_env_error="restart")
+    assert float(trainer.callback_metrics["val/return_mean"]) == 9.0
+    assert AgentCallback.of(trainer).progress.env_faults == 2
+    assert datamodule.progress.env_faults >= 1  # the last one is published with the next env steps
+    with pytest.raises(RunError, match=r"more than agent\.max_env_restarts = 1"):
+        evaluate(tmp_path, how, mode, num_envs, on_env_error="restart", max_env_restarts=1)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
-from seqrl_lightning.callbacks import LastCheckpoint
+from seqrl_lightning.callbacks import LastCheckpoint, last_checkpoint
 from tests.running import fit
 
 DATA = {"env_id": "seqrl/SequenceDistractor-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
@@ -91,6 +92,31 @@ def test_a_signal_loses_nothing(tmp_path: Path, signum: int, moment: dict[str, i
         run(tmp_path / "half", num_updates, diary, **flags)
     after, again = run(tmp_path / "half", num_updates, Diary(), resumes=True, **flags)
     assert diary.events + after == expected
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+class Slow(Callback):
+    """An evaluation of half a minute after the third epoch."""
+
+    def on_validation_batch_start(self, trainer: Any, *args: Any) -> None:
+        if trainer.current_epoch == 2:
+            time.sleep(30)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", [{"evaluation": 3}, {"batch": 30}])
+def test_a_long_evaluation_is_broken_off(
+    tmp_path: Path, signum: int, moment: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_checkpoint, "SECONDS_FOR_EVALUATION", 0.1)
+    expected, weights = run(tmp_path / "whole", 40, Diary())
+    begun = time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path / "half", 40, Diary(signum, **moment), callbacks=[Slow()])
+    assert time.monotonic() - begun < 20
+    assert end.value.code == {signal.SIGINT: 1, signal.SIGTERM: 143}[signal.Signals(signum)]
+    after, again = run(tmp_path / "half", 40, Diary(), resumes=True)
+    assert after == [event for event in expected if event[1] >= 2]  # from the epoch before on
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 

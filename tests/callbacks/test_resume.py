@@ -1,6 +1,8 @@
 """A run that goes on from its checkpoint."""
 
+import contextlib
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
-from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint
+from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU
+from seqrl_lightning.networks import GRU, MLP, NoisyLinear, Transformer
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
-from tests.running import fit
+from tests.running import assert_identical, fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
 
@@ -154,3 +158,110 @@ def test_the_file_of_episodes_is_complete_at_every_checkpoint(tmp_path: Path) ->
     assert len(seen.seen) == 4
     assert seen.seen[-1][0] > seen.seen[1][0] > 0
     assert all(rows == episodes for episodes, rows in seen.seen[1:])
+
+
+class Killed(BaseException):
+    """The program ends here."""
+
+
+class Kill(Callback):
+    """Ends the program right after its last checkpoint."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        raise Killed
+
+
+BUDGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "episodes": ({"max_episodes": 9}, {}),
+    "env steps": ({"max_env_steps": 60}, {}),
+    "updates": ({}, {"max_steps": 13}),
+    "epochs": ({}, {"max_epochs": 2}),
+    "time": ({}, {"max_time": {"milliseconds": 1}}),
+}
+
+
+@pytest.mark.parametrize("save_replay", [True, False])
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_replay: bool) -> None:
+    agent, flags = BUDGETS[budget]
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+
+    def go(name: str, kill: bool = False) -> Any:
+        logger = TensorBoardLogger(tmp_path, name, version=0, default_hp_metric=False)
+        folder = Path(logger.log_dir)
+        last = folder / "checkpoints" / "last.ckpt"
+        callbacks: list[Callback] = [EnvStepLogger(), TrialWriter(), LearningMetrics()]
+        ckpt_path = str(last) if last.exists() else None
+        torch.manual_seed(3)
+        settings = {**agent, "warmup_env_steps": 16}
+        callbacks += [Kill()] if kill else []
+        with contextlib.suppress(Killed):
+            fit(
+                tmp_path, {**data, "save_replay": save_replay}, {}, settings, logger=logger, ckpt_path=ckpt_path,
+                callbacks=[*callbacks, LastCheckpoint()], log_every_n_steps=4, **flags
+            )  # fmt: skip
+        events = EventAccumulator(str(folder)).Reload()
+        unlike = ("_per_second",) if save_replay else ("_per_second", "buffer_fill")
+        tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith(unlike)]
+        curves = {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
+        tables = [path.read_text() for path in sorted(folder.glob("*.csv"))]
+        return torch.load(last, weights_only=True)["state_dict"], curves, tables
+
+    whole = go("whole")
+    assert_identical(go("whole"), whole)
+    assert_identical(go("whole"), whole)
+    if budget != "time":
+        go("killed", kill=True)
+        assert_identical(go("killed"), whole)
+
+
+STACKS: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}
+MORE: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "IQN with priorities and noise": (
+        IQN,
+        {"network": functools.partial(MLP, hidden_sizes=[8], linear=NoisyLinear)},
+        {},
+        {"sampler": PrioritizedSampler(n_step=2)},
+    ),
+    "Transformer": (
+        DQN,
+        {"network": functools.partial(Transformer, hidden_size=8, num_layers=1, num_heads=2, context_length=8)},
+        {},
+        {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2)},
+    ),
+    "frame stack": (DQN, {}, {}, {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}),
+    "frame stacks side by side": (
+        DQN,
+        {},
+        {},
+        {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3, "num_envs": 2},
+    ),
+    "memory-mapped": (DQN, {}, {}, {"mmap_dir": "memory"}),
+    "overlap": (DQN, {}, {"overlap": True}, {"num_envs": 2, "vectorization_mode": "async"}),
+    "scheduler": (DQN, {"lr_scheduler": functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)}, {}, {}),
+    "compile": (DQN, {"compile": True}, {}, {}),
+    "updates by hand": (DQN, {"updates_per_step": 5}, {"updates_per_collect": 5}, {}),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else []) for name in MORE]
+)
+def test_every_part_ends_as_if_it_had_never_stopped(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module_class, model, agent, data = MORE[name]
+    data = {**data, **({"mmap_dir": str(tmp_path)} if "mmap_dir" in data else {})}
+
+    def go(folder: str, max_steps: int, ckpt_path: Path | None = None) -> tuple[Any, Tensor]:
+        return run(tmp_path / folder, max_steps, ckpt_path, module_class, model, agent, **copy.deepcopy(data))
+
+    whole, expected = go("whole", 60)
+    go("half", 30)
+    with caplog.at_level("INFO"):
+        resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
+    assert "Not bitwise" not in caplog.text
+    assert torch.equal(weights, expected)
+    assert whole.datamodule.progress == resumed.datamodule.progress
+    assert_identical(whole.datamodule.ring.state_dict(), resumed.datamodule.ring.state_dict())
+    assert_identical(whole.optimizers[0].state_dict(), resumed.optimizers[0].state_dict())

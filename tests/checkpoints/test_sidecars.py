@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from seqrl_lightning.callbacks import LastCheckpoint, Sidecars
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
@@ -83,6 +84,14 @@ def test_whenever_the_program_is_killed_a_whole_checkpoint_is_there(
     assert not is_killed
     assert moment > 6  # so many moments were tried
     assert seen == {2, 3}
+
+
+def test_the_last_run_is_the_one_that_began_last_whatever_the_times_of_its_files(tmp_path: Path) -> None:
+    runs = tmp_path / "lightning_logs"
+    for version in (2, 10, 9):
+        save(tmp_path, version).parent.parent.rename(runs / f"version_{version}")
+    os.utime(runs / "version_10/checkpoints/last.ckpt", (0, 0))  # as a copy may
+    assert load(newest_checkpoint(tmp_path)) == 10
 
 
 def damage(path: Path, how: str) -> None:
@@ -307,6 +316,35 @@ def test_a_moved_run_keeps_its_best_score(tmp_path: Path) -> None:
     fit(tmp_path / "b", **settings, callbacks=[after, LastCheckpoint()], max_steps=20, ckpt_path=last)
     assert after.best_model_score == before.best_model_score
     assert Path(after.best_model_path) == tmp_path / "b/checkpoints" / Path(before.best_model_path).name
+
+
+@pytest.mark.parametrize("save_top_k", [1, 2, -1])
+def test_the_same_checkpoints_stay_after_a_kill(save_top_k: int, tmp_path: Path) -> None:
+    """Here between the best checkpoint of an epoch and its last one."""
+
+    class Kill(Checkpoint):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 3:
+                raise Killed
+
+    def go(root: Path, *more: Callback, last: Path | None = None) -> None:
+        data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+        torch.manual_seed(3)
+        best = ModelCheckpoint(root / "checkpoints", save_top_k=save_top_k, monitor="val/return_mean", mode="max")
+        fit(root, data, {}, {"warmup_env_steps": 16}, callbacks=[best, *more, LastCheckpoint()], max_steps=60,
+            ckpt_path=None if last is None else str(last))  # fmt: skip
+
+    go(tmp_path / "whole")
+    with pytest.raises(Killed):
+        go(tmp_path / "killed", Kill())
+    folder = tmp_path / "killed" / "checkpoints"
+    own = folder / "mine.ckpt"
+    own.write_bytes(max(folder.glob("epoch=*.ckpt"), key=lambda path: path.stat().st_mtime).read_bytes())
+    go(tmp_path / "killed", last=folder / "last.ckpt")
+    assert own.exists()  # a user's copy
+    own.unlink()
+    names = [sorted(path.name for path in (tmp_path / root).glob("checkpoints/*.ckpt")) for root in ("whole", "killed")]
+    assert names[0] == names[1]
 
 
 def test_sidecars_lie_beside_their_checkpoint(tmp_path: Path) -> None:

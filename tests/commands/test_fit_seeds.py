@@ -165,6 +165,22 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
     assert Path(out.strip()).parent == root / "analysis"
 
 
+@pytest.mark.slow
+def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -> None:
+    command = [sys.executable, "-m", "seqrl_lightning", *arguments(root, "--jobs=2"), "--trainer.max_steps=100000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(root.glob("seed_*/lightning_logs/version_0/checkpoints/last.ckpt"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    command[-1] = "--trainer.max_steps=3000"
+    result = subprocess.run([*command, "--ckpt_path=last"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    for run in find_runs([str(root)]):
+        assert list(run.episodes["env_steps"]) == sorted(set(run.episodes["env_steps"]))  # nothing was written twice
+
+
 def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
     victim = tmp_path / "thesis.tex"
     victim.write_text("precious")

@@ -1,5 +1,6 @@
 """Environments that are set back to where they were."""
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +24,20 @@ CASES = {
 }
 
 
+WRAPPED: dict[str, tuple[Any, ...]] = {
+    "stack": (functools.partial(gym.wrappers.FrameStackObservation, stack_size=3),),
+    "time": (gym.wrappers.TimeAwareObservation,),
+    "transforms": (
+        functools.partial(gym.wrappers.TransformReward, func=lambda reward: 2 * reward),
+        functools.partial(gym.wrappers.ClipReward, max_reward=1.0),
+        functools.partial(gym.wrappers.DtypeObservation, dtype=np.float64),
+    ),
+}
+
+
 def make(env_id: str, num_envs: int, mode: str | None) -> Border:
+    if env_id in WRAPPED:
+        return EnvFactory("CartPole-v1", None, WRAPPED[env_id], vectorization_mode=mode).make_envs(num_envs)
     kwargs: dict[str, Any] = CASES[env_id]
     return EnvFactory(env_id, kwargs, vectorization_mode=mode).make_envs(num_envs)
 
@@ -41,7 +55,7 @@ def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path:
         play(envs, steps, seed=steps)
         torch.save(envs.state_dict(), tmp_path / "state.pt")
         others.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-        expected, seen = play(envs, 25, seed=1), play(others, 25, seed=1)
+        expected, seen = play(envs, 50, seed=1), play(others, 50, seed=1)
         assert any((outcome.terminated | outcome.truncated).any() for outcome in expected)  # episodes ended
         for one, other in zip(expected, seen, strict=True):
             np.testing.assert_equal(tuple(one), tuple(other))
@@ -49,13 +63,13 @@ def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path:
     others.close()
 
 
-@pytest.mark.parametrize("env_id", CASES)
+@pytest.mark.parametrize("env_id", [*CASES, *WRAPPED])
 @pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (3, "sync")])
 def test_they_go_on_as_if_nothing_had_happened(env_id: str, num_envs: int, mode: str | None, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, num_envs, mode, tmp_path)
 
 
-@pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4"])
+@pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4", "stack"])
 def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, 2, "async", tmp_path)
 
@@ -91,3 +105,41 @@ def test_what_cant_be_told_is_not_told() -> None:
             envs = EnvFactory(env_id).make_envs(num_envs)
             envs.reset(seed=1)
             assert envs.state_dict() is None
+
+
+class RunningScale(gym.wrappers.TransformReward[Any, Any]):
+    """A wrapper of one's own that remembers something, without a ``state_dict``."""
+
+    def __init__(self, env: Any) -> None:
+        self.total = 0.0
+        super().__init__(env, self.scaled)
+
+    def scaled(self, reward: Any) -> float:
+        self.total += abs(float(reward))
+        return float(reward) / (1.0 + self.total)
+
+
+def remembering(env: Any) -> Any:
+    """Gymnasium's own wrapper with a function that remembers something."""
+    seen: list[float] = []
+
+    def scaled(reward: Any) -> float:
+        seen.append(float(reward))
+        return float(reward) / len(seen)
+
+    return gym.wrappers.TransformReward(env, scaled)
+
+
+@pytest.mark.parametrize("wrapper", [RunningScale, remembering])
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_what_a_function_or_a_subclass_remembers_is_unknown(wrapper: Any, num_envs: int) -> None:
+    envs = EnvFactory("CartPole-v1", None, (wrapper,)).make_envs(num_envs)
+    envs.reset(seed=1)
+    assert envs.state_dict() is None
+
+
+@pytest.mark.parametrize(("kwargs", "is_known"), [({}, True), ({"desc": ["SF", "FG"]}, True), ({"desc": None}, False)])
+def test_a_map_that_was_drawn_cant_be_drawn_again(kwargs: dict[str, Any], is_known: bool) -> None:
+    envs = EnvFactory("FrozenLake-v1", {"map_name": None, **kwargs} if kwargs else {}).make_envs(1)
+    envs.reset(seed=1)
+    assert (envs.state_dict() is not None) == is_known

@@ -1,4 +1,4 @@
-import gc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +141,13 @@ def test_a_memory_mapped_ring_is_the_same_ring_and_leaves_no_file(tmp_path: Path
         fill(one, PlainReplay(6), [[0], [1], [0], [0], [2], [0], [0], [0]])
     slots = np.arange(7)
     assert listed(mapped.transitions(slots)) == listed(ring.transitions(slots))
-    assert len(list((tmp_path / "new").iterdir())) == 1
-    del mapped, one
-    gc.collect()
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list((tmp_path / "new").iterdir()) == []  # not even while it is in use
+
+
+def test_a_folder_without_room_for_the_ring_is_refused(tmp_path: Path, file_sizes: Callable[[int], None]) -> None:
+    file_sizes(1000)
+    with pytest.raises(ConfigurationError, match=r"data\.mmap_dir is .*; it must be a folder with room for .* GiB"):
+        RingBuffer(1000, 1, (1,), "float32", str(tmp_path))
 
 
 @pytest.mark.parametrize("stack", [1, 3])

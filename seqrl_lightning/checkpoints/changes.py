@@ -1,0 +1,79 @@
+"""Compare the settings of a run with those that it is resumed with."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from seqrl_lightning.types import require
+
+_COMPARED = re.compile(
+    r"(seed_everything|data|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
+    r"|trainer\.(accumulate_grad_batches|check_val_every_n_epoch|gradient_clip_\w+|precision|limit_\w+)$"
+)
+_FIXED = re.compile(r"data\.(env_id|env_kwargs|num_envs|wrappers|frame_stack|capacity|sampler)\b")
+"""What the episodes under way and the replay memory depend on."""
+
+_OF_THE_MEMORY = re.compile(r"data\.(capacity|sampler)\b")
+_PLUMBING = re.compile(r"\.(init_args|class_path|dict_kwargs)\b")
+
+
+class Change(NamedTuple):
+    """A setting with another value than before."""
+
+    name: str  # in full, like data.batch_size
+    before: Any
+    now: Any
+
+
+def changes(before: Any, now: Any) -> list[Change]:
+    """Return the settings of an experiment that differ, in the order of their names.
+
+    Args:
+        before: The config of a run, as plain values.
+        now: The config that it is resumed with.
+    """
+    old, new = flat(before), flat(now)
+    names = sorted(name for name in {*old, *new} if _COMPARED.match(name))
+    found = [Change(_PLUMBING.sub("", name), old.get(name) or None, new.get(name) or None) for name in names]
+    return [change for change in found if change.before != change.now]
+
+
+def overruled(used: Any, given: Any) -> list[Change]:
+    """Return the settings whose given value isn't the one that is used instead.
+
+    Args:
+        used: Settings, as plain values.
+        given: Settings of the same kind; None is no value.
+    """
+    others = flat(given)
+    named = ((_PLUMBING.sub("", name), value, others.get(name)) for name, value in flat(used).items())
+    return [Change(name, value, other) for name, value, other in named if other not in (None, value)]
+
+
+def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Refuse a change that would mix two experiments in one replay memory.
+
+    Args:
+        before: The config of a run, as plain values.
+        now: The config that it is resumed with.
+
+    Returns:
+        The changes that can be made.
+
+    Raises:
+        ConfigurationError: If there is one that can't.
+    """
+    found = changes(before, now)
+    keeps_memory = before["data"].get("save_replay", True)
+    for name, old, new in sorted(found, key=lambda change: change.name != "data.env_id"):  # another task tells the most
+        is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
+        require(not is_fixed, name, new, f"the checkpoint's {old!r}")
+    return found
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
+    if not isinstance(settings, dict) or not settings:
+        return {prefix: settings}
+    inner = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
+    return {name: value for part in inner for name, value in part.items()}

@@ -1,0 +1,65 @@
+"""Folders that one process claims."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seqrl_lightning.files import FolderLock, is_in_use
+from seqrl_lightning.types import ConfigurationError
+from tests.running import seqrl
+
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from seqrl_lightning.files import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+if os.fork() == 0:  # like an environment's process
+    time.sleep(3)
+    os._exit(0)
+print("claimed", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has claimed ``version_0`` and has a child."""
+    folder = tmp_path / "lightning_logs" / "version_0"
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "claimed\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_claim_ends_with_its_process(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    folder = tmp_path / "lightning_logs" / "version_0"
+    assert is_in_use(folder)
+    with pytest.raises(ConfigurationError, match=f"version_0 is in use by process {owner.pid} on .*; it must be ended"):
+        FolderLock(folder)
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    assert not is_in_use(folder)  # though its child lives
+    with FolderLock(folder):
+        assert not is_in_use(folder)  # by another process
+    assert not is_in_use(tmp_path / "nowhere")
+
+
+def test_a_second_run_in_a_folder_is_refused_before_it_changes_anything(
+    owner: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "lightning_logs" / "version_0"
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").write_text("being written")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    status, _, err = seqrl(
+        "fit", "--data.env_id=CartPole-v1", f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last"
+    )
+    assert status == 2
+    assert f"version_0 is in use by process {owner.pid}" in err
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
