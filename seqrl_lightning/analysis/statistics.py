@@ -3,8 +3,8 @@
 ``scores`` are [runs, tasks] throughout, or [runs] for one task. Their own package, rliable, can't be imported beside
 NumPy 2.4.
 
-Times to an event, such as the episodes to criterion, come with ``is_met``: where it is false, the event has not occurred
-up to that time, and the time is censored. Such runs count as slow in every measure here, and none is dropped.
+Times to an event, such as the episodes to criterion, come with ``is_met``: where it is false, the event has not
+occurred up to that time, and the time is censored. Such runs count as slow in every measure here, and none is dropped.
 """
 
 from collections.abc import Callable
@@ -127,6 +127,23 @@ def probability_of_improvement_interval(ours: FloatArray, theirs: FloatArray) ->
     return float(lower), float(upper)
 
 
+def interquartile_means(scores: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Compute the interquartile mean of each of several samples of the same runs, with its 95 % bootstrap interval.
+
+    Args:
+        scores: [K, runs] float, at least two runs.
+
+    Returns:
+        The means and the lower and the upper ends of their intervals, each [K] float64.
+    """
+
+    def statistic(values: FloatArray, axis: int) -> FloatArray:
+        means: FloatArray = stats.trim_mean(values, 0.25, axis=axis)
+        return means
+
+    return statistic(scores, -1), *bootstrap_interval(scores, statistic=statistic)
+
+
 class Summary(NamedTuple):
     """The interquartile mean of some runs, and how far it, or they, spread."""
 
@@ -134,7 +151,7 @@ class Summary(NamedTuple):
     lower: float
     upper: float
     is_interval: bool  # whether lower and upper are its 95 % interval; otherwise the lowest and the highest run
-    count: int
+    num_runs: int
 
 
 def summarize(scores: FloatArray) -> Summary:
@@ -146,7 +163,7 @@ def summarize(scores: FloatArray) -> Summary:
         scores: [runs] float, at least one; NaN where a run has no value, which is left out.
 
     >>> summarize(np.array([1.0, 4.0, 2.5]))
-    Summary(mean=2.5, lower=1.0, upper=4.0, is_interval=False, count=3)
+    Summary(mean=2.5, lower=1.0, upper=4.0, is_interval=False, num_runs=3)
     """
     known = scores[~np.isnan(scores)]
     if not len(known):
@@ -174,7 +191,7 @@ def permutation_test(ours: FloatArray, theirs: FloatArray) -> float:
     """
 
     def difference(a: FloatArray, b: FloatArray, axis: int) -> FloatArray:
-        return a.mean(axis) - b.mean(axis)
+        return np.asarray(a.mean(axis) - b.mean(axis))
 
     rng = np.random.default_rng(0)
     result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=9_999, rng=rng)
@@ -202,7 +219,8 @@ def log_rank_scores(times: FloatArray, is_met: BoolArray) -> FloatArray:
     events = (times[is_met][:, None] == event_times).sum(0)
     at_risk = (times[:, None] >= event_times).sum(0)
     reached = times[:, None] >= event_times  # [runs, events]
-    return is_met - (reached * (events / at_risk)).sum(1)
+    scores: FloatArray = is_met - (reached * (events / at_risk)).sum(1)
+    return scores
 
 
 def log_rank_test(ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_met_there: BoolArray) -> float:
@@ -219,6 +237,36 @@ def log_rank_test(ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_me
     """
     scores = log_rank_scores(np.concatenate([ours, theirs]), np.concatenate([is_met, is_met_there]))
     return permutation_test(scores[: len(ours)], scores[len(ours) :])
+
+
+def probability_of_taking_longer(
+    ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_met_there: BoolArray
+) -> tuple[float, float, float]:
+    """Probability that a run of ours takes longer than one of theirs, with its 95 % bootstrap interval.
+
+    This is the probability of improvement for times to an event: pairs of which censoring hides who took longer count
+    half (Gehan, 1965), like ties.
+
+    Args:
+        ours: [runs] float, times to the event or until they were censored.
+        is_met: [runs] bool, whether the event occurred.
+        theirs: [runs] float, of the other condition.
+        is_met_there: [runs] bool.
+
+    Returns:
+        The probability and the lower and upper ends of its interval.
+
+    >>> probability_of_taking_longer(np.array([9.0]), np.array([False]), np.array([4.0, 20.0]), np.array([True, True]))
+    (0.75, 0.5, 1.0)
+    """
+    longer = is_met_there & ((ours[:, None] > theirs) | ((ours[:, None] == theirs) & ~is_met[:, None]))
+    shorter = is_met[:, None] & ((ours[:, None] < theirs) | ((ours[:, None] == theirs) & ~is_met_there))
+    pairs = (1.0 + longer - shorter) / 2  # [ours, theirs]
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(0, size, (RESAMPLES, size)) for size in pairs.shape)
+    resampled = pairs[rows[:, :, None], columns[:, None, :]].mean((1, 2))
+    lower, upper = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(pairs.mean()), float(lower), float(upper)
 
 
 class Survival(NamedTuple):
@@ -248,15 +296,6 @@ def kaplan_meier(times: FloatArray, is_met: BoolArray) -> Survival:
     """
     curve = stats.ecdf(stats.CensoredData.right_censored(times, ~is_met)).sf
     return Survival(np.insert(curve.quantiles, 0, 0.0), np.insert(curve.probabilities, 0, 1.0))
-
-
-def cliffs_delta(ours: FloatArray, theirs: FloatArray) -> float:
-    """Effect size: the share of pairs of runs in which ours is larger, less the share in which theirs is (Cliff, 1993).
-
-    >>> cliffs_delta(np.array([3.0, 1.0]), np.array([1.0, 2.0]))
-    0.25
-    """
-    return 2 * probability_of_improvement(ours, theirs) - 1
 
 
 def holm(p_values: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Write a report on runs that differ in their seed alone: figures (PNG, SVG), tables (CSV) and a page (HTML)."""
+"""Write a report on runs that differ in their seed alone: figures (PNG, SVG, PDF), tables (CSV) and a page (HTML)."""
 
 import os
 from pathlib import Path
@@ -16,26 +16,40 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common folder"
     )
+    add_axis(parser)
     add_allow(parser)
+
+
+def add_axis(parser: ArgumentParser) -> None:
+    """Add what learning curves are drawn over."""
+    parser.add_argument(
+        "--axis",
+        help="what learning curves are drawn over: env_steps, episodes or updates; by default, what all runs had the "
+        "same budget of",
+    )
 
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
     with needs_extra("analysis"):
+        from seqrl_lightning.analysis.conditions import one_condition
+        from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import sections_on_one_group
+        from seqrl_lightning.analysis.sections import sections_on_one_condition
 
     trust = Trust(arguments.allow)
-    runs = find_runs(arguments.runs, trust)
-    task = one_task(runs)
+    found = find_runs(arguments.runs, trust)
+    task = one_task(found)
+    runs = one_condition(found)
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))
     folder = arguments.output or common / "analysis"
     if not arguments.output and folder.is_symlink():
         raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
-    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
-    path = write_report(f"Learning {task}", about, sections_on_one_group(runs), folder)
+    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seed{'s' * (len(runs) > 1)} {seeds}), from {common}."
+    sections = sections_on_one_condition(runs, axis_of(runs, arguments.axis))
+    path = write_report(f"Learning {task}", about, sections, folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
     if tables:
         import pandas as pd

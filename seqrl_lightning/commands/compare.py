@@ -1,38 +1,95 @@
-"""Compare conditions on one task: learning curves, final returns, profiles, probability of improvement."""
+"""Compare conditions on one task: learning curves, speed, errors, final returns, with tests from five seeds on.
+
+Conditions are recognized by their settings: `seqrl compare runs/delay_*`. With --runs, they get names.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.commands.analyse import add_axis
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.trust import Trust, add_allow
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, require
+
+if TYPE_CHECKING:
+    from seqrl_lightning.analysis.runs import Run
 
 _MUST_BE = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the conditions, and the report's folder."""
-    parser.add_argument(
-        "--runs", required=True, metavar="NAME=FOLDERS,...", help="a name and folders for each condition"
-    )
+    parser.add_argument("folders", nargs="*", metavar="RUNS", help="folders of runs of several conditions")
+    parser.add_argument("--runs", metavar="NAME=FOLDERS,...", help="a name and folders for each condition instead")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
+    parser.add_argument(
+        "--effect",
+        type=float,
+        help="the smallest probability that matters that a run of one condition beats one of the other, like 0.75: the "
+        "report says how many seeds it takes to find it",
+    )
+    add_axis(parser)
     add_allow(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
     with needs_extra("analysis"):
+        from seqrl_lightning.analysis.comparison import sections_on_conditions
+        from seqrl_lightning.analysis.conditions import conditions_of
+        from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import sections_on_groups
 
+    effect = arguments.effect
+    require(effect is None or 0.5 < effect <= 1, "--effect", effect, "above 0.5 and at most 1")
+    if bool(arguments.folders) == bool(arguments.runs):
+        raise ConfigurationError(
+            "the runs are given twice or not at all; they must be folders, or --runs NAME=FOLDERS,..."
+        )
     trust = Trust(arguments.allow)
-    groups = {name: find_runs([pattern], trust) for name, pattern in parse_groups(arguments.runs).items()}
-    task = one_task([run for runs in groups.values() for run in runs])
-    about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    path = write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output)
+    groups: dict[str, list[Run]]
+    if arguments.runs:
+        groups = named_conditions(parse_groups(arguments.runs), trust)
+    else:
+        groups = conditions_of(find_runs(arguments.folders, trust))
+        if len(groups) == 1:
+            raise ConfigurationError("the runs are of one condition; they must be of several (or use `seqrl analyse`)")
+    runs = [run for of_one in groups.values() for run in of_one]
+    task = one_task(runs)
+    about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items())
+    sections = sections_on_conditions(groups, axis_of(runs, arguments.axis), effect)
+    path = write_report(f"{' and '.join(groups)} on {task}", about, sections, arguments.output)
     print(printable(str(path)))
+
+
+def named_conditions(patterns: dict[str, str], trust: Trust) -> dict[str, list["Run"]]:
+    """Read the runs of conditions that have names.
+
+    Args:
+        patterns: The pattern of folders, by each condition's name.
+        trust: What the runs' settings may name.
+
+    Raises:
+        ConfigurationError: If the runs of a name are of several conditions, or a run has two names.
+    """
+    from seqrl_lightning.analysis.conditions import one_condition
+    from seqrl_lightning.analysis.runs import find_runs
+
+    groups = {name: one_condition(find_runs([pattern], trust), name) for name, pattern in patterns.items()}
+    _require_one_name(groups)
+    return groups
+
+
+def _require_one_name(groups: dict[str, list["Run"]]) -> None:
+    names: dict[Path, str] = {}
+    for name, runs in groups.items():
+        for run in runs:
+            first = names.setdefault(run.folder.resolve(), name)
+            if first != name:
+                raise ConfigurationError(f"{run.folder} is in {first} and in {name}; each run must be in one condition")
 
 
 def parse_groups(text: str) -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-
 from scipy import stats
 
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
     bootstrap_interval,
-    cliffs_delta,
     holm,
     interquartile_mean,
     interquartile_mean_interval,
@@ -19,6 +17,7 @@ from seqrl_lightning.analysis.statistics import (
     permutation_test,
     probability_of_improvement,
     probability_of_improvement_interval,
+    probability_of_taking_longer,
     seeds_needed,
     summarize,
 )
@@ -82,9 +81,9 @@ def test_few_runs_have_a_range_and_more_have_an_interval() -> None:
     assert summarize(scores) == (1.5, 0.0, 9.0, False, 4)
     found = summarize(np.append(scores, 3.0))
     assert found.is_interval
-    assert found.count == MIN_SEEDS
+    assert found.num_runs == MIN_SEEDS
     assert (found.lower, found.upper) == interquartile_mean_interval(np.array([0.0, 1.0, 2.0, 9.0, 3.0]))
-    assert summarize(np.array([np.nan])).count == 0
+    assert summarize(np.array([np.nan])).num_runs == 0
 
 
 def test_survival_counts_censored_runs_as_slow() -> None:
@@ -120,14 +119,22 @@ def test_runs_that_never_learn_are_slower_than_runs_that_do() -> None:
     assert log_rank_test(fast, never, slow, never) == 1.0
 
 
+def test_pairs_of_which_nobody_knows_who_took_longer_count_half() -> None:
+    ours, met = np.array([3.0, 9.0]), np.array([True, False])  # the second took more than 9
+    theirs, met_there = np.array([5.0, 12.0, 9.0]), np.array([True, False, True])
+    # 3 is shorter than all; more than 9 is longer than 5 and 9, and perhaps than more than 12
+    estimate, lower, upper = probability_of_taking_longer(ours, met, theirs, met_there)
+    assert estimate == pytest.approx((0 + 0 + 0 + 1 + 0.5 + 1) / 6)
+    assert lower <= estimate <= upper
+    everyone = np.ones(3, bool)
+    times = np.array([4.0, 2.0, 4.0]), np.array([4.0, 3.0, 1.0])
+    found = probability_of_taking_longer(times[0], everyone, times[1], everyone)[0]
+    assert found == pytest.approx(probability_of_improvement(*times))
+
+
 def test_p_values_of_several_tests_are_raised() -> None:
     np.testing.assert_allclose(holm(np.array([0.02, np.nan, 0.01, 0.9])), [0.04, np.nan, 0.03, 0.9])
     np.testing.assert_allclose(holm(np.array([0.5, 0.6])), [1.0, 1.0])
-
-
-def test_the_effect_size_goes_from_all_lower_to_all_higher() -> None:
-    assert cliffs_delta(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == -1.0
-    assert cliffs_delta(np.array([3.0, 1.0]), np.array([3.0, 1.0])) == 0.0
 
 
 @pytest.mark.slow
