@@ -102,10 +102,16 @@ def _names(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Name each condition after the settings that are not the same in all of them."""
     names = list(dict.fromkeys(name for of_one in settings for name in of_one))
     differing = [name for name in names if len({of_one.get(name) for of_one in settings}) > 1]
-    chosen = [name for name in differing if not any(name.startswith(f"{other}.") for other in differing)]
-    short = _shortened(chosen)
+    without_parts = [name for name in differing if not any(name.startswith(f"{other}.") for other in differing)]
+    found = _labels(settings, without_parts)  # network=GRU; the settings of a GRU go with it
+    return found if len(set(found)) == len(found) else _labels(settings, differing)
+
+
+def _labels(settings: Sequence[Mapping[str, str]], names: Sequence[str]) -> list[str]:
+    short = _shortened(names)
     return [
-        ", ".join(f"{short[name]}={of_one[name]}" for name in chosen if name in of_one) or "all runs"
+        ", ".join(f"{short[name]}={of_one[name]}" for name in names if name in of_one)
+        or ("the others" if names else "all runs")
         for of_one in settings
     ]
 

@@ -146,6 +146,14 @@ def test_names_of_conditions_are_as_short_as_they_can_be(tmp_path: Path) -> None
     ]
 
 
+def test_conditions_never_share_a_name(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / f"{network}{size}", model={"network": {"class_path": network, "init_args": {"size": size}}})
+        for network, size in (("MLP", 8), ("MLP", 9), ("GRU", 9))
+    ]
+    assert list(conditions_of(runs)) == ["network=MLP, size=8", "network=MLP, size=9", "network=GRU, size=9"]
+
+
 def test_commands_refuse_to_pool_conditions(tmp_path: Path) -> None:
     for gamma in (0.5, 0.9):
         make_run(tmp_path / f"{gamma}", model={"gamma": gamma})
