@@ -8,7 +8,8 @@ import pandas as pd
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import Axis
-from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, outcomes
+from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
+from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.sections import SPREAD, learning, positions, returns
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
@@ -27,6 +28,8 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     """
     found = outcomes(groups, axis)
     sections = [learning(groups, axis), returns(groups), criteria(found), seeds(found), tests(found)]
+    if (crossing := crossing_of(groups)) is not None:
+        sections.append(factorial(found, crossing))
     if effect is not None:
         sections.append(planning(effect, groups))
     if all(run.trials is not None for runs in groups.values() for run in runs):
@@ -85,6 +88,22 @@ def tests(found: Sequence[Outcome]) -> Section:
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))
+
+
+def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
+    """Main effects and the interaction of two factors."""
+    measured = [outcome for outcome in found if is_complete(outcome)]
+    if not measured:
+        return Section("factors", "Two factors", "Every outcome is censored in some run.")
+    text = (
+        "Contrasts of the four conditions' means: a main effect is the difference between the levels, averaged over "
+        "the other factor; the interaction is the difference between the effects of the first factor at the second and "
+        "at the first level of the other. Lower and upper are the 95 % percentile bootstrap interval, in which runs "
+        f"are resampled within each condition; there is none with fewer than {MIN_SEEDS} seeds in one of them. "
+        "Outcomes that are censored in some run are left out."
+    )
+    table = pd.concat([effects(outcome, crossing) for outcome in measured])
+    return Section("factors", "Two factors", text, None, table)
 
 
 def planning(effect: float, groups: Groups) -> Section:

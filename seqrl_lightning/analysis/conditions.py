@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from seqrl_lightning.analysis.levels import Levels
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.types import ConfigurationError
 
@@ -37,8 +38,9 @@ def conditions_of(runs: Iterable[Run]) -> dict[str, list[Run]]:
         runs: Runs of any conditions.
 
     Returns:
-        The runs of each condition, ascending by seed, by names like ``delay=4``; a single condition is named
-        ``all runs``. Conditions that differ in one number are ascending by it, others in the order of their first runs.
+        The runs of each condition, ascending by seed, by names like ``delay=4``. Those of an experiment are named after
+        the levels of its factors, in the order of its design, and a single condition is named ``all runs``. Other
+        conditions that differ in one number are ascending by it, and the rest are in the order of their first runs.
 
     Raises:
         ConfigurationError: If two runs have the same settings and the same seed.
@@ -51,9 +53,10 @@ def conditions_of(runs: Iterable[Run]) -> dict[str, list[Run]]:
         settings[key] = settings_of(run)
     for group in groups.values():
         _require_different_seeds(group)
-    names = _names([settings[key] for key in groups])
-    named = zip(names, groups.values(), strict=True)
-    return {name: sorted(group, key=lambda run: run.seed) for name, group in sorted(named, key=_by_number)}
+    names = _level_names([group[0].levels for group in groups.values()])
+    order = _by_place if names else _by_number
+    named = zip(names or _names([settings[key] for key in groups]), groups.values(), strict=True)
+    return {name: sorted(group, key=lambda run: run.seed) for name, group in sorted(named, key=order)}
 
 
 def one_condition(runs: Sequence[Run], of_what: str = "the runs") -> list[Run]:
@@ -98,6 +101,12 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def _level_names(levels: Sequence[Levels]) -> list[str]:
+    """Name each condition after the levels of its factors; none if these don't tell all conditions apart."""
+    names = [", ".join(f"{factor}={level}" for factor, level in of_one.level_of.items()) for of_one in levels]
+    return names if len(names) > 1 and all(names) and len(set(names)) == len(names) else []
+
+
 def _names(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Name each condition after the settings that are not the same in all of them."""
     names = list(dict.fromkeys(name for of_one in settings for name in of_one))
@@ -126,7 +135,11 @@ def _shortened(names: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def _by_number(named: tuple[str, object]) -> float:
+def _by_place(named: tuple[str, Sequence[Run]]) -> float:
+    return named[1][0].levels.place
+
+
+def _by_number(named: tuple[str, Sequence[Run]]) -> float:
     """Sort conditions like ``delay=16`` by their number, and leave others in their order."""
     try:
         return float(named[0].partition("=")[2])

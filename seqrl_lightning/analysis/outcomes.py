@@ -40,6 +40,11 @@ class Outcome(NamedTuple):
     is_met: Mapping[str, BoolArray] | None = None  # for times to an event: whether it occurred, or the time is censored
 
 
+def is_complete(outcome: Outcome) -> bool:
+    """Whether no run of the outcome is censored."""
+    return outcome.is_met is None or all(met.all() for met in outcome.is_met.values())
+
+
 def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
     """Measure all runs.
 
