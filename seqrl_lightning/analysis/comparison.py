@@ -66,9 +66,11 @@ def seeds(found: Sequence[Outcome]) -> Section:
     figure, panels = figures.new_figure(9.0, 2.8 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
     for axes, outcome in zip(panels, shown, strict=False):
         figures.draw_points(axes, outcome.values, "")
+        axes.set_xticklabels([])  # the legend names them
         axes.set_title(figures.wrapped(outcome.name), fontsize=9)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
+    figures.add_legend(figure, panels)
     text = f"Every seed, and beside it {SPREAD}. The table below has the tests; each outcome is defined in the docs."
     return Section("outcomes", "Outcomes", text, figure, None, _tidy(found))
 

@@ -152,7 +152,6 @@ def draw_points(
         ylabel: Label of the y axis.
         is_met: [seeds] bool for each group, whether the event occurred; None if the points are no times.
     """
-    are_long = sum(len(name) for name in points) > 24
     for x, ((name, values), color) in enumerate(zip(points.items(), _colors(len(points)), strict=True)):
         spread = x - 0.15 + np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.array([x - 0.15])
         met = np.ones(len(values), bool) if is_met is None else is_met[name]
@@ -160,7 +159,7 @@ def draw_points(
         axes.scatter(spread[~met], values[~met], marker="^", facecolors="none", edgecolors=color, s=24, clip_on=False)
         if is_met is None:
             summary = summarize(values)
-            axes.plot(x + 0.2, summary.mean, marker="_", markersize=14, markeredgewidth=2.5, color=color)
+            axes.hlines(summary.mean, x + 0.05, x + 0.35, color=color, linewidth=2.5, label=as_text(name))
             if summary.is_interval:
                 axes.vlines(x + 0.2, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
         elif np.isfinite(median := kaplan_meier(values, met).median):
@@ -168,8 +167,7 @@ def draw_points(
     axes.set(xticks=range(len(points)), ylabel=ylabel, xlim=(-0.6, len(points) - 0.4))
     if all(np.nanmin(values, initial=0.0) >= 0 for values in points.values()):
         axes.set_ylim(bottom=0)
-    labels = [as_text(name) for name in points]
-    axes.set_xticklabels(labels, rotation=30 if are_long else 0, ha="right" if are_long else "center")
+    axes.set_xticklabels([as_text(name) for name in points])
 
 
 def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> None:

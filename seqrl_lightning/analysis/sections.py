@@ -1,12 +1,13 @@
 """The sections of a report: each function makes one section from runs of one task, by their condition."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis import figures
-from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.conditions import Groups, settings_of
 from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations
 from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
@@ -33,6 +34,7 @@ SPREAD = (
     "its 95 % percentile bootstrap interval"
 )
 """What summarizes seeds in captions."""
+_VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 
 
 def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
@@ -290,6 +292,31 @@ def distractors(tables: Mapping[int, pd.DataFrame], order: Order) -> Section:
         f"(n = {len(tables)})."
     )
     return Section("distractors", "Values of the distractors", text, figure, None, data)
+
+
+def methods(groups: Groups, axis: Axis, command: str) -> Section:
+    """A paragraph for a paper, and the settings of each condition, with those that differ first.
+
+    Args:
+        groups: Runs by condition.
+        axis: What curves are drawn over.
+        command: The command that wrote the report.
+    """
+    run = next(iter(groups.values()))[0]
+    learner = str(run.config.get("model", {}).get("class_path", "DQN")).rpartition(".")[2]
+    seeds = "; ".join(f"{name}: {', '.join(str(run.seed) for run in runs)}" for name, runs in groups.items())
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    text = (
+        f"{learner} was trained on {run.env_id} with the settings below, under their names in the runs' config.yaml "
+        f"(seeds: {seeds}). The seed was the unit of analysis. Learning curves are over {axis.label} "
+        f"({axis.reason}). The report was written by `{command}` with {versions}."
+    )
+    table = pd.DataFrame([settings_of(runs[0]) for runs in groups.values()], index=list(groups)).T
+    is_same = table.nunique(axis=1, dropna=False) == 1
+    is_trainers = table.index.str.startswith("trainer.")
+    parts = [table[~is_same], table[is_same & ~is_trainers], table[is_same & is_trainers]]
+    table = pd.concat(parts).rename_axis("setting")
+    return Section("methods", "Methods", text, None, table)
 
 
 def num_actions(run: Run) -> int:

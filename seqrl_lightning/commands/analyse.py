@@ -1,6 +1,8 @@
 """Write a report on runs that differ in their seed alone: figures (PNG, SVG, PDF), tables (CSV) and a page (HTML)."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -29,6 +31,11 @@ def add_axis(parser: ArgumentParser) -> None:
     )
 
 
+def typed_command() -> str:
+    """Return the command as it was typed."""
+    return f"seqrl {shlex.join(sys.argv[1:])}"
+
+
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
     with needs_extra("analysis"):
@@ -36,7 +43,7 @@ def run(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import sections_on_one_condition
+        from seqrl_lightning.analysis.sections import methods, sections_on_one_condition
 
     trust = Trust(arguments.allow)
     found = find_runs(arguments.runs, trust)
@@ -48,7 +55,8 @@ def run(arguments: Namespace) -> None:
     if not arguments.output and folder.is_symlink():
         raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seed{'s' * (len(runs) > 1)} {seeds}), from {common}."
-    sections = sections_on_one_condition(runs, axis_of(runs, arguments.axis))
+    axis = axis_of(runs, arguments.axis)
+    sections = [*sections_on_one_condition(runs, axis), methods({"all runs": runs}, axis, typed_command())]
     path = write_report(f"Learning {task}", about, sections, folder)
     tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
     if tables:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.commands.analyse import add_axis
+from seqrl_lightning.commands.analyse import add_axis, typed_command
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.trust import Trust, add_allow
 from seqrl_lightning.types import ConfigurationError, require
@@ -42,6 +42,7 @@ def run(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
+        from seqrl_lightning.analysis.sections import methods
 
     effect = arguments.effect
     require(effect is None or 0.5 < effect <= 1, "--effect", effect, "above 0.5 and at most 1")
@@ -60,7 +61,8 @@ def run(arguments: Namespace) -> None:
     runs = [run for of_one in groups.values() for run in of_one]
     task = one_task(runs)
     about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items())
-    sections = sections_on_conditions(groups, axis_of(runs, arguments.axis), effect)
+    axis = axis_of(runs, arguments.axis)
+    sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
     path = write_report(f"{' and '.join(groups)} on {task}", about, sections, arguments.output)
     print(printable(str(path)))
 

@@ -61,7 +61,8 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     report = Path(out.strip())
     assert report == tmp_path / "report.html"
     found = sections(report)
-    assert len(found) == 9
+    assert len(found) == 10
+    assert "DQN was trained on seqrl/SequenceDistractor-v0" in found["Methods"]
     assert "left-out" not in report.read_text().split("</style>")[1]
     assert found["Objects chosen"].count("data:image/png") == 1
     assert not re.search(r'(src|href)="(?!data:)', report.read_text())  # opens without a network
