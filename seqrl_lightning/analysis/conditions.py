@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from seqrl_lightning.analysis.levels import Levels
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.types import ConfigurationError
@@ -76,6 +78,17 @@ def one_condition(runs: Sequence[Run], of_what: str = "the runs") -> list[Run]:
             "alone (`seqrl compare` takes several conditions)"
         )
     return next(iter(conditions.values()))
+
+
+def all_trials(groups: Groups) -> pd.DataFrame | None:
+    """Put the trials of all runs into one table, with columns ``condition`` and ``seed``; None if there are none."""
+    tables = [
+        run.trials.assign(condition=name, seed=run.seed)
+        for name, runs in groups.items()
+        for run in runs
+        if run.trials is not None
+    ]
+    return pd.concat(tables) if tables else None
 
 
 def _require_different_seeds(runs: Sequence[Run]) -> None:

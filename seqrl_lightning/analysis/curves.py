@@ -63,6 +63,24 @@ def shared_axis(runs: Sequence[Run]) -> Axis:
     return Axis("env_steps", "the runs have no budget in common")
 
 
+def unfinished(run: Run) -> str | None:
+    """Say how far a run came that ended, or is, before its budget: its last value is not what it would have reached.
+
+    Returns:
+        Words like ``41 of 115 training episodes``; None if it reached one of its budgets, or has none.
+    """
+    last_logged = run.curve("workload/updates")
+    reached = {"episodes": len(run.episodes)}
+    if len(last_logged):
+        reached |= {"env_steps": int(last_logged.index[-1]), "updates": int(last_logged.iloc[-1])}
+    budgets = {name: run.config.get(section, {}).get(setting) for name, (section, setting) in _BUDGETS.items()}
+    known = {name: budgets[name] for name in reached if budgets[name] not in (None, -1)}
+    if not known or any(reached[name] >= budget for name, budget in known.items()):
+        return None
+    name, budget = next(iter(known.items()))
+    return f"{reached[name]} of {budget} {AXES[name]}"
+
+
 def evaluations(run: Run, axis: str) -> pd.DataFrame:
     """Return the evaluations of the rule that held, aligned to the start of its block.
 

@@ -11,7 +11,7 @@ import torch
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, mean_over_training
-from seqrl_lightning.analysis.measures import criterion_by_block, late_greedy, measure_episodes
+from seqrl_lightning.analysis.measures import criterion_by_block, late_greedy, measure_episodes, rank_transfer
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
@@ -123,6 +123,10 @@ def behavior(groups: Groups) -> list[Outcome]:
     for kind in ERROR_KINDS:
         name = f"share of {kind.replace('_', '-')} errors"
         found.append(_of_tables(name, measured, partial(_share_of, kind)))
+    found += [
+        _of_runs(f"rank correlation with the previous order in block {block}", groups, partial(_transfer, block=block))
+        for block in range(1, shared_blocks(groups))
+    ]
     if all(of_run.order is not None for of_run in facts) and shared_blocks(groups) > 1:
         name = f"share of errors by the previous order in the first {EARLY_EPISODES} episodes of a block"
         found.append(_of_tables(name, measured, _interference))
@@ -188,6 +192,19 @@ def shared_blocks(groups: Groups) -> int:
 def in_block(block: int, num_blocks: int) -> str:
     """Return the words that name a block; none if there is only one."""
     return f" in block {block}" if num_blocks > 1 else ""
+
+
+def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float]) -> Outcome:
+    return Outcome(
+        name, {condition: np.array([measure(run) for run in runs], float) for condition, runs in groups.items()}
+    )
+
+
+def _transfer(run: Run, block: int) -> float:
+    """The rank correlation with the previous order; NaN if no order changes or the run never got there."""
+    if run.trials is None or run.facts.order is None or not (run.trials["block"] == block).any():
+        return np.nan
+    return rank_transfer(run.trials, run.facts.order, block)[0]
 
 
 def _of_tables(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.conditions import Groups, settings_of
-from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations
+from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, unfinished
 from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
     action_values,
@@ -54,6 +54,17 @@ def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
         why = "No order of objects changes from block to block, so there is no transfer of ranks."
         return [*sections, Section("transfer", "Transfer of rank order", why)]
     return [*sections, transfer(tables, facts.order), distractors(tables, facts.order)]
+
+
+def warning(groups: Groups) -> str:
+    """Name the runs that have not reached their budget; empty without any."""
+    early = [
+        f"{name}, seed {run.seed} ({how_far})"
+        for name, runs in groups.items()
+        for run in runs
+        if (how_far := unfinished(run)) is not None
+    ]
+    return f" Not all runs have reached their budget: {'; '.join(early)}." if early else ""
 
 
 def learning(groups: Groups, axis: Axis) -> Section:

@@ -39,11 +39,11 @@ def typed_command() -> str:
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.conditions import one_condition
+        from seqrl_lightning.analysis.conditions import all_trials, one_condition
         from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import methods, sections_on_one_condition
+        from seqrl_lightning.analysis.sections import methods, sections_on_one_condition, warning
 
     trust = Trust(arguments.allow)
     found = find_runs(arguments.runs, trust)
@@ -56,11 +56,9 @@ def run(arguments: Namespace) -> None:
         raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seed{'s' * (len(runs) > 1)} {seeds}), from {common}."
     axis = axis_of(runs, arguments.axis)
-    sections = [*sections_on_one_condition(runs, axis), methods({"all runs": runs}, axis, typed_command())]
-    path = write_report(f"Learning {task}", about, sections, folder)
-    tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
-    if tables:
-        import pandas as pd
-
-        write_table(pd.concat(tables), folder / "trials.csv", index=False)
+    groups = {"all runs": runs}
+    sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command())]
+    path = write_report(f"Learning {task}", about + warning(groups), sections, folder)
+    if (trials := all_trials(groups)) is not None:
+        write_table(trials, folder / "trials.csv", index=False)
     print(printable(str(path)))

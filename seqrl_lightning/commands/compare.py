@@ -38,11 +38,11 @@ def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.comparison import sections_on_conditions
-        from seqrl_lightning.analysis.conditions import conditions_of
+        from seqrl_lightning.analysis.conditions import all_trials, conditions_of
         from seqrl_lightning.analysis.curves import axis_of
-        from seqrl_lightning.analysis.report import write_report
+        from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import methods
+        from seqrl_lightning.analysis.sections import methods, warning
 
     effect = arguments.effect
     require(effect is None or 0.5 < effect <= 1, "--effect", effect, "above 0.5 and at most 1")
@@ -60,10 +60,12 @@ def run(arguments: Namespace) -> None:
             raise ConfigurationError("the runs are of one condition; they must be of several (or use `seqrl analyse`)")
     runs = [run for of_one in groups.values() for run in of_one]
     task = one_task(runs)
-    about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items())
+    about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items()) + "."
     axis = axis_of(runs, arguments.axis)
     sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
-    path = write_report(f"{' and '.join(groups)} on {task}", about, sections, arguments.output)
+    path = write_report(f"{len(groups)} conditions of {task}", about + warning(groups), sections, arguments.output)
+    if (trials := all_trials(groups)) is not None:
+        write_table(trials, arguments.output / "trials.csv", index=False)
     print(printable(str(path)))
 
 

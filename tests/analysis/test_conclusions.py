@@ -9,7 +9,15 @@ import pytest
 from seqrl_lightning.analysis import sections
 from seqrl_lightning.analysis.comparison import sections_on_conditions
 from seqrl_lightning.analysis.conditions import conditions_of, one_condition
-from seqrl_lightning.analysis.curves import Axis, axis_of, evaluations, mean_over_training, on_grid, shared_axis
+from seqrl_lightning.analysis.curves import (
+    Axis,
+    axis_of,
+    evaluations,
+    mean_over_training,
+    on_grid,
+    shared_axis,
+    unfinished,
+)
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, late_greedy
 from seqrl_lightning.analysis.outcomes import compare, outcomes
 from seqrl_lightning.analysis.report import Section
@@ -83,6 +91,16 @@ def test_the_axis_is_the_budget_that_runs_have_in_common(tmp_path: Path) -> None
     assert axis_of([short], "updates").name == "updates"
     with pytest.raises(ConfigurationError, match="--axis is 'trials'; it must be one of"):
         axis_of([short], "trials")
+
+
+def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", 1)
+    early = make_run(tmp_path / "early", 2, agent={"max_episodes": 50})
+    other_budget = make_run(tmp_path / "other", 3, agent={"max_episodes": None})
+    assert [unfinished(run) for run in (whole, early, other_budget)] == [None, "40 of 50 training episodes", None]
+    text = sections.warning({"delay=4": [whole, early]})
+    assert text == " Not all runs have reached their budget: delay=4, seed 2 (40 of 50 training episodes)."
+    assert sections.warning({"delay=4": [whole]}) == ""
 
 
 def test_accuracy_at_the_end_is_of_greedy_choices_at_the_end(tmp_path: Path) -> None:

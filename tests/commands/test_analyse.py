@@ -98,6 +98,8 @@ def test_conditions_are_compared(runs: Path, tmp_path: Path) -> None:
     tests = pd.read_csv(tmp_path / "report" / "tests.csv")
     assert tests["P(A > B)"].between(0, 1).all()
     assert tests["p"].isna().all()
+    trials = pd.read_csv(tmp_path / "report" / "trials.csv")
+    assert set(trials["condition"]) == {"gamma=0.5", "gamma=0.99"}
     named = f"--runs=one={other},two={runs}/sequence"
     status, _, err = seqrl("compare", named, f"--output={tmp_path}/named", "--axis=updates")
     assert status == 0, err
