@@ -1,17 +1,18 @@
 """The sections of a report that compares conditions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance, chances_of
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import SPREAD, learning, positions, returns
+from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, returns
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
 from seqrl_lightning.functional import CRITERION_EPISODES
 
@@ -26,8 +27,8 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         axis: What curves are drawn over.
         effect: The smallest probability of improvement that matters, for planning; None to leave that out.
     """
-    found = outcomes(groups, axis)
-    sections = [learning(groups, axis), returns(groups), criteria(found), seeds(found), tests(found)]
+    found, chances = outcomes(groups, axis), chances_of(groups)
+    sections = [learning(groups, axis, chances), returns(groups), criteria(found, chances), seeds(found), tests(found)]
     if (crossing := crossing_of(groups)) is not None:
         sections.append(factorial(found, crossing))
     if effect is not None:
@@ -37,7 +38,7 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     return [*sections, profiles(groups)]
 
 
-def criteria(found: Sequence[Outcome]) -> Section:
+def criteria(found: Sequence[Outcome], chances: Mapping[str, Chance]) -> Section:
     """The fraction of runs that have met the criterion, over the episodes of each block."""
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
@@ -52,7 +53,7 @@ def criteria(found: Sequence[Outcome]) -> Section:
     text = (
         f"Fraction of runs that have met the criterion ({CRITERION_EPISODES} mastered training episodes in a row) "
         "after so many episodes of the block, by the Kaplan-Meier estimate, in which runs that never meet it count. A "
-        "curve ends where the last run met it or the block ended."
+        "curve ends where the last run met it or the block ended. " + by_chance(chances)
     )
     return Section("criterion", "Learning the rule", text, figure, None, _tidy(times))
 

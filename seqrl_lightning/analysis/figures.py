@@ -92,14 +92,17 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str,
 
 
 def draw_learning(
-    curves: Mapping[int, Mapping[str, Sequence[pd.Series]]], xlabel: str, best: float | None, titles: Sequence[str]
+    curves: Mapping[int, Mapping[str, Sequence[pd.Series]]],
+    xlabel: str,
+    levels: Mapping[str, float],
+    titles: Sequence[str],
 ) -> Figure:
     """Draw the learning curves of each condition, in a panel for each block, from the block's start on.
 
     Args:
         curves: A series for each seed, by block and condition.
         xlabel: What the x axes count.
-        best: The best return, drawn as a line; None if the task doesn't tell it.
+        levels: Returns to draw as lines, such as the best one and that of random choices, by their names.
         titles: The panels' titles.
     """
     figure, panels = new_figure(max(5.0, 3.5 * len(curves)), 3.4, len(curves), sharey=True)
@@ -108,8 +111,8 @@ def draw_learning(
     for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
         for name, of_one in of_block.items():
             draw_curves(axes, of_one, name, *look_of[name])
-        if best is not None:
-            axes.axhline(best, color="0.4", linestyle=":", linewidth=1.2, label="best return")
+        for (name, level), line in zip(levels.items(), (":", "-."), strict=False):
+            axes.axhline(level, color="0.4", linestyle=line, linewidth=1.2, label=name)
         axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
     panels[0].set_ylabel("return of the greedy policy")
     add_legend(figure, panels)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance, chance_of
 from seqrl_lightning.analysis.conditions import Groups, settings_of
 from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, unfinished
 from seqrl_lightning.analysis.measures import (
@@ -40,7 +41,8 @@ _VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "sci
 def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
     """All sections on runs that differ in their seed alone."""
     facts = runs[0].facts
-    sections = [learning({"seeds": runs}, axis), returns({"seeds": runs}), episodes(runs), criterion(runs)]
+    groups, chances = {"seeds": runs}, {"seeds": chance_of(runs[0])}
+    sections = [learning(groups, axis, chances), returns(groups), episodes(runs), criterion(runs, chances)]
     tables = {run.seed: run.trials for run in runs if run.trials is not None}
     if len(tables) < len(runs):
         why = "The task does not tell which action is right, so there is no table of trials (trials.csv)."
@@ -67,8 +69,8 @@ def warning(groups: Groups) -> str:
     return f" Not all runs have reached their budget: {'; '.join(early)}." if early else ""
 
 
-def learning(groups: Groups, axis: Axis) -> Section:
-    """Learning curves, aligned to the start of each block."""
+def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
+    """Learning curves, aligned to the start of each block, beside the returns of mastery and of random choices."""
     facts = next(iter(groups.values()))[0].facts
     tables = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
     curves = {}
@@ -80,10 +82,14 @@ def learning(groups: Groups, axis: Axis) -> Section:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
     names = rule_names(facts)
     xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
-    figure = figures.draw_learning(curves, xlabel, facts.mastery_return, [names[block] for block in curves])
+    levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
+    known = {name: level for name, level in levels.items() if level is not None}
+    figure = figures.draw_learning(curves, xlabel, known, [names[block] for block in curves])
     text = (
         f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
-        f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value."
+        f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
+        "Mastery is the task's best expected return or, failing that, the threshold that it is registered with; random "
+        "choices are the mean return of playing the task at random."
     )
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
@@ -124,7 +130,7 @@ def episodes(runs: Sequence[Run]) -> Section:
     return Section("episodes", "Training episodes", text, figure, None, run.episodes)
 
 
-def criterion(runs: Sequence[Run]) -> Section:
+def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     """Episodes to criterion, and savings."""
     facts = runs[0].facts
     if facts.mastery_return is None:
@@ -154,9 +160,30 @@ def criterion(runs: Sequence[Run]) -> Section:
         f"environments, whose return is at least {facts.mastery_return:g}; random choices count. Line: Kaplan-Meier "
         f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
         "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
-        "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once."
+        "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
+        + by_chance(chances)
     )
     return Section("criterion", "Episodes to criterion", text, figure, table, data)
+
+
+def by_chance(chances: Mapping[str, Chance]) -> str:
+    """Say how soon random choices would meet the criterion, in each condition."""
+    numbers = {name: chance.episodes_to_criterion for name, chance in chances.items()}
+    if not any(np.isfinite(number) for number in numbers.values()):
+        return "No random episode was mastered, so the criterion is not met by chance."
+    words = [f"{number:.0f}" if np.isfinite(number) else "never" for number in numbers.values()]
+    named = (
+        words[0]
+        if len(set(words)) == 1
+        else "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
+    )
+    return f"By chance alone, with random choices, it would be met after so many episodes on average: {named}."
+
+
+def shared_return(chances: Mapping[str, Chance]) -> float | None:
+    """Return the mean return of random choices, if it is about the same in all conditions."""
+    returns = np.array([chance.mean_return for chance in chances.values()])
+    return float(returns.mean()) if np.ptp(returns) <= 0.05 * max(1.0, abs(returns.mean())) else None
 
 
 def _as_bound(row: pd.Series) -> str:

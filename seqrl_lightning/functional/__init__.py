@@ -11,6 +11,7 @@ from seqrl_lightning.functional.choices import (
 from seqrl_lightning.functional.criterion import (
     CRITERION_EPISODES,
     episodes_to_criterion,
+    episodes_to_criterion_by_chance,
     episodes_without_criterion,
     is_mastered,
     savings,
@@ -48,6 +49,7 @@ __all__ = [
     "completion",
     "double_q_target",
     "episodes_to_criterion",
+    "episodes_to_criterion_by_chance",
     "episodes_without_criterion",
     "epsilon_greedy_policy",
     "error_kinds",

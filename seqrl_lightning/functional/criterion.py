@@ -74,6 +74,28 @@ def episodes_without_criterion(num_episodes: Tensor) -> Tensor:
     return (num_episodes - (CRITERION_EPISODES - 1)).clamp(min=0)
 
 
+def episodes_to_criterion_by_chance(mastered: float) -> float:
+    """Compute the expected episodes to criterion of a learner that never learns.
+
+    The mean number of episodes up to the end of the first five successes in a row is ``(1 - p^5) / ((1 - p) p^5)``
+    (Feller, 1968, section XIII.7); the first of the five is four earlier. In a task of one choice between two actions
+    the criterion is met by chance within some 60 episodes, so that it says little about learning there.
+
+    Args:
+        mastered: The probability p that an episode is mastered by chance, in [0, 1].
+
+    Returns:
+        The expected number; infinite for p = 0.
+
+    >>> [episodes_to_criterion_by_chance(p) for p in (0.5, 0.25, 1.0, 0.0)]
+    [58.0, 1360.0, 1.0, inf]
+    """
+    if mastered == 0:
+        return float("inf")
+    successes = sum(mastered**-k for k in range(1, CRITERION_EPISODES + 1))  # the same, and defined for p = 1
+    return successes - (CRITERION_EPISODES - 1)
+
+
 def savings(episodes: Tensor) -> Tensor:
     """Compare a later block's episodes to criterion with the first block's: ``(first - later) / max(first, later)``.
 

@@ -40,7 +40,7 @@ def test_a_block_that_never_met_the_criterion_counts_as_slow(tmp_path: Path) -> 
     assert found["env_steps"].tolist() == [15, 48]
     assert found["is_met"].tolist() == [True, False]
     runs = [never, make_run(tmp_path / "a", 2), make_run(tmp_path / "b", 3, ([0.0] * 19 + [BEST], [0.0] * 20))]
-    table = table_of(sections.criterion(runs))
+    table = table_of(sections.criterion(runs, {}))
     assert table["block 0"].tolist() == ["5", "5", "> 16", "5"]  # the last is the median
     assert table["block 1"].tolist() == ["> 16", "10", "> 16", "> 16"]
     np.testing.assert_allclose(table["savings, block 1"], [np.nan, -0.5, np.nan, -0.5])
@@ -48,7 +48,7 @@ def test_a_block_that_never_met_the_criterion_counts_as_slow(tmp_path: Path) -> 
 
 def test_a_block_that_was_mastered_at_once_has_no_savings(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 1, ([BEST] * 20, [0.0] * 16 + [BEST] * 5))
-    table = table_of(sections.criterion([run]))
+    table = table_of(sections.criterion([run], {}))
     assert table["block 0"].iloc[0] == "1"
     assert table["block 1"].iloc[0] == "17"
     assert table["savings, block 1"].isna().all()

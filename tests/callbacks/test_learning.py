@@ -69,7 +69,7 @@ def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> Non
     report = run_of(trainer)
     assert report.trials is not None
 
-    section = sections.criterion([report])
+    section = sections.criterion([report], {})
     assert section.table is not None
     assert section.data is not None
     for block, in_report in section.data.set_index("block")["episodes"].items():
