@@ -211,7 +211,7 @@ def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: flo
     positions = sorted({position for seeds in accuracy.values() for position in seeds.columns})
     if chance is not None:
         axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="random choices")
-    axes.set(xlabel="serial position", ylabel="fraction right", ylim=(-0.03, 1.03), xticks=positions)
+    axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
 
 
 def draw_shares(

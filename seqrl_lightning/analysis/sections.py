@@ -25,7 +25,7 @@ from seqrl_lightning.analysis.measures import (
 from seqrl_lightning.analysis.outcomes import final_returns, savings_in
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, summarize
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, interquartile_mean, kaplan_meier, summarize
 from seqrl_lightning.functional import CRITERION_EPISODES, ERROR_KINDS
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Order
@@ -141,16 +141,14 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
         return Section("criterion", "Episodes to criterion", why)
     of_seed = {run.seed: criterion_by_block(run.episodes, facts) for run in runs}
     data = pd.concat(of_seed, names=["seed"]).reset_index()
-    by_block = {f"block {block}": rows for block, rows in data.groupby("block")}
-    columns = {name: rows.set_index("seed").apply(_as_bound, axis=1) for name, rows in by_block.items()}
-    medians = {name: _median(rows) for name, rows in by_block.items()}
-    table = pd.DataFrame(columns)
+    by_block = {f"block {block}": rows.set_index("seed") for block, rows in data.groupby("block")}
+    table = pd.DataFrame({name: rows.apply(_as_bound, axis=1) for name, rows in by_block.items()})
     for block in range(1, facts.num_blocks):
         table[f"savings, block {block}"] = pd.Series(
-            {seed: savings_in(found, block) for seed, found in of_seed.items()}
+            {seed: savings_in(of_one, block) for seed, of_one in of_seed.items()}
         )
+    medians = {name: _median(rows) for name, rows in by_block.items()}
     table.loc["median"] = pd.Series(medians | table.filter(like="savings").median().to_dict())
-    table.index.name = "seed"
     figure, (axes,) = figures.new_figure(max(3.5, 1.5 * len(by_block)), 3.2)
     points = {name: rows["episodes"].to_numpy(float) for name, rows in by_block.items()}
     met = {name: rows["is_met"].to_numpy() for name, rows in by_block.items()}
@@ -172,11 +170,8 @@ def by_chance(chances: Mapping[str, Chance]) -> str:
     if not any(np.isfinite(number) for number in numbers.values()):
         return "No random episode was mastered, so the criterion is not met by chance."
     words = [f"{number:.0f}" if np.isfinite(number) else "never" for number in numbers.values()]
-    named = (
-        words[0]
-        if len(set(words)) == 1
-        else "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
-    )
+    by_name = "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
+    named = words[0] if len(set(words)) == 1 else by_name
     return f"By chance alone, with random choices, it would be met after so many episodes on average: {named}."
 
 
@@ -198,39 +193,49 @@ def _median(rows: pd.DataFrame) -> str:
 
 def positions(groups: Groups) -> Section:
     """Accuracy by serial position of the late greedy choices, in a panel for each block."""
-    rows = []
-    for name, runs in groups.items():
-        for run in runs:
-            assert run.trials is not None
-            rows.append(accuracy_by_position(late_greedy(run.trials)).assign(condition=name, seed=run.seed))
-    data = pd.concat(rows).reset_index()
+    data = late_accuracy(groups)
     if data.empty:
         why = "No greedy choice was made in the last fifth of a block."
         return Section("positions", "Accuracy by serial position", why)
-    data["position"] += 1
     blocks = sorted(data["block"].unique())
-    facts = next(iter(groups.values()))[0].facts
+    names = rule_names(next(iter(groups.values()))[0].facts)
     actions = {num_actions(run) for runs in groups.values() for run in runs}
     chance = 1 / actions.pop() if len(actions) == 1 else None
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)
-        accuracy = {
-            name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block
-        }
-        figures.draw_positions(axes, accuracy, chance)
-        axes.set_title(figures.as_text(rule_names(facts)[block]))
-        axes.set_ylabel("fraction right" if axes is panels[0] else "")
+        seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
+        figures.draw_positions(axes, seeds, chance)
+        axes.set_title(figures.as_text(names[block]))
+    panels[0].set_ylabel("fraction right")
     figures.add_legend(figure, panels)
     text = (
         "Fraction of right choices at each serial position, of the policy at the end of each block: greedy choices of "
         "the last fifth of the block's training episodes, in each episode up to its first random choice. Each seed "
         f"(thin), and {SPREAD}. The dotted line is one over the number of actions."
     )
-    table = data.groupby(["condition", "block", "position"], sort=False)[["accuracy", "choices"]]
-    table = table.agg(accuracy=("accuracy", "mean"), seeds=("accuracy", "size"), choices=("choices", "sum"))
-    data = data[["condition", "seed", "block", "position", "accuracy", "choices"]]
+    table = data.groupby(["condition", "block", "position"], sort=False).agg(
+        accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
+    )
     return Section("positions", "Accuracy by serial position", text, figure, table, data)
+
+
+def late_accuracy(groups: Groups) -> pd.DataFrame:
+    """Measure the accuracy of the late greedy choices of each run.
+
+    Returns:
+        A row for each run, block and position, counted from 1: ``condition``, ``seed``, ``block``, ``position``,
+        ``accuracy``, ``choices``.
+    """
+    rows = [
+        accuracy_by_position(late_greedy(run.trials)).assign(condition=name, seed=run.seed)
+        for name, runs in groups.items()
+        for run in runs
+        if run.trials is not None
+    ]
+    data = pd.concat(rows).reset_index()
+    data["position"] += 1
+    return data[["condition", "seed", "block", "position", "accuracy", "choices"]]
 
 
 def confusions(tables: Sequence[pd.DataFrame], order: Order | None) -> Section:
