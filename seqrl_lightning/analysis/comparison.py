@@ -10,7 +10,7 @@ from seqrl_lightning.analysis.chance import Chance, chances_of
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
-from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, is_complete, outcomes
+from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, returns
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
@@ -27,8 +27,16 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         axis: What curves are drawn over.
         effect: The smallest probability of improvement that matters, for planning; None to leave that out.
     """
-    found, chances = outcomes(groups, axis), chances_of(groups)
-    sections = [learning(groups, axis, chances), returns(groups), criteria(found, chances), seeds(found), tests(found)]
+    every, chances = outcomes(groups, axis), chances_of(groups)
+    found = [outcome for outcome in every if has_every_run(outcome)]
+    left_out = [outcome.name for outcome in every if not has_every_run(outcome)]
+    sections = [
+        learning(groups, axis, chances),
+        returns(groups),
+        criteria(found, chances),
+        seeds(found),
+        tests(found, left_out),
+    ]
     if (crossing := crossing_of(groups)) is not None:
         sections.append(factorial(found, crossing))
     if effect is not None:
@@ -76,8 +84,8 @@ def seeds(found: Sequence[Outcome]) -> Section:
     return Section("outcomes", "Outcomes", text, figure, None, _tidy(found))
 
 
-def tests(found: Sequence[Outcome]) -> Section:
-    """Each two conditions, compared by every outcome."""
+def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
+    """Each two conditions, compared by every outcome that all runs have."""
     if not found:
         return Section("tests", "Comparisons", "The runs have no outcome in common.")
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
@@ -88,6 +96,8 @@ def tests(found: Sequence[Outcome]) -> Section:
         "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
         "so choose the outcome that you test before you look."
     )
+    if left_out:
+        text += f" Left out, because not every run has a number: {'; '.join(left_out)}."
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))

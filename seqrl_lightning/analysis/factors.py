@@ -46,7 +46,7 @@ def effects(outcome: Outcome, crossing: Crossing) -> pd.DataFrame:
     """Estimate the main effects and the interaction by contrasts of the four conditions' means.
 
     Args:
-        outcome: The outcome; it must not be censored.
+        outcome: The outcome, which every run has, and which is not censored.
         crossing: The design.
 
     Returns:
@@ -55,7 +55,7 @@ def effects(outcome: Outcome, crossing: Crossing) -> pd.DataFrame:
         main effect is the second level's mean less the first's, averaged over the other factor; the interaction is the
         effect of the first factor at the second level of the other, less that at its first.
     """
-    samples = [(values := outcome.values[cell])[~np.isnan(values)] for cell in crossing.cells]
+    samples = [outcome.values[cell] for cell in crossing.cells]
     (a1, a2), (b1, b2) = crossing.levels
     names = (
         f"{crossing.factors[0]}: {a2} - {a1}",

@@ -53,10 +53,14 @@ def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
         axis: What the mean return over training is averaged over.
 
     Returns:
-        The outcomes that the task allows and that a run of each condition has, the speed of learning first.
+        The outcomes that the task allows, the speed of learning first.
     """
-    found = [*speed(groups), *returns(groups, axis), *behavior(groups)]
-    return [outcome for outcome in found if all(np.isfinite(values).any() for values in outcome.values.values())]
+    return [*speed(groups), *returns(groups, axis), *behavior(groups)]
+
+
+def has_every_run(outcome: Outcome) -> bool:
+    """Whether every run has a number: one that leaves out runs, such as those that never learned, can't be compared."""
+    return all(np.isfinite(values).all() for values in outcome.values.values())
 
 
 def speed(groups: Groups) -> list[Outcome]:
@@ -137,10 +141,10 @@ def compare(outcome: Outcome) -> pd.DataFrame:
     """Compare each two conditions by an outcome.
 
     Args:
-        outcome: The outcome of at least two conditions.
+        outcome: The outcome of at least two conditions, which every run has.
 
     Returns:
-        A row for each pair: the conditions ``A`` and ``B``; ``n A`` and ``n B``, the runs that have the outcome;
+        A row for each pair: the conditions ``A`` and ``B``; ``n A`` and ``n B``, the number of their runs;
         ``A's middle`` and ``B's middle``, the interquartile mean or, for times, the Kaplan-Meier median; ``P(A > B)``,
         the probability that a run of A has more, with its interval ``lower`` and ``upper``; ``Cliff's delta``; the p
         value of the permutation test, ``p``, and ``p (Holm)``, adjusted for the number of pairs. Interval and p are NaN
@@ -154,7 +158,7 @@ def compare(outcome: Outcome) -> pd.DataFrame:
 
 
 def _compare_pair(outcome: Outcome, ours: str, theirs: str) -> dict[str, object]:
-    a, b = ((values := outcome.values[name])[~np.isnan(values)] for name in (ours, theirs))
+    a, b = outcome.values[ours], outcome.values[theirs]
     row: dict[str, object] = {"A": ours, "B": theirs, "n A": len(a), "n B": len(b)}
     is_tested = min(len(a), len(b)) >= MIN_SEEDS
     if outcome.is_met is None:

@@ -19,7 +19,7 @@ from seqrl_lightning.analysis.curves import (
     unfinished,
 )
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, late_greedy
-from seqrl_lightning.analysis.outcomes import compare, outcomes
+from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.types import ConfigurationError
 from tests.analysis.made_runs import BEST, make_run
@@ -43,7 +43,7 @@ def test_a_block_that_never_met_the_criterion_counts_as_slow(tmp_path: Path) -> 
     table = table_of(sections.criterion(runs, {}))
     assert table["block 0"].tolist() == ["5", "5", "> 16", "5"]  # the last is the median
     assert table["block 1"].tolist() == ["> 16", "10", "> 16", "> 16"]
-    np.testing.assert_allclose(table["savings, block 1"], [np.nan, -0.5, np.nan, -0.5])
+    np.testing.assert_allclose(table["savings, block 1"], [np.nan, -0.5, np.nan, np.nan])  # no median of two of three
 
 
 def test_a_block_that_was_mastered_at_once_has_no_savings(tmp_path: Path) -> None:
@@ -215,13 +215,16 @@ def test_speed_is_tested_with_the_runs_that_never_learn(groups: dict[str, list])
     assert row["P(A > B)"] == 0.0
     assert row["Cliff's delta"] == -1.0
     assert row["p"] == row["p (Holm)"] == pytest.approx(2 / 252)
+    sections_of = {section.name: section for section in sections_on_conditions(groups, EPISODES)}
+    assert "Left out, because not every run has a number: savings in block 1" in sections_of["tests"].text
+    assert "savings in block 1" not in table_of(sections_of["tests"]).index.get_level_values("outcome")
     final = compare(found["final return"]).iloc[0]
     assert (final["P(A > B)"], final["p"]) == (0.5, 1.0)
 
 
 def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
     few = {name: runs[:4] for name, runs in groups.items()}
-    table = pd.concat(compare(outcome) for outcome in outcomes(few, EPISODES))
+    table = pd.concat(compare(outcome) for outcome in outcomes(few, EPISODES) if has_every_run(outcome))
     assert table[["p", "p (Holm)", "lower", "upper"]].isna().all(axis=None)
     found = {section.name: section for section in sections_on_conditions(few, EPISODES, effect=0.75)}
     assert "There is no test" in found["tests"].text
