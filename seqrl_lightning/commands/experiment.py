@@ -190,6 +190,9 @@ def fit(condition: Condition, design: Design, root: Path, seeds: int, jobs: int 
     except RunError as error:
         print(error, flush=True)
         return False
+    except SystemExit:  # a signal ended the runs
+        sys.stderr.write("seqrl: the same `seqrl experiment` resumes what was saved and runs what is left\n")
+        raise
     return True
 
 

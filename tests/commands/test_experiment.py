@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.commands import fit_seeds
+from seqrl_lightning.commands import experiment, fit_seeds
 from seqrl_lightning.commands.experiment import allowing
 from tests.running import seqrl
 
@@ -110,3 +110,13 @@ def test_the_printed_command_allows_own_tasks(tmp_path: Path) -> None:
     for env_id, option in (("CartPole-v1", ""), ("my_tasks:Mine-v0", " --allow my_tasks")):
         (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"env_id": env_id}}))
         assert allowing(tmp_path) == option
+
+
+def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str, arguments: list[str]) -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(experiment, "run_command", interrupted)
+    status, _, err = start()
+    assert status == 130
+    assert "the same `seqrl experiment` resumes what was saved and runs what is left" in err
