@@ -54,7 +54,10 @@ def criteria(found: Sequence[Outcome], chances: Mapping[str, Chance]) -> Section
     figure, panels = figures.new_figure(max(4.5, 3.3 * len(times)), 3.2, len(times), sharey=True)
     for axes, outcome in zip(panels, times, strict=True):
         assert outcome.is_met is not None
-        curves = {name: kaplan_meier(values, outcome.is_met[name]) for name, values in outcome.values.items()}
+        curves = {
+            f"{name} (n = {len(values)})": kaplan_meier(values, outcome.is_met[name])
+            for name, values in outcome.values.items()
+        }
         figures.draw_survival(axes, curves, outcome.name)
     panels[0].set_ylabel("fraction of runs that met it")
     figures.add_legend(figure, panels)
