@@ -41,7 +41,7 @@ from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
-from seqrl_lightning.types import ConfigurationError, RunError
+from seqrl_lightning.types import ConfigurationError, RunError, require
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
@@ -93,14 +93,27 @@ class SeqRLCLI(LightningCLI):
                 "checkpoint.mode": "max",
             }
         )
-        parser.link_arguments("data.obs_shape", "model.init_args.obs_shape", apply_on="instantiate")
-        parser.link_arguments("data.n_actions", "model.init_args.n_actions", apply_on="instantiate")
+        for name, as_trained in (("obs_shape", self._obs_shape), ("n_actions", self._n_actions)):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
+
+    def _obs_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the task's, by which the network is built, unless a checkpoint's weights are for another one."""
+        trained = shape if self._trained_on is None else tuple(self._trained_on["obs_shape"])
+        require(trained == shape, "the observations' shape in data.env_id", shape, f"the checkpoint's {trained}")
+        return shape
+
+    def _n_actions(self, n_actions: int) -> int:
+        """Return the task's number of actions, like :meth:`_obs_shape`."""
+        trained = n_actions if self._trained_on is None else self._trained_on["n_actions"]
+        require(trained == n_actions, "the number of actions in data.env_id", n_actions, f"the checkpoint's {trained}")
+        return n_actions
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint, and use the network and the settings that it was trained with."""
         config = self.config[self.config.subcommand]
         self._run_folder: Path | None = None  # of a run that is resumed
         self._env_steps = 0  # that it has taken
+        self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
         if config.ckpt_path is None:
             return
         if config.ckpt_path == "last":
@@ -127,11 +140,14 @@ class SeqRLCLI(LightningCLI):
         except UnusableFileError as error:
             raise ConfigurationError(f"{path} can't be used: {error}") from error
         recipe, weights = policy_in(checkpoint, path)
+        task = recipe.data.get("env_id", config.data.env_id)
+        require(config.data.env_id == task, "data.env_id", config.data.env_id, f"the checkpoint's {task!r}")
         settings = settings_of(recipe.model)
         network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
         check_learner(
             recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path), is_parsed=True
         )
+        self._trained_on = dict(settings)
         if self._run_folder is not None:
             self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
         is_by_cli = "_class_path" in recipe.model

@@ -241,6 +241,8 @@ class ReplayDataModule(LightningDataModule):
             needs_pinning = device.type == "cuda" and column.device.type == "cpu"
             return (column.pin_memory() if needs_pinning else column).to(device, non_blocking=True)
 
+        if isinstance(batch, Windows):
+            return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=batch.is_first)
         return batch.map(move)._replace(slot_batch=batch.slot_batch)
 
     def val_dataloader(self) -> DataLoader[EvaluationTask]:

@@ -70,14 +70,43 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:  # of whatever kind
         if os.environ.get("SEQRL_TRACEBACK", "0") != "0":
             raise
+        if (refusal := refusal_in(error)) is not None:
+            fail(" ".join(str(refusal).split()))
         message = " ".join(str(error).split())
-        if isinstance(error, ConfigurationError):
-            fail(message)
         if isinstance(error, RunError):
             fail(message, status=1)
-        if isinstance(error, ValueError) and "Does not validate against" in message:
-            fail(shorten_message(str(error)))  # jsonargparse wraps a ConfigurationError of the model
         fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)
+
+
+def refusal_in(error: Exception) -> ConfigurationError | None:
+    """Return the refusal of a setting that an error stands for; jsonargparse wraps what the classes raise it builds."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigurationError):
+            return cause
+        cause = cause.__cause__
+    if isinstance(error, ValueError) and "Does not validate against" in str(error):
+        return ConfigurationError(shorten_message(str(error)))
+    return None
+
+
+@contextmanager
+def refused_in_a_line(source: str) -> Iterator[None]:
+    """Say in one line what settings from a file lead to.
+
+    Raises:
+        ConfigurationError: If they can't be used.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        if source in str(error):
+            raise
+        raise ConfigurationError(f"{source} can't be used: {error}") from error
+    except Exception as error:  # whatever a class makes of settings that don't fit it
+        raise ConfigurationError(
+            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
+        ) from error
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.checkpoints.format import note_on
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_file
 from seqrl_lightning.policy import Policy, load_policy
-from seqrl_lightning.recipe import policy_digest
+from seqrl_lightning.recipe import NOTE, exported
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -185,7 +186,7 @@ def _to_safetensors(policy: Policy) -> bytes:
     state_dict = policy.module.state_dict()
     weights = {name: t.contiguous() for name, t in state_dict.items() if not name.startswith("target_net.")}
     recipe = json.dumps(policy.recipe._asdict())
-    contents: bytes = save(weights, {"recipe": recipe, "sha256": policy_digest(recipe, weights)})
+    contents: bytes = save(weights, {"recipe": recipe, NOTE: json.dumps(note_on(exported(recipe, weights)))})
     return contents
 
 

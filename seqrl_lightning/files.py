@@ -60,8 +60,10 @@ def start_table(path: Path, fields: tuple[str, ...], num_rows: int) -> int:
     return len(rows)
 
 
-def require_no_links_out(folder: Path) -> None:
-    """Refuse a folder in which a symbolic link leads out of it: a run's files are read and rewritten by their names.
+def require_own_files(folder: Path) -> None:
+    """Refuse a folder with a symbolic link that leads out of it, or with a pipe, a socket or a device.
+
+    A run's files are read and rewritten by their names, and whoever opens a pipe may wait for ever.
 
     Raises:
         ConfigurationError: If there is one.
@@ -71,6 +73,21 @@ def require_no_links_out(folder: Path) -> None:
         for path in (Path(parent, name) for name in (*folders, *names)):
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise ConfigurationError(f"{path} is a symbolic link out of {folder}; it must be a file of its own")
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ConfigurationError(f"{path} is a pipe, a socket or a device; it must be a file")
+
+
+def require_file(path: Path, max_gib: float) -> None:
+    """Refuse what can't be read as a whole file.
+
+    Raises:
+        ConfigurationError: If it is missing, no regular file, or larger than the limit.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is {'not a regular file' if path.exists() else 'missing'}; it must be a file")
+    gib = path.stat().st_size / 2**30
+    if gib > max_gib:
+        raise ConfigurationError(f"{path} has {gib:.3g} GiB; it must have at most max_gib = {max_gib:.3g}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,14 +11,12 @@ from seqrl_lightning import collect
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.envs import EnvFactory, action_mask_of
+from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner, refused_in_a_line
-from seqrl_lightning.trust import Trust, settings_of
+from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, require
-
-MAX_POLICY_GIB = 4.0
-"""The largest file of a policy that is read, in GiB, unless the caller gives another limit."""
 
 _ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack")
 
@@ -57,7 +55,7 @@ class Policy:
         recipe: Recipe,
         trust: Trust | None = None,
         source: str = "the policy",
-        max_gib: float = MAX_POLICY_GIB,
+        max_gib: float = MAX_FILE_GIB,
         network: NetworkCallable | None = None,
     ) -> None:
         self.module = module
@@ -139,7 +137,7 @@ def load_policy(
     network: NetworkCallable | None = None,
     device: str = "cpu",
     allow: str | Sequence[str] = (),
-    max_gib: float = MAX_POLICY_GIB,
+    max_gib: float = MAX_FILE_GIB,
 ) -> Policy:
     """Rebuild a policy: of any algorithm of the package, with any network.
 

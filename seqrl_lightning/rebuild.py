@@ -5,6 +5,7 @@ with a ``class_path``, it has to be one that files may name (:mod:`seqrl_lightni
 setting's type asks for.
 """
 
+import dataclasses
 import functools
 import os
 import re
@@ -15,12 +16,17 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
 _WORD = re.compile(r"[\w+-]*")  # in which no parser sees a name or a mapping
+
+_NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
+_DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
 
 def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, where: str, is_parsed: bool = False) -> T:
@@ -59,17 +65,20 @@ class _Builder:
     def _value(self, value: Any, annotation: Any) -> Any:
         if isinstance(value, Mapping) and "class_path" in value:
             return self._built(value, annotation)
+        alternatives = _alternatives(annotation)
         if isinstance(value, Mapping):
+            for alternative in alternatives:
+                if isinstance(alternative, type) and dataclasses.is_dataclass(alternative):
+                    return alternative(**self.arguments(alternative, value))
             items = _items_annotation(annotation, dict)
             return {key: self._value(item, items) for key, item in value.items()}
         if isinstance(value, list | tuple):
             items = _items_annotation(annotation, list)
             found = [self._value(item, items) for item in value]
             return tuple(found) if isinstance(value, tuple) or _asks_for_tuple(annotation) else found
-        alternatives = _alternatives(annotation)
         if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
             return self.trust.find(value, self.where)
-        if isinstance(value, str) and self.is_parsed and str not in alternatives and not _WORD.fullmatch(value):
+        if isinstance(value, str) and self.is_parsed and not (_takes_no_class(annotation) or _WORD.fullmatch(value)):
             self.trust.find(value, self.where)  # refuses it, unless it names something that is allowed
         try:
             return _plain(value, annotation)
@@ -122,7 +131,12 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def _is_callable(annotation: Any) -> bool:
-    return annotation is Callable or typing.get_origin(annotation) is Callable or typing.get_origin(annotation) is type
+    return (typing.get_origin(annotation) or annotation) in (Callable, type)
+
+
+def _takes_no_class(annotation: Any) -> bool:
+    """Return whether nothing that a setting of this type can be is named by a text: neither a class nor a function."""
+    return all(isinstance(a, type) and issubclass(a, _NAMELESS) for a in _alternatives(annotation))
 
 
 def _returned(annotation: Any) -> list[type]:
@@ -160,7 +174,7 @@ def _asks_for_tuple(annotation: Any) -> bool:
 
 
 def _plain(value: Any, annotation: Any) -> Any:
-    """Return a number or text as a class's argument: a text becomes the path or the Enum's member that it stands for.
+    """Return a number or text as a class's argument: a text may stand for a path, a dtype or an Enum's member.
 
     Raises:
         ValueError: If it is a text, and only objects are asked for.
@@ -171,6 +185,8 @@ def _plain(value: Any, annotation: Any) -> Any:
     for kind in kinds:
         if issubclass(kind, Enum) and value in kind.__members__:
             return kind[value]
+        if kind is torch.dtype and value in _DTYPES:
+            return _DTYPES[value]
         if issubclass(kind, os.PathLike):
             return Path(value)
     if kinds and len(kinds) == len(_alternatives(annotation)) and Any not in kinds and object not in kinds:

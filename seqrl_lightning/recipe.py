@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import UnusableFileError
-from seqrl_lightning.checkpoints.format import digest, read_checkpoint
-from seqrl_lightning.errors import needs_extra, shorten_message
+from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, require_unchanged
+from seqrl_lightning.errors import needs_extra, refused_in_a_line
+from seqrl_lightning.files import require_file
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
 
+NOTE = "seqrl_lightning"
+"""Under which key an exported policy's metadata hold the format's version and the checksum."""
+
 _TARGET = "target_net."  # how the names of the target network's weights begin
-_MAX_STATE_GIB = 0.25  # of what a network carries from step to step in one environment
+_MAX_GIB = 0.25  # of memory that the values of one observation take, besides the weights
 
 
 class Recipe(NamedTuple):
@@ -89,7 +95,7 @@ def check_learner(
     with refused_in_a_line(source):
         with torch.device("meta"), _no_more_parameters_than(weights, source):
             module = rebuild(cls, settings, trust, source, is_parsed)
-            _require_small_state(module)
+            _require_little_memory(module, weights)
         _require_shapes(module.state_dict(), weights, source)
     return cls
 
@@ -112,13 +118,35 @@ def _misfit(source: str, reason: str) -> ConfigurationError:
     )
 
 
-def _require_small_state(module: LearnerModule) -> None:
-    """Refuse a network, built without memory, that would need absurdly much of it to remember one episode."""
-    with torch.no_grad():
-        _, state = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
-    gib = 0.0 if state is None else state.numel() * state.element_size() / 2**30
-    must_be = f"at most {_MAX_STATE_GIB}"
-    require(gib <= _MAX_STATE_GIB, "what the network carries from step to step, in GiB,", gib, must_be)
+def _require_little_memory(module: LearnerModule, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a network, built without memory, that would need absurdly much of it to value one observation.
+
+    Not everything depends on the weights' shapes: a network that pools has the same ones for images of any size.
+    """
+    with torch.no_grad(), _Results() as results:
+        outputs, _ = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
+        module.q_values(outputs)
+    gib = (results.num_bytes - 4 * sum(_num_bytes(tensor) for tensor in weights.values())) / 2**30  # some are reshaped
+    require(gib <= _MAX_GIB, "what the network takes for one observation, in GiB,", gib, f"at most {_MAX_GIB}")
+
+
+class _Results(TorchFunctionMode):
+    """Count the bytes of all tensors that are computed, the intermediate ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.num_bytes += sum(_num_bytes(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 @contextmanager
@@ -141,25 +169,6 @@ def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iter
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def refused_in_a_line(source: str) -> Iterator[None]:
-    """Say in one line what settings from a file lead to.
-
-    Raises:
-        ConfigurationError: If they can't be used.
-    """
-    try:
-        yield
-    except ConfigurationError as error:
-        if source in str(error):
-            raise
-        raise ConfigurationError(f"{source} can't be used: {error}") from error
-    except Exception as error:  # whatever a class makes of settings that don't fit it
-        raise ConfigurationError(
-            f"{source} can't be rebuilt: {shorten_message(str(error)) or type(error).__name__}"
-        ) from error
 
 
 def read_policy(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
@@ -196,25 +205,25 @@ def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, 
     """
     with needs_extra("export"):
         from safetensors import SafetensorError, safe_open
-    require(path.is_file(), "path", str(path), "a checkpoint or a .safetensors file")
-    size = path.stat().st_size / 2**30
-    require(size <= max_gib, f"the size of {path} in GiB", size, f"at most max_gib = {max_gib:g}")
+    require_file(path, max_gib)
     try:
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
             metadata = file.metadata() or {}
-            recipe = json.loads(metadata["recipe"])
+            note, recipe = (json.loads(metadata.get(name, "null")) for name in (NOTE, "recipe"))
+        note = require_format(note)
+        trust.require_names(recipe, str(path))
+        require_unchanged(note, exported(metadata["recipe"], weights))
+    except UnusableFileError as error:
+        raise ConfigurationError(f"{path} can't be used: {error}") from error
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} can't be used: it holds no policy ({error})") from error
-    trust.require_names(recipe, str(path))
-    if metadata.get("sha256") != policy_digest(metadata["recipe"], weights):
-        raise ConfigurationError(f"{path} can't be used: it was changed after it was written")
     return _recipe(recipe, path), weights
 
 
-def policy_digest(recipe: str, weights: Mapping[str, Tensor]) -> str:
-    """Return the checksum of an exported policy: its recipe as it stands in the file, and its weights."""
-    return digest({"recipe": recipe, "weights": dict(sorted(weights.items()))})
+def exported(recipe: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the contents of an exported policy that its note is on: its recipe, as a text, and its weights."""
+    return {"recipe": recipe, "weights": dict(sorted(weights.items()))}
 
 
 def _recipe(values: Any, path: Path) -> Recipe:

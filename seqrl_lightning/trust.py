@@ -12,12 +12,13 @@ whatever a file names would run whatever the stranger likes, so a name becomes a
 None of the listed classes starts a process, imports a module, or opens a file by a name that it is given.
 """
 
+import argparse
 import inspect
 import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -26,7 +27,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, require
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -34,7 +35,12 @@ if typing.TYPE_CHECKING:
 Allowed = str | Iterable[str]
 """A module, or several, that files may name: "my_networks" or ["my_networks", "my_tasks"]."""
 
+MAX_FILE_GIB = 4.0
+"""The largest file from somebody else that is read, in GiB, unless the caller gives another limit."""
+
 _OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
+
+_MAX_DEPTH = 100  # of collections in collections
 
 _LAYERS = (
     "Identity Flatten Unflatten Linear Bilinear Embedding Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
@@ -89,11 +95,12 @@ class Trust:
     """
 
     def __init__(self, allow: Allowed = (), names: Iterable[str] = ()) -> None:
+        must_be = "a module's name, like my_package.networks, or a list of them"
+        require(isinstance(allow, Iterable), "allow", allow, must_be)
         self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
         self.names = frozenset(names)
         for module in self.allow:
-            if not (isinstance(module, str) and _is_dotted(module)):
-                raise ConfigurationError(f"allow is {module!r}; it must be a module's name, like my_package.networks")
+            require(isinstance(module, str) and _is_dotted(module), "allow", module, must_be)
 
     def find(self, name: object, where: str) -> Callable[..., Any]:
         """Return the class or function that a file names.
@@ -188,11 +195,52 @@ def add_allow(parser: "ArgumentParser") -> None:
     """Add ``--allow`` to a command that reads what somebody else may have written."""
     parser.add_argument(
         "--allow",
-        type=str | list[str],
+        action=_AddModules,
         default=[],
         metavar="MODULE",
-        help="A module that the files may name, like my_tasks, or several: '[my_tasks, my_networks]'.",
+        help="A module that the files may name, like my_tasks, or several: my_tasks,my_networks. It can be repeated.",
     )
+
+
+class _AddModules(argparse.Action):
+    """Add modules to those that a config or the options before named."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        named = vars(namespace)[self.dest]
+        added = [name.strip(" '\"") for name in str(values).strip("[]").split(",")]
+        setattr(namespace, self.dest, [*([named] if isinstance(named, str) else named), *filter(None, added)])
+
+
+def add_max_gib(parser: "ArgumentParser") -> None:
+    """Add ``--max_gib`` to such a command."""
+    parser.add_argument(
+        "--max_gib", type=float, default=MAX_FILE_GIB, help="Larger files are refused, and what takes more memory."
+    )
+
+
+def values_in(contents: object, most: int) -> Iterator[object]:
+    """Yield every value in collections of collections, from the outside in.
+
+    Collections that a file repeats (by YAML's aliases, by a pickle's memo) stand for far more values than it spells.
+
+    Raises:
+        ValueError: If there are more than ``most``, or they lie too deep.
+    """
+    waiting, num_seen = [(contents, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        num_seen += 1
+        if num_seen > most or depth > _MAX_DEPTH:
+            raise ValueError("its collections claim more than the file holds")
+        yield value
+        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+        waiting.extend((item, depth + 1) for item in items)
 
 
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,8 +82,7 @@ class Windows(NamedTuple):
     """
 
     observation: Tensor  # [P + T + 1, B, *obs], dtype of the observation space
-    is_first: Tensor  # [P + T + 1, B] bool: an episode starts with the row
-    start_rows: tuple[int, ...]  # the rows with which an episode starts in any window, known without the device
+    is_first: Tensor  # [P + T + 1, B] bool, on the CPU: an episode starts with the row
     previous_action: Tensor  # [P + T + 1, B] int64: the action that led to the row; -1 where an episode starts
     previous_reward: Tensor  # [P + T + 1, B] float32: the reward that came with it; 0 where an episode starts
     action_batch: Tensor  # [T, B] int64
@@ -143,10 +142,10 @@ class Windows(NamedTuple):
     def _starts(self, first: int, end: int) -> Tensor | None:
         """Return ``is_first`` of some rows, or None if no episode starts in them: a network then has nothing to check.
 
-        A compiled function would be compiled again for each set of start rows.
+        A compiled function can't branch on values.
         """
-        has_starts = torch.compiler.is_compiling() or any(first <= row < end for row in self.start_rows)
-        return self.is_first[first:end] if has_starts else None
+        is_first = self.is_first[first:end]
+        return is_first if torch.compiler.is_compiling() or is_first.any() else None
 
     def _next_action_mask(self) -> Tensor | None:
         return None if self.action_mask is None else self._of_next_states(self.action_mask)
@@ -161,11 +160,11 @@ class Windows(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
         """Return the batch with ``function`` applied to every column that is there."""
-        return Windows(*(function(column) if isinstance(column, Tensor) else column for column in self))  # type: ignore[arg-type]  # of all kinds
+        return Windows(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]  # of all kinds
 
     def split(self, parts: int) -> Iterator["Windows"]:
         """Divide the batch into equal parts, in its order."""
-        columns = (column.chunk(parts, dim=1) if isinstance(column, Tensor) else [column] * parts for column in self)
+        columns = ([None] * parts if column is None else column.chunk(parts, dim=1) for column in self)
         return (Windows(*part) for part in zip(*columns, strict=True))
 
 

@@ -105,7 +105,7 @@ MUTATIONS = {
     "the previous action is the row's own": Mutation(
         RING, "np.where(is_first, -1, action[:-1])", "np.where(is_first, -1, action[1:])"
     ),
-    "a start row is missing": Mutation(RING, "np.flatnonzero(is_first.any(1))", "np.flatnonzero(is_first.all(1))"),
+    "starts in some windows are ignored": Mutation(TYPES, "or is_first.any() else", "or is_first.all() else"),
     "next values are those of the row below": Mutation(
         TYPES,
         "torch.arange(len(rows) - 1, device=rows.device)[:, None] + self.num_steps_batch",
@@ -127,8 +127,8 @@ MUTATIONS = {
         "        if burn_in:\n            with torch.no_grad():",
         "        if False:\n            with torch.no_grad():",
     ),
-    "starts after the burn-in are ignored": Mutation(
-        TYPES, "any(first <= row < end for row in self.start_rows)", "any(row < first for row in self.start_rows)"
+    "starts are those of the burn-in": Mutation(
+        TYPES, "is_first = self.is_first[first:end]", "is_first = self.is_first[: end - first]"
     ),
     "parts in the opposite order": Mutation(
         TYPES,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, tensor
 from torch.testing import assert_close
 
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.replay import RingBuffer, SequenceSampler, UniformSampler
 from seqrl_lightning.types import Transitions, Windows
 
@@ -99,18 +100,25 @@ def test_a_network_is_told_of_starts_where_there_are_any() -> None:
     no = np.array([False])
     for t in range(3):
         ring.add(np.array([0]), np.ones(1), no, no, np.array([[101.0 + t]], np.float32), np.ones((1, N_ACTIONS), bool))
-    for first, starts, told in ((1, (3,), [False, False, False, True]), (5, (), None)):
+    for first, told in ((1, [False, False, False, True]), (5, None)):
         net = Copy()
         batch = ring.windows(np.array([first]), 3 if first == 1 else 1)
         batch.read_states(net)
         ((_, _, is_first),) = net.calls
-        assert batch.start_rows == starts
         assert told == (None if is_first is None else is_first.flatten().tolist())
 
 
 def batches() -> list[Any]:
     ring, rng = counting_ring(), np.random.default_rng(0)
     return [UniformSampler(3)(ring, 6, rng), SequenceSampler(4, 2, 1, prioritized=True)(ring, 6, rng)]
+
+
+@pytest.mark.parametrize("batch", batches(), ids=["Transitions", "Windows"])
+def test_what_steers_the_cpu_stays_there(batch: Transitions | Windows) -> None:
+    data = ReplayDataModule("seqrl/Sequence-v0")
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    on_cpu = {name for name in batch._fields if getattr(moved, name) is not None and not getattr(moved, name).is_meta}
+    assert on_cpu == {"slot_batch", "is_first"} & {n for n in batch._fields if getattr(batch, n) is not None}
 
 
 @pytest.mark.parametrize("batch", batches(), ids=["Transitions", "Windows"])

@@ -393,7 +393,6 @@ class Oracle:
             row, before = rows[at], rows[at - 1]
             assert batch.observation[i, column].tolist() == row.observation
             assert bool(batch.is_first[i, column]) == row.is_first
-            assert row.is_first <= (i in batch.start_rows)
             assert batch.previous_action[i, column].item() == (-1 if row.is_first else before.action)
             assert batch.previous_reward[i, column].item() == (0.0 if row.is_first else before.reward)
 

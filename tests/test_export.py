@@ -12,10 +12,11 @@ from torch import Tensor
 
 from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
+from seqrl_lightning.checkpoints.format import FORMAT
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import GRU, MLP, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, MLP, RNN, DeltaNet, Transformer
 from seqrl_lightning.policy import Policy, load_policy
-from seqrl_lightning.recipe import Recipe
+from seqrl_lightning.recipe import NOTE, Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
 
 
@@ -66,6 +67,16 @@ def test_onnx(tmp_path: Path, make: Any) -> None:
     assert [node.name for node in session.get_outputs()] == outputs
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [RNN, LRU, FFM, DeltaNet])
+def test_onnx_of_other_memories(tmp_path: Path, network: Any) -> None:
+    """Acting takes one step at a time, without the operations on chunks and sequences that ONNX lacks."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra export")
+    policy = policy_of(DQN((4,), 3, network=functools.partial(network, hidden_size=8)))
+    assert export_policy(policy, "onnx", tmp_path / "policy.onnx") < 1e-4
+
+
 def test_safetensors_are_a_policy_again(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="needs the extra export")
     policy = policy_of(C51((4,), 2, n_atoms=5))
@@ -78,6 +89,25 @@ def test_safetensors_are_a_policy_again(tmp_path: Path) -> None:
     assert again.act(observation).tolist() == policy.act(observation).tolist()  # type: ignore[union-attr]
     path.write_text("something else")
     with pytest.raises(ConfigurationError, match=r"policy\.safetensors can't be used: it holds no policy"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("note", "reason"),
+    [
+        (None, "it has no format version: it isn't seqrl-lightning's, or is from before 0.2"),
+        ({"format": FORMAT + 1}, rf"its format is {FORMAT + 1} and this version reads {FORMAT}: upgrade"),
+        ({"format": 0}, "its format is 0 .* install the version that wrote it"),
+        ({"format": FORMAT}, "it was changed after it was written"),
+        ([], "it has no format version"),
+    ],
+)
+def test_safetensors_of_another_format_are_refused_with_what_to_do(note: Any, reason: str, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch", reason="needs the extra export")
+    path = tmp_path / "policy.safetensors"
+    recipe = json.dumps(images().recipe._asdict())
+    safetensors.save_file(images().module.state_dict(), path, {"recipe": recipe, NOTE: json.dumps(note)})
+    with pytest.raises(ConfigurationError, match=rf"policy\.safetensors can't be used: {reason}"):
         load_policy(path)
 
 

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.__main__ import parse
+from seqrl_lightning.algorithms import DQN, IQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
-from seqrl_lightning.trust import Trust
+from seqrl_lightning.trust import Trust, settings_of
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -44,8 +48,10 @@ TINY = [
 
 OWN_MODULE = """
 import pathlib, subprocess
+from dataclasses import dataclass, field
 from enum import Enum
 import gymnasium as gym
+import torch
 from torch import nn
 from seqrl_lightning.networks import MLP
 
@@ -54,10 +60,24 @@ pathlib.Path(__file__).with_suffix(".imported").touch()
 class Size(Enum):
     SMALL = 6
 
+@dataclass
+class Inner:
+    size: Size = Size.SMALL
+
+@dataclass
+class Layers:
+    inner: Inner = field(default_factory=Inner)
+
 class OwnNet(MLP):
-    def __init__(self, obs_shape, out_shape, size: Size = Size.SMALL, activation: nn.Module = nn.Tanh()):
-        super().__init__(obs_shape, out_shape, hidden_sizes=(size.value,))
+    def __init__(
+        self, obs_shape, out_shape, size: Size = Size.SMALL, activation: nn.Module = nn.Tanh(),
+        layers: Layers | None = None, dtype: torch.dtype = torch.float32, kind: type = nn.ReLU,
+    ):
+        more = (layers.inner.size.value,) if layers else ()
+        super().__init__(obs_shape, out_shape, hidden_sizes=(size.value, *more))
         self.activation = activation
+        self.to(dtype)
+        self.kind = kind()
 
 def factory(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
     return MLP(obs_shape, out_shape, hidden_sizes=(6,))
@@ -210,11 +230,20 @@ def test_a_ring_of_the_packages_own_is_no_layer(checkpoint: Path, tmp_path: Path
 def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
     own = {
         "class_path": "their_module.OwnNet",
-        "init_args": {"size": "SMALL", "activation": {"class_path": "torch.nn.ReLU"}},
+        "init_args": {
+            "size": "SMALL",
+            "activation": {"class_path": "torch.nn.ReLU"},
+            "layers": {"inner": {"size": "SMALL"}},
+            "dtype": "torch.float32",
+            "kind": "torch.nn.SiLU",
+        },
     }
 
     def edit(contents: dict[str, Any]) -> None:
         contents["hyper_parameters"]["network"] = own
+        weights = contents["state_dict"]
+        for net in ("policy_net", "target_net"):
+            weights.update({f"{net}.hidden.1.weight": torch.eye(6), f"{net}.hidden.1.bias": torch.zeros(6)})
         contents["datamodule_hyper_parameters"]["env_id"] = "their_module:Own-v0"
 
     path = edited(checkpoint, edit, tmp_path / "own.ckpt")
@@ -225,6 +254,7 @@ def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpo
     assert own_module.exists()
     assert type(policy.module.policy_net).__name__ == "OwnNet"
     assert isinstance(policy.module.policy_net.activation, nn.ReLU)
+    assert isinstance(policy.module.policy_net.kind, nn.SiLU)
     assert policy.make_env().reset(seed=0)[0].shape == (4,)
 
 
@@ -263,7 +293,8 @@ def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path
 
 def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in TINY if "network" not in argument]
-    own = ["--model.network=their_module.OwnNet", f"--trainer.default_root_dir={tmp_path}"]
+    layers = "--model.network.layers.inner.size=SMALL"
+    own = ["--model.network=their_module.OwnNet", layers, f"--trainer.default_root_dir={tmp_path}"]
     status, _, err = seqrl("fit", *arguments, *own)
     assert status == 0, err
     last = ["--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}"]
@@ -272,12 +303,36 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     assert "names 'their_module.OwnNet'" in err
     assert "--allow their_module" in err
     assert "resumes with its own --config" in err
-    for more in ("--model.network=their_module.OwnNet", "--allow=their_module"):
-        status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", more)
+    for more in (["--model.network=their_module.OwnNet", layers], ["--allow=their_module"]):
+        status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", *more)
         assert status == 0, err
     config = tmp_path / "lightning_logs/version_0/config.yaml"
     status, _, err = seqrl("test", f"--config={config}", "--ckpt_path=last")
     assert status == 0, err
+
+
+def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "_rule.py").write_text("from seqrl_lightning.algorithms import DQN\nclass OwnDQN(DQN):\n    pass\n")
+    (package / "__init__.py").write_text("from their_package._rule import OwnDQN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = [argument for argument in TINY if not argument.startswith("--model")]
+    root = f"--trainer.default_root_dir={tmp_path}"
+    own = ["--model=their_package.OwnDQN", "--model.network=MLP", "--model.network.hidden_sizes=[6]"]
+    assert seqrl("fit", *arguments, *own, root)[0] == 0
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    for more in (own, ["--allow=their_package"]):
+        status, _, err = seqrl("fit", *arguments, *more, root, "--ckpt_path=last", "--trainer.max_steps=12")
+        assert status == 0, err
+    status, _, err = seqrl("test", *arguments, root, "--ckpt_path=last")
+    assert status == 2
+    assert "--allow their_package" in err
+    with pytest.raises(ConfigurationError, match=r"names 'their_package\.OwnDQN'"):
+        load_policy(last)
+    assert type(load_policy(last, allow=["their_package"]).module).__name__ == "OwnDQN"
 
 
 def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path) -> None:
@@ -305,6 +360,17 @@ class Color(Enum):
     RED = 1
 
 
+@dataclass
+class Inner:
+    color: Color
+
+
+@dataclass
+class Outer:
+    inner: Inner
+    sizes: tuple[int, ...] = ()
+
+
 def make(
     size: int,
     color: Color = Color.RED,
@@ -313,6 +379,10 @@ def make(
     sizes: tuple[int, ...] = (),
     layer: Callable[[int, int], nn.Module] = nn.Linear,
     anything: Any = None,
+    outer: Outer | None = None,
+    dtype: torch.dtype = torch.float32,
+    kind: type = nn.Linear,
+    kinds: list[type[nn.Module]] | None = None,
 ) -> dict[str, Any]:
     return dict(locals())
 
@@ -326,6 +396,10 @@ def test_settings_are_rebuilt_by_their_types() -> None:
         "sizes": [1, 2],
         "layer": {"class_path": "torch.nn.modules.linear.Linear", "init_args": {"bias": False}},
         "anything": {"a": ["torch.nn.Linear", 1]},
+        "outer": {"inner": {"color": "RED"}, "sizes": [1, 2]},
+        "dtype": "torch.bfloat16",
+        "kind": "torch.nn.ReLU",
+        "kinds": ["torch.nn.ReLU"],
     }
     found: Any = rebuild(make, values, Trust(), "a file")
     assert found["color"] is Color.RED
@@ -334,10 +408,16 @@ def test_settings_are_rebuilt_by_their_types() -> None:
     assert found["sizes"] == (1, 2)
     assert isinstance(found["layer"], functools.partial)
     assert found["layer"](2, 3).bias is None
+    assert found["outer"] == Outer(Inner(Color.RED), (1, 2))
+    assert found["dtype"] is torch.bfloat16
+    assert found["kind"] is nn.ReLU
+    assert found["kinds"] == [nn.ReLU]
     assert found["anything"] == {"a": ["torch.nn.Linear", 1]}  # a text stays a text
     for wrong, reason in (
         ({"size": "3"}, "must be a kind of int"),
         ({"layer": {"class_path": "torch.optim.Adam"}}, "must be a kind of Module"),
+        ({"dtype": "torch.load"}, "must be a kind of dtype"),
+        ({"kind": "os.system"}, "names 'os.system'"),
         ({"layer": "torch.nn.Linear.forward"}, "names 'torch.nn.Linear.forward'"),
         ({"layer": {"class_path": "torch.nn.Linear", "at": 1}}, "by class_path and init_args"),
         ({"layers": [{"class_path": 3}]}, "names 3"),
@@ -353,10 +433,32 @@ def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Pa
     assert isinstance(policy.module.policy_net.head, LinearHead)
 
 
-@pytest.mark.parametrize("allow", [["not a module"], [3], ["a..b"], ""])
+@pytest.mark.parametrize("allow", [["not a module"], [3], ["a..b"], "", 3, "a,b"])
 def test_what_is_allowed_is_a_module(allow: Any) -> None:
     with pytest.raises(ConfigurationError, match="it must be a module's name"):
         Trust(allow)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--allow", "a", "--allow", "b.c"],
+        ["--allow", "a,b.c"],
+        ["--allow=[a, b.c]"],
+        ['--allow=["a","b.c"]', "--allow=[]"],
+        ["--config={config}", "--allow=b.c"],
+    ],
+)
+def test_several_modules_are_allowed_in_any_form(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Lightning's commands, which read configs, and by the others."""
+    monkeypatch.setattr(sys, "argv", ["seqrl"])  # which DryFit adds to
+    (tmp_path / "allow.yaml").write_text("allow: a\n")
+    arguments = [argument.format(config=tmp_path / "allow.yaml") for argument in arguments]
+    assert DryFit([*arguments, "--data.env_id=CartPole-v1"]).settings.allow == ["a", "b.c"]
+    if "--config" not in arguments[0]:
+        assert parse("analyse", ["folder", *arguments]).allow == ["a", "b.c"]
 
 
 # Shapes and sizes
@@ -371,6 +473,7 @@ def test_what_is_allowed_is_a_module(allow: Any) -> None:
         lambda c: c["hyper_parameters"].update(obs_shape=(-1,)),
         lambda c: c["hyper_parameters"].update(n_actions=10**15),
         lambda c: c["hyper_parameters"].update(n_actions=1.5),
+        lambda c: c["hyper_parameters"].update(updates_per_step=10**6),
         lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": torch.zeros(7)}),
         lambda c: c["state_dict"].update({"policy_net.hidden.0.bias": "text"}),
         lambda c: c["state_dict"].pop("policy_net.hidden.0.bias"),
@@ -388,6 +491,50 @@ def test_absurd_settings_are_refused_before_they_take_memory(edit: Edit, checkpo
     assert "\n" not in str(refusal.value)
     status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
     assert (status, err.count("\n")) == (2, 1), err
+
+
+@pytest.mark.parametrize("name", ["n_fractions", "n_target_fractions", "n_acting_fractions", "n_cosines"])
+def test_absurdly_many_fractions_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"model.{name} is 1000000; it must be at least 1, and at most 1024"):
+        IQN((4,), 2, **{name: 10**6})
+
+
+def test_images_that_no_weight_depends_on_take_little_memory() -> None:
+    """A network that pools has the same weights for images of any size."""
+    network = {"class_path": "seqrl_lightning.networks.ImpalaResNet", "init_args": {"pool_size": 1, "hidden_size": 8}}
+    small: dict[str, Any] = {"obs_shape": (1, 64, 64), "n_actions": 2, "network": network}
+    weights = rebuild(DQN, small, Trust(), "a file").state_dict()
+    algorithm = "seqrl_lightning.algorithms.dqn:DQN"
+    assert rebuild_learner(algorithm, small, weights, Trust(), "a file").obs_shape == (1, 64, 64)
+    huge = {**small, "obs_shape": (1, 20_000, 20_000)}
+    with pytest.raises(ConfigurationError, match=r"what the network takes for one observation, in GiB, is 1\d\d"):
+        rebuild_learner(algorithm, huge, weights, Trust(), "a file")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("obs_shape", (0,), r"the observations' shape in data.env_id is \(4,\); it must be the checkpoint's \(0,\)"),
+        ("n_actions", 0, "the number of actions in data.env_id is 2; it must be the checkpoint's 0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_network_is_built_for_the_shapes_that_it_was_checked_with(
+    name: str, value: Any, message: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Or weights without elements would stand for a network of any size."""
+
+    def edit(contents: dict[str, Any]) -> None:
+        settings, weights = contents["hyper_parameters"], contents["state_dict"]
+        settings[name] = value
+        spec = {"class_path": "seqrl_lightning.networks.MLP", "init_args": {"hidden_sizes": [6]}}
+        learner = rebuild(DQN, {**settings_of(settings), "network": spec}, Trust(), "a file")
+        contents["state_dict"] = learner.state_dict() | {key: w for key, w in weights.items() if "net" not in key}
+
+    evil = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert re.search(message, err)
 
 
 def test_a_stack_of_absurdly_many_frames_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -494,8 +641,8 @@ def test_a_network_that_would_remember_too_much_is_refused(
     assert all(torch.equal(tensor, weights[name]) for name, tensor in again.state_dict().items())
     with pytest.raises(ConfigurationError, match=rf"the network of a file doesn't fit its weights .*{reason}"):
         rebuild_learner(algorithm, spec(**{**small, **more}), weights, Trust(), "a file")
-    monkeypatch.setattr("seqrl_lightning.recipe._MAX_STATE_GIB", 1e-7)
-    with pytest.raises(ConfigurationError, match="what the network carries from step to step"):
+    monkeypatch.setattr("seqrl_lightning.recipe._MAX_GIB", -1.0)
+    with pytest.raises(ConfigurationError, match="what the network takes for one observation"):
         rebuild_learner(algorithm, spec(**small), weights, Trust(), "a file")
 
 

@@ -32,7 +32,6 @@ def windows() -> Windows:
     return Windows(
         observation=rows,
         is_first=no_starts,
-        start_rows=(),
         previous_action=torch.randint(ACTIONS, (len(rows), BATCH)),
         previous_reward=torch.randn(len(rows), BATCH),
         action_batch=torch.randint(ACTIONS, (LENGTH, BATCH)),

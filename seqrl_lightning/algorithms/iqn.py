@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.dqn import DQN
-from seqrl_lightning.algorithms.learner import build_network
+from seqrl_lightning.algorithms.learner import build_network, require_count
 from seqrl_lightning.functional import (
     double_q_target,
     munchausen_target,
@@ -56,14 +56,12 @@ class IQN(DQN):
         cvar: float = 1.0,
         **dqn: Any,
     ) -> None:
-        counts = {
-            "n_fractions": n_fractions,
-            "n_target_fractions": n_target_fractions,
-            "n_acting_fractions": n_acting_fractions,
-            "n_cosines": n_cosines,
-        }
-        for name, count in counts.items():
-            require(count > 0, f"model.{name}", count, "at least 1")
+        require_count(
+            n_fractions=n_fractions,
+            n_target_fractions=n_target_fractions,
+            n_acting_fractions=n_acting_fractions,
+            n_cosines=n_cosines,
+        )
         require(0 < cvar <= 1, "model.cvar", cvar, "in (0, 1]")
         self.n_fractions = n_fractions
         self.n_target_fractions = n_target_fractions
@@ -157,8 +155,7 @@ class ImplicitQuantileNetwork(nn.Module):
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the observations' features. ``[T, B, *obs] -> [T, B, F]`` and the next state."""
-        features, state = self.net.torso(observation, state, is_first)
-        return features, state
+        return self.net.run_torso(observation, state, is_first)
 
     def quantiles(self, features: Tensor, fractions: Tensor) -> Tensor:
         """Return quantiles of each action's return.

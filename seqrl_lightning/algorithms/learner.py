@@ -44,6 +44,9 @@ from seqrl_lightning.types import (
     require,
 )
 
+MAX_COUNT = 1024
+"""The most updates of one training step, epochs of one rollout, and fractions of one quantile function."""
+
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
 
 _RENAMED_METHODS = {
@@ -127,7 +130,7 @@ class LearnerModule(GreedyEvaluation):
         require_positive(
             value_rescaling=value_rescaling, clip_grad_value=clip_grad_value, clip_grad_norm=clip_grad_norm
         )
-        require(updates_per_step > 0, "model.updates_per_step", updates_per_step, "at least 1")
+        require_count(updates_per_step=updates_per_step)
         self.automatic_optimization = updates_per_step == 1
         self.updates_per_step = updates_per_step
         self.use_compile = compile  # `compile` is nn.Module's method
@@ -418,6 +421,19 @@ def require_positive(**settings: float | None) -> None:
     """
     for name, value in settings.items():
         require(value is None or value > 0, f"model.{name}", value, "positive, or null for none")
+
+
+def require_count(**settings: int) -> None:
+    """Refuse numbers of updates, fractions and the like that no run can pay for.
+
+    A checkpoint's settings are those of its resumed run, and no weight's shape depends on some of them: without a
+    limit, a file from somebody else could take all memory and time with a single number.
+
+    Raises:
+        ConfigurationError: If one isn't in [1, MAX_COUNT].
+    """
+    for name, count in settings.items():
+        require(1 <= count <= MAX_COUNT, f"model.{name}", count, f"at least 1, and at most {MAX_COUNT}")
 
 
 def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 from torch import Tensor
 
-from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable, require_positive
+from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable, require_count, require_positive
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.replay import RolloutSampler, Sampler
@@ -62,7 +62,7 @@ class PQN(LearnerModule):
         compile: bool = False,
     ) -> None:
         require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
-        require(epochs > 0, "model.epochs", epochs, "at least 1")
+        require_count(epochs=epochs)
         require_positive(huber_delta=huber_delta)
         super().__init__(
             obs_shape,

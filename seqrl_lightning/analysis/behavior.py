@@ -27,6 +27,9 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 """The free parameters of each model; the others are 0."""
 
+MAX_ACTIONS = 1000
+"""The most actions of a table: the learner has a value for each of them in each state, whether it was chosen or not."""
+
 
 class ChoiceHistory(NamedTuple):
     """One subject's choices, in their order."""
@@ -45,15 +48,16 @@ def read_choices(table: pd.DataFrame) -> dict[str, ChoiceHistory]:
             are several subjects, ``subject`` (or ``seed``); ``trials.csv`` is such a table.
 
     Raises:
-        ConfigurationError: If a column is missing, a cell is empty, or actions are not whole numbers from 0.
+        ConfigurationError: If a column is missing, a cell is empty, or actions are not whole numbers from 0
+            and below ``MAX_ACTIONS``.
     """
     for column in ("state", "action", "reward"):
         require(column in table, "the table's columns", list(table.columns), "state, action, reward (and subject)")
     if table[["state", "action", "reward"]].isna().any(axis=None):
         raise ConfigurationError("the table has empty cells in state, action or reward; every choice needs all three")
     actions = pd.to_numeric(table["action"], errors="coerce")
-    invalid = table["action"][~((actions >= 0) & (actions % 1 == 0))].tolist()
-    require(not invalid, "an action in the table", invalid[:1], "a whole number from 0")
+    invalid = table["action"][~((actions >= 0) & (actions < MAX_ACTIONS) & (actions % 1 == 0))].tolist()
+    require(not invalid, "an action in the table", invalid[:1], f"a whole number from 0 to {MAX_ACTIONS - 1}")
     key = next((name for name in ("subject", "seed") if name in table), None)
     groups = table.groupby(key) if key else [("all", table)]
     n_actions = int(actions.max()) + 1

@@ -1,18 +1,17 @@
 """The place of a condition in the design of an experiment, as `seqrl experiment` writes it beside the runs."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from seqrl_lightning.files import write_bytes
+from seqrl_lightning.files import require_file, write_bytes
 from seqrl_lightning.types import ConfigurationError
 
-FILE = "condition.yaml"
+FILE = "condition.json"
 """In a condition's folder, above those of its seeds."""
 _FOLDERS_ABOVE_A_RUN = 4  # CONDITION/seed_1/lightning_logs/version_0
-_KEYS = {"place", "levels"}
+_MAX_GIB = 2**-14
 
 
 class Levels(NamedTuple):
@@ -25,7 +24,7 @@ class Levels(NamedTuple):
 def write_levels(levels: Levels, folder: Path) -> None:
     """Write a condition's place into its folder."""
     entries = {"place": levels.place, "levels": dict(levels.level_of)}
-    write_bytes(folder / FILE, yaml.safe_dump(entries, sort_keys=False).encode())
+    write_bytes(folder / FILE, json.dumps(entries).encode())
 
 
 def read_levels(run_folder: Path) -> Levels:
@@ -39,9 +38,17 @@ def read_levels(run_folder: Path) -> Levels:
     """
     for folder in [run_folder, *run_folder.parents][:_FOLDERS_ABOVE_A_RUN]:
         if (folder / FILE).is_file():
-            entries = yaml.safe_load((folder / FILE).read_text())
-            if not (isinstance(entries, dict) and set(entries) == _KEYS and isinstance(entries["levels"], dict)):
-                raise ConfigurationError(f"{folder / FILE} is {entries!r}; it must have place and levels")
-            level_of = {str(factor): str(level) for factor, level in entries["levels"].items()}
-            return Levels(int(entries["place"]), level_of)
+            return _parsed(folder / FILE)
     return Levels()
+
+
+def _parsed(path: Path) -> Levels:
+    require_file(path, _MAX_GIB)
+    try:
+        entries = json.loads(path.read_text())
+        place, level_of = entries["place"], entries["levels"]
+        return Levels(int(place), {str(factor): str(level) for factor, level in level_of.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{path} is not what `seqrl experiment` writes; it must have place and levels"
+        ) from error

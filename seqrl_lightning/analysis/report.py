@@ -3,7 +3,9 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884
 thead th { text-align: right; } .table { overflow-x: auto; }
 """
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")  # in a cell that is split
 _MOST_ROWS = 30  # of a table on the page; the file has all
 
 
@@ -86,16 +89,19 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
 def defused(cell: Any) -> Any:
     """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
 
-    >>> [defused(cell) for cell in ("=1+1", "@SUM(A1)", "-0.5", -0.5, "ABC")]
-    ["'=1+1", "'@SUM(A1)", '-0.5', -0.5, 'ABC']
+    In many countries, spreadsheets end a cell at a semicolon, whatever quotes are around it, so what follows is quoted
+    too.
+
+    >>> [defused(cell) for cell in ("=1+1", "@SUM(A1)", "-0.5", -0.5, "ABC", "a;=1+1")]
+    ["'=1+1", "'@SUM(A1)", '-0.5', -0.5, 'ABC', "a;'=1+1"]
     """
-    if not (isinstance(cell, str) and cell.startswith(_BEGIN_FORMULAS)):
+    if not isinstance(cell, str):
         return cell
-    try:
+    with suppress(ValueError):
         float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
+        return cell
+    cell = _INNER_FORMULA.sub(r"\1'", cell)
+    return f"'{cell}" if cell.lstrip(" ").startswith(_BEGIN_FORMULAS) else cell
 
 
 def _names(index: pd.Index) -> list[str]:

@@ -15,10 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
 from seqrl_lightning.analysis.levels import Levels, read_levels
 from seqrl_lightning.analysis.trials import read_trials, shows_position
-from seqrl_lightning.files import require_no_links_out
+from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.trust import Trust
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, values_in
 from seqrl_lightning.types import ConfigurationError
+
+_MAX_CONFIG_GIB = 2**-10
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class Run:
 
     folder: Path
     trust: Trust = field(default_factory=Trust)
+    max_gib: float = MAX_FILE_GIB  # of each file that is read
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's settings."""
-        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
-        return config
+        return read_config(self.folder / "config.yaml")
 
     @property
     def env_id(self) -> str:
@@ -53,24 +56,35 @@ class Run:
     def facts(self) -> TaskFacts:
         """The facts about the task that measures depend on."""
         self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
-        env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
-        facts = TaskFacts.of(env)
-        path = self.folder / "trials.csv"
-        return facts if path.exists() and shows_position(path) else facts._replace(num_positions=None)
+        with refused_in_a_line(str(self.folder / "config.yaml")):
+            env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
+            facts = TaskFacts.of(env)
+        path = self._table_of_trials
+        return facts if path is not None and shows_position(path) else facts._replace(num_positions=None)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
         """``episodes.csv``: a row for every training episode."""
-        return pd.read_csv(self.folder / "episodes.csv")
+        return pd.read_csv(self._checked("episodes.csv"))
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
         """``trials.csv`` with derived columns (:func:`read_trials`); None for tasks without."""
-        path = self.folder / "trials.csv"
-        return read_trials(path, self.facts) if path.exists() else None
+        path = self._table_of_trials
+        return None if path is None else read_trials(path, self.facts)
+
+    @property
+    def _table_of_trials(self) -> Path | None:
+        return self._checked("trials.csv") if (self.folder / "trials.csv").exists() else None
+
+    def _checked(self, name: str) -> Path:
+        require_file(self.folder / name, self.max_gib)
+        return self.folder / name
 
     @cached_property
     def _events(self) -> EventAccumulator:
+        for path in self.folder.glob("*tfevents*"):
+            self._checked(path.name)
         return EventAccumulator(str(self.folder), size_guidance={"scalars": 0}).Reload()
 
     def curve(self, tag: str) -> pd.Series:
@@ -81,15 +95,44 @@ class Run:
         return pd.Series(events, name=tag).sort_index()
 
 
-def find_runs(patterns: Iterable[str], trust: Trust | None = None) -> list[Run]:
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """YAML without merge keys (``<<``), which can unfold before anything is counted."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave the key as it is; nothing can be constructed from it."""
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the ``config.yaml`` of a run, whoever wrote it.
+
+    Raises:
+        ConfigurationError: If it isn't one that ``seqrl fit`` wrote, or stands for far more than it spells.
+    """
+    require_file(path, _MAX_CONFIG_GIB)
+    with refused_in_a_line(str(path)):
+        text = path.read_text()
+        config: dict[str, Any] = yaml.load(text, _PlainLoader)
+        for _ in values_in(config, most=len(text)):
+            pass
+    data = config.get("data") if isinstance(config, dict) else None
+    is_one = isinstance(data, dict) and "env_id" in data and isinstance(data.get("env_kwargs") or {}, dict)
+    if not (is_one and isinstance(config.get("seed_everything"), int)):
+        raise ConfigurationError(
+            f"{path} is not the config of a run; it must have seed_everything, data.env_id and data.env_kwargs"
+        )
+    return config
+
+
+def find_runs(patterns: Iterable[str], trust: Trust | None = None, max_gib: float = MAX_FILE_GIB) -> list[Run]:
     """Return the runs that folders hold, or are.
 
     Args:
         patterns: Folders, or patterns of their names; a folder above runs stands for all of them.
         trust: What the runs' settings may name, for their tasks; None for nothing but the package's own.
+        max_gib: Larger files are refused.
 
     Raises:
-        ConfigurationError: If one of them holds no run, or a file of it is a link out of its folder.
+        ConfigurationError: If one of them holds no run, or a file of it is a link out of its folder, or no file.
     """
     folders: dict[Path, None] = {}
     for pattern in patterns:
@@ -103,8 +146,8 @@ def find_runs(patterns: Iterable[str], trust: Trust | None = None) -> list[Run]:
             )
         folders.update(dict.fromkeys(runs))
     for folder in folders:
-        require_no_links_out(folder)
-    return [Run(folder, trust or Trust()) for folder in folders]
+        require_own_files(folder)
+    return [Run(folder, trust or Trust(), max_gib) for folder in folders]
 
 
 def one_task(runs: Sequence[Run]) -> str:

@@ -8,7 +8,7 @@ its record holds, and nothing in it stands for more objects than its own text sp
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import RunError
+from seqrl_lightning.trust import values_in
+from seqrl_lightning.types import ConfigurationError, RunError
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
 
-_MAX_DEPTH = 100  # of collections in collections
 _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors and plain values is written with
     r"collections (OrderedDict|Counter)"
     r"|torch._utils _rebuild_(tensor_v2|tensor_v3|parameter)"
     r"|torch (\w+Storage|Size|(b?float|u?int|complex|bool)\w*)"
     r"|torch.storage UntypedStorage"
 )
+
+
+_MARKED = (pickletools.markobject, pickletools.stackslice)
 
 
 class UnusableFileError(RunError):
@@ -83,35 +86,59 @@ def _check_records(path: Path, size: int) -> int:
         pickled = [record for record in records if record.filename.lower().endswith("data.pkl")]
         if len(pickled) != 1:
             raise UnusableFileError("it is damaged (it holds no data.pkl)")
-        num_opcodes = 0
-        for opcode, argument, _ in pickletools.genops(archive.read(pickled[0])):
-            num_opcodes += 1
-            is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
-            if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
-                name = str(argument).replace(" ", ".")
-                raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
-    return num_opcodes
+        program = archive.read(pickled[0])
+    opcodes = [(opcode, argument) for opcode, argument, _ in pickletools.genops(program)]
+    for opcode, argument in opcodes:
+        is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
+        if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
+            name = str(argument).replace(" ", ".")
+            raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
+    _check_tuples(opcodes)
+    return len(opcodes)
+
+
+def _check_tuples(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]]) -> None:
+    """Refuse tuples that repeat themselves: as a mapping's key, one would be hashed value by value, however often.
+
+    The pickle's stack is followed, with the number of values that each entry's tuples stand for in its place. Other
+    collections count as 1, since they can't be hashed.
+    """
+    stack: list[int] = []
+    marks: list[int] = []  # how many entries lay on the stack
+    memo: dict[int, int] = {}
+    num_repeated = 0
+    for opcode, argument in opcodes:
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
+            stack.append(stack[-1] if opcode.name == "DUP" else memo[argument])
+            num_repeated += stack[-1]
+            if num_repeated > 4 * len(opcodes):
+                raise UnusableFileError("its collections claim more than the file holds")
+        elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif opcode.name == "MARK":
+            marks.append(len(stack))
+        else:
+            takes_marked = pickletools.markobject in opcode.stack_before
+            num_before = sum(kind not in _MARKED for kind in opcode.stack_before)
+            start = (marks.pop() if takes_marked else len(stack)) - num_before
+            size = 1 + sum(stack[start:]) if "TUPLE" in opcode.name else 1
+            stack[start:] = [size] * len(opcode.stack_after)
 
 
 def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
     """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
-    waiting, num_seen = [(contents, 0)], 0
     num_bytes = 0  # that all tensors claim together
-    while waiting:
-        value, depth = waiting.pop()
-        num_seen += 1
-        if num_seen > 4 * num_opcodes or depth > _MAX_DEPTH:
-            raise UnusableFileError("its collections claim more than the file holds")
-        if isinstance(value, Tensor):
+    try:
+        for value in values_in(contents, 4 * num_opcodes):
+            if not isinstance(value, Tensor):
+                continue
             claimed = value.numel() * value.element_size()
             num_bytes += claimed
             # A few may share their data, like the networks of PQN.
             if claimed > value.untyped_storage().nbytes() or num_bytes > 4 * size + 2**20:
                 raise UnusableFileError(f"a tensor of shape {tuple(value.shape)} claims more than the file holds")
-        elif isinstance(value, Mapping):
-            waiting.extend((item, depth + 1) for item in value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend((item, depth + 1) for item in value)
+    except ValueError as error:
+        raise UnusableFileError(str(error)) from error
 
 
 @contextmanager
@@ -119,6 +146,9 @@ def limited_memory(gib: float) -> Iterator[None]:
     """Let this process take so much more memory and no more, in GiB, where the system can be told so (Linux).
 
     An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
+
+    Raises:
+        ConfigurationError: If the ``MemoryError`` isn't caught.
     """
     try:
         import resource
@@ -134,5 +164,7 @@ def limited_memory(gib: float) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
     try:
         yield
+    except MemoryError as error:
+        raise ConfigurationError(f"this takes more memory than the limit max_gib = {gib:g}") from error
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)

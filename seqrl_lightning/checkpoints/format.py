@@ -21,7 +21,12 @@ _SETTINGS = ("hyper_parameters", "datamodule_hyper_parameters")
 def seal(contents: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's contents with the format's version and a checksum over all of it."""
     rest = {key: value for key, value in contents.items() if key != _KEY}
-    return {**rest, _KEY: {"format": FORMAT, "sha256": digest(rest)}}
+    return {**rest, _KEY: note_on(rest)}
+
+
+def note_on(contents: Any) -> dict[str, Any]:
+    """Return what a file notes about its contents: the format's version and their checksum."""
+    return {"format": FORMAT, "sha256": digest(contents)}
 
 
 def read_checkpoint(
@@ -43,13 +48,12 @@ def read_checkpoint(
         ConfigurationError: If its settings name what files may not name.
     """
     contents = read_archive(path, max_gib, mmap)
-    _require_format(contents)
+    note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None)
     if trust is not None:  # before the checksum: the name is what tells the most
         for key in _SETTINGS:
             trust.require_names(contents.get(key, {}), str(path))
     rest = {key: value for key, value in contents.items() if key != _KEY}
-    if contents[_KEY].get("sha256") != digest(rest):
-        raise UnusableFileError("it was changed after it was written (its contents have another checksum)")
+    require_unchanged(note, rest)
     return rest
 
 
@@ -62,17 +66,32 @@ def fault_in(path: Path, max_gib: float = MAX_GIB) -> str | None:
     return None
 
 
-def _require_format(contents: Any) -> None:
-    note = contents.get(_KEY) if isinstance(contents, dict) else None
+def require_format(note: object) -> dict[str, Any]:
+    """Return what a file notes about its contents, if this version reads the format.
+
+    Raises:
+        UnusableFileError: If it is of another version, or has none.
+    """
     found = note.get("format") if isinstance(note, dict) else None
-    if found is None:
+    if not isinstance(note, dict) or found is None:
         raise UnusableFileError(
-            "it has no format version: it is no checkpoint of seqrl-lightning, or one from before 0.2, which only the "
-            "version that wrote it can read"
+            "it has no format version: it isn't seqrl-lightning's, or is from before 0.2, and only the version that "
+            "wrote it can read it"
         )
     if found != FORMAT:
         advice = "install the version that wrote it" if isinstance(found, int) and found < FORMAT else "upgrade"
         raise UnusableFileError(f"its format is {found!r} and this version reads {FORMAT}: {advice}")
+    return note
+
+
+def require_unchanged(note: Mapping[str, Any], contents: Any) -> None:
+    """Refuse contents that aren't those that were noted.
+
+    Raises:
+        UnusableFileError: If they aren't.
+    """
+    if note.get("sha256") != digest(contents):
+        raise UnusableFileError("it was changed after it was written (its contents have another checksum)")
 
 
 def digest(contents: Any) -> str:

@@ -7,7 +7,7 @@ from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in
 from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
 from seqrl_lightning.errors import printable
-from seqrl_lightning.files import require_no_links_out
+from seqrl_lightning.files import require_own_files
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -35,7 +35,7 @@ def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB
     for folder in (run.parent, run):
         if folder.is_symlink():
             raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder of its own")
-    require_no_links_out(run)
+    require_own_files(run)
     if (reason := fault(last, max_gib)) is None:
         return last
     previous = predecessor_of(last)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow
+from seqrl_lightning.trust import Trust, add_allow, add_max_gib
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -20,6 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_axis(parser)
     add_allow(parser)
+    add_max_gib(parser)
 
 
 def add_axis(parser: ArgumentParser) -> None:
@@ -38,6 +40,12 @@ def typed_command() -> str:
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
+    with limited_memory(arguments.max_gib):
+        write(arguments)
+
+
+def write(arguments: Namespace) -> None:
+    """Read the runs and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.conditions import all_trials, one_condition
         from seqrl_lightning.analysis.curves import axis_of
@@ -46,7 +54,7 @@ def run(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.sections import methods, sections_on_one_condition, warning
 
     trust = Trust(arguments.allow)
-    found = find_runs(arguments.runs, trust)
+    found = find_runs(arguments.runs, trust, arguments.max_gib)
     task = one_task(found)
     runs = one_condition(found)
     seeds = ", ".join(str(run.seed) for run in runs)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.commands.analyse import add_axis, typed_command
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow
+from seqrl_lightning.trust import Trust, add_allow, add_max_gib
 from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
@@ -32,10 +33,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_axis(parser)
     add_allow(parser)
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Write the report and print where it is."""
+    with limited_memory(arguments.max_gib):
+        write(arguments)
+
+
+def write(arguments: Namespace) -> None:
+    """Read the runs and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.comparison import sections_on_conditions
         from seqrl_lightning.analysis.conditions import all_trials, conditions_of
@@ -53,9 +61,9 @@ def run(arguments: Namespace) -> None:
     trust = Trust(arguments.allow)
     groups: dict[str, list[Run]]
     if arguments.runs:
-        groups = named_conditions(parse_groups(arguments.runs), trust)
+        groups = named_conditions(parse_groups(arguments.runs), trust, arguments.max_gib)
     else:
-        groups = conditions_of(find_runs(arguments.folders, trust))
+        groups = conditions_of(find_runs(arguments.folders, trust, arguments.max_gib))
         if len(groups) == 1:
             raise ConfigurationError("the runs are of one condition; they must be of several (or use `seqrl analyse`)")
     runs = [run for of_one in groups.values() for run in of_one]
@@ -69,12 +77,13 @@ def run(arguments: Namespace) -> None:
     print(printable(str(path)))
 
 
-def named_conditions(patterns: dict[str, str], trust: Trust) -> dict[str, list["Run"]]:
+def named_conditions(patterns: dict[str, str], trust: Trust, max_gib: float) -> dict[str, list["Run"]]:
     """Read the runs of conditions that have names.
 
     Args:
         patterns: The pattern of folders, by each condition's name.
         trust: What the runs' settings may name.
+        max_gib: Larger files are refused.
 
     Raises:
         ConfigurationError: If the runs of a name are of several conditions, or a run has two names.
@@ -82,7 +91,7 @@ def named_conditions(patterns: dict[str, str], trust: Trust) -> dict[str, list["
     from seqrl_lightning.analysis.conditions import one_condition
     from seqrl_lightning.analysis.runs import find_runs
 
-    groups = {name: one_condition(find_runs([pattern], trust), name) for name, pattern in patterns.items()}
+    groups = {name: one_condition(find_runs([pattern], trust, max_gib), name) for name, pattern in patterns.items()}
     _require_one_name(groups)
     return groups
 

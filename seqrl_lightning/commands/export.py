@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.policy import MAX_POLICY_GIB, load_policy
-from seqrl_lightning.trust import add_allow
+from seqrl_lightning.policy import load_policy
+from seqrl_lightning.trust import add_allow, add_max_gib
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,8 +24,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--default_root_dir", type=Path, default=Path(), help="the folder of the runs among which 'last' is found"
     )
-    parser.add_argument("--max_gib", type=float, default=MAX_POLICY_GIB, help="refuse larger files")
     add_allow(parser)
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, printable
+from seqrl_lightning.files import require_file
+from seqrl_lightning.trust import add_max_gib
 from seqrl_lightning.types import ConfigurationError, require
 
 _RECOVERY_ENV = "seqrl/SequenceDistractor-v0"
@@ -24,9 +27,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--episodes", type=int, default=60, help="episodes of each simulated subject")
     parser.add_argument("--output", type=Path, help="CSV file for the fits; by default, fits.csv beside the table")
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
+    """Fit the models to a table, or to simulated subjects."""
+    if arguments.recover is not None:
+        show_recovery(arguments)
+    else:
+        with limited_memory(arguments.max_gib):
+            fit_table(arguments)
+
+
+def fit_table(arguments: Namespace) -> None:
     """Fit the models, print the fits and write them."""
     with needs_extra("analysis"):
         import pandas as pd
@@ -34,12 +47,10 @@ def run(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.behavior import fit_all, read_choices
         from seqrl_lightning.analysis.report import write_table
 
-    if arguments.recover is not None:
-        show_recovery(arguments)
-        return
     path = arguments.table
     if path is None or not path.is_file():
         raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file, or left out with --recover N")
+    require_file(path, arguments.max_gib)
     fits = fit_all(read_choices(pd.read_csv(path, compression=None)))
     output = arguments.output or path.with_name("fits.csv")
     write_table(fits, output)

@@ -23,7 +23,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tqdm import tqdm
 
 from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
-from seqrl_lightning.files import require_no_links_out
+from seqrl_lightning.files import require_own_files
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 SEQRL = (sys.executable, "-m", "seqrl_lightning")
@@ -166,7 +166,7 @@ def prepare(seeds: Sequence[SeedRun], root: Path, ckpt_path: str | None) -> list
         return list(seeds)
     if not any(seed.has_saved for seed in seeds):
         raise ConfigurationError(f"ckpt_path is 'last', but no seed has saved anything in {root}; leave it out")
-    require_no_links_out(root)
+    require_own_files(root)
     left = [seed for seed in seeds if not seed.is_over]
     for seed in left:
         if seed.has_saved:

@@ -13,9 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.errors import shorten_message
+from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import ConfigurationError
 
 
 class Fit(SeqRLCLI):
@@ -34,10 +33,10 @@ class Fit(SeqRLCLI):
         sys.argv[1:] = ["fit", *arguments]
         try:
             super().__init__()
-        except ValueError as error:  # jsonargparse wraps a ConfigurationError of the model
-            if "Does not validate against" not in str(error):
+        except ValueError as error:
+            if (refusal := refusal_in(error)) is None:
                 raise
-            raise ConfigurationError(shorten_message(str(error))) from error
+            raise refusal from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

@@ -21,11 +21,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.files import require_no_links_out, write_file
+from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
     import optuna
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, Trial, TrialState
     from optuna_integration import PyTorchLightningPruningCallback
     from sqlalchemy.exc import SQLAlchemyError
@@ -87,11 +88,12 @@ def prepare(arguments: Namespace) -> "Sweep":
     """Check everything and open the study."""
     name = arguments.study or name_of(arguments.config)
     folder = arguments.output or Path("runs/sweeps") / name
-    require_no_links_out(folder)
+    require_own_files(folder)
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
     space = read_space(arguments.space)
     config = check(fit_arguments, arguments.space, space)
     study = open_study(name, arguments.storage or f"sqlite:///{folder}/study.db", folder, arguments.no_pruning)
+    require_readable(study)
     require_same_subject(
         study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config}
     )
@@ -161,6 +163,24 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Return the database at a SQLAlchemy URL."""
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
     return optuna.storages.RDBStorage(url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+
+
+def require_readable(study: optuna.Study) -> None:
+    """Read all of a study once: its database may be anybody's, and Optuna fails in the middle of a sweep otherwise.
+
+    Raises:
+        ConfigurationError: If it isn't what a sweep writes.
+    """
+    must_be = f"the study {study.study_name!r} isn't one of a sweep; give another --study: "
+    try:
+        trials = study.get_trials(deepcopy=False)
+        is_maximized, about = study.direction is StudyDirection.MAXIMIZE, study.user_attrs.get("about", {})
+        if any(trial.state is TrialState.COMPLETE for trial in trials):
+            _ = study.best_trial
+    except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
+        raise ConfigurationError(f"{must_be}{' '.join(str(error).split())}") from error
+    if not (is_maximized and isinstance(about, dict) and all(isinstance(trial.number, int) for trial in trials)):
+        raise ConfigurationError(f"{must_be}it must maximize, have numbered trials, and say what it is about")
 
 
 def require_same_subject(study: optuna.Study, facts: dict[str, Any]) -> None:
@@ -258,20 +278,10 @@ class Sweep:
         """Train a trial's run. Returns the objective."""
         if self.is_surplus(trial):
             raise _SurplusError
-        values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
         self._show(f"trial {trial.number}")
-        arguments = [
-            "--data.save_replay=false",  # no trial is ever resumed
-            *self.fit_arguments,
-            *as_arguments(values),
-            f"--trainer.default_root_dir={self.folder / f'trial_{trial.number:04}'}",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
-        ]
         callbacks = [_Watch(self, trial), PyTorchLightningPruningCallback(trial, self.metric)]
         try:
-            self._require_in_space(trial.number, values)  # others may have put the trial into the study
-            trainer = Fit(arguments, callbacks).trainer
+            trainer = Fit(self._arguments(trial), callbacks).trainer
         except _CANNOT_WORK as error:
             trial.set_user_attr("reason", " ".join(str(error).split()))
             raise optuna.TrialPruned from error  # which tells the sampler to avoid such values
@@ -281,6 +291,23 @@ class Sweep:
             self._status = 130 if end.code == 1 else 143  # Lightning's after Ctrl-C, and after SIGTERM
             raise KeyboardInterrupt from end
         return self.objective(trainer)
+
+    def _arguments(self, trial: Trial) -> list[str]:
+        """Return the arguments of ``seqrl fit`` for a trial.
+
+        Raises:
+            ConfigurationError: If somebody else has put it into the study, with values that the space doesn't hold.
+        """
+        values = {name: suggest(trial, name, distribution) for name, distribution in self.space.items()}
+        self._require_in_space(trial.number, values)
+        return [
+            "--data.save_replay=false",  # no trial is ever resumed
+            *self.fit_arguments,
+            *as_arguments(values),
+            f"--trainer.default_root_dir={self.folder / f'trial_{trial.number:04}'}",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+        ]
 
     def is_surplus(self, trial: Trial) -> bool:
         """Return whether there are enough trials without it: several processes may begin the last one at once."""

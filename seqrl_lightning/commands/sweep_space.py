@@ -70,11 +70,18 @@ def as_text(value: Any) -> str:
 
 
 def suggest(trial: Trial, name: str, distribution: Any) -> Any:
-    """Draw a value for a setting."""
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    draw = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
-    return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+    """Draw a value for a setting.
+
+    Raises:
+        ConfigurationError: If the study gives the trial a value that can't be one of the setting's.
+    """
+    try:
+        if isinstance(distribution, CategoricalDistribution):
+            return trial.suggest_categorical(name, distribution.choices)
+        draw = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+        return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{name} can't be drawn in trial {trial.number}: {error}") from error
 
 
 def holds(distribution: Any, value: Any) -> bool:

@@ -7,20 +7,28 @@ from one call to the next; ``is_first`` marks the rows in which an episode start
 """
 
 from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN
+from seqrl_lightning.networks.delta_net import DeltaNet
+from seqrl_lightning.networks.ffm import FFM
 from seqrl_lightning.networks.frame_stack import FrameStack
 from seqrl_lightning.networks.heads import DuelingHead, HeadCallable, LinearCallable, LinearHead
+from seqrl_lightning.networks.lru import LRU
 from seqrl_lightning.networks.min_gru import MinGRU
 from seqrl_lightning.networks.mlp import MLP
 from seqrl_lightning.networks.network import Network, NetworkCallable
 from seqrl_lightning.networks.noisy import NoisyLinear
 from seqrl_lightning.networks.recurrent import GRU, LSTM
+from seqrl_lightning.networks.rnn import RNN
 from seqrl_lightning.networks.table import Table
 from seqrl_lightning.networks.transformer import Transformer
 
 __all__ = [
+    "FFM",
     "GRU",
+    "LRU",
     "LSTM",
     "MLP",
+    "RNN",
+    "DeltaNet",
     "DuelingHead",
     "FrameStack",
     "HeadCallable",

@@ -49,9 +49,20 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
+    def run_torso(
+        self, observation: Tensor, state: State = None, is_first: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Call ``torso`` with ``is_first`` on its device; batches hold it on the CPU."""
+        if is_first is not None:
+            is_first = is_first.to(observation.device, non_blocking=True)
+        return self.torso(observation, state, is_first)
+
     def forward(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """Compute the same as ``torso``, with the head's outputs [T, B, *out_shape] in place of features."""
-        features, state = self.torso(observation, state, is_first)
+        """Compute the head's outputs [T, B, *out_shape] from observations, and the state after the last row.
+
+        Args as for ``torso``; ``is_first`` may be on the CPU where the observations are on another device.
+        """
+        features, state = self.run_torso(observation, state, is_first)
         return self.head(features), state
 
 

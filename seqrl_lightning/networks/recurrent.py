@@ -1,13 +1,18 @@
-"""Gated recurrent networks, computed by torch's fused kernels."""
+"""Recurrent networks with gates, computed by torch's kernels, and what all recurrent networks share."""
 
+import itertools
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
 from seqrl_lightning.networks.network import Network
+from seqrl_lightning.networks.tape import Tape
 from seqrl_lightning.types import State, require
+
+_SATURATED = 1e4  # the sigmoid of it is exactly 1, and of its negative exactly 0; float16 holds it
 
 
 def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> Tensor:
@@ -18,14 +23,14 @@ def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> 
     Args:
         observation: [T, B, *obs] float.
         state: [S, B, state_size] float; where it is zero, an episode starts in row 0.
-        is_first: [T, B] bool, or None.
+        is_first: [T, B] bool, on any device, or None.
 
     Returns:
         [T, B, obs_size + 1] float.
     """
     starts = observation.new_zeros(*observation.shape[:2], 1)
     if is_first is not None:
-        starts.copy_(is_first.unsqueeze(-1))
+        starts.copy_(is_first.unsqueeze(-1), non_blocking=True)
     starts[0].masked_fill_(~state.any(0).any(-1, keepdim=True), 1.0)
     return torch.cat([observation.flatten(2), starts], dim=-1)
 
@@ -38,18 +43,119 @@ class RecurrentNetwork(Network):
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
-        hidden_size: Units of the core.
+        hidden_size: Units of each layer of the core.
+        encoder_size: Units of a linear layer with ReLU between observation and core; None for no such layer.
+        num_layers: Layers of the core.
+        head: Builds the head.
+
+    Raises:
+        ConfigurationError: If a size is not positive.
+    """
+
+    numbers_per_unit = 1  # in the state: 1 for h, 2 for h and c
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden_size: int = 64,
+        encoder_size: int | None = None,
+        num_layers: int = 1,
+        head: HeadCallable = LinearHead,
+    ) -> None:
+        for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size), ("num_layers", num_layers)):
+            require(size is None or size > 0, f"model.network.{name}", size, "positive")
+        super().__init__(hidden_size, out_shape, head)
+        self.state_size = self.numbers_per_unit * hidden_size
+        obs_size = math.prod(obs_shape)
+        self.encoder = (
+            nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
+        )
+        self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size, num_layers)
+
+    @abstractmethod
+    def build_core(self, input_size: int, hidden_size: int, num_layers: int) -> nn.RNNBase:
+        """Build the core, one of torch's."""
+
+    def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the core over rows in which no episode starts.
+
+        Args:
+            inputs: [T, B, input_size] float.
+            state: [num_layers, B, state_size] float.
+
+        Returns:
+            Features, [T, B, hidden_size], and the state after the last row.
+        """
+        features, state = self.core(inputs, state)
+        return features, state
+
+    def run_episodes(self, inputs: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the core over several episodes, from each row in which one starts in any column to the next such row.
+
+        Args:
+            inputs: [T, B, input_size] float.
+            state: [num_layers, B, state_size] float, zero where an episode starts in row 0.
+            starts: [T, B] bool, on the CPU: an episode starts in the row.
+
+        Returns:
+            Features, [T, B, hidden_size], and the state after the last row.
+        """
+        segments = []
+        rows = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(inputs)]
+        starts = starts.to(state.device, non_blocking=True)
+        for first, end in itertools.pairwise(rows):
+            state = state.masked_fill(starts[first].unsqueeze(-1), 0.0)
+            segment, state = self.run_core(inputs[first:end], state)
+            segments.append(segment)
+        return torch.cat(segments), state
+
+    def run_torso(
+        self, observation: Tensor, state: State = None, is_first: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Call ``torso``, which reads ``is_first`` on the CPU: if it is there, nothing waits for another device."""
+        return self.torso(observation, state, is_first)
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[T, B, *obs] -> [T, B, hidden_size]``, and the state ``[num_layers, B, state_size]``."""
+        observation = observation.to(self.dtype)
+        if state is None:
+            state = observation.new_zeros(self.core.num_layers, observation.shape[1], self.state_size)
+        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
+        starts = None
+        if is_first is not None:
+            state = state.masked_fill(is_first[0].to(state.device, non_blocking=True).unsqueeze(-1), 0.0)
+            starts = is_first.cpu() if len(is_first) > 1 else None  # acting reads single rows
+        if starts is None or not starts[1:].any():
+            features, next_state = self.run_core(inputs, state)
+        else:
+            features, next_state = self.run_episodes(inputs, state, starts)
+        return features, next_state.to(state.dtype)
+
+
+class GatedNetwork(RecurrentNetwork):
+    """A recurrent network whose gates keep and reset its memory.
+
+    Episodes that start within a batch cost little: additional rows, in which the gates are shut, reset the memory
+    between two episodes, so that the core reads all of them in one call (see :class:`Tape`).
+
+    Args:
+        obs_shape: Shape of one observation.
+        out_shape: Shape of the outputs for one observation.
+        hidden_size: Units of each layer of the core.
         encoder_size: Units of a linear layer with ReLU between observation and core; None for no such layer.
         chrono_init: The longest delay to bridge, in time steps: the gates of half of the units start with time scales
             drawn from the delays up to it (arXiv:1804.11188). The other half keeps torch's initialization, with short
             time scales; None keeps it for all units.
+        num_layers: Layers of the core.
         head: Builds the head.
 
     Raises:
         ConfigurationError: If a size is not positive, or ``chrono_init`` is less than 3.
     """
 
-    numbers_per_unit: int  # in the state: 1 for h, 2 for h and c
+    gates_to_reset: tuple[float, ...]  # in torch's order: -1 for a gate that is shut, 1 for open, 0 for either
+    gates_to_hold: tuple[float, ...]
 
     def __init__(
         self,
@@ -58,112 +164,139 @@ class RecurrentNetwork(Network):
         hidden_size: int = 64,
         encoder_size: int | None = None,
         chrono_init: int | None = 128,
+        num_layers: int = 1,
         head: HeadCallable = LinearHead,
     ) -> None:
-        for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size)):
-            require(size is None or size > 0, f"model.network.{name}", size, "positive")
-        super().__init__(hidden_size, out_shape, head)
-        self.state_size = self.numbers_per_unit * hidden_size
-        obs_size = math.prod(obs_shape)
-        self.encoder = (
-            nn.Identity() if encoder_size is None else nn.Sequential(nn.Linear(obs_size, encoder_size), nn.ReLU())
-        )
-        self.core = self.build_core((encoder_size or obs_size) + 1, hidden_size)
+        super().__init__(obs_shape, out_shape, hidden_size, encoder_size, num_layers, head)
         if chrono_init is not None:
-            self.init_memory(chrono_biases(hidden_size // 2, chrono_init))
+            for layer in range(num_layers):
+                self.init_memory(layer, chrono_biases(hidden_size // 2, chrono_init))
+        gates = torch.tensor([self.gates_to_reset, self.gates_to_hold]).T
+        self.gate_weights: Tensor  # [gates * hidden_size, 2], of the inputs that mark a tape's rows
+        self.register_buffer("gate_weights", _SATURATED * gates.repeat_interleave(hidden_size, 0), persistent=False)
 
-    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
-        """Build the core: ``inputs [T, B, input_size], state -> features [T, B, hidden_size], state``."""
-        raise NotImplementedError
+    @abstractmethod
+    def init_memory(self, layer: int, biases: Tensor) -> None:
+        """Set the biases of the gates that keep the memory, for the first half of a layer's units.
 
-    @torch.no_grad()
-    def init_memory(self, biases: Tensor) -> None:
-        """Set the biases of the gates that keep the memory, for the first half of the units.
-
-        A gate that keeps much writes little. Where an episode starts there is nothing to keep: the weight of the last
-        input, which marks starts, cancels the bias, so that the first observation is written as if there were none.
+        A gate that keeps much writes little. Where an episode starts there is nothing to keep: in the first layer, the
+        weight of the last input, which marks starts, cancels the bias, so that the first observation is written as if
+        there were none.
 
         Args:
+            layer: Number of the layer.
             biases: [hidden_size // 2] float.
         """
-        raise NotImplementedError
 
-    def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the core over rows in which no episode starts.
+    @abstractmethod
+    def run_layer(self, inputs: Tensor, state: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run one layer with other weights than its own.
 
         Args:
             inputs: [T, B, input_size] float.
             state: [1, B, state_size] float.
+            weights: Of inputs and of recurrence, then their biases.
 
         Returns:
             Features, [T, B, hidden_size], and the state after the last row.
         """
-        features, state = self.core(inputs, state)
-        return features, state
 
-    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[T, B, *obs] -> [T, B, hidden_size]``, and the state ``[1, B, state_size]``."""
-        observation = observation.to(self.dtype)
-        if state is None:
-            state = observation.new_zeros(1, observation.shape[1], self.state_size)
-        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
-        if is_first is None:
-            return self.run_core(inputs, state)
-        features = []
-        # If no episode starts after row 0, as in most batches, this is one call of the fused kernel.
-        starts = [0, *(is_first[1:].any(1).nonzero().flatten() + 1).tolist()]
-        for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
-            state = state.masked_fill(is_first[start].unsqueeze(-1), 0.0)
-            segment, state = self.run_core(inputs[start:end], state)
-            features.append(segment)
-        return torch.cat(features) if len(features) > 1 else features[0], state
+    @abstractmethod
+    def with_h(self, state: Tensor, h: Tensor) -> Tensor:
+        """Replace the part of the state that is a layer's output, in [1, B, state_size], by [1, B, hidden_size]."""
+
+    def run_episodes(self, inputs: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the core over all episodes in one call for each layer.
+
+        The inputs' bias becomes the weight of an input that is 0 in rows that reset or hold. ``torch.compile`` can't
+        compile kernels with weights that aren't a module's.
+        """
+        if torch.compiler.is_compiling():
+            return super().run_episodes(inputs, state, starts)
+        tape = Tape.of(starts, like=inputs)
+        features, next_state = tape.write(inputs), []
+        for layer_state, (w_inputs, w_recurrent, b_inputs, b_recurrent) in zip(
+            state.unsqueeze(1), self.core.all_weights, strict=True
+        ):
+            weight = torch.cat([w_inputs, b_inputs.unsqueeze(1), self.gate_weights], dim=1)
+            weights = [weight, w_recurrent, torch.zeros_like(b_inputs), b_recurrent]
+            features, last = self.run_layer(torch.cat([features, tape.kind], dim=-1), layer_state, weights)
+            next_state.append(self.with_h(last, tape.read(features, slice(-1, None))))
+        return tape.read(features), torch.cat(next_state)
 
 
-class GRU(RecurrentNetwork):
-    """A gated recurrent unit (arXiv:1406.1078). Its state is ``[1, B, hidden_size]``.
+class GRU(GatedNetwork):
+    """A gated recurrent unit (arXiv:1406.1078). Its state is ``[num_layers, B, hidden_size]``.
 
-    Settings as for :class:`RecurrentNetwork`.
+    Settings as for :class:`GatedNetwork`.
     """
 
-    numbers_per_unit = 1
+    gates_to_reset = (-1.0, -1.0, 0.0)  # torch's order is reset, update, new
+    gates_to_hold = (-1.0, 1.0, 0.0)
 
-    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
+    def build_core(self, input_size: int, hidden_size: int, num_layers: int) -> nn.RNNBase:
         """Build torch's GRU."""
-        return nn.GRU(input_size, hidden_size)
+        return nn.GRU(input_size, hidden_size, num_layers)
 
     @torch.no_grad()
-    def init_memory(self, biases: Tensor) -> None:
-        """Set the update gate, which keeps the memory where it is open. Torch's order is reset, update, new."""
+    def init_memory(self, layer: int, biases: Tensor) -> None:
+        """Set the update gate, which keeps the memory where it is open."""
+        weight, _, bias, _ = self.core.all_weights[layer]
         slow = slice(len(biases))
-        self.core.bias_ih_l0.chunk(3)[1][slow] = biases  # type: ignore[operator]
-        self.core.weight_ih_l0[:, -1].chunk(3)[1][slow] = -biases  # type: ignore[index]
+        bias.chunk(3)[1][slow] = biases
+        if layer == 0:
+            weight[:, -1].chunk(3)[1][slow] = -biases
+
+    def run_layer(self, inputs: Tensor, state: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run one layer."""
+        return torch.gru(inputs, state, weights, True, 1, 0.0, self.training, False, False)
+
+    def with_h(self, state: Tensor, h: Tensor) -> Tensor:
+        """The state is the layer's output."""
+        return h
 
 
-class LSTM(RecurrentNetwork):
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997). Its state is h and c, ``[1, B, 2 * hidden_size]``.
+class LSTM(GatedNetwork):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997).
 
-    Settings as for :class:`RecurrentNetwork`.
+    Its state is h and c, ``[num_layers, B, 2 * hidden_size]``.
+
+    Settings as for :class:`GatedNetwork`.
     """
 
     numbers_per_unit = 2
+    gates_to_reset = (-1.0, -1.0, 0.0, -1.0)  # torch's order is input, forget, cell, output
+    gates_to_hold = (-1.0, 1.0, 0.0, 0.0)
 
-    def build_core(self, input_size: int, hidden_size: int) -> nn.Module:
+    def build_core(self, input_size: int, hidden_size: int, num_layers: int) -> nn.RNNBase:
         """Build torch's LSTM."""
-        return nn.LSTM(input_size, hidden_size)
+        return nn.LSTM(input_size, hidden_size, num_layers)
 
     @torch.no_grad()
-    def init_memory(self, biases: Tensor) -> None:
-        """Set the forget gate, and the input gate to the opposite. Torch's order is input, forget, cell, output."""
-        write, forget, _, _ = self.core.bias_ih_l0.chunk(4)  # type: ignore[operator]
+    def init_memory(self, layer: int, biases: Tensor) -> None:
+        """Set the forget gate, and the input gate to the opposite."""
+        weight, _, bias, _ = self.core.all_weights[layer]
+        write, forget, _, _ = bias.chunk(4)
         slow = slice(len(biases))
         forget[slow], write[slow] = biases, -biases
-        self.core.weight_ih_l0[:, -1].chunk(4)[0][slow] = biases  # type: ignore[index]
+        if layer == 0:
+            weight[:, -1].chunk(4)[0][slow] = biases
 
     def run_core(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run the core, with h and c side by side in the state."""
         h, c = state.chunk(2, dim=-1)
         features, (h, c) = self.core(inputs, (h.contiguous(), c.contiguous()))
         return features, torch.cat([h, c], dim=-1)
+
+    def run_layer(self, inputs: Tensor, state: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run one layer, with h and c side by side in the state."""
+        h, c = (part.contiguous() for part in state.chunk(2, dim=-1))
+        features, h, c = torch.lstm(inputs, (h, c), weights, True, 1, 0.0, self.training, False, False)
+        return features, torch.cat([h, c], dim=-1)
+
+    def with_h(self, state: Tensor, h: Tensor) -> Tensor:
+        """Replace h; c is right, since rows that hold keep it."""
+        return torch.cat([h, state.chunk(2, dim=-1)[1]], dim=-1)
 
 
 def chrono_biases(size: int, longest_delay: int) -> Tensor:

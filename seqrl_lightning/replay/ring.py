@@ -332,7 +332,6 @@ class RingBuffer:
         batch = Windows(
             observation=self.observations(path[1:]),
             is_first=torch.from_numpy(is_first),
-            start_rows=tuple(np.flatnonzero(is_first.any(1)).tolist()),
             previous_action=torch.from_numpy(np.where(is_first, -1, action[:-1])),
             previous_reward=torch.from_numpy(np.where(is_first, np.float32(0.0), reward[:-1])),
             action_batch=torch.from_numpy(action[learned]),

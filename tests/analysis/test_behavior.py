@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis.behavior import BOUNDS, MODELS, ChoiceHistory, fit, fit_all, log_likelihood, simulate
+from seqrl_lightning.analysis.behavior import (
+    BOUNDS,
+    MODELS,
+    ChoiceHistory,
+    fit,
+    fit_all,
+    log_likelihood,
+    read_choices,
+    simulate,
+)
 from tests.running import seqrl
 
 BY_HAND = ChoiceHistory(np.array([0, 0, 1, 0]), np.array([1, 1, 0, 0]), np.array([1.0, -1.0, 1.0, 0.0]), 2)
@@ -83,12 +92,22 @@ def test_the_command_fits_each_subject(tmp_path: Path) -> None:
     assert set(pd.read_csv(tmp_path / "fits.csv")["subject"]) == {"x", "y"}
 
 
+def test_states_are_numbered_anew() -> None:
+    """A state's values take memory, not its number."""
+    table = pd.DataFrame({"state": [10**12, 3, 10**12], "action": [0, 1, 1], "reward": [1, 0, 1]})
+    assert read_choices(table)["all"].state.tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("state,action\n0,1\n", "it must be state, action, reward (and subject)"),
         ("state,action,reward\n0,1,\n", "the table has empty cells"),
         ("state,action,reward\n0,A,1\n", "an action in the table is ['A']; it must be a whole number from 0"),
+        (
+            "state,action,reward\n0,1000,1\n",
+            "is [1000]; it must be a whole number from 0 to 999",
+        ),
         (None, "it must be a CSV file"),
     ],
 )

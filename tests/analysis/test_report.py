@@ -1,9 +1,13 @@
 """A report shows names and cells as they are: nothing in them is markup, a formula or mathematics."""
 
+import csv
+import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from seqrl_lightning.analysis.figures import as_text, new_figure
 from seqrl_lightning.analysis.report import Section, defused, write_report, write_table
@@ -35,10 +39,30 @@ def test_a_table_has_no_formulas_and_its_numbers_are_numbers(tmp_path: Path) -> 
     )
     write_table(table, tmp_path / "table.csv")
     again = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
-    assert list(again["text"]) == [f"'{cell}" for cell in cells[:6]] + cells[6:]
+    assert list(again["text"]) == [f"'{cell}" for cell in cells[:4]] + ["'\t'=1", "'\uff1d1", *cells[6:]]
     assert list(again.columns) == ["'@subject", "text", "'=head", "number"]
     assert next(iter(again["'@subject"])) == "'=0"
     assert again["number"].tolist() == table["number"].tolist()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(st.text('=+-@;\t\n" ,a1', max_size=8), min_size=2, max_size=6))
+@example(cells=["b", 'a;"=1+1'])
+@example(cells=["b", "a\n=1+1"])
+def test_no_cell_is_a_formula_wherever_a_spreadsheet_splits(cells: list[str], tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"one": cells, "other": cells[::-1]}), tmp_path / "table.csv", index=False)
+    text = (tmp_path / "table.csv").read_text()
+    for delimiter in ",;\t":
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            assert [cell for cell in row if is_formula(cell)] == []
+
+
+def is_formula(cell: str) -> bool:
+    try:
+        float(cell.partition(",")[0])  # a number, and the next cell where it isn't split at commas
+    except ValueError:
+        return cell.lstrip(" ").startswith(("=", "+", "-", "@"))
+    return False
 
 
 def test_a_table_of_several_levels_keeps_its_names(tmp_path: Path) -> None:

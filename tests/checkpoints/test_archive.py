@@ -124,6 +124,21 @@ def test_collections_that_repeat_themselves_are_refused(archive: Path) -> None:
         read_archive(archive)
 
 
+def test_a_tuple_that_repeats_itself_is_refused_before_it_is_hashed(archive: Path) -> None:
+    bomb = b"\x80\x02})q\x00"  # {}, (), memo 0
+    for i in range(60):
+        bomb += b"h" + bytes([i]) + b"\x86q" + bytes([i + 1])  # the last one twice, as a tuple
+    with pytest.raises(UnusableFileError, match="claim more than the file holds"):
+        read_archive(with_pickle(archive, bomb + b"K\x01s."))
+
+
+def test_what_is_shared_is_read(archive: Path) -> None:
+    shape, shared = (4, 84, 84), ["a", {"b": 1}]
+    contents = {(1, "a"): shape, "b": [shape, (shape, shape)], "c": shared, "d": shared, "e": {"f": {}, (): ()}}
+    torch.save(contents, archive)
+    assert read_archive(archive) == contents
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text" * 100, b"\x80\x02}q\x00."])
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.ckpt").write_bytes(content)
@@ -159,7 +174,7 @@ def test_a_change_is_noticed(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("note", "reason"),
     [
-        (None, "it has no format version: .* one from before 0.2"),
+        (None, "it has no format version: .* from before 0.2"),
         ({}, "it has no format version"),
         ({"format": FORMAT + 1}, rf"its format is {FORMAT + 1} and this version reads {FORMAT}: upgrade"),
         ({"format": 0}, "install the version that wrote it"),

@@ -1,7 +1,8 @@
 """One checkpoint of each format, kept from when it was written: it is read, or refused in a line that says what to do.
 
 ``tests/formats/N`` holds a run's ``config.yaml``, its ``last.ckpt`` after 20 updates, and the sidecar, as
-``seqrl fit --config config.yaml`` wrote them; they are never written anew.
+``seqrl fit --config config.yaml`` wrote them, and ``policy.safetensors``, as ``seqrl export`` wrote it of the
+checkpoint; they are never written anew.
 """
 
 import shutil
@@ -37,8 +38,11 @@ def test_every_format_is_kept() -> None:
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_its_policy_acts_as_it_did(folder: Path) -> None:
-    policy = load_policy(folder / "last.ckpt")
+@pytest.mark.parametrize("name", ["last.ckpt", "policy.safetensors"])
+def test_its_policy_acts_as_it_did(folder: Path, name: str) -> None:
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors", reason="needs the extra export")
+    policy = load_policy(folder / name)
     policy.act(np.zeros(policy.module.obs_shape, np.float32))
     assert policy.values == pytest.approx(VALUES[folder.name], abs=1e-6)
 

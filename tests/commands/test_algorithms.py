@@ -24,7 +24,7 @@ def test_one_in_full_with_the_settings_of_its_parent() -> None:
 
 def test_a_network_with_what_explains_its_settings() -> None:
     _, out, _ = seqrl("algorithms", "GRU")
-    assert "hidden_size: Units of the core." in out  # from RecurrentNetwork
+    assert "hidden_size: Units of each layer of the core." in out  # from GatedNetwork
     assert "    hidden_size: int = 64\n" in out
     assert ":class:" not in out
     assert "``" not in out

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -232,6 +233,49 @@ def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
     assert (status, err.count("\n")) == (2, 1), err
     assert f"has {name} = " in err
     assert "which --space doesn't hold" in err
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "update study_user_attributes set value_json = '3' where key = 'about'",
+        "update trial_params set distribution_json = '[]'",
+        """update trial_params set distribution_json = '{"name": "os.system", "attributes": {}}'""",
+        "update trial_params set param_value = 'abc'",
+        "update study_directions set direction = 'MINIMIZE'",
+        "insert into study_directions (direction, study_id, objective) values ('MAXIMIZE', 1, 1)",
+        "delete from trial_values",
+        "update trials set state = 'FOO'",
+        "update trials set number = null",
+        "update trials set datetime_start = 'foo'",
+    ],
+)
+def test_a_study_that_no_sweep_wrote_is_refused_in_a_line(planted: str, swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    database = sqlite3.connect(tmp_path / "swept" / "study.db")
+    database.execute(planted)
+    database.commit()
+    database.close()
+    study = sweep.open_study("tiny", f"sqlite:///{tmp_path}/swept/study.db", tmp_path / "swept", no_pruning=True)
+    with pytest.raises(
+        ConfigurationError, match="the study 'tiny' isn't one of a sweep; give another --study: "
+    ) as told:
+        sweep.require_readable(study)
+    assert "\n" not in str(told.value)
+
+
+def test_a_readable_study_is_read(swept: Path) -> None:
+    sweep.require_readable(open_study(swept))
+
+
+def test_a_fixed_value_that_is_no_number_is_no_setting(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    open_study(tmp_path).enqueue_trial({"data.batch_size": {"a": "\x1b[2J"}})
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert status == 0, err
+    refused = open_study(tmp_path).get_trials()[-1]
+    assert refused.state is TrialState.PRUNED
+    assert "data.batch_size can't be drawn in trial 2: " in refused.user_attrs["reason"]
 
 
 def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Path) -> None:

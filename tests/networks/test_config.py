@@ -9,7 +9,7 @@ from torch import nn
 
 from seqrl_lightning.networks import DuelingHead, Network, NetworkCallable, NoisyLinear
 
-VECTORS = ("FrameStack", "GRU", "LSTM", "MLP", "MinGRU", "Table", "Transformer")
+VECTORS = ("DeltaNet", "FFM", "FrameStack", "GRU", "LRU", "LSTM", "MLP", "MinGRU", "RNN", "Table", "Transformer")
 IMAGES = ("ImpalaResNet", "NatureCNN")
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import GRU, LSTM, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, RNN, DeltaNet, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks.delta_net import _CHUNK, delta_rule
 from seqrl_lightning.networks.recurrent import chrono_biases
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import ConfigurationError
@@ -21,8 +23,15 @@ CORES: dict[str, Callable[..., Network]] = {
     "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=16, chrono_init=20),
     "LSTM": functools.partial(LSTM, hidden_size=8),
     "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=16, chrono_init=20),
+    "GRU of three layers": functools.partial(GRU, hidden_size=8, num_layers=3, chrono_init=20),
+    "LSTM of three layers": functools.partial(LSTM, hidden_size=8, num_layers=3, chrono_init=20),
+    "RNN": functools.partial(RNN, hidden_size=8),
+    "RNN of three layers": functools.partial(RNN, hidden_size=8, encoder_size=16, num_layers=3),
     "MinGRU": functools.partial(MinGRU, hidden_size=8),
     "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
+    "LRU": functools.partial(LRU, hidden_size=8, chrono_init=20, max_phase=1.0),
+    "FFM": functools.partial(FFM, hidden_size=8, memory_size=3, context_size=2),
+    "DeltaNet": functools.partial(DeltaNet, hidden_size=8),
     "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
     "FrameStack of the whole": functools.partial(FrameStack, length=T, hidden_sizes=(8,)),
     "Transformer": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=T),
@@ -105,6 +114,34 @@ def test_acting_step_by_step_is_the_packed_sequence(core: Callable[..., Network]
 
 
 @parametrize_cores
+@pytest.mark.parametrize("probability", [0.1, 0.5, 1.0])
+def test_a_packed_sequence_has_the_gradient_of_its_steps(core: Callable[..., Network], probability: float) -> None:
+    net, observation = build(core)
+    is_first, start, weights = torch.rand(T, B) < probability, a_state(net).double(), torch.randn(T, B, *OUT)
+    net, observation = net.double(), observation.double()
+    (net(observation, start, is_first)[0] * weights).sum().backward()
+    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()]
+    net.zero_grad()
+    state, steps = start, []
+    for t in range(T):
+        step, state = net(observation[t : t + 1], state, is_first[t : t + 1])
+        steps.append(step)
+    (torch.cat(steps) * weights).sum().backward()
+    for parameter, grad in zip(net.parameters(), expected, strict=True):
+        assert_close(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad, grad)
+
+
+@pytest.mark.parametrize("core", [GRU, LSTM])
+def test_starts_on_the_cpu_cost_no_synchronization(core: Any) -> None:
+    """Tensors on the meta device have no values that could be waited for."""
+    net = core(OBS, OUT, 8, num_layers=2).to("meta")
+    state = torch.zeros(2, B, net.state_size, device="meta")
+    outputs, next_state = net(torch.zeros(T, B, *OBS, device="meta"), state, starts())
+    assert outputs.shape == (T, B, *OUT)
+    assert next_state.shape == state.shape
+
+
+@parametrize_cores
 def test_what_comes_later_is_not_seen(core: Callable[..., Network]) -> None:
     net, observation = build(core)
     start, changed = a_state(net), observation.clone()
@@ -135,25 +172,72 @@ def test_gradients_stop_where_an_episode_starts(core: Callable[..., Network]) ->
     assert grad[T - 2].any(dim=(1, 2)).all()
 
 
-def test_the_parallel_scan_is_a_loop_with_its_gradients() -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_scan_is_a_loop_with_its_gradients(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, compiles: bool
+) -> None:
+    """Also in the form for compiled code and other devices."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiles)
     for length in (1, 2, 3, 7, 8, 60):
         torch.manual_seed(length)
-        decay, inputs, initial = torch.rand(length, 3, 2), torch.randn(length, 3, 2), torch.randn(1, 3, 2)
+        decay, inputs = torch.rand(length, 3, 2, dtype=dtype), torch.randn(length, 3, 2, dtype=dtype)
         decay[length // 2] = 0.0
-        arguments = [x.double().requires_grad_() for x in (decay, inputs, initial)]
+        arguments = [x.requires_grad_() for x in (decay, inputs, torch.randn(1, 3, 2, dtype=dtype))]
         outputs, h = [], arguments[2][0]
         for a, b in zip(arguments[0], arguments[1], strict=True):
             h = a * h + b
             outputs.append(h)
-        expected, weights = torch.stack(outputs), torch.randn(length, 3, 2).double()
+        expected, weights = torch.stack(outputs), torch.randn(length, 3, 2, dtype=dtype)
         result = linear_scan(*arguments)
         assert_close(result, expected)
         for one, other in zip(
-            torch.autograd.grad((result * weights).sum(), arguments),
-            torch.autograd.grad((expected * weights).sum(), arguments),
+            torch.autograd.grad((result * weights).sum().abs(), arguments),
+            torch.autograd.grad((expected * weights).sum().abs(), arguments),
             strict=True,
         ):
             assert_close(one, other)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (7, 3, 1), (1, 3, 2)])
+def test_a_decay_that_is_constant_need_not_be_repeated(shape: tuple[int, ...]) -> None:
+    decay, inputs, initial = torch.rand(shape).requires_grad_(), torch.randn(7, 3, 2), torch.randn(1, 3, 2)
+    weights = torch.randn(7, 3, 2)
+    short, repeated = (linear_scan(x, inputs, initial) for x in (decay, decay.expand(7, 3, 2)))
+    assert_close(short, repeated)
+    grads = [torch.autograd.grad((x * weights).sum(), decay)[0] for x in (short, repeated)]
+    assert_close(*grads)
+
+
+def test_the_delta_rule_in_chunks_is_the_rule_step_by_step() -> None:
+    torch.manual_seed(0)
+    length, batch_size, num_heads, size = 2 * _CHUNK + 5, 3, 2, 4
+    query, key, value = torch.randn(3, length, batch_size, num_heads, size).double()
+    key, strength = F.normalize(key, dim=-1), torch.rand(length, batch_size, num_heads, 1).double()
+    is_first, matrix = torch.rand(length, batch_size) < 0.05, torch.randn(batch_size, num_heads, size, size).double()
+    is_first[:, 0] = False
+    expected, memory = [], matrix
+    for t in range(length):
+        memory = memory * ~is_first[t].view(-1, 1, 1, 1)
+        error = value[t] - torch.einsum("bhk,bhkv->bhv", key[t], memory)
+        memory = memory + torch.einsum("bhk,bhv->bhkv", key[t], strength[t] * error)
+        expected.append(torch.einsum("bhk,bhkv->bhv", query[t], memory))
+    found, last = delta_rule(query, key, value, strength, is_first, matrix)
+    assert_close(found, torch.stack(expected))
+    assert_close(last, memory)
+
+
+@parametrize_cores
+def test_mixed_precision(core: Callable[..., Network]) -> None:
+    net, observation = build(core)
+    expected, _ = net(observation, None, starts())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, state = net(observation)
+        assert net(observation, state, starts())[1].dtype == torch.float32
+        outputs, _ = net(observation, None, starts())
+    assert_close(outputs.float(), expected, atol=0.15, rtol=0.1)
+    outputs.float().square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_lstm_state_is_h_and_c() -> None:
@@ -211,6 +295,13 @@ def test_chrono_biases_are_those_of_the_delays() -> None:
         (LSTM, {"encoder_size": 0}, "encoder_size is 0"),
         (GRU, {"chrono_init": 2}, "chrono_init is 2"),
         (MinGRU, {"num_layers": 0}, "num_layers is 0"),
+        (LSTM, {"num_layers": 0}, "num_layers is 0"),
+        (LRU, {"hidden_size": 7}, "hidden_size is 7"),
+        (LRU, {"max_phase": 7.0}, "max_phase is 7.0"),
+        (LRU, {"chrono_init": 2}, "chrono_init is 2"),
+        (FFM, {"context_size": 0}, "context_size is 0"),
+        (FFM, {"longest_period": 1}, "longest_period is 1"),
+        (DeltaNet, {"hidden_size": 7}, "hidden_size is 7; .*num_heads = 2"),
         (FrameStack, {"length": 1}, "length is 1"),
         (Transformer, {"context_length": 1}, "context_length is 1"),
         (Transformer, {"hidden_size": 10, "num_heads": 4}, "hidden_size is 10; .*num_heads = 4"),

@@ -211,7 +211,6 @@ def test_rollouts_are_the_newest_rows_as_they_came() -> None:
     assert batch.burn_in == 0
     assert batch.terminated_batch.tolist() == [[True, False], [False, False], [False, False]]
     assert batch.is_first.tolist() == [[False, False], [False, False], [True, False], [False, True]]
-    assert batch.start_rows == (2, 3)
     assert batch.previous_action.tolist() == [[0, 0], [1, 1], [-1, 2], [3, -1]]
     assert batch.previous_reward.tolist() == [[1.0, 1.0], [10.0, 10.0], [0.0, 100.0], [1000.0, 0.0]]
     assert batch.weight_batch.tolist() == [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]  # 0: final observations

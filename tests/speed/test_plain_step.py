@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from seqrl_lightning import speed
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.algorithms.updates import LightningStep
-from seqrl_lightning.networks import GRU, Network, Transformer
+from seqrl_lightning.networks import GRU, LSTM, Network, Transformer
 from seqrl_lightning.replay import SequenceSampler
 from seqrl_lightning.speed import PlainStep
 from seqrl_lightning.speed.fused_adam import FusedAdamStep
@@ -87,7 +87,7 @@ def test_a_compiled_learner_learns_the_same(tmp_path: Path, updates_per_step: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [GRU, Transformer])
+@pytest.mark.parametrize("network", [GRU, LSTM, Transformer])
 def test_a_network_that_remembers_compiles_as_far_as_it_can(tmp_path: Path, network: type[Network]) -> None:
     def weights(compile: bool) -> Tensor:
         torch.manual_seed(3)

@@ -1,0 +1,53 @@
+"""Several episodes in one sequence, laid out so that a fused recurrent kernel reads them in one call."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+READ, RESET, HOLD = range(3)
+"""The kinds of a tape's rows."""
+
+
+class Tape(NamedTuple):
+    """Where T rows of B columns lie among the L rows of a tape.
+
+    A fused kernel carries its memory through all rows of a sequence. On a tape, an additional row that empties the
+    memory comes before each row in which an episode starts, and rows that keep it fill the column up after its last
+    row. ``L - T`` is the largest number of starts in a column.
+    """
+
+    position: Tensor  # [T, B] int64: where each row lies on the tape, flattened to [L * B]
+    kind: Tensor  # [L, B, 3] float: one-hot READ, RESET or HOLD
+
+    @classmethod
+    def of(cls, starts: Tensor, like: Tensor) -> Self:
+        """Lay rows out.
+
+        Args:
+            starts: [T, B] bool, on the CPU: an episode starts in the row. In row 0 it makes no difference.
+            like: A tensor of the dtype and on the device to compute with.
+        """
+        length, batch_size = starts.shape
+        num_resets = starts.long()
+        num_resets[0] = 0
+        row = torch.arange(length).unsqueeze(1) + num_resets.cumsum(0)
+        position = row * batch_size + torch.arange(batch_size)
+        tape_length = int(row[-1].max()) + 1
+        kind = torch.full((tape_length, batch_size), RESET)
+        kind[torch.arange(tape_length).unsqueeze(1) > row[-1]] = HOLD
+        kind.view(-1)[position.flatten()] = READ
+        one_hot = F.one_hot(kind, 3).to(like.dtype)
+        return cls(*(x.to(like.device, non_blocking=True) for x in (position, one_hot)))
+
+    def write(self, rows: Tensor) -> Tensor:
+        """Put rows on the tape, with zeros in its other rows. ``[T, B, F] -> [L, B, F]``."""
+        tape = rows.new_zeros(self.kind[..., 0].numel(), rows.shape[-1])
+        tape = tape.index_copy(0, self.position.flatten(), rows.flatten(0, 1))
+        return tape.view(*self.kind.shape[:2], -1)
+
+    def read(self, tape: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Take rows back from the tape. ``[L, B, F] -> [T, B, F]``, or those of the T that ``rows`` selects."""
+        position = self.position[rows]
+        return tape.flatten(0, 1).index_select(0, position.flatten()).view(*position.shape, -1)

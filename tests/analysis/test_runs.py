@@ -1,0 +1,82 @@
+"""The folder of a run may be a stranger's: reading it takes little more than it holds, and never waits."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from seqrl_lightning.analysis.runs import read_config
+from seqrl_lightning.types import ConfigurationError
+from tests.running import seqrl
+
+CONFIG = "seed_everything: 1\ndata: {env_id: CartPole-v1, env_kwargs: {}}\n"
+EPISODES = "env_steps,env,block,episode_return,episode_length,terminated\n9,0,0,9.0,9,True\n"
+ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+MERGES = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "episodes.csv").write_text(EPISODES)
+    return folder
+
+
+def analyse(folder: Path, *more: str) -> tuple[int, str]:
+    status, _, err = seqrl("analyse", str(folder), f"--output={folder.parent / 'report'}", *more)
+    return status, err
+
+
+def test_a_config_with_aliases_is_read(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text("seed_everything: 1\ndata: {env_id: A, env_kwargs: {blocks: [&b {x: 1}, *b]}}\n")
+    assert read_config(path)["data"]["env_kwargs"] == {"blocks": [{"x": 1}, {"x": 1}]}
+    assert analyse(folder)[0] == 2
+    path.write_text(CONFIG)
+    assert analyse(folder) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"a0: &a0 [x, x]\n{ALIASES}{CONFIG}", "claim more than the file holds"),
+        (f"a0: &a0 {{x: 1, y: 1}}\n{MERGES}{CONFIG}", "could not determine a constructor for the tag.*merge"),
+        (f"a: {'[' * 10_000}", "recursion"),
+        (f"{CONFIG}# {'x' * 2**20}", "it must have at most max_gib"),
+        ("data: 3", "is not the config of a run; it must have seed_everything, data.env_id"),
+        ("seed_everything: x\ndata: {env_id: A}", "is not the config of a run"),
+        ("seed_everything: 1\ndata: {env_id: A, env_kwargs: 3}", "is not the config of a run"),
+        ("a: !!python/name:os.system", "could not determine a constructor"),
+    ],
+)
+def test_a_config_that_stands_for_too_much_is_refused(folder: Path, text: str, reason: str) -> None:
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=reason) as refusal:
+        read_config(folder / "config.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_task_takes_no_more_memory_than_the_limit(folder: Path) -> None:
+    config = CONFIG.replace("CartPole-v1", "seqrl/MemoryChain-v0").replace("{}", "{memory_length: 10_000_000_000}")
+    (folder / "config.yaml").write_text(config)
+    status, err = analyse(folder, "--max_gib=1")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "config.yaml can't be rebuilt: Unable to allocate" in err
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "episodes.csv", "events.out.tfevents.1", "config.yaml"])
+def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    for command in (["analyse", str(folder)], ["compare", f"--runs=a={folder},b={folder}"]):
+        status, _, err = seqrl(*command, f"--output={folder.parent / 'report'}")
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"{name} is a pipe, a socket or a device; it must be a file" in err
+
+
+def test_what_is_no_table_or_too_large_is_refused(folder: Path) -> None:
+    assert "episodes.csv has 7.26e-08 GiB; it must have at most max_gib = 1e-08" in analyse(folder, "--max_gib=1e-8")[1]
+    (folder / "trials.csv").mkdir()
+    assert "trials.csv is not a regular file; it must be a file" in analyse(folder)[1]
