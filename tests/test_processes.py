@@ -111,7 +111,7 @@ def test_curves_are_of_the_environments_of_both(whole: Path) -> None:
     (run,) = find_runs([str(version)])
     assert run.trials is not None
     assert run.trials["env"].nunique() == 4
-    expected = criterion_by_block(run.episodes, run.facts)[1]
+    expected = criterion_by_block(run.episodes, run.facts)["episodes"][1]
     assert run.curve("learning/episodes_to_criterion/block_1").iloc[-1] == expected
 
 

@@ -187,7 +187,7 @@ def simulate(env: gym.Env[Any, Any], parameters: Mapping[str, float], episodes: 
         episodes: Number of episodes.
         seed: Seed of the task and of the choices.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # not the stream that the task is seeded with, whose cues it would repeat
     assert isinstance(env.action_space, gym.spaces.Discrete)
     n_actions = int(env.action_space.n)
     alpha, beta, forgetting, stay = (parameters.get(name, 0.0) for name in BOUNDS)

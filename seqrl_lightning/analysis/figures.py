@@ -1,7 +1,9 @@
 """The figures of reports: each function draws one kind of figure."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,16 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqrl_lightning.analysis.statistics import bootstrap_interval
+from seqrl_lightning.analysis.curves import on_grid
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquartile_means, kaplan_meier, summarize
 from seqrl_lightning.files import write_bytes
-from seqrl_lightning.types import FloatArray
+from seqrl_lightning.types import BoolArray, FloatArray
+
+SUFFIXES = ("png", "svg", "pdf")
+"""The formats in which each figure is written."""
+
+LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
+"""Dashes beside the colors, so that lines which lie on each other and black-and-white prints can be read."""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 """The palette of Okabe and Ito, which color-blind people can tell apart."""
@@ -26,24 +35,29 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "font.size": 10,
+    "font.size": 9,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 130,
+    "savefig.dpi": 150,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # text that can be edited
 }
 
 
-def new_figure(width: float = 7.0, height: float = 3.6, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float = 7.0, height: float = 3.6, panels: int = 1, sharey: bool = False, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """Make a figure with panels side by side, without a window.
 
     Args:
         width: In inches.
         height: In inches.
-        panels: Number of panels.
+        panels: Number of panels in a row.
+        sharey: Whether the panels have one y axis.
+        rows: Number of rows of panels.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        axes = figure.subplots(1, panels, squeeze=False)
+        axes = figure.subplots(rows, panels, squeeze=False, sharey=sharey)
         return figure, list(axes.flat)
 
 
@@ -52,41 +66,66 @@ def as_text(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str) -> pd.DataFrame:
-    """Draw each seed's curve thinly, and their mean with, from three seeds on, its 95 % bootstrap interval over seeds.
+def wrapped(name: str, width: int = 34) -> str:
+    """Return a name as Matplotlib draws it as it is, in lines of a width in characters."""
+    return as_text(textwrap.fill(name, width))
+
+
+def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str, line: Any = "-") -> None:
+    """Draw each seed's curve thinly and their interquartile mean, from five seeds on with its 95 % bootstrap interval.
 
     Args:
         axes: The axes to draw on.
-        curves: A series over env steps for each seed.
+        curves: A series for each seed.
         label: Label in the legend.
         color: Color of all of them.
-
-    Returns:
-        The mean and its interval, with a row for each number of env steps.
+        line: Dashes of the mean.
     """
-    steps = np.array(sorted(set.intersection(*(set(curve.index) for curve in curves))))
-    if not len(steps):  # evaluated at different times: take those of the first seed, as far as all seeds go
-        steps = np.array([step for step in curves[0].index if step <= min(curve.index.max() for curve in curves)])
-    values = np.array([np.interp(steps, curve.index, curve.to_numpy()) for curve in curves])  # [seeds, steps]
-    drawn = pd.DataFrame({"env_steps": steps, "mean": values.mean(0)})
+    grid = on_grid(curves)
     for curve in curves:
-        axes.plot(curve.index, curve.to_numpy(), color=color, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, drawn["mean"], color=color, linewidth=2, label=as_text(f"{label} ({len(curves)} seeds)"))
-    if len(curves) >= 3:
-        drawn["lower"], drawn["upper"] = bootstrap_interval(values, statistic=np.mean, axis=0)
-        axes.fill_between(steps, drawn["lower"], drawn["upper"], color=color, alpha=0.15, linewidth=0)
-    axes.set(xlabel="environment steps", ylabel="return of the greedy policy")
-    return drawn
+        axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.8)
+    mean, lower, upper = interquartile_means(grid.to_numpy())
+    label = as_text(f"{label} (n = {len(curves)})")
+    axes.step(grid.index, mean, where="post", color=color, linestyle=line, linewidth=2, label=label)
+    if len(curves) >= MIN_SEEDS:
+        axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
+
+
+def draw_learning(
+    curves: Mapping[int, Mapping[str, Sequence[pd.Series]]],
+    xlabel: str,
+    levels: Mapping[str, float],
+    titles: Sequence[str],
+) -> Figure:
+    """Draw the learning curves of each condition, in a panel for each block, from the block's start on.
+
+    Args:
+        curves: A series for each seed, by block and condition.
+        xlabel: What the x axes count.
+        levels: Returns to draw as lines, such as the best one and that of random choices, by their names.
+        titles: The panels' titles.
+    """
+    figure, panels = new_figure(max(5.0, 3.5 * len(curves)), 3.4, len(curves), sharey=True)
+    names = list(dict.fromkeys(name for of_block in curves.values() for name in of_block))
+    look_of = {name: (color, line) for name, color, line in zip(names, cycle(COLORS), cycle(LINES), strict=False)}
+    for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
+        for name, of_one in of_block.items():
+            draw_curves(axes, of_one, name, *look_of[name])
+        for (name, level), line in zip(levels.items(), (":", "-."), strict=False):
+            axes.axhline(level, color="0.4", linestyle=line, linewidth=1.2, label=name)
+        axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
+    panels[0].set_ylabel("return of the greedy policy")
+    add_legend(figure, panels)
+    return figure
 
 
 def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
     """Draw return and length of each training episode, with a dashed line at every switch of the rule.
 
     Args:
-        episodes: A run's ``episodes.csv``; only the episodes of its first environment are drawn.
+        episodes: A run's ``episodes.csv``: those of all environments, in the order in which they ended.
         names: The blocks' names.
     """
-    episodes = episodes[episodes["env"] == 0].reset_index(drop=True)
     figure, panels = new_figure(9.0, 3.4, 2)
     for axes, column, label in zip(panels, ("episode_return", "episode_length"), ("return", "length"), strict=True):
         axes.plot(episodes.index + 1, episodes[column], linewidth=0.6, alpha=0.5, color=COLORS[0])
@@ -102,35 +141,77 @@ def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) ->
     return figure
 
 
-def draw_by_block(values: pd.DataFrame, label: str) -> Figure:
-    """Draw a point for each seed and block, and the median of each block.
+def draw_points(
+    axes: Axes, points: Mapping[str, FloatArray], ylabel: str, is_met: Mapping[str, BoolArray] | None = None
+) -> None:
+    """Draw a point for each seed, and beside them what the seeds of a group have in common.
+
+    That is the interquartile mean with, from five seeds on, its 95 % interval or, for times to an event, the
+    Kaplan-Meier median. A hollow triangle is a seed in which the event had not occurred by then.
 
     Args:
-        values: A row for each seed, a column for each block; NaN where there is no value.
-        label: Label of the y axis.
+        axes: The axes to draw on.
+        points: [seeds] float for each group, by its name; NaN where a seed has no value.
+        ylabel: Label of the y axis.
+        is_met: [seeds] bool for each group, whether the event occurred; None if the points are no times.
     """
-    figure, (axes,) = new_figure(5.0, 3.2)
-    for x, block in enumerate(values.columns):
-        found = values[block].dropna()
-        axes.scatter(np.full(len(found), x), found, color=COLORS[0], alpha=0.6, zorder=3)
-        if len(found) == len(values):
-            axes.hlines(found.median(), x - 0.25, x + 0.25, color=COLORS[1], linewidth=2)
-        else:
-            text = f"{len(values) - len(found)} of {len(values)} never"
-            axes.text(x, 1.0, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8)
-    axes.set(xlabel="block", ylabel=label, xticks=range(len(values.columns)), xticklabels=list(values.columns))
-    axes.set(xlim=(-0.6, len(values.columns) - 0.4), ylim=(0, None))
-    return figure
+    for x, ((name, values), color) in enumerate(zip(points.items(), _colors(len(points)), strict=True)):
+        spread = x - 0.15 + np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.array([x - 0.15])
+        met = np.ones(len(values), bool) if is_met is None else is_met[name]
+        axes.scatter(spread[met], values[met], color=color, s=18, alpha=0.7, zorder=3, clip_on=False, linewidths=0)
+        axes.scatter(spread[~met], values[~met], marker="^", facecolors="none", edgecolors=color, s=24, clip_on=False)
+        if is_met is None:
+            summary = summarize(values)
+            axes.hlines(summary.mean, x + 0.05, x + 0.35, color=color, linewidth=2.5, label=as_text(name))
+            if summary.is_interval:
+                axes.vlines(x + 0.2, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
+        elif np.isfinite(median := kaplan_meier(values, met).median):
+            axes.hlines(median, x + 0.05, x + 0.35, color=color, linewidth=2.5)
+    axes.set(xticks=range(len(points)), ylabel=ylabel, xlim=(-0.6, len(points) - 0.4))
+    if all(np.nanmin(values, initial=0.0) >= 0 for values in points.values()):
+        axes.set_ylim(bottom=0)
+    axes.set_xticklabels([as_text(name) for name in points])
 
 
-def draw_lines(table: pd.DataFrame, xlabel: str, ylabel: str, label: str) -> Figure:
-    """Draw a line for each row of a table over its columns."""
-    figure, (axes,) = new_figure(6.0, 3.2)
-    for name, row in table.iterrows():
-        axes.plot(table.columns, row, marker="o", label=f"{label} {name}")
-    axes.set(xlabel=xlabel, ylabel=ylabel, xticks=list(table.columns))
-    axes.legend()
-    return figure
+def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> None:
+    """Draw the fraction of runs that have met a criterion, by the Kaplan-Meier estimate.
+
+    Args:
+        axes: The axes to draw on.
+        curves: The fraction of runs that have not, for each condition.
+        xlabel: What the x axis counts.
+    """
+    end = max(curve.times[-1] for curve in curves.values())
+    for (name, curve), color, line in zip(curves.items(), cycle(COLORS), cycle(LINES), strict=False):
+        times, met = curve.times, 1 - curve.fraction
+        if met[-1] == 1:  # all have met it, and stay so
+            times, met = np.append(times, end), np.append(met, 1.0)
+        axes.step(times, met, where="post", color=color, linestyle=line, linewidth=2, label=as_text(name))
+    axes.set(xlabel=xlabel, ylim=(-0.03, 1.03))
+
+
+def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: float | None) -> None:
+    """Draw the accuracy at each serial position: each seed thinly, and the interquartile mean with its interval.
+
+    Args:
+        axes: The axes to draw on.
+        accuracy: A row for each seed and a column for each position, by the name of the block or condition.
+        chance: The accuracy of random choices, drawn as a line; None for none.
+    """
+    shifts = 0.12 * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
+    for (name, seeds), shift, color in zip(accuracy.items(), shifts, cycle(COLORS), strict=False):
+        x = seeds.columns + shift
+        axes.plot(x, seeds.T.to_numpy(), color=color, alpha=0.3, linewidth=0.8)
+        summaries = [summarize(seeds[position].to_numpy()) for position in seeds]
+        mean = [summary.mean for summary in summaries]
+        axes.plot(x, mean, color=color, marker="o", linewidth=2, label=as_text(f"{name} (n = {len(seeds)})"))
+        for position, summary in zip(x, summaries, strict=True):
+            if summary.is_interval:
+                axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
+    positions = sorted({position for seeds in accuracy.values() for position in seeds.columns})
+    if chance is not None:
+        axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="random choices")
+    axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
 
 
 def draw_shares(
@@ -157,25 +238,30 @@ def draw_shares(
     return figure
 
 
-def draw_matrices(matrices: Mapping[str, FloatArray], letters: str, marks: Mapping[str, Sequence[int]]) -> Figure:
-    """Draw a heat map for each block: the share of each object in the choices at each position; right ones are framed.
+def draw_matrices(
+    matrices: Mapping[str, FloatArray], letters: str, marks: Mapping[str, Mapping[int, int]], by_position: bool
+) -> Figure:
+    """Draw a heat map for each block: the share of each object in the choices of a row; the right ones are framed.
 
     Args:
-        matrices: [positions, actions] float, by the block's name.
+        matrices: [positions or right objects, actions] float, by the block's name.
         letters: The objects' names, a letter each; empty to number them.
-        marks: The right object at each position, by the block's name.
+        marks: The right object in each row, by the block's name.
+        by_position: Whether the rows are serial positions; otherwise they are right objects.
     """
     figure, panels = new_figure(max(4.5, 3.4 * len(matrices)), 3.6, len(matrices))
     for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
+        names = list(letters) or [str(action) for action in range(matrix.shape[1])]
         image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.grid(False)
-        for position, action in enumerate(marks.get(name, ())):
-            square = matplotlib.patches.Rectangle((action - 0.5, position - 0.5), 1, 1, fill=False, edgecolor=COLORS[1])
+        for row, action in marks[name].items():
+            square = matplotlib.patches.Rectangle((action - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLORS[1])
             axes.add_patch(square)
-        axes.set(title=name, xlabel="object chosen", ylabel="position")
+        axes.set(title=name, xlabel="object chosen", ylabel="serial position" if by_position else "right object")
         axes.set(xticks=range(matrix.shape[1]), yticks=range(matrix.shape[0]))
-        axes.set_xticklabels(list(letters) or [str(action) for action in range(matrix.shape[1])])
-        axes.set_yticklabels([str(position + 1) for position in range(matrix.shape[0])])
+        axes.set_xticklabels(names)
+        rows = [str(position + 1) for position in range(matrix.shape[0])]
+        axes.set_yticklabels(rows if by_position else names[: matrix.shape[0]])
     figure.colorbar(image, ax=panels, label="share of choices", shrink=0.8)
     return figure
 
@@ -183,25 +269,10 @@ def draw_matrices(matrices: Mapping[str, FloatArray], letters: str, marks: Mappi
 def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) -> Figure:
     """Draw performance profiles: the fraction of runs above each score."""
     figure, (axes,) = new_figure(6.0, 3.2)
-    for (name, profile), color in zip(profiles.items(), _colors(len(profiles)), strict=True):
-        axes.step(thresholds, profile, where="post", label=as_text(name), color=color, linewidth=2)
+    for (name, profile), color, line in zip(profiles.items(), cycle(COLORS), cycle(LINES), strict=False):
+        axes.step(thresholds, profile, where="post", label=as_text(name), color=color, linestyle=line, linewidth=2)
     axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
     axes.legend()
-    return figure
-
-
-def draw_estimates(estimates: pd.DataFrame, label: str) -> Figure:
-    """Draw a point with its interval for each row of a table with ``estimate``, ``lower`` and ``upper``."""
-    figure, (axes,) = new_figure(6.0, 0.9 + 0.45 * len(estimates))
-    y = np.arange(len(estimates))[::-1]
-    axes.hlines(y, estimates["lower"], estimates["upper"], color=_colors(len(estimates)), linewidth=7, alpha=0.35)
-    axes.scatter(estimates["estimate"], y, color=_colors(len(estimates)), zorder=3)
-    axes.set(
-        yticks=y,
-        yticklabels=[as_text(name) for name in estimates.index],
-        xlabel=label,
-        ylim=(-0.7, len(estimates) - 0.3),
-    )
     return figure
 
 
@@ -209,10 +280,21 @@ def _colors(count: int) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(count)]
 
 
+def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Add one legend for all panels, below them, in which each label stands once."""
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        found, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    if handles:
+        columns = max(1, min(len(handles), int(11 * figure.get_figwidth() / max(len(label) + 10 for label in handles))))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
 def save(figure: Figure, path: Path, **options: Any) -> None:
-    """Write the figure as ``path`` with the suffixes .png and .svg."""
+    """Write the figure as ``path`` with each of ``SUFFIXES``."""
     with matplotlib.rc_context(STYLE):
-        for suffix in ("png", "svg"):
+        for suffix in SUFFIXES:
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix, **options)
             write_bytes(path.with_suffix(f".{suffix}"), picture.getvalue())

@@ -10,18 +10,50 @@ from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
 from seqrl_lightning.types import Array, FloatArray, Order
 
 
-def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.Series:
-    """Episodes to criterion of each block, over all environments; NaN where the criterion was not met.
+def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
+    """Measure how long each block took to meet the criterion, over all environments.
 
     Args:
         episodes: A run's ``episodes.csv``: a row for each training episode, in the order in which they ended.
         facts: What the task tells about itself; it must tell ``mastery_return``.
+
+    Returns:
+        A row for each ``block`` that had an episode: ``episodes`` to criterion; ``env_steps`` of the block's episodes
+        up to and with that one; and ``is_met``. Where the criterion was not met, the two are those after which it is
+        known to begin (:func:`seqrl_lightning.functional.episodes_without_criterion`).
     """
     assert facts.mastery_return is not None
+    block = episodes["block"].clip(0, facts.num_blocks - 1)  # of a task without num_blocks, it means something else
     metric = EpisodesToCriterion(facts.mastery_return, facts.num_blocks)
     returns = torch.from_numpy(episodes["episode_return"].to_numpy(np.float64))
-    metric.update(torch.from_numpy(episodes["block"].to_numpy(np.int64)), returns)
-    return pd.Series(metric.episodes.numpy(), index=pd.RangeIndex(facts.num_blocks, name="block"))
+    metric.update(torch.from_numpy(block.to_numpy(np.int64)), returns)
+    needed, is_met = (column.numpy() for column in metric.by_block())
+    rows = [
+        (k, int(needed[k]), int(lengths.head(int(needed[k])).sum()), bool(is_met[k]))
+        for k, lengths in episodes["episode_length"].groupby(block)
+    ]
+    return pd.DataFrame(rows, columns=["block", "episodes", "env_steps", "is_met"]).set_index("block")
+
+
+def late_greedy(trials: pd.DataFrame) -> pd.DataFrame:
+    """Select the choices that show what was learned: greedy ones of whole episodes in the last fifth of each block.
+
+    Of each episode, they are the counted choices before its first random one: what follows a random choice is not what
+    the greedy policy would have met. Tables that don't tell ``explored`` are taken as they are.
+
+    Args:
+        trials: The table of trials.
+    """
+    late = pd.concat([last_fifth(of_block) for _, of_block in trials.groupby("block")])
+    if "explored" in late:
+        late = late[late.groupby("number")["explored"].cumsum() == 0]
+    return counted_trials(late)
+
+
+def last_fifth(trials: pd.DataFrame) -> pd.DataFrame:
+    """Select the trials of the last fifth of the episodes, rounded up."""
+    numbers = np.sort(trials["number"].unique())
+    return trials[trials["number"] >= numbers[-int(np.ceil(len(numbers) / 5))]]
 
 
 def measure_episodes(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
@@ -61,24 +93,37 @@ def error_shares(episodes: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_by_position(trials: pd.DataFrame) -> pd.DataFrame:
-    """Fraction of right choices: a row for each block, a column for each serial position."""
-    return counted_trials(trials).pivot_table(index="block", columns="position", values="is_right", aggfunc="mean")
+    """Measure the fraction of right choices at each serial position.
+
+    Returns:
+        A row for each block and position, by the index ``block`` and ``position``: ``accuracy``, and the number of
+        ``choices``.
+    """
+    by_place = counted_trials(trials).groupby(["block", "position"])["is_right"]
+    return by_place.agg(accuracy="mean", choices="size")
 
 
-def confusion(trials: pd.DataFrame, n_actions: int) -> FloatArray:
-    """Share of each action in the choices at each serial position.
+def confusion(trials: pd.DataFrame, n_actions: int, rows: str = "position") -> FloatArray:
+    """Share of each action in the choices at each serial position, or in those with each right action.
 
     Args:
         trials: The table of trials.
         n_actions: Number of actions.
+        rows: ``position`` or ``correct_action``.
 
     Returns:
-        [positions, n_actions] float64; each row sums to 1, or is NaN where the position never occurred.
+        [positions or right actions, n_actions] float64; each row sums to 1, or is NaN where there were no choices.
     """
-    choices = choices_of(trials)
-    counts = choice_counts(choices.position, choices.action, int(choices.position.max()) + 1, n_actions)
+    counted = counted_trials(trials)
+    row, action = (torch.from_numpy(counted[column].to_numpy(np.int64)) for column in (rows, "action"))
+    counts = choice_counts(row, action, int(row.max()) + 1, n_actions)
     shares: FloatArray = (counts.double() / counts.sum(1, keepdim=True)).numpy()
     return shares
+
+
+def has_one_order(trials: pd.DataFrame) -> bool:
+    """Whether one action is right at each serial position, so that positions stand for actions."""
+    return bool((counted_trials(trials).groupby("position")["correct_action"].nunique() == 1).all())
 
 
 def rank_transfer(trials: pd.DataFrame, order: Order, block: int, num_episodes: int = 5) -> tuple[float, float]:

@@ -16,11 +16,12 @@ from seqrl_lightning.analysis.figures import save
 from seqrl_lightning.files import write_bytes
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-img { max-width: 100%; } p.left-out { color: #777; }
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #8886; }
+img { max-width: 100%; background: white; border-radius: 4px; } p.left-out { opacity: 0.6; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .92em; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #eee; } th { text-align: left; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; } th { text-align: left; }
 thead th { text-align: right; } .table { overflow-x: auto; }
 """
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -35,14 +36,15 @@ class Section(NamedTuple):
     title: str
     text: str
     figure: Figure | None = None
-    table: pd.DataFrame | None = None
-    shows_table: bool = True  # on the page too, not only as a file
+    table: pd.DataFrame | None = None  # on the page
+    data: pd.DataFrame | None = None  # what the figure shows: a row for each seed and point
 
 
 def write_report(title: str, about: str, sections: Sequence[Section], folder: Path) -> Path:
-    """Write ``report.html`` and, for each section, those of NAME.png, NAME.svg and NAME.csv that it has.
+    """Write ``report.html`` and, for each section, its figure, its table and its data.
 
-    A section with neither figure nor table says why it was left out.
+    The figure is NAME.png, NAME.svg and NAME.pdf, the table NAME.csv, and the data NAME_data.csv. A section with
+    neither figure nor table says why it was left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>"]
@@ -56,9 +58,10 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
             parts.append(f'<img alt="{html.escape(section.title)}" src="data:image/png;base64,{picture}">')
         if section.table is not None:
             write_table(section.table, folder / f"{section.name}.csv")
-            if section.shows_table:
-                shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
-                parts.append(f"<div class=table>{shown}</div>")
+            shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
+            parts.append(f"<div class=table>{shown}</div>")
+        if section.data is not None:
+            write_table(section.data, folder / f"{section.name}_data.csv", index=False)
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
     path = folder / "report.html"
     write_bytes(path, (head + "\n".join(parts) + "\n").encode())

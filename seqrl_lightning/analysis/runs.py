@@ -13,6 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
+from seqrl_lightning.analysis.levels import Levels, read_levels
 from seqrl_lightning.analysis.trials import read_trials, shows_position
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
@@ -45,6 +46,11 @@ class Run:
     def seed(self) -> int:
         """The run's ``seed_everything``."""
         return int(self.config["seed_everything"])
+
+    @cached_property
+    def levels(self) -> Levels:
+        """The place of its condition in the design of an experiment, if it is of one."""
+        return read_levels(self.folder)
 
     @cached_property
     def facts(self) -> TaskFacts:

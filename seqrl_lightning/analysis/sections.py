@@ -1,121 +1,136 @@
-"""The sections of a report: each function makes one section from runs of one task that differ in their seed."""
+"""The sections of a report: each function makes one section from runs of one task, by their condition."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
-import torch
 
 from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance, chance_of
+from seqrl_lightning.analysis.conditions import Groups, settings_of
+from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, unfinished
 from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
     action_values,
     confusion,
     criterion_by_block,
     error_shares,
+    has_one_order,
+    late_greedy,
     measure_episodes,
     rank_transfer,
     swap_inference,
 )
+from seqrl_lightning.analysis.outcomes import final_returns, savings_in
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.statistics import (
-    interquartile_mean,
-    interquartile_mean_interval,
-    performance_profile,
-    probability_of_improvement,
-    probability_of_improvement_interval,
-)
-from seqrl_lightning.functional import CRITERION_EPISODES, ERROR_KINDS, savings
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, interquartile_mean, kaplan_meier, summarize
+from seqrl_lightning.functional import CRITERION_EPISODES, ERROR_KINDS
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.types import FloatArray, Order
+from seqrl_lightning.types import Order
 
-VALIDATION = "val/return_mean"
-Groups = Mapping[str, Sequence[Run]]
-"""Groups of runs that have their settings in common, by the group's name."""
+SPREAD = (
+    f"the interquartile mean over seeds (a quarter cut off at each end, rounded down) with, from {MIN_SEEDS} seeds on, "
+    "its 95 % percentile bootstrap interval"
+)
+"""What summarizes seeds in captions."""
+_VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 
 
-def sections_on_one_group(runs: Sequence[Run]) -> list[Section]:
-    """All sections on runs with the same settings."""
+def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
+    """All sections on runs that differ in their seed alone."""
     facts = runs[0].facts
-    sections = [learning({"": runs}), returns({"": runs}), episodes(runs), criterion(runs)]
-    tables = [run.trials for run in runs if run.trials is not None]
+    groups, chances = {"seeds": runs}, {"seeds": chance_of(runs[0])}
+    sections = [learning(groups, axis, chances), returns(groups), episodes(runs), criterion(runs, chances)]
+    tables = {run.seed: run.trials for run in runs if run.trials is not None}
     if len(tables) < len(runs):
         why = "The task does not tell which action is right, so there is no table of trials (trials.csv)."
         return [*sections, Section("trials", "Trials", why)]
-    sections += [positions(tables), confusions(tables, facts.order)]
+    sections += [positions({"seeds": runs}), confusions(list(tables.values()), facts.order)]
     if facts.num_positions is None or facts.num_objects is None:
         why = "The observations don't show a position in an order of objects, so errors have no kinds."
         return [*sections, Section("errors", "Errors", why)]
     sections.append(errors(tables, facts))
-    if facts.order is None:
-        why = "No order of objects depends on the block, so there is no transfer of ranks."
+    if facts.order is None or facts.num_blocks == 1:
+        why = "No order of objects changes from block to block, so there is no transfer of ranks."
         return [*sections, Section("transfer", "Transfer of rank order", why)]
-    return [*sections, transfer(runs, tables, facts.order), distractors(tables, facts.order)]
+    return [*sections, transfer(tables, facts.order), distractors(tables, facts.order)]
 
 
-def sections_on_groups(groups: Groups) -> list[Section]:
-    """All sections that compare several groups of runs."""
-    return [learning(groups), returns(groups), profiles(groups), improvement(groups)]
+def warning(groups: Groups) -> str:
+    """Name the runs that have not reached their budget; empty without any."""
+    early = [
+        f"{name}, seed {run.seed} ({how_far})"
+        for name, runs in groups.items()
+        for run in runs
+        if (how_far := unfinished(run)) is not None
+    ]
+    return f" Not all runs have reached their budget: {'; '.join(early)}." if early else ""
 
 
-def learning(groups: Groups) -> Section:
-    """Learning curves."""
-    figure, (axes,) = figures.new_figure()
-    drawn = []
-    for (name, runs), color in zip(groups.items(), figures.COLORS * len(groups), strict=False):
-        curves = [curve for curve in (run.curve(VALIDATION) for run in runs) if len(curve)]
-        if curves:
-            drawn.append(figures.draw_curves(axes, curves, name or "mean", color).assign(runs=name))
-    if not drawn:
+def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
+    """Learning curves, aligned to the start of each block, beside the returns of mastery and of random choices."""
+    facts = next(iter(groups.values()))[0].facts
+    tables = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
+    curves = {}
+    for block in range(facts.num_blocks):
+        of_block = {name: curves_of_block(of_one, block) for name, of_one in tables.items()}
+        curves[block] = {name: of_one for name, of_one in of_block.items() if of_one}
+    curves = {block: of_block for block, of_block in curves.items() if of_block}
+    if not curves:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
-    axes.legend(loc="best")
+    names = rule_names(facts)
+    xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
+    levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
+    known = {name: level for name, level in levels.items() if level is not None}
+    figure = figures.draw_learning(curves, xlabel, known, [names[block] for block in curves])
     text = (
-        "Return of the greedy policy during training: each seed (thin lines), and the mean over seeds with its 95 % "
-        "bootstrap interval."
+        f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
+        f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
+        "Mastery is the task's best expected return or, failing that, the threshold that it is registered with; random "
+        "choices are the mean return of playing the task at random."
     )
-    return Section("learning", "Learning", text, figure, pd.concat(drawn).set_index("runs"), shows_table=False)
-
-
-def final_returns(runs: Sequence[Run]) -> FloatArray:
-    """The return in the last evaluation of each run that was evaluated. [runs] float."""
-    return np.array([curve.iloc[-1] for curve in (run.curve(VALIDATION) for run in runs) if len(curve)])
+    data = pd.concat(
+        table.assign(condition=name, seed=run.seed)
+        for name, runs in groups.items()
+        for run, table in zip(runs, tables[name], strict=True)
+    )
+    return Section("learning", "Learning", text, figure, None, data[["condition", "seed", "block", "x", "return"]])
 
 
 def returns(groups: Groups) -> Section:
-    """Final returns: the interquartile mean with its interval, and the return of each seed."""
+    """Final returns: the interquartile mean with its interval or range, and the return of each seed."""
     rows = {}
     for name, runs in groups.items():
         scores = final_returns(runs)
-        if len(scores):
-            seeds = ", ".join(f"{score:.4g}" for score in scores)
-            mean, interval = interquartile_mean(scores), interquartile_mean_interval(scores)
-            rows[name or "all runs"] = (mean, *interval, scores.min(), seeds)
-    columns = ["interquartile mean", "lower", "upper", "lowest", "each run"]
+        summary = summarize(scores)
+        spread = "95 % interval" if summary.is_interval else "range"
+        seeds = ", ".join("-" if np.isnan(score) else f"{score:.4g}" for score in scores)
+        rows[name] = (summary.num_runs, summary.mean, summary.lower, summary.upper, spread, seeds)
+    columns = ["n", "interquartile mean", "lower", "upper", "lower to upper", "each seed"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    text = (
-        "Return in the last evaluation of each run: the interquartile mean over runs with its 95 % bootstrap interval "
-        "(Agarwal et al., 2021). The final policy is evaluated, not the best one during training."
-    )
-    if not rows:
+    if not table["n"].any():
         return Section("returns", "Final return", f"No run has logged {VALIDATION}.")
-    estimates = table.rename(columns={"interquartile mean": "estimate"})
-    figure = figures.draw_estimates(estimates, "final return") if len(rows) > 1 else None
-    return Section("returns", "Final return", text, figure, table)
+    text = (
+        "Return of the greedy policy in the last evaluation of each run, under the rule of its last block: "
+        f"{SPREAD}; with fewer seeds, their range. The final policy is evaluated, not the best one during training."
+    )
+    return Section("returns", "Final return", text, None, table)
 
 
 def episodes(runs: Sequence[Run]) -> Section:
     """Return and length of the first run's training episodes."""
-    run, order = runs[0], runs[0].facts.order
-    names = None if order is None else ["".join(order.letters[i] for i in row) for row in order.sequences]
+    run = runs[0]
     text = (
-        f"Return and length of every training episode of seed {run.seed}, in its first environment. A dashed line "
-        "marks each switch of the rule."
+        f"Return and length of every training episode of seed {run.seed}, in the order in which they ended. A dashed "
+        "line marks each switch of the rule."
     )
-    return Section("episodes", "Training episodes", text, figures.draw_episodes(run.episodes, names))
+    figure = figures.draw_episodes(run.episodes, rule_names(run.facts) if run.facts.num_blocks > 1 else None)
+    return Section("episodes", "Training episodes", text, figure, None, run.episodes)
 
 
-def criterion(runs: Sequence[Run]) -> Section:
+def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     """Episodes to criterion, and savings."""
     facts = runs[0].facts
     if facts.mastery_return is None:
@@ -124,66 +139,147 @@ def criterion(runs: Sequence[Run]) -> Section:
             "reward_threshold in its registration."
         )
         return Section("criterion", "Episodes to criterion", why)
-    seeds = pd.Index([run.seed for run in runs], name="seed")
-    values = pd.DataFrame([criterion_by_block(run.episodes, facts) for run in runs]).set_index(seeds)
-    table = values.add_prefix("block ")
-    for block, saved in zip(values.columns[1:], savings(torch.from_numpy(values.to_numpy())).T, strict=True):
-        table[f"savings, block {block}"] = saved.numpy()
+    of_seed = {run.seed: criterion_by_block(run.episodes, facts) for run in runs}
+    data = pd.concat(of_seed, names=["seed"]).reset_index()
+    by_block = {f"block {block}": rows.set_index("seed") for block, rows in data.groupby("block")}
+    table = pd.DataFrame({name: rows.apply(_as_bound, axis=1) for name, rows in by_block.items()})
+    for block in range(1, facts.num_blocks):
+        table[f"savings, block {block}"] = pd.Series(
+            {seed: savings_in(of_one, block) for seed, of_one in of_seed.items()}
+        )
+    medians = {name: _median(rows) for name, rows in by_block.items()}
+    saved = table.filter(like="savings").median(skipna=False)  # of all seeds or none: the others learned faster
+    table.loc["median"] = pd.Series(medians | saved.to_dict())
+    figure, (axes,) = figures.new_figure(max(3.5, 1.5 * len(by_block)), 3.2)
+    points = {name: rows["episodes"].to_numpy(float) for name, rows in by_block.items()}
+    met = {name: rows["is_met"].to_numpy() for name, rows in by_block.items()}
+    figures.draw_points(axes, points, "episodes to criterion", met)
     text = (
         f"Episodes to criterion in each block: the first of {CRITERION_EPISODES} training episodes in a row, over all "
-        f"environments, whose return is at least {facts.mastery_return:g}. A block that never met the criterion has no "
-        "number. Savings: the fraction of the first block's episodes that a later block saves; below 0, it took longer."
+        f"environments, whose return is at least {facts.mastery_return:g}; random choices count. Line: Kaplan-Meier "
+        f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
+        "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
+        "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
+        + by_chance(chances)
     )
-    figure = figures.draw_by_block(values, "episodes to criterion")
-    return Section("criterion", "Episodes to criterion", text, figure, table)
+    return Section("criterion", "Episodes to criterion", text, figure, table, data)
 
 
-def positions(tables: Sequence[pd.DataFrame]) -> Section:
-    """Accuracy by serial position."""
-    accuracy = pd.concat([accuracy_by_position(table) for table in tables]).groupby(level=0).mean()
-    accuracy.columns += 1
-    text = "Fraction of right choices at each position over all of training, random choices included; mean over seeds."
-    figure = figures.draw_lines(accuracy, "position", "fraction right", "block")
-    return Section("positions", "Accuracy by serial position", text, figure, accuracy)
+def by_chance(chances: Mapping[str, Chance]) -> str:
+    """Say how soon random choices would meet the criterion, in each condition."""
+    numbers = {name: chance.episodes_to_criterion for name, chance in chances.items()}
+    if not any(np.isfinite(number) for number in numbers.values()):
+        return "No random episode was mastered, so the criterion is not met by chance."
+    words = [f"{number:.0f}" if np.isfinite(number) else "never" for number in numbers.values()]
+    by_name = "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
+    named = words[0] if len(set(words)) == 1 else by_name
+    return f"By chance alone, with random choices, it would be met after so many episodes on average: {named}."
+
+
+def shared_return(chances: Mapping[str, Chance]) -> float | None:
+    """Return the mean return of random choices, if it is about the same in all conditions."""
+    returns = np.array([chance.mean_return for chance in chances.values()])
+    return float(returns.mean()) if np.ptp(returns) <= 0.05 * max(1.0, abs(returns.mean())) else None
+
+
+def _as_bound(row: pd.Series) -> str:
+    return f"{'' if row['is_met'] else '> '}{row['episodes']}"
+
+
+def _median(rows: pd.DataFrame) -> str:
+    """The Kaplan-Meier median of a block's episodes to criterion."""
+    median = kaplan_meier(rows["episodes"].to_numpy(float), rows["is_met"].to_numpy()).median
+    return f"{median:g}" if np.isfinite(median) else f"> {rows['episodes'].max():g}"
+
+
+def positions(groups: Groups) -> Section:
+    """Accuracy by serial position of the late greedy choices, in a panel for each block."""
+    data = late_accuracy(groups)
+    if data.empty:
+        why = "No greedy choice was made in the last fifth of a block."
+        return Section("positions", "Accuracy by serial position", why)
+    blocks = sorted(data["block"].unique())
+    names = rule_names(next(iter(groups.values()))[0].facts)
+    actions = {num_actions(run) for runs in groups.values() for run in runs}
+    chance = 1 / actions.pop() if len(actions) == 1 else None
+    figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
+    for axes, block in zip(panels, blocks, strict=True):
+        of_block = data[data["block"] == block].groupby("condition", sort=False)
+        seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
+        figures.draw_positions(axes, seeds, chance)
+        axes.set_title(figures.as_text(names[block]))
+    panels[0].set_ylabel("fraction right")
+    figures.add_legend(figure, panels)
+    text = (
+        "Fraction of right choices at each serial position, of the policy at the end of each block: greedy choices of "
+        "the last fifth of the block's training episodes, in each episode up to its first random choice. Each seed "
+        f"(thin), and {SPREAD}. The dotted line is one over the number of actions."
+    )
+    table = data.groupby(["condition", "block", "position"], sort=False).agg(
+        accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
+    )
+    return Section("positions", "Accuracy by serial position", text, figure, table, data)
+
+
+def late_accuracy(groups: Groups) -> pd.DataFrame:
+    """Measure the accuracy of the late greedy choices of each run.
+
+    Returns:
+        A row for each run, block and position, counted from 1: ``condition``, ``seed``, ``block``, ``position``,
+        ``accuracy``, ``choices``.
+    """
+    rows = [
+        accuracy_by_position(late_greedy(run.trials)).assign(condition=name, seed=run.seed)
+        for name, runs in groups.items()
+        for run in runs
+        if run.trials is not None
+    ]
+    data = pd.concat(rows).reset_index()
+    data["position"] += 1
+    return data[["condition", "seed", "block", "position", "accuracy", "choices"]]
 
 
 def confusions(tables: Sequence[pd.DataFrame], order: Order | None) -> Section:
-    """Choices at each position in the last fifth of each block."""
-    n_actions = sum(column.startswith("q_") for column in tables[0])
-    matrices, marks = {}, {}
-    for block in sorted(tables[0]["block"].unique()):
-        late = [last_fifth(table[table["block"] == block]) for table in tables]
-        name = f"block {block}"
-        matrices[name] = confusion(pd.concat(late), n_actions)
-        if order is not None:
-            marks[name] = order.sequences[block, order.num_given :].tolist()
+    """The late greedy choices at each position or, where no position stands for an object, beside the right ones."""
+    late = pd.concat([late_greedy(table) for table in tables])
+    if late.empty:
+        return Section("confusion", "Objects chosen", "No greedy choice was made in the last fifth of a block.")
+    n_actions = sum(column.startswith("q_") for column in tables[0]) or int(late["action"].max()) + 1
+    of_block = dict(list(late.groupby("block")))
+    by_position = all(has_one_order(trials) for trials in of_block.values())
+    rows = "position" if by_position else "correct_action"
+    matrices = {f"block {block}": confusion(trials, n_actions, rows) for block, trials in of_block.items()}
+    right = late.groupby(["block", rows])["correct_action"].first()
+    marks = {f"block {block}": right[block].to_dict() for block in of_block}
     text = (
-        "Share of each object in the choices at each position, in the last fifth of each block's episodes; the right "
-        "object is framed."
+        f"Share of each object in the choices {'at each serial position' if by_position else 'for each right object'}, "
+        "of the same greedy choices at the end of each block; the right object is framed. All seeds together "
+        f"(n = {len(tables)})."
     )
-    figure = figures.draw_matrices(matrices, "" if order is None else order.letters, marks)
-    rows = {name: pd.DataFrame(matrix) for name, matrix in matrices.items()}
-    return Section("confusion", "Choices by position", text, figure, pd.concat(rows), shows_table=False)
+    if not by_position:
+        text += " At one position, different objects are right in different episodes, so positions are not shown."
+    letters = "" if order is None else order.letters
+    figure = figures.draw_matrices(matrices, letters, marks, by_position)
+    shares = {name: pd.DataFrame(matrix).stack() for name, matrix in matrices.items()}
+    data = pd.concat(shares, names=["block", rows, "action"]).rename("share").reset_index()
+    return Section("confusion", "Objects chosen", text, figure, None, data)
 
 
-def last_fifth(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials of the last fifth of the episodes."""
-    first, last = trials["number"].min(), trials["number"].max()
-    return trials[trials["number"] > last - (last - first + 1) / 5]
-
-
-def errors(tables: Sequence[pd.DataFrame], facts: TaskFacts) -> Section:
+def errors(tables: Mapping[int, pd.DataFrame], facts: TaskFacts) -> Section:
     """Kinds of errors over training."""
-    rows = pd.concat([measure_episodes(table, facts) for table in tables])
+    measured = {seed: measure_episodes(table, facts) for seed, table in tables.items()}
+    rows = pd.concat(measured.values())
     number = rows.index.to_numpy()
     width = max(1, int(number.max() + 1) // 60)
     shares = error_shares(rows.groupby(number // width * width + 1).sum())
     shares.index.name = "episode"
     switches = rows.reset_index().groupby("block")["number"].min().iloc[1:]
     text = (
-        "Share of choices that were errors, by kind. Distractor: the object is never right. Perseverative: the choice "
-        "repeats an error of the episode (the choice before, or one at the same position). Rule-breaking: after an "
-        "error the last right object must be chosen again, and was not. Exploration: any other error."
+        "Share of choices that were errors, by kind, of all training choices, random ones included; seeds together "
+        f"(n = {len(tables)}), {width} episode{'s' * (width > 1)} a point. Distractor: the object is never right. "
+        "Perseverative: the choice repeats an error of the episode (the choice before, or one at the same position). "
+        "Rule-breaking: after an error the last right object must be chosen again, and was not. Exploration: any other "
+        "error. A dashed line marks each switch of the rule."
     )
     line = None
     if "previous_order" in shares:
@@ -191,15 +287,17 @@ def errors(tables: Sequence[pd.DataFrame], facts: TaskFacts) -> Section:
         line = shares["previous_order"].rename("previous order")
     bands = shares[list(ERROR_KINDS)].rename(columns=lambda kind: kind.replace("_", "-"))
     figure = figures.draw_shares(bands, [n + 0.5 for n in switches], "episode", "share of choices", line)
-    return Section("errors", "Kinds of errors", text, figure, shares, shows_table=False)
+    data = pd.concat(measured, names=["seed", "episode"]).reset_index()
+    data["episode"] += 1
+    return Section("errors", "Kinds of errors", text, figure, None, data)
 
 
-def transfer(runs: Sequence[Run], tables: Sequence[pd.DataFrame], order: Order) -> Section:
+def transfer(tables: Mapping[int, pd.DataFrame], order: Order) -> Section:
     """Transfer of rank order after a switch, and inference from a swap."""
     columns = ["correlation with the old order", "with the new one", "new object at once", "after the old one"]
     rows = {
-        (run.seed, block): (*rank_transfer(trials, order, block), *swap_inference(trials, order, block))
-        for run, trials in zip(runs, tables, strict=True)
+        (seed, block): (*rank_transfer(trials, order, block), *swap_inference(trials, order, block))
+        for seed, trials in tables.items()
         for block in sorted(trials["block"].unique())
         if block > 0
     }
@@ -215,55 +313,68 @@ def transfer(runs: Sequence[Run], tables: Sequence[pd.DataFrame], order: Order) 
     return Section("transfer", "Transfer of rank order", text, None, table)
 
 
-def distractors(tables: Sequence[pd.DataFrame], order: Order) -> Section:
+def distractors(tables: Mapping[int, pd.DataFrame], order: Order) -> Section:
     """Values of the distractors and of the objects over training."""
     actions = np.arange(order.num_objects, len(order.letters))
     if not len(actions):
         return Section("distractors", "Values of the distractors", "The task has no distractors.")
     groups = {"distractors": actions, "objects": np.arange(order.num_objects)}
-    means = {
-        name: pd.concat([action_values(table, group) for table in tables], axis=1).mean(axis=1)
-        for name, group in groups.items()
+    seeds = {
+        seed: pd.DataFrame({name: action_values(trials, group) for name, group in groups.items()})
+        for seed, trials in tables.items()
     }
-    table = pd.DataFrame(means)
-    table.index += 1
-    table.index.name = "episode"
-    figure, (axes,) = figures.new_figure()
-    for name in table:
-        axes.plot(table.index, table[name], label=name, linewidth=2)
+    data = pd.concat(seeds, names=["seed", "episode"]).reset_index()
+    data["episode"] += 1
+    means = data.groupby("episode")[list(groups)].mean()
+    figure, (axes,) = figures.new_figure(5.0, 3.0)
+    for name in groups:
+        axes.plot(means.index, means[name], label=name, linewidth=2)
     axes.set(xlabel="episode", ylabel="mean Q-value")
-    axes.legend()
-    text = "Mean Q-value of the distractors and of the objects in the states of each episode; mean over seeds."
-    return Section("distractors", "Values of the distractors", text, figure, table, shows_table=False)
-
-
-def profiles(groups: Groups) -> Section:
-    """Performance profiles."""
-    scores = {name: final_returns(runs) for name, runs in groups.items()}
-    every = np.concatenate(list(scores.values()))
-    margin = 0.05 * (every.max() - every.min() or 1.0)
-    thresholds = np.linspace(every.min() - margin, every.max() + margin, 201)
-    drawn = {name: performance_profile(values, thresholds) for name, values in scores.items()}
-    text = "Fraction of runs that end with more than each return (Agarwal et al., 2021): higher is better."
-    table = pd.DataFrame(drawn, index=pd.Index(thresholds, name="return"))
-    figure = figures.draw_profiles(drawn, thresholds)
-    return Section("profiles", "Performance profiles", text, figure, table, shows_table=False)
-
-
-def improvement(groups: Groups) -> Section:
-    """Probability that a run of one group beats a run of another."""
-    scores = {name: final_returns(runs) for name, runs in groups.items()}
-    rows = {}
-    for ours in scores:
-        for theirs in scores:
-            if ours < theirs:
-                pair = scores[ours], scores[theirs]
-                interval = probability_of_improvement_interval(*pair)
-                rows[f"{ours} > {theirs}"] = (probability_of_improvement(*pair), *interval)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "lower", "upper"])
+    figures.add_legend(figure, [axes])
     text = (
-        "Probability that a run of the first group ends with a higher return than one of the second, ties counting "
-        "half, with its 95 % bootstrap interval."
+        "Mean Q-value of the distractors and of the objects in the states of each episode; mean over seeds "
+        f"(n = {len(tables)})."
     )
-    figure = figures.draw_estimates(table, "probability")
-    return Section("improvement", "Probability of improvement", text, figure, table)
+    return Section("distractors", "Values of the distractors", text, figure, None, data)
+
+
+def methods(groups: Groups, axis: Axis, command: str) -> Section:
+    """A paragraph for a paper, and the settings of each condition, with those that differ first.
+
+    Args:
+        groups: Runs by condition.
+        axis: What curves are drawn over.
+        command: The command that wrote the report.
+    """
+    run = next(iter(groups.values()))[0]
+    learner = str(run.config.get("model", {}).get("class_path", "DQN")).rpartition(".")[2]
+    seeds = "; ".join(f"{name}: {', '.join(str(run.seed) for run in runs)}" for name, runs in groups.items())
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    text = (
+        f"{learner} was trained on {run.env_id} with the settings below, under their names in the runs' config.yaml "
+        f"(seeds: {seeds}). The seed was the unit of analysis. Learning curves are over {axis.label} "
+        f"({axis.reason}). The report was written by `{command}` with {versions}."
+    )
+    table = pd.DataFrame([settings_of(runs[0]) for runs in groups.values()], index=list(groups)).T
+    is_same = table.nunique(axis=1, dropna=False) == 1
+    is_trainers = table.index.str.startswith("trainer.")
+    parts = [table[~is_same], table[is_same & ~is_trainers], table[is_same & is_trainers]]
+    table = pd.concat(parts).rename_axis("setting")
+    return Section("methods", "Methods", text, None, table)
+
+
+def num_actions(run: Run) -> int:
+    """Return the number of actions, from the run's table of trials."""
+    assert run.trials is not None
+    return sum(column.startswith("q_") for column in run.trials)
+
+
+def rule_names(facts: TaskFacts) -> list[str]:
+    """Return the name of each block: its number, and the order of its objects if it has one."""
+    if facts.num_blocks == 1:
+        return [""]
+    names = [f"block {block}" for block in range(facts.num_blocks)]
+    if facts.order is None:
+        return names
+    orders = ["".join(facts.order.letters[i] for i in row) for row in facts.order.sequences]
+    return [f"{name}: {order}" for name, order in zip(names, orders, strict=True)]

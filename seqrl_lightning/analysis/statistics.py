@@ -2,14 +2,18 @@
 
 ``scores`` are [runs, tasks] throughout, or [runs] for one task. Their own package, rliable, can't be imported beside
 NumPy 2.4.
+
+Times to an event, such as the episodes to criterion, come with ``is_met``: where it is false, the event has not
+occurred up to that time, and the time is censored. Such runs count as slow in every measure here, and none is dropped.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from seqrl_lightning.types import FloatArray
+from seqrl_lightning.types import BoolArray, FloatArray
 
 Statistic = Callable[..., FloatArray]
 """A statistic of one or more samples, called as ``statistic(*samples, axis=-1)`` like SciPy's own."""
@@ -17,6 +21,8 @@ Statistic = Callable[..., FloatArray]
 LEVEL = 0.95
 """Confidence level of all intervals."""
 RESAMPLES = 2000
+MIN_SEEDS = 5
+"""Fewest runs of which intervals are estimated and which are tested; of fewer, the range is shown."""
 
 
 def interquartile_mean(scores: FloatArray) -> float:
@@ -119,6 +125,212 @@ def probability_of_improvement_interval(ours: FloatArray, theirs: FloatArray) ->
     samples = [np.repeat(scores, 2) if len(scores) == 1 else scores for scores in (ours, theirs)]
     lower, upper = bootstrap_interval(*samples, statistic=_share_of_wins)
     return float(lower), float(upper)
+
+
+def interquartile_means(scores: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Compute the interquartile mean of each of several samples of the same runs, with its 95 % bootstrap interval.
+
+    Args:
+        scores: [K, runs] float, at least two runs.
+
+    Returns:
+        The means and the lower and the upper ends of their intervals, each [K] float64.
+    """
+
+    def statistic(values: FloatArray, axis: int) -> FloatArray:
+        means: FloatArray = stats.trim_mean(values, 0.25, axis=axis)
+        return means
+
+    return statistic(scores, -1), *bootstrap_interval(scores, statistic=statistic)
+
+
+class Summary(NamedTuple):
+    """The interquartile mean of some runs, and how far it, or they, spread."""
+
+    mean: float
+    lower: float
+    upper: float
+    is_interval: bool  # whether lower and upper are its 95 % interval; otherwise the lowest and the highest run
+    num_runs: int
+
+
+def summarize(scores: FloatArray) -> Summary:
+    """Summarize the runs of a condition: with an interval from five runs on, with their range below that.
+
+    A bootstrap of four runs can't be wider than their range and covers the mean far less often than it says.
+
+    Args:
+        scores: [runs] float, at least one; NaN where a run has no value, which is left out.
+
+    >>> summarize(np.array([1.0, 4.0, 2.5]))
+    Summary(mean=2.5, lower=1.0, upper=4.0, is_interval=False, num_runs=3)
+    """
+    known = scores[~np.isnan(scores)]
+    if not len(known):
+        return Summary(np.nan, np.nan, np.nan, False, 0)
+    is_interval = len(known) >= MIN_SEEDS
+    ends = interquartile_mean_interval(known) if is_interval else (float(known.min()), float(known.max()))
+    return Summary(interquartile_mean(known), *ends, is_interval, len(known))
+
+
+def permutation_test(ours: FloatArray, theirs: FloatArray) -> float:
+    """Test whether two conditions have the same distribution: a permutation test of the difference of their means.
+
+    All divisions of the runs into two groups of these sizes are tried if there are at most 9,999 of them, otherwise as
+    many random ones, so that the test rejects at most as often as it says, whatever the distribution.
+
+    Args:
+        ours: [runs] float, at least ``MIN_SEEDS``.
+        theirs: [runs] float, at least ``MIN_SEEDS``.
+
+    Returns:
+        The two-sided p value.
+
+    >>> permutation_test(np.arange(5.0), np.arange(5.0) + 5)  # 2 of the 252 divisions are as extreme
+    0.007936507936507936
+    """
+
+    def difference(a: FloatArray, b: FloatArray, axis: int) -> FloatArray:
+        return np.asarray(a.mean(axis) - b.mean(axis))
+
+    rng = np.random.default_rng(0)
+    result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=9_999, rng=rng)
+    return float(result.pvalue)
+
+
+def log_rank_scores(times: FloatArray, is_met: BoolArray) -> FloatArray:
+    """Score each run by its time to an event, so that censored times can be compared (Peto and Peto, 1972).
+
+    The score is 1 if the event occurred, less the Nelson-Aalen estimate, from all runs, of the cumulative hazard at the
+    run's time: high for fast runs, low for slow and for censored ones. The sum of a condition's scores is the observed
+    less the expected number of events of the log-rank test; a permutation test of the scores is its exact version.
+
+    Args:
+        times: [runs] float, of all conditions.
+        is_met: [runs] bool, whether the event occurred.
+
+    Returns:
+        [runs] float64; they sum to 0.
+
+    >>> log_rank_scores(np.array([1.0, 2.0, 2.0]), np.array([True, True, False])).round(3).tolist()
+    [0.667, 0.167, -0.833]
+    """
+    event_times = np.unique(times[is_met])
+    events = (times[is_met][:, None] == event_times).sum(0)
+    at_risk = (times[:, None] >= event_times).sum(0)
+    reached = times[:, None] >= event_times  # [runs, events]
+    scores: FloatArray = is_met - (reached * (events / at_risk)).sum(1)
+    return scores
+
+
+def log_rank_test(ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_met_there: BoolArray) -> float:
+    """Test whether two conditions take equally long: the permutation version of the log-rank test.
+
+    Args:
+        ours: [runs] float, times to the event or until they were censored.
+        is_met: [runs] bool, whether the event occurred.
+        theirs: [runs] float, of the other condition.
+        is_met_there: [runs] bool.
+
+    Returns:
+        The two-sided p value.
+    """
+    scores = log_rank_scores(np.concatenate([ours, theirs]), np.concatenate([is_met, is_met_there]))
+    return permutation_test(scores[: len(ours)], scores[len(ours) :])
+
+
+def probability_of_taking_longer(
+    ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_met_there: BoolArray
+) -> tuple[float, float, float]:
+    """Probability that a run of ours takes longer than one of theirs, with its 95 % bootstrap interval.
+
+    This is the probability of improvement for times to an event: pairs of which censoring hides who took longer count
+    half (Gehan, 1965), like ties.
+
+    Args:
+        ours: [runs] float, times to the event or until they were censored.
+        is_met: [runs] bool, whether the event occurred.
+        theirs: [runs] float, of the other condition.
+        is_met_there: [runs] bool.
+
+    Returns:
+        The probability and the lower and upper ends of its interval.
+
+    >>> probability_of_taking_longer(np.array([9.0]), np.array([False]), np.array([4.0, 20.0]), np.array([True, True]))
+    (0.75, 0.5, 1.0)
+    """
+    longer = is_met_there & ((ours[:, None] > theirs) | ((ours[:, None] == theirs) & ~is_met[:, None]))
+    shorter = is_met[:, None] & ((ours[:, None] < theirs) | ((ours[:, None] == theirs) & ~is_met_there))
+    pairs = (1.0 + longer - shorter) / 2  # [ours, theirs]
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(0, size, (RESAMPLES, size)) for size in pairs.shape)
+    resampled = pairs[rows[:, :, None], columns[:, None, :]].mean((1, 2))
+    lower, upper = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(pairs.mean()), float(lower), float(upper)
+
+
+class Survival(NamedTuple):
+    """A Kaplan-Meier estimate of the fraction of runs in which an event has not occurred yet."""
+
+    times: FloatArray  # [K] float64, ascending, from 0 on
+    fraction: FloatArray  # [K] float64, from each time until the next
+
+    @property
+    def median(self) -> float:
+        """The time at which half of the runs have had the event; infinite if fewer ever have."""
+        reached = self.times[self.fraction <= 0.5]
+        return float(reached[0]) if len(reached) else np.inf
+
+
+def kaplan_meier(times: FloatArray, is_met: BoolArray) -> Survival:
+    """Estimate how many runs have not had an event yet (Kaplan and Meier, 1958).
+
+    Args:
+        times: [runs] float, times to the event or until they were censored.
+        is_met: [runs] bool, whether the event occurred.
+
+    >>> kaplan_meier(np.array([4.0, 9.0, 20.0]), np.array([True, True, False])).fraction.round(2).tolist()
+    [1.0, 0.67, 0.33, 0.33]
+    >>> kaplan_meier(np.array([4.0, 20.0, 20.0]), np.array([True, False, False])).median
+    inf
+    """
+    curve = stats.ecdf(stats.CensoredData.right_censored(times, ~is_met)).sf
+    return Survival(np.insert(curve.quantiles, 0, 0.0), np.insert(curve.probabilities, 0, 1.0))
+
+
+def holm(p_values: FloatArray) -> FloatArray:
+    """Adjust p values for the number of tests (Holm, 1979).
+
+    Args:
+        p_values: [tests] float; NaN where there was no test.
+
+    Returns:
+        [tests] float64: rejecting those of at most 5 % keeps the chance of any false rejection at 5 %.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaNs are last
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    return adjusted
+
+
+def seeds_needed(effect: float, power: float = 0.8) -> int:
+    """Plan an experiment: the seeds for each of two conditions to find an effect at the level of 5 % (Noether, 1987).
+
+    The equation is that of the Mann-Whitney test: ``n = (z(0.975) + z(power))^2 / (6 (effect - 1/2)^2)``.
+
+    Args:
+        effect: The smallest probability of improvement that matters, in (0.5, 1]; never the one that was observed.
+        power: The probability of finding it.
+
+    >>> [seeds_needed(effect) for effect in (0.64, 0.71, 0.9)]
+    [67, 30, 9]
+    """
+    z = stats.norm.ppf(0.5 + LEVEL / 2) + stats.norm.ppf(power)
+    return max(MIN_SEEDS, int(np.ceil(z**2 / (6 * (effect - 0.5) ** 2))))
 
 
 def _share_of_wins(ours: FloatArray, theirs: FloatArray, axis: int) -> FloatArray:

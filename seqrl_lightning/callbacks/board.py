@@ -35,6 +35,7 @@ _LAYOUT = {
         "accuracy by position": ["Multiline", [r"learning/accuracy/position_\d+"]],
         "kinds of errors": ["Multiline", [r"errors/.*"]],
         "episodes to criterion": ["Multiline", [r"learning/episodes_to_criterion/block_\d+"]],
+        "savings": ["Multiline", [r"learning/savings/block_\d+"]],
     },
     "How?": {
         "loss": ["Multiline", ["train/loss"]],
@@ -50,6 +51,10 @@ _MAX_STATES = 64  # in a picture of state values
 _MAX_POSITIONS = 32  # in a picture of choices
 _MAX_FRAMES = 200  # of an episode
 _MAX_FRAME_PIXELS = 400  # in width and height
+_FIRST_SETTINGS = (
+    *("algorithm", "env_id", "network.class_path", "learning_rate", "gamma", "batch_size", "capacity", "num_envs"),
+    *("sampler.class_path", "sampler.n_step", "double"),
+)
 _NOT_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and facts about the task
 _SETTING_NAMES = {"_class_path": "algorithm"}
 
@@ -91,7 +96,7 @@ class BoardPages(Callback):
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
-        settings = plain_settings(pl_module.hparams, self._data.hparams)
+        settings = most_important_first(plain_settings(pl_module.hparams, self._data.hparams))
         for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
             self._writer.file_writer.add_summary(summary)
 
@@ -215,6 +220,12 @@ def states_of(data: ReplayDataModule) -> FloatArray | None:
     if num_states is None or data.obs_shape != (num_states,) or num_states > _MAX_STATES:
         return None
     return np.eye(num_states, dtype=np.float32)
+
+
+def most_important_first(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the settings that people compare runs by to the front, where HPARAMS shows them without scrolling."""
+    first = {name: settings[name] for name in _FIRST_SETTINGS if name in settings}
+    return first | {name: value for name, value in settings.items() if name not in first}
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

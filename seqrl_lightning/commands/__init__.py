@@ -7,9 +7,10 @@ all arguments that they don't define themselves.
 
 COMMANDS = {
     "fit-seeds": "run `fit` once per seed, in parallel processes (the same as `fit --seeds N`)",
+    "experiment": "run every condition of a design with every seed, in parallel processes",
     "sweep": "search for good values of settings, in one or many processes (Optuna)",
     "analyse": "write a report on runs that differ in their seed: figures, tables, statistics",
-    "compare": "compare groups of runs of one task",
+    "compare": "compare conditions on one task: figures, tables, statistics",
     "fit-behaviour": "fit tabular learners to the choices of an agent, an animal or a person",
     "export": "write a checkpoint's greedy policy to an ONNX, torch.export or safetensors file",
     "algorithms": "list the learners and networks with their settings and defaults",

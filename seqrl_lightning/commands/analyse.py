@@ -1,6 +1,8 @@
-"""Write a report on runs that differ in their seed alone: figures (PNG, SVG), tables (CSV) and a page (HTML)."""
+"""Write a report on runs that differ in their seed alone: figures (PNG, SVG, PDF), tables (CSV) and a page (HTML)."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -17,8 +19,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="the report's folder; by default `analysis` in the runs' common folder"
     )
+    add_axis(parser)
     add_allow(parser)
     add_max_gib(parser)
+
+
+def add_axis(parser: ArgumentParser) -> None:
+    """Add what learning curves are drawn over."""
+    parser.add_argument(
+        "--axis",
+        help="what learning curves are drawn over: env_steps, episodes or updates; by default, what all runs had the "
+        "same budget of",
+    )
+
+
+def typed_command() -> str:
+    """Return the command as it was typed."""
+    return f"seqrl {shlex.join(sys.argv[1:])}"
 
 
 def run(arguments: Namespace) -> None:
@@ -30,23 +47,26 @@ def run(arguments: Namespace) -> None:
 def write(arguments: Namespace) -> None:
     """Read the runs and write the report."""
     with needs_extra("analysis"):
+        from seqrl_lightning.analysis.conditions import all_trials, one_condition
+        from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import sections_on_one_group
+        from seqrl_lightning.analysis.sections import methods, sections_on_one_condition, warning
 
     trust = Trust(arguments.allow)
-    runs = find_runs(arguments.runs, trust, arguments.max_gib)
-    task = one_task(runs)
+    found = find_runs(arguments.runs, trust, arguments.max_gib)
+    task = one_task(found)
+    runs = one_condition(found)
     seeds = ", ".join(str(run.seed) for run in runs)
     common = Path(os.path.commonpath([run.folder for run in runs]))
     folder = arguments.output or common / "analysis"
     if not arguments.output and folder.is_symlink():
         raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
-    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seeds {seeds}), from {common}."
-    path = write_report(f"Learning {task}", about, sections_on_one_group(runs), folder)
-    tables = [run.trials.assign(seed=run.seed) for run in runs if run.trials is not None]
-    if tables:
-        import pandas as pd
-
-        write_table(pd.concat(tables), folder / "trials.csv", index=False)
+    about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seed{'s' * (len(runs) > 1)} {seeds}), from {common}."
+    axis = axis_of(runs, arguments.axis)
+    groups = {"all runs": runs}
+    sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command())]
+    path = write_report(f"Learning {task}", about + warning(groups), sections, folder)
+    if (trials := all_trials(groups)) is not None:
+        write_table(trials, folder / "trials.csv", index=False)
     print(printable(str(path)))

@@ -1,23 +1,37 @@
-"""Compare conditions on one task: learning curves, final returns, profiles, probability of improvement."""
+"""Compare conditions on one task: learning curves, speed, errors, final returns, with tests from five seeds on.
+
+Conditions are recognized by their settings: `seqrl compare runs/delay_*`. With --runs, they get names.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
+from seqrl_lightning.commands.analyse import add_axis, typed_command
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.trust import Trust, add_allow, add_max_gib
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, require
+
+if TYPE_CHECKING:
+    from seqrl_lightning.analysis.runs import Run
 
 _MUST_BE = "NAME=FOLDERS, several of them with commas between, like dqn=lightning_logs/dqn*,iqn=lightning_logs/iqn*"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the conditions, and the report's folder."""
-    parser.add_argument(
-        "--runs", required=True, metavar="NAME=FOLDERS,...", help="a name and folders for each condition"
-    )
+    parser.add_argument("folders", nargs="*", metavar="RUNS", help="folders of runs of several conditions")
+    parser.add_argument("--runs", metavar="NAME=FOLDERS,...", help="a name and folders for each condition instead")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
+    parser.add_argument(
+        "--effect",
+        type=float,
+        help="the smallest probability that matters that a run of one condition beats one of the other, like 0.75: the "
+        "report says how many seeds it takes to find it",
+    )
+    add_axis(parser)
     add_allow(parser)
     add_max_gib(parser)
 
@@ -31,17 +45,64 @@ def run(arguments: Namespace) -> None:
 def write(arguments: Namespace) -> None:
     """Read the runs and write the report."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.report import write_report
+        from seqrl_lightning.analysis.comparison import sections_on_conditions
+        from seqrl_lightning.analysis.conditions import all_trials, conditions_of
+        from seqrl_lightning.analysis.curves import axis_of
+        from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.analysis.runs import find_runs, one_task
-        from seqrl_lightning.analysis.sections import sections_on_groups
+        from seqrl_lightning.analysis.sections import methods, warning
 
+    effect = arguments.effect
+    require(effect is None or 0.5 < effect <= 1, "--effect", effect, "above 0.5 and at most 1")
+    if bool(arguments.folders) == bool(arguments.runs):
+        raise ConfigurationError(
+            "the runs are given twice or not at all; they must be folders, or --runs NAME=FOLDERS,..."
+        )
     trust = Trust(arguments.allow)
-    patterns = parse_groups(arguments.runs)
-    groups = {name: find_runs([pattern], trust, arguments.max_gib) for name, pattern in patterns.items()}
-    task = one_task([run for runs in groups.values() for run in runs])
-    about = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in groups.items())
-    path = write_report(f"{' and '.join(groups)} on {task}", about, sections_on_groups(groups), arguments.output)
+    groups: dict[str, list[Run]]
+    if arguments.runs:
+        groups = named_conditions(parse_groups(arguments.runs), trust, arguments.max_gib)
+    else:
+        groups = conditions_of(find_runs(arguments.folders, trust, arguments.max_gib))
+        if len(groups) == 1:
+            raise ConfigurationError("the runs are of one condition; they must be of several (or use `seqrl analyse`)")
+    runs = [run for of_one in groups.values() for run in of_one]
+    task = one_task(runs)
+    about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items()) + "."
+    axis = axis_of(runs, arguments.axis)
+    sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
+    path = write_report(f"{len(groups)} conditions of {task}", about + warning(groups), sections, arguments.output)
+    if (trials := all_trials(groups)) is not None:
+        write_table(trials, arguments.output / "trials.csv", index=False)
     print(printable(str(path)))
+
+
+def named_conditions(patterns: dict[str, str], trust: Trust, max_gib: float) -> dict[str, list["Run"]]:
+    """Read the runs of conditions that have names.
+
+    Args:
+        patterns: The pattern of folders, by each condition's name.
+        trust: What the runs' settings may name.
+        max_gib: Larger files are refused.
+
+    Raises:
+        ConfigurationError: If the runs of a name are of several conditions, or a run has two names.
+    """
+    from seqrl_lightning.analysis.conditions import one_condition
+    from seqrl_lightning.analysis.runs import find_runs
+
+    groups = {name: one_condition(find_runs([pattern], trust, max_gib), name) for name, pattern in patterns.items()}
+    _require_one_name(groups)
+    return groups
+
+
+def _require_one_name(groups: dict[str, list["Run"]]) -> None:
+    names: dict[Path, str] = {}
+    for name, runs in groups.items():
+        for run in runs:
+            first = names.setdefault(run.folder.resolve(), name)
+            if first != name:
+                raise ConfigurationError(f"{run.folder} is in {first} and in {name}; each run must be in one condition")
 
 
 def parse_groups(text: str) -> dict[str, str]:

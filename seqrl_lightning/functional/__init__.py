@@ -8,7 +8,14 @@ from seqrl_lightning.functional.choices import (
     follows_previous_order,
     swap_counts,
 )
-from seqrl_lightning.functional.criterion import CRITERION_EPISODES, episodes_to_criterion, is_mastered, savings
+from seqrl_lightning.functional.criterion import (
+    CRITERION_EPISODES,
+    episodes_to_criterion,
+    episodes_to_criterion_by_chance,
+    episodes_without_criterion,
+    is_mastered,
+    savings,
+)
 from seqrl_lightning.functional.distributional import (
     categorical_projection,
     quantile_huber_losses,
@@ -42,6 +49,8 @@ __all__ = [
     "completion",
     "double_q_target",
     "episodes_to_criterion",
+    "episodes_to_criterion_by_chance",
+    "episodes_without_criterion",
     "epsilon_greedy_policy",
     "error_kinds",
     "expected_sarsa_target",

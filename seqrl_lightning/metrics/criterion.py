@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqrl_lightning.functional import CRITERION_EPISODES, episodes_to_criterion, savings
+from seqrl_lightning.functional import (
+    CRITERION_EPISODES,
+    episodes_to_criterion,
+    episodes_without_criterion,
+    savings,
+)
 
 
 class EpisodesToCriterion(Metric):
@@ -17,6 +22,8 @@ class EpisodesToCriterion(Metric):
     Args:
         mastery_return: The return of a mastered episode.
         num_blocks: Number of blocks of the task, at least 1.
+
+    A block that has not met the criterion is NaN here; :meth:`by_block` tells how long it has lasted without it.
 
     >>> metric = EpisodesToCriterion(mastery_return=9.0, num_blocks=1)
     >>> for episode_return in (9.0, 3.0, 9.0, 9.0, 9.0, 9.0, 9.0):
@@ -55,6 +62,17 @@ class EpisodesToCriterion(Metric):
                     self.episodes[k] = self.count[k] - self.recent.shape[1] + first
             self.recent[k] = latest[len(new) :]
             self.count[k] += len(new)
+
+    def by_block(self) -> tuple[Tensor, Tensor]:
+        """Return the episodes to criterion with the blocks that have not met it as censored observations.
+
+        Returns:
+            [num_blocks] float64, the episodes to criterion or, where it was not met, the number of episodes after which
+            it is known to begin (:func:`seqrl_lightning.functional.episodes_without_criterion`); and [num_blocks] bool,
+            whether it was met.
+        """
+        is_met = ~self.episodes.isnan()
+        return torch.where(is_met, self.episodes, episodes_without_criterion(self.count)), is_met
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``learning/episodes_to_criterion/block_0`` and so on, ``learning/savings/block_1`` and so on."""

@@ -119,3 +119,20 @@ def test_a_table_that_cannot_be_fitted_gets_one_line(tmp_path: Path, text: str |
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_choices_do_not_follow_the_random_stream_of_the_task() -> None:
+    class Flips(gym.Env):  # type: ignore[type-arg]
+        action_space = gym.spaces.Discrete(2)
+        observation_space = gym.spaces.Discrete(1)
+
+        def reset(self, *, seed: int | None = None, options: object = None) -> tuple[int, dict[str, object]]:
+            super().reset(seed=seed)
+            self.gumbel = self.np_random.gumbel(size=2)  # as the learner draws its choice
+            return 0, {}
+
+        def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, object]]:
+            return 0, float(action == self.gumbel.argmax()), True, False, {}
+
+    rewards = simulate(Flips(), {}, episodes=200, seed=3).reward
+    assert 0.35 < rewards.mean() < 0.65

@@ -80,10 +80,10 @@ def test_a_report_replaces_links_and_never_writes_through_them(tmp_path: Path) -
     victim.write_text("precious")
     folder = tmp_path / "analysis"
     folder.mkdir()
-    for name in ("report.html", "one.csv", "one.png", "one.svg"):
+    for name in ("report.html", "one.csv", "one_data.csv", "one.png", "one.svg", "one.pdf"):
         (folder / name).symlink_to(victim)
     figure, _ = new_figure()
-    write_report("title", "about", [Section("one", "One", "text", figure, pd.DataFrame({"a": [1]}))], folder)
+    write_report("title", "about", [Section("one", "One", "text", figure, *[pd.DataFrame({"a": [1]})] * 2)], folder)
     assert victim.read_text() == "precious"
     assert not any(path.is_symlink() for path in folder.iterdir())
 

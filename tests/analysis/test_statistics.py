@@ -2,14 +2,24 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from seqrl_lightning.analysis.statistics import (
+    MIN_SEEDS,
     bootstrap_interval,
+    holm,
     interquartile_mean,
     interquartile_mean_interval,
+    kaplan_meier,
+    log_rank_scores,
+    log_rank_test,
     performance_profile,
+    permutation_test,
     probability_of_improvement,
     probability_of_improvement_interval,
+    probability_of_taking_longer,
+    seeds_needed,
+    summarize,
 )
 
 
@@ -64,3 +74,93 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
     samples = rng.normal(size=(200, 40))
     lower, upper = bootstrap_interval(samples, statistic=np.mean)
     assert np.mean((lower < 0.0) & (upper > 0.0)) == pytest.approx(0.95, abs=0.05)
+
+
+def test_few_runs_have_a_range_and_more_have_an_interval() -> None:
+    scores = np.array([0.0, 1.0, 2.0, 9.0, np.nan])
+    assert summarize(scores) == (1.5, 0.0, 9.0, False, 4)
+    found = summarize(np.append(scores, 3.0))
+    assert found.is_interval
+    assert found.num_runs == MIN_SEEDS
+    assert (found.lower, found.upper) == interquartile_mean_interval(np.array([0.0, 1.0, 2.0, 9.0, 3.0]))
+    assert summarize(np.array([np.nan])).num_runs == 0
+
+
+def test_survival_counts_censored_runs_as_slow() -> None:
+    times = np.array([3.0, 5.0, 5.0, 8.0, 10.0])
+    is_met = np.array([True, True, False, True, False])
+    survival = kaplan_meier(times, is_met)
+    assert survival.times.tolist() == [0, 3, 5, 8, 10]
+    # 4 of 5 outlast 3; of the 4 at risk at 5, 3 outlast it; of the 2 at risk at 8, 1
+    np.testing.assert_allclose(survival.fraction, [1, 4 / 5, 4 / 5 * 3 / 4, 3 / 5 / 2, 3 / 5 / 2])
+    assert survival.median == 8
+    assert kaplan_meier(times, np.zeros(5, bool)).median == np.inf
+
+
+def test_scores_add_up_to_the_log_rank_test_of_scipy() -> None:
+    rng = np.random.default_rng(3)
+    times, is_met = rng.integers(1, 9, 20).astype(float), rng.random(20) < 0.7
+    scores = log_rank_scores(times, is_met)
+    assert scores.sum() == pytest.approx(0.0)
+    groups = [stats.CensoredData.right_censored(times[part], ~is_met[part]) for part in (slice(9), slice(9, None))]
+    statistic = stats.logrank(*groups).statistic  # (observed - expected) / standard deviation
+    variance = 0.0
+    for time in np.unique(times[is_met]):
+        at_risk, events = np.sum(times >= time), np.sum(times[is_met] == time)
+        ours = np.sum(times[:9] >= time) / at_risk
+        variance += events * ours * (1 - ours) * (at_risk - events) / max(at_risk - 1, 1)
+    assert abs(scores[:9].sum()) == pytest.approx(abs(statistic) * np.sqrt(variance))
+
+
+def test_runs_that_never_learn_are_slower_than_runs_that_do() -> None:
+    fast, slow = np.full(5, 30.0), np.full(5, 40.0)
+    always, never = np.ones(5, bool), np.zeros(5, bool)
+    assert log_rank_test(fast, always, slow, never) == pytest.approx(2 / 252)
+    assert log_rank_test(fast, never, slow, never) == 1.0
+
+
+def test_pairs_of_which_nobody_knows_who_took_longer_count_half() -> None:
+    ours, met = np.array([3.0, 9.0]), np.array([True, False])  # the second took more than 9
+    theirs, met_there = np.array([5.0, 12.0, 9.0]), np.array([True, False, True])
+    # 3 is shorter than all; more than 9 is longer than 5 and 9, and perhaps than more than 12
+    estimate, lower, upper = probability_of_taking_longer(ours, met, theirs, met_there)
+    assert estimate == pytest.approx((0 + 0 + 0 + 1 + 0.5 + 1) / 6)
+    assert lower <= estimate <= upper
+    everyone = np.ones(3, bool)
+    times = np.array([4.0, 2.0, 4.0]), np.array([4.0, 3.0, 1.0])
+    found = probability_of_taking_longer(times[0], everyone, times[1], everyone)[0]
+    assert found == pytest.approx(probability_of_improvement(*times))
+
+
+def test_p_values_of_several_tests_are_raised() -> None:
+    np.testing.assert_allclose(holm(np.array([0.02, np.nan, 0.01, 0.9])), [0.04, np.nan, 0.03, 0.9])
+    np.testing.assert_allclose(holm(np.array([0.5, 0.6])), [1.0, 1.0])
+
+
+@pytest.mark.slow
+def test_the_planned_number_of_seeds_finds_the_effect_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    shift = np.sqrt(2) * stats.norm.ppf(0.75)  # of a normal distribution, for an improvement in 75 % of pairs
+    n = seeds_needed(0.75)
+    ours, theirs = rng.normal(shift, size=(2000, n)), rng.normal(size=(2000, n))
+    found = stats.mannwhitneyu(ours, theirs, axis=1).pvalue <= 0.05
+    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.slow
+def test_without_an_effect_five_in_a_hundred_experiments_of_five_seeds_are_rejected() -> None:
+    rng = np.random.default_rng(0)
+    experiments = rng.exponential(size=(5000, 10))
+    p_values = [permutation_test(seeds[:5], seeds[5:]) for seeds in experiments]
+    assert 0.035 <= np.mean(np.array(p_values) <= 0.05) <= 0.065
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", ["normal", "exponential", "uniform"])
+def test_the_interval_of_ten_seeds_covers_the_interquartile_mean(draw: str) -> None:
+    rng = np.random.default_rng(0)
+    middle = np.linspace(0.25, 0.75, 100_001)
+    quantile = {"normal": stats.norm.ppf, "exponential": stats.expon.ppf, "uniform": stats.uniform.ppf}[draw]
+    true = quantile(middle).mean()
+    intervals = np.array([interquartile_mean_interval(seeds) for seeds in getattr(rng, draw)(size=(2000, 10))])
+    assert np.mean((intervals[:, 0] <= true) & (true <= intervals[:, 1])) >= 0.92

@@ -116,16 +116,18 @@ def test_episodes_are_measured_by_completion_and_counts_of_errors(table: Any) ->
 
 def test_criterion_by_block() -> None:
     returns = [0.0] * 9 + [5.0] * 5 + [0.0] * 4 + [5.0] * 5 + [0.0] * 5
-    episodes = pd.DataFrame({"episode_return": returns, "block": [0] * 14 + [1] * 9 + [2] * 5})
-    found = criterion_by_block(episodes, TaskFacts(num_blocks=3, mastery_return=5.0))
-    assert found[0] == 10
-    assert found[1] == 5
-    assert np.isnan(found[2])
+    episodes = pd.DataFrame({"episode_return": returns, "block": [0] * 14 + [1] * 9 + [2] * 5}).assign(episode_length=2)
+    found = criterion_by_block(episodes, TaskFacts(num_blocks=4, mastery_return=5.0))
+    assert found["episodes"].to_dict() == {0: 10, 1: 5, 2: 1}  # the last four of the five could begin it
+    assert found["env_steps"].to_dict() == {0: 20, 1: 10, 2: 2}
+    assert found["is_met"].to_dict() == {0: True, 1: True, 2: False}
 
 
 def test_accuracy_and_confusion_by_position(table: Any) -> None:
     trials = table((0, 0, 0, "A"), (0, 0, 1, "B"), (1, 0, 0, "A"), (1, 0, 1, "C"), (2, 0, 1, "C"))
-    assert accuracy_by_position(trials).loc[0].tolist() == [1.0, 1 / 3]
+    found = accuracy_by_position(trials).loc[0]
+    assert found["accuracy"].tolist() == [1.0, 1 / 3]
+    assert found["choices"].tolist() == [2, 3]
     np.testing.assert_allclose(confusion(trials, 6)[1], [0, 1 / 3, 2 / 3, 0, 0, 0])
 
 

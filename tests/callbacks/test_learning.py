@@ -69,12 +69,12 @@ def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> Non
     report = run_of(trainer)
     assert report.trials is not None
 
-    by_seed = sections.criterion([report]).table
-    assert by_seed is not None
-    for block in (0, 1):
-        in_report = by_seed[f"block {block}"].iloc[0]
+    section = sections.criterion([report], {})
+    assert section.table is not None
+    assert section.data is not None
+    for block, in_report in section.data.set_index("block")["episodes"].items():
         assert found[f"learning/episodes_to_criterion/block_{block}"] == in_report > 0
-    assert found["learning/savings/block_1"] == pytest.approx(by_seed["savings, block 1"].iloc[0])
+    assert found["learning/savings/block_1"] == pytest.approx(section.table["savings, block 1"].iloc[0])
 
     episodes = measure_episodes(report.trials, report.facts)
     assert found["learning/completion"] == pytest.approx(episodes["completion"].mean())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from seqrl_lightning.analysis.figures import SUFFIXES
 from seqrl_lightning.functional import ERROR_KINDS
 from tests.running import seqrl
 
@@ -60,12 +61,13 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     report = Path(out.strip())
     assert report == tmp_path / "report.html"
     found = sections(report)
-    assert len(found) == 9
+    assert len(found) == 10
+    assert "DQN was trained on seqrl/SequenceDistractor-v0" in found["Methods"]
     assert "left-out" not in report.read_text().split("</style>")[1]
-    assert found["Choices by position"].count("data:image/png") == 1
+    assert found["Objects chosen"].count("data:image/png") == 1
     assert not re.search(r'(src|href)="(?!data:)', report.read_text())  # opens without a network
     names = {"learning", "episodes", "criterion", "positions", "confusion", "errors", "distractors"}
-    for ending in ("png", "svg"):
+    for ending in SUFFIXES:
         assert {path.stem for path in tmp_path.glob(f"*.{ending}")} == names
 
     trials = pd.read_csv(tmp_path / "trials.csv")
@@ -84,14 +86,24 @@ def test_the_report_says_what_a_task_has_none_of(runs: Path, tmp_path: Path) -> 
         assert "class=left-out" in sections(tmp_path / name / "report.html")[left_out]
 
 
-def test_groups_are_compared(runs: Path, tmp_path: Path) -> None:
-    groups = f"one={runs}/sequence/1,two={runs}/sequence/*"
-    status, _, err = seqrl("compare", f"--runs={groups}", f"--output={tmp_path}")
+def test_conditions_are_compared(runs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "gamma"
+    arguments = (f"--config={runs}/sequence.yaml", f"--trainer.default_root_dir={other}", "--seed_everything=1")
+    assert seqrl("fit", *arguments, "--model.gamma=0.5")[0] == 0
+    status, _, err = seqrl("compare", f"{runs}/sequence", str(other), f"--output={tmp_path}/report")
     assert status == 0, err
-    returns = pd.read_csv(tmp_path / "returns.csv", index_col=0)
-    assert list(returns.index) == ["one", "two"]
-    assert (tmp_path / "profiles.png").exists()
-    assert pd.read_csv(tmp_path / "improvement.csv")["estimate"].between(0, 1).all()
+    returns = pd.read_csv(tmp_path / "report" / "returns.csv", index_col=0)
+    assert list(returns.index) == ["gamma=0.5", "gamma=0.99"]
+    assert (tmp_path / "report" / "outcomes.pdf").exists()
+    tests = pd.read_csv(tmp_path / "report" / "tests.csv")
+    assert tests["P(A > B)"].between(0, 1).all()
+    assert tests["p"].isna().all()
+    trials = pd.read_csv(tmp_path / "report" / "trials.csv")
+    assert set(trials["condition"]) == {"gamma=0.5", "gamma=0.99"}
+    named = f"--runs=one={other},two={runs}/sequence"
+    status, _, err = seqrl("compare", named, f"--output={tmp_path}/named", "--axis=updates")
+    assert status == 0, err
+    assert "over updates (as asked for)" in (tmp_path / "named" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from seqrl_lightning.functional import episodes_to_criterion, savings
+from seqrl_lightning.functional import episodes_to_criterion, episodes_without_criterion, savings
 
 BEST = 9.0
 
@@ -32,8 +32,28 @@ def test_rounding_does_not_decide_whether_an_episode_is_mastered() -> None:
     assert episodes_to_criterion(twentieths, 1.0) == episodes_to_criterion(thirds, 1.0) == 1
 
 
-def test_savings_are_of_the_first_blocks_episodes() -> None:
+def test_a_block_without_the_criterion_is_censored_where_it_could_still_begin() -> None:
+    for num_episodes in range(12):
+        known = int(episodes_without_criterion(torch.tensor(num_episodes)))
+        returns = [0.0] * known + [BEST] * (num_episodes - known)  # at most four in a row
+        assert episodes_to_criterion(torch.tensor(returns), BEST) is None
+        assert episodes_to_criterion(torch.tensor([*returns, *[BEST] * 5]), BEST) == known + 1
+
+
+def test_savings_compare_the_episodes_of_the_first_and_later_blocks() -> None:
     nan = torch.nan
     found = savings(torch.tensor([[10.0, 5.0, 20.0], [10.0, nan, 10.0], [nan, 5.0, 5.0]]))
-    expected = torch.tensor([[0.5, -1.0], [nan, 0.0], [nan, nan]])
+    expected = torch.tensor([[0.5, -0.5], [nan, 0.0], [nan, nan]])
     torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+def test_savings_are_bounded_and_change_their_sign_with_the_blocks() -> None:
+    first, later = torch.meshgrid(torch.arange(2.0, 50), torch.arange(2.0, 50), indexing="ij")
+    forth = savings(torch.stack([first, later], -1))
+    assert forth.abs().max() < 1
+    torch.testing.assert_close(savings(torch.stack([later, first], -1)), -forth)
+
+
+def test_a_block_that_was_mastered_at_once_leaves_nothing_to_save() -> None:
+    assert savings(torch.tensor([1.0, 17.0])).isnan().all()
+    assert savings(torch.tensor([17.0, 1.0])).item() == pytest.approx(16 / 17)

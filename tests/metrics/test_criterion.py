@@ -39,6 +39,15 @@ def test_a_criterion_that_was_met_stays_met_when_it_was() -> None:
     assert numbers(metric) == {"learning/episodes_to_criterion/block_0": 1.0}
 
 
+def test_blocks_that_have_not_met_it_are_censored() -> None:
+    metric = EpisodesToCriterion(BEST, num_blocks=3)
+    add(metric, 0, 0.0, *[5.0] * 5)
+    add(metric, 1, *[0.0] * 10, *[5.0] * 2)  # may begin with the ninth: the last four are open
+    episodes, is_met = metric.by_block()
+    assert episodes.tolist() == [2.0, 8.0, 0.0]
+    assert is_met.tolist() == [True, False, False]
+
+
 def test_episodes_of_several_blocks_may_come_in_turns() -> None:
     metric = EpisodesToCriterion(BEST, num_blocks=2)
     metric.update(torch.tensor([0, 1] * 6), torch.tensor([0.0, 5.0] + [5.0, 5.0] * 5))

@@ -1,0 +1,73 @@
+"""What random choices reach in a task, by playing it: the level that learning has to exceed."""
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.functional import episodes_to_criterion_by_chance, is_mastered
+from seqrl_lightning.types import FloatArray
+
+_MOST_EPISODES = 1000
+_MOST_ENV_STEPS = 20_000  # of slow tasks, fewer episodes are played
+
+
+class Chance(NamedTuple):
+    """What random choices reach."""
+
+    mean_return: float
+    episodes_to_criterion: float  # expected; infinite if no episode was mastered, NaN if the task doesn't tell when
+
+
+def chance_of(run: Run) -> Chance:
+    """Play a run's task, in its first block, with uniformly random actions; the run's wrappers are left out.
+
+    Args:
+        run: A run.
+    """
+    facts = run.facts  # which refuses a task that isn't trusted
+    returns = random_returns(gym.make(run.env_id, **(run.config["data"].get("env_kwargs") or {})))
+    if facts.mastery_return is None:
+        return Chance(float(returns.mean()), np.nan)
+    mastered = is_mastered(torch.from_numpy(returns), facts.mastery_return).double().mean()
+    return Chance(float(returns.mean()), episodes_to_criterion_by_chance(float(mastered)))
+
+
+def chances_of(groups: Groups) -> dict[str, Chance]:
+    """Play the task of each condition with random actions, each task once."""
+    played: dict[str, Chance] = {}
+    found = {}
+    for name, runs in groups.items():
+        task = f"{runs[0].env_id} {runs[0].config['data'].get('env_kwargs')}"
+        found[name] = played[task] = played.get(task) or chance_of(runs[0])
+    return found
+
+
+def random_returns(env: gym.Env[Any, Any]) -> FloatArray:
+    """Play episodes with uniformly random actions among those that ``info["action_mask"]`` allows.
+
+    Args:
+        env: The task; it is closed.
+
+    Returns:
+        [episodes] float64, the return of each episode, of at least one.
+    """
+    rng = np.random.default_rng([0, 1])  # not the stream of an environment with seed 0, whose cues it would repeat
+    actions = np.arange(env.action_space.n)  # type: ignore[attr-defined]
+    returns: list[float] = []
+    env_steps = 0
+    while not returns or (len(returns) < _MOST_EPISODES and env_steps < _MOST_ENV_STEPS):
+        _, info = env.reset(seed=None if returns else 0)
+        total, ended = 0.0, False
+        while not ended and env_steps < 2 * _MOST_ENV_STEPS:
+            allowed = actions[np.asarray(info["action_mask"], bool)] if "action_mask" in info else actions
+            _, reward, terminated, truncated, info = env.step(int(rng.choice(allowed)))
+            total += float(reward)
+            env_steps += 1
+            ended = terminated or truncated
+        returns.append(total)
+    env.close()
+    return np.array(returns)

@@ -1,0 +1,161 @@
+"""The sections of a report that compares conditions."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance, chances_of
+from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.curves import Axis
+from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
+from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
+from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, returns
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
+from seqrl_lightning.functional import CRITERION_EPISODES
+
+_PANELS_IN_A_ROW = 3
+
+
+def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = None) -> list[Section]:
+    """All sections that compare several conditions.
+
+    Args:
+        groups: Runs of one task, by condition.
+        axis: What curves are drawn over.
+        effect: The smallest probability of improvement that matters, for planning; None to leave that out.
+    """
+    every, chances = outcomes(groups, axis), chances_of(groups)
+    found = [outcome for outcome in every if has_every_run(outcome)]
+    left_out = [outcome.name for outcome in every if not has_every_run(outcome)]
+    sections = [
+        learning(groups, axis, chances),
+        returns(groups),
+        criteria(found, chances),
+        seeds(found),
+        tests(found, left_out),
+    ]
+    if (crossing := crossing_of(groups)) is not None:
+        sections.append(factorial(found, crossing))
+    if effect is not None:
+        sections.append(planning(effect, groups))
+    if all(run.trials is not None for runs in groups.values() for run in runs):
+        sections.append(positions(groups))
+    return [*sections, profiles(groups)]
+
+
+def criteria(found: Sequence[Outcome], chances: Mapping[str, Chance]) -> Section:
+    """The fraction of runs that have met the criterion, over the episodes of each block."""
+    times = [outcome for outcome in found if outcome.is_met is not None]
+    if not times:
+        return Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")
+    figure, panels = figures.new_figure(max(4.5, 3.3 * len(times)), 3.2, len(times), sharey=True)
+    for axes, outcome in zip(panels, times, strict=True):
+        assert outcome.is_met is not None
+        curves = {
+            f"{name} (n = {len(values)})": kaplan_meier(values, outcome.is_met[name])
+            for name, values in outcome.values.items()
+        }
+        figures.draw_survival(axes, curves, outcome.name)
+    panels[0].set_ylabel("fraction of runs that met it")
+    figures.add_legend(figure, panels)
+    text = (
+        f"Fraction of runs that have met the criterion ({CRITERION_EPISODES} mastered training episodes in a row) "
+        "after so many episodes of the block, by the Kaplan-Meier estimate, in which runs that never meet it count. A "
+        "curve ends where the last run met it or the block ended. " + by_chance(chances)
+    )
+    return Section("criterion", "Learning the rule", text, figure, None, _tidy(times))
+
+
+def seeds(found: Sequence[Outcome]) -> Section:
+    """Every outcome of every seed."""
+    shown = [outcome for outcome in found if outcome.is_met is None]
+    if not shown:
+        return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
+    rows = -(-len(shown) // _PANELS_IN_A_ROW)
+    figure, panels = figures.new_figure(9.0, 2.8 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
+    for axes, outcome in zip(panels, shown, strict=False):
+        figures.draw_points(axes, outcome.values, "")
+        axes.set_xticklabels([])  # the legend names them
+        axes.set_title(figures.wrapped(outcome.name), fontsize=9)
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    figures.add_legend(figure, panels)
+    text = f"Every seed, and beside it {SPREAD}. The table below has the tests; each outcome is defined in the docs."
+    return Section("outcomes", "Outcomes", text, figure, None, _tidy(found))
+
+
+def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
+    """Each two conditions, compared by every outcome that all runs have."""
+    if not found:
+        return Section("tests", "Comparisons", "The runs have no outcome in common.")
+    table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
+    text = (
+        "A's and B's middle: the interquartile mean or, for episodes to criterion, the Kaplan-Meier median. P(A > B): "
+        "the probability that a run of A has the larger number, ties counting half, with its 95 % percentile bootstrap "
+        "interval; Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for episodes to criterion, "
+        "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
+        "so choose the outcome that you test before you look."
+    )
+    if left_out:
+        text += f" Left out, because not every run has a number: {'; '.join(left_out)}."
+    if table["p"].isna().all():
+        text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
+    return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))
+
+
+def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
+    """Main effects and the interaction of two factors."""
+    measured = [outcome for outcome in found if is_complete(outcome)]
+    if not measured:
+        return Section("factors", "Two factors", "Every outcome is censored in some run.")
+    text = (
+        "Contrasts of the four conditions' means: a main effect is the difference between the levels, averaged over "
+        "the other factor; the interaction is the difference between the effects of the first factor at the second and "
+        "at the first level of the other. Lower and upper are the 95 % percentile bootstrap interval, in which runs "
+        f"are resampled within each condition; there is none with fewer than {MIN_SEEDS} seeds in one of them. "
+        "Outcomes that are censored in some run are left out."
+    )
+    table = pd.concat([effects(outcome, crossing) for outcome in measured])
+    return Section("factors", "Two factors", text, None, table)
+
+
+def planning(effect: float, groups: Groups) -> Section:
+    """How many seeds an effect of interest takes."""
+    needed = seeds_needed(effect)
+    numbers = ", ".join(f"{name} {len(runs)}" for name, runs in groups.items())
+    text = (
+        f"To find a probability of improvement of {effect:g} between two conditions with a power of 80 % at the level "
+        f"of 5 %, each needs {needed} seeds (Noether, 1987, for the Mann-Whitney test, without correction for several "
+        f"pairs). There are: {numbers}."
+    )
+    table = pd.DataFrame({"seeds": [needed]}, index=pd.Index([effect], name="effect"))
+    return Section("planning", "Seeds that it takes", text, None, table)
+
+
+def profiles(groups: Groups) -> Section:
+    """Performance profiles."""
+    scores = {name: final_returns(runs) for name, runs in groups.items()}
+    every = np.concatenate(list(scores.values()))
+    if np.isnan(every).any():
+        return Section("profiles", "Performance profiles", "A run was not evaluated.")
+    margin = 0.05 * (every.max() - every.min() or 1.0)
+    thresholds = np.linspace(every.min() - margin, every.max() + margin, 201)
+    drawn = {name: performance_profile(values, thresholds) for name, values in scores.items()}
+    text = "Fraction of runs that end with more than each return (Agarwal et al., 2021): higher is better."
+    data = pd.DataFrame(drawn, index=pd.Index(thresholds, name="return"))
+    data = data.melt(ignore_index=False, var_name="condition", value_name="fraction").reset_index()
+    figure = figures.draw_profiles(drawn, thresholds)
+    return Section("profiles", "Performance profiles", text, figure, None, data)
+
+
+def _tidy(found: Sequence[Outcome]) -> pd.DataFrame:
+    """A row for each outcome, condition and run."""
+    rows = []
+    for outcome in found:
+        for name, values in outcome.values.items():
+            met = np.ones(len(values), bool) if outcome.is_met is None else outcome.is_met[name]
+            rows += [(outcome.name, name, value, is_met) for value, is_met in zip(values, met, strict=True)]
+    return pd.DataFrame(rows, columns=["outcome", "condition", "value", "is_met"])

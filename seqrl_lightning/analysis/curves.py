@@ -1,0 +1,190 @@
+"""Curves of the greedy policy's return: in each block, from its start, over env steps, episodes or updates."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.types import FloatArray, require
+
+VALIDATION = "val/return_mean"
+AXES = {"env_steps": "env steps", "episodes": "training episodes", "updates": "updates"}
+"""What curves can be drawn over, with the words in figures."""
+_BUDGETS = {
+    "episodes": ("agent", "max_episodes"),
+    "env_steps": ("agent", "max_env_steps"),
+    "updates": ("trainer", "max_steps"),
+}
+
+
+class Axis(NamedTuple):
+    """What curves are drawn over."""
+
+    name: str  # one of AXES
+    reason: str  # why, for a caption
+
+    @property
+    def label(self) -> str:
+        """The words in figures."""
+        return AXES[self.name]
+
+
+def axis_of(runs: Sequence[Run], name: str | None) -> Axis:
+    """Return the axis that was asked for or, without one, the one that runs share.
+
+    Args:
+        runs: Runs of all conditions.
+        name: One of ``AXES``, or None.
+
+    Raises:
+        ConfigurationError: If there is no such axis.
+    """
+    if name is None:
+        return shared_axis(runs)
+    require(name in AXES, "--axis", name, f"one of {', '.join(AXES)}")
+    return Axis(name, "as asked for")
+
+
+def shared_axis(runs: Sequence[Run]) -> Axis:
+    """Choose the axis on which runs can be compared: the one on which all of them had the same budget.
+
+    Over another one, such as env steps where episodes differ in length, a condition can look slow for no other reason
+    than that its episodes are long.
+
+    Args:
+        runs: Runs of all conditions.
+    """
+    for name, (section, setting) in _BUDGETS.items():
+        budgets = {run.config.get(section, {}).get(setting) for run in runs}
+        if len(budgets) == 1 and (budget := budgets.pop()) not in (None, -1):
+            return Axis(name, f"all runs had {budget:g} {AXES[name]}")
+    return Axis("env_steps", "the runs have no budget in common")
+
+
+def unfinished(run: Run) -> str | None:
+    """Say how far a run came that ended, or is, before its budget: its last value is not what it would have reached.
+
+    Returns:
+        Words like ``41 of 115 training episodes``; None if it reached one of its budgets, or has none.
+    """
+    last_logged = run.curve("workload/updates")
+    reached = {"episodes": len(run.episodes)}
+    if len(last_logged):
+        reached |= {"env_steps": int(last_logged.index[-1]), "updates": int(last_logged.iloc[-1])}
+    budgets = {name: run.config.get(section, {}).get(setting) for name, (section, setting) in _BUDGETS.items()}
+    known = {name: budgets[name] for name in reached if budgets[name] not in (None, -1)}
+    if not known or any(reached[name] >= budget for name, budget in known.items()):
+        return None
+    name, budget = next(iter(known.items()))
+    return f"{reached[name]} of {budget} {AXES[name]}"
+
+
+def evaluations(run: Run, axis: str) -> pd.DataFrame:
+    """Return the evaluations of the rule that held, aligned to the start of its block.
+
+    Args:
+        run: A run.
+        axis: One of ``AXES``.
+
+    Returns:
+        A row for each evaluation: ``block``; ``x``, how much of the axis has passed since the block's start; and
+        ``return``, the mean return of the greedy policy under the block's rule.
+    """
+    several = run.facts.num_blocks > 1
+    starts = block_starts(run.episodes, run.facts.num_blocks)
+    tables = []
+    for block, (start, end) in enumerate(zip(starts, [*starts[1:], np.inf], strict=True)):
+        curve = run.curve(f"val/block_{block}/return_mean" if several else VALIDATION)
+        curve = curve[(curve.index >= start) & (curve.index < end)]
+        x = amount_at(run, axis, curve.index.to_numpy()) - amount_at(run, axis, np.array([start]))
+        tables.append(pd.DataFrame({"block": block, "x": x, "return": curve.to_numpy()}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def curves_of_block(tables: Sequence[pd.DataFrame], block: int) -> list[pd.Series]:
+    """Return each run's curve in a block, over x; none if a run was not evaluated in it.
+
+    Args:
+        tables: The :func:`evaluations` of each run.
+        block: The block.
+    """
+    curves = [table[table["block"] == block].set_index("x")["return"] for table in tables]
+    return [] if any(curve.empty for curve in curves) else curves
+
+
+def block_starts(episodes: pd.DataFrame, num_blocks: int) -> list[float]:
+    """Return the env step at which each block began in all environments: the end of the last episode before it.
+
+    Args:
+        episodes: A run's ``episodes.csv``.
+        num_blocks: Number of blocks of the task.
+
+    Returns:
+        [num_blocks] float; infinite for blocks that never began.
+    """
+    if num_blocks == 1:  # a "block" of a task without blocks means something else
+        return [0.0]
+    last = episodes["block"].max()
+    ends = [episodes["env_steps"][episodes["block"] < block].max() for block in range(1, num_blocks)]
+    return [0.0, *(float(end) if block <= last else np.inf for block, end in enumerate(ends, 1))]
+
+
+def amount_at(run: Run, axis: str, env_steps: FloatArray) -> FloatArray:
+    """Return how much of an axis a run had passed after some env steps.
+
+    Args:
+        run: A run.
+        axis: One of ``AXES``. Updates are counted to the last time that they were logged.
+        env_steps: [K] float.
+
+    Returns:
+        [K] float64.
+    """
+    if axis == "env_steps":
+        return np.asarray(env_steps, float)
+    if axis == "episodes":
+        return np.searchsorted(run.episodes["env_steps"], env_steps, side="right").astype(float)
+    updates = run.curve("workload/updates")
+    return np.asarray(np.interp(env_steps, [0.0, *updates.index], [0.0, *updates]))
+
+
+def on_grid(curves: Sequence[pd.Series]) -> pd.DataFrame:
+    """Put the curves of a condition's runs on one grid; between two evaluations, the earlier one holds.
+
+    A run that ended keeps its last value, because its policy changes no more. So the mean at the end is the mean of all
+    runs, and not of the longest ones or of the time before the shortest one ended.
+
+    Args:
+        curves: A series over x for each run, with at least one value.
+
+    Returns:
+        A row for each x at which a run was evaluated, from the first one that all runs have reached; a column for each
+        run.
+    """
+    grid = np.unique(np.concatenate([curve.index.to_numpy(float) for curve in curves]))
+    grid = grid[grid >= max(curve.index.min() for curve in curves)]
+    columns = [curve.to_numpy()[np.searchsorted(curve.index, grid, side="right") - 1] for curve in curves]
+    return pd.DataFrame(np.transpose(columns), index=pd.Index(grid, name="x"))
+
+
+def mean_over_training(curves: Mapping[str, Sequence[pd.Series]]) -> dict[str, FloatArray]:
+    """Average each run's curve over the axis: the area under the curve, divided by its length.
+
+    All runs are averaged over the same stretch: from the first evaluation that all have reached to the last one of any
+    run, after which a run that ended keeps its last value.
+
+    Args:
+        curves: A series over x for each run of each condition.
+
+    Returns:
+        [runs] float64 for each condition.
+    """
+    every = on_grid([curve for of_one in curves.values() for curve in of_one])
+    x = every.index.to_numpy()
+    widths = np.diff(x) if len(x) > 1 else np.ones(1)
+    values = every.to_numpy()[: len(widths)]
+    means = (values * widths[:, None]).sum(0) / widths.sum()
+    ends = np.cumsum([len(of_one) for of_one in curves.values()])[:-1]
+    return dict(zip(curves, np.split(means, ends), strict=True))

@@ -1,0 +1,231 @@
+"""Outcomes: one number for each run, by which conditions are compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, mean_over_training
+from seqrl_lightning.analysis.measures import criterion_by_block, late_greedy, measure_episodes, rank_transfer
+from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.statistics import (
+    MIN_SEEDS,
+    holm,
+    kaplan_meier,
+    log_rank_test,
+    permutation_test,
+    probability_of_improvement,
+    probability_of_improvement_interval,
+    probability_of_taking_longer,
+    summarize,
+)
+from seqrl_lightning.analysis.trials import counted_trials
+from seqrl_lightning.functional import ERROR_KINDS, savings
+from seqrl_lightning.types import BoolArray, FloatArray
+
+EARLY_EPISODES = 10
+"""Number of episodes after a switch in which interference is measured."""
+
+
+class Outcome(NamedTuple):
+    """A number for each run of each condition."""
+
+    name: str
+    values: Mapping[str, FloatArray]  # [runs], by condition; NaN where a run has none
+    is_met: Mapping[str, BoolArray] | None = None  # for times to an event: whether it occurred, or the time is censored
+
+
+def is_complete(outcome: Outcome) -> bool:
+    """Whether no run of the outcome is censored."""
+    return outcome.is_met is None or all(met.all() for met in outcome.is_met.values())
+
+
+def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
+    """Measure all runs.
+
+    Args:
+        groups: Runs of one task, by condition.
+        axis: What the mean return over training is averaged over.
+
+    Returns:
+        The outcomes that the task allows, the speed of learning first.
+    """
+    return [*speed(groups), *returns(groups, axis), *behavior(groups)]
+
+
+def has_every_run(outcome: Outcome) -> bool:
+    """Whether every run has a number: one that leaves out runs, such as those that never learned, can't be compared."""
+    return all(np.isfinite(values).all() for values in outcome.values.values())
+
+
+def speed(groups: Groups) -> list[Outcome]:
+    """Measure episodes to criterion in each block, and savings; none if the task doesn't tell when it is mastered."""
+    if any(run.facts.mastery_return is None for runs in groups.values() for run in runs):
+        return []
+    tables = {name: [criterion_by_block(run.episodes, run.facts) for run in runs] for name, runs in groups.items()}
+    num_blocks = shared_blocks(groups)
+    found = []
+    for block in range(num_blocks):
+        rows = {name: [table.loc[block] for table in of_one if block in table.index] for name, of_one in tables.items()}
+        if all(rows.values()):
+            values = {name: np.array([row["episodes"] for row in of_one], float) for name, of_one in rows.items()}
+            is_met = {name: np.array([row["is_met"] for row in of_one], bool) for name, of_one in rows.items()}
+            found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
+    for block in range(1, num_blocks):
+        found.append(_of_tables(f"savings in block {block}", tables, partial(savings_in, block=block)))
+    return found
+
+
+def returns(groups: Groups, axis: Axis) -> list[Outcome]:
+    """Measure the greedy policy's mean return over training, in each block, and its final one; none without both."""
+    final = {name: final_returns(runs) for name, runs in groups.items()}
+    if any(np.isnan(values).any() for values in final.values()):
+        return []
+    num_blocks = shared_blocks(groups)
+    curves = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
+    found = []
+    for block in range(num_blocks):
+        of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
+        if all(of_block.values()):
+            name = f"mean return over {axis.label}{in_block(block, num_blocks)}"
+            found.append(Outcome(name, mean_over_training(of_block)))
+    return [*found, Outcome("final return", final)]
+
+
+def final_returns(runs: Sequence[Run]) -> FloatArray:
+    """Return the return in each run's last evaluation, under the rule of its last block.
+
+    Returns:
+        [runs] float64; NaN for a run that was not evaluated.
+    """
+    return np.array([curve.iloc[-1] if len(curve := run.curve(VALIDATION)) else np.nan for run in runs])
+
+
+def behavior(groups: Groups) -> list[Outcome]:
+    """Measure errors and the accuracy at the end; none if the task doesn't tell which action is right."""
+    tables = {name: [run.trials for run in runs if run.trials is not None] for name, runs in groups.items()}
+    if any(len(tables[name]) < len(runs) for name, runs in groups.items()):
+        return []
+    facts = [run.facts for runs in groups.values() for run in runs]
+    found = [
+        _of_tables(
+            "fraction right, greedy, end of each block", tables, lambda table: late_greedy(table)["is_right"].mean()
+        ),
+        _of_tables("share of choices that were errors", tables, _error_share),
+    ]
+    if any(of_run.num_positions is None or of_run.num_objects is None for of_run in facts):
+        return found
+    measured = {
+        name: [measure_episodes(run.trials, run.facts) for run in runs if run.trials is not None]
+        for name, runs in groups.items()
+    }
+    for kind in ERROR_KINDS:
+        name = f"share of {kind.replace('_', '-')} errors"
+        found.append(_of_tables(name, measured, partial(_share_of, kind)))
+    found += [
+        _of_runs(f"rank correlation with the previous order in block {block}", groups, partial(_transfer, block=block))
+        for block in range(1, shared_blocks(groups))
+    ]
+    if all(of_run.order is not None for of_run in facts) and shared_blocks(groups) > 1:
+        name = f"share of errors by the previous order in the first {EARLY_EPISODES} episodes of a block"
+        found.append(_of_tables(name, measured, _interference))
+    return found
+
+
+def compare(outcome: Outcome) -> pd.DataFrame:
+    """Compare each two conditions by an outcome.
+
+    Args:
+        outcome: The outcome of at least two conditions, which every run has.
+
+    Returns:
+        A row for each pair: the conditions ``A`` and ``B``; ``n A`` and ``n B``, the number of their runs;
+        ``A's middle`` and ``B's middle``, the interquartile mean or, for times, the Kaplan-Meier median; ``P(A > B)``,
+        the probability that a run of A has more, with its interval ``lower`` and ``upper``; ``Cliff's delta``; the p
+        value of the permutation test, ``p``, and ``p (Holm)``, adjusted for the number of pairs. Interval and p are NaN
+        where a condition has fewer than five runs.
+    """
+    rows = [_compare_pair(outcome, ours, theirs) for ours, theirs in combinations(outcome.values, 2)]
+    table = pd.DataFrame(rows)
+    table["p (Holm)"] = holm(table["p"].to_numpy(float))
+    table.insert(0, "outcome", outcome.name)
+    return table
+
+
+def _compare_pair(outcome: Outcome, ours: str, theirs: str) -> dict[str, object]:
+    a, b = outcome.values[ours], outcome.values[theirs]
+    row: dict[str, object] = {"A": ours, "B": theirs, "n A": len(a), "n B": len(b)}
+    is_tested = min(len(a), len(b)) >= MIN_SEEDS
+    if outcome.is_met is None:
+        middles = [summarize(a).mean, summarize(b).mean]
+        probability = probability_of_improvement(a, b)
+        interval = probability_of_improvement_interval(a, b) if is_tested else (np.nan, np.nan)
+        p = permutation_test(a, b) if is_tested else np.nan
+    else:
+        met, met_there = outcome.is_met[ours], outcome.is_met[theirs]
+        middles = [kaplan_meier(a, met).median, kaplan_meier(b, met_there).median]
+        probability, *ends = probability_of_taking_longer(a, met, b, met_there)
+        interval = (ends[0], ends[1]) if is_tested else (np.nan, np.nan)
+        p = log_rank_test(a, met, b, met_there) if is_tested else np.nan
+    lower, upper = interval
+    row |= {"A's middle": middles[0], "B's middle": middles[1], "P(A > B)": probability, "lower": lower, "upper": upper}
+    return row | {"Cliff's delta": 2 * probability - 1, "p": p}
+
+
+def savings_in(criterion: pd.DataFrame, block: int) -> float:
+    """Compute the savings in a block after the first (:func:`seqrl_lightning.functional.savings`).
+
+    Args:
+        criterion: A run's :func:`seqrl_lightning.analysis.measures.criterion_by_block`.
+        block: The block.
+    """
+    episodes = criterion["episodes"].where(criterion["is_met"]).reindex([0, block])
+    return float(savings(torch.from_numpy(episodes.to_numpy(float))))
+
+
+def shared_blocks(groups: Groups) -> int:
+    """Return the number of blocks that the tasks of all conditions have."""
+    return min(run.facts.num_blocks for runs in groups.values() for run in runs)
+
+
+def in_block(block: int, num_blocks: int) -> str:
+    """Return the words that name a block; none if there is only one."""
+    return f" in block {block}" if num_blocks > 1 else ""
+
+
+def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float]) -> Outcome:
+    return Outcome(
+        name, {condition: np.array([measure(run) for run in runs], float) for condition, runs in groups.items()}
+    )
+
+
+def _transfer(run: Run, block: int) -> float:
+    """The rank correlation with the previous order; NaN if no order changes or the run never got there."""
+    if run.trials is None or run.facts.order is None or not (run.trials["block"] == block).any():
+        return np.nan
+    return rank_transfer(run.trials, run.facts.order, block)[0]
+
+
+def _of_tables(
+    name: str, tables: Mapping[str, Sequence[pd.DataFrame]], measure: Callable[[pd.DataFrame], float]
+) -> Outcome:
+    values = {condition: np.array([measure(table) for table in of_one], float) for condition, of_one in tables.items()}
+    return Outcome(name, values)
+
+
+def _error_share(trials: pd.DataFrame) -> float:
+    return 1 - float(counted_trials(trials)["is_right"].mean())
+
+
+def _interference(episodes: pd.DataFrame) -> float:
+    early = episodes[episodes["block"] > 0].groupby("block").head(EARLY_EPISODES)
+    return _share_of("previous_order", early) if len(early) else np.nan
+
+
+def _share_of(kind: str, episodes: pd.DataFrame) -> float:
+    return float(episodes[kind].sum() / episodes["choices"].sum())

@@ -1,0 +1,223 @@
+"""Run an experiment: every condition of a design with every seed, in parallel processes.
+
+The file has a base config, factors with their levels, and the number of seeds. A run that is over is skipped and one
+that was interrupted is resumed, so the same command goes on after a kill, and adds seeds or levels that are new.
+"""
+
+import itertools
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, NamedTuple
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from seqrl_lightning.__main__ import run_command
+from seqrl_lightning.analysis.levels import Levels, write_levels
+from seqrl_lightning.commands import fit_seeds
+from seqrl_lightning.commands.fitting import DryFit, quiet
+from seqrl_lightning.types import ConfigurationError, RunError, require
+
+_NAME = re.compile(r"[\w.+-]+")
+_FACTORS = "factors by their names, each with its levels by their names, each with its settings, as in the docs"
+
+
+class Design(NamedTuple):
+    """An experiment as its file describes it."""
+
+    configs: list[str]  # files of settings that all conditions have in common
+    seeds: int
+    factors: dict[str, dict[str, dict[str, Any]]]  # settings by factor and level
+
+
+class Condition(NamedTuple):
+    """One combination of levels."""
+
+    levels: Levels
+    settings: dict[str, Any]  # by their dotted names
+
+    @property
+    def name(self) -> str:
+        """The condition's name, and that of its folder."""
+        return "-".join(f"{factor}_{level}" for factor, level in self.levels.level_of.items())
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the experiment's file, and how much of it runs."""
+    parser.add_argument("experiment", type=Path, help="a YAML file with config, seeds and factors")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 1 to N, in place of the file's number")
+    parser.add_argument("--jobs", type=int, help="processes at a time; by default one for each CPU")
+    parser.add_argument("--output", type=Path, help="the runs' folder; by default `runs` and the file's name")
+
+
+def run(arguments: Namespace) -> None:
+    """Run all conditions, and print how to compare them.
+
+    Raises:
+        RunError: If a run failed.
+    """
+    design = read_design(arguments.experiment)
+    seeds = design.seeds if arguments.seeds is None else arguments.seeds
+    require(seeds > 0, "--seeds", seeds, "at least 1")
+    root = arguments.output or Path("runs") / arguments.experiment.stem
+    conditions = conditions_of(design)
+    left = [condition for condition in conditions if not is_over(condition, design, root, seeds)]
+    for condition in left:
+        check(condition, design)
+    for condition in conditions:  # all of them: a new level moves the places of the others
+        write_levels(condition.levels, root / condition.name)
+    failed = [condition.name for condition in left if not fit(condition, design, root, seeds, arguments.jobs)]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(conditions)} conditions have failed runs ({', '.join(failed)}): see {root}"
+        )
+    print(f"\n{root}: {len(conditions)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
+    command = "compare" if len(conditions) > 1 else "analyse"
+    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(root)}")
+
+
+def read_design(path: Path) -> Design:
+    """Read an experiment's file.
+
+    Args:
+        path: A YAML file.
+
+    Raises:
+        ConfigurationError: If it isn't one, or an entry has another form.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file")
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+    known = {"config", "seeds", "factors"}
+    is_known = isinstance(entries, dict) and {"config", "factors"} <= set(entries) <= known
+    require(is_known, str(path), entries, "a mapping with config, factors and, if it likes, seeds")
+    config, seeds = entries["config"], entries.get("seeds", 5)
+    configs = config if isinstance(config, list) else [config]
+    require(bool(configs) and all(isinstance(file, str) for file in configs), "config", config, "a file, or a list")
+    require(isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0, "seeds", seeds, "at least 1")
+    require(isinstance(entries["factors"], dict) and bool(entries["factors"]), "factors", entries["factors"], _FACTORS)
+    return Design(configs, seeds, {str(name): _levels(str(name), entry) for name, entry in entries["factors"].items()})
+
+
+def conditions_of(design: Design) -> list[Condition]:
+    """Cross the levels of all factors.
+
+    Raises:
+        ConfigurationError: If two factors set the same setting.
+    """
+    setters = [(setting, name) for name, levels in design.factors.items() for setting in set().union(*levels.values())]
+    for (setting, name), (other_setting, other) in itertools.combinations(setters, 2):
+        if other_setting == setting and name != other:
+            raise ConfigurationError(f"the factors {name} and {other} both set {setting}; one of them must do it")
+    crossed = itertools.product(*(levels.items() for levels in design.factors.values()))
+    return [
+        Condition(
+            Levels(place, dict(zip(design.factors, (level for level, _ in of_one), strict=True))),
+            {setting: value for _, settings in of_one for setting, value in settings.items()},
+        )
+        for place, of_one in enumerate(crossed)
+    ]
+
+
+def fit_arguments(condition: Condition, design: Design) -> list[str]:
+    """Return the arguments of ``seqrl fit`` that make a condition."""
+    configs = [f"--config={config}" for config in design.configs]
+    return [*configs, *(f"--{name}={_as_text(value)}" for name, value in condition.settings.items())]
+
+
+def check(condition: Condition, design: Design) -> None:
+    """Check a condition's settings without training.
+
+    Raises:
+        ConfigurationError: If they can't work.
+    """
+    command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own
+    try:
+        with quiet():
+            DryFit(fit_arguments(condition, design))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"condition {condition.name}: {error}") from error
+    finally:
+        sys.argv[1:] = command
+
+
+def is_over(condition: Condition, design: Design, root: Path, seeds: int) -> bool:
+    """Whether all seeds of a condition have ended well."""
+    return all(run.is_over for run in seed_runs(condition, design, root, seeds))
+
+
+def seed_runs(condition: Condition, design: Design, root: Path, seeds: int) -> list[fit_seeds.SeedRun]:
+    """Return the runs of a condition, one for each seed, as ``seqrl fit --seeds`` would start them."""
+    folder = root / condition.name
+    return [fit_seeds.SeedRun(seed, folder, run_arguments(condition, design, root)) for seed in range(1, seeds + 1)]
+
+
+def run_arguments(condition: Condition, design: Design, root: Path) -> list[str]:
+    """Return the arguments of ``seqrl fit --seeds`` for a condition."""
+    return [*fit_arguments(condition, design), f"--trainer.default_root_dir={root / condition.name}"]
+
+
+def fit(condition: Condition, design: Design, root: Path, seeds: int, jobs: int | None) -> bool:
+    """Run the seeds of a condition that are not over yet. Return whether all of them have ended well.
+
+    Args:
+        condition: The condition.
+        design: The experiment.
+        root: The experiment's folder.
+        seeds: Seeds 1 to this number are run.
+        jobs: Processes at a time; None for one for each CPU.
+    """
+    print(f"\n{condition.name}", flush=True)
+    runs = seed_runs(condition, design, root, seeds)
+    has_saved = any(run.has_saved for run in runs)
+    for run in runs:
+        if not has_saved and run.folder.exists():  # all ended before they saved anything, so they start anew
+            fit_seeds.require_nothing_to_keep(run.folder)
+            rmtree(run.folder)
+    arguments = run_arguments(condition, design, root)
+    own = [f"--seeds={seeds}"]
+    own += [] if jobs is None else [f"--jobs={jobs}"]
+    own += ["--ckpt_path=last"] if has_saved else []
+    try:
+        run_command("fit-seeds", [*own, *arguments])
+    except RunError as error:
+        print(error, flush=True)
+        return False
+    except SystemExit:  # a signal ended the runs
+        sys.stderr.write("seqrl: the same `seqrl experiment` resumes what was saved and runs what is left\n")
+        raise
+    return True
+
+
+def allowing(root: Path) -> str:
+    """Return the option by which a command may import the runs' own tasks: `` --allow my_tasks``, or nothing."""
+    configs = [yaml.safe_load(path.read_text()) for path in root.glob("*/seed_*/lightning_logs/*/config.yaml")]
+    tasks = {str(config["data"]["env_id"]) for config in configs}
+    modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
+    return "".join(f" --allow {module}" for module in modules)
+
+
+def _levels(factor: str, levels: Any) -> dict[str, dict[str, Any]]:
+    """Check the levels of a factor."""
+    _require_name("factor", factor)
+    require(isinstance(levels, dict) and bool(levels), f"factor {factor}", levels, _FACTORS)
+    for level, settings in levels.items():
+        _require_name(f"a level of {factor}", str(level))
+        are_settings = isinstance(settings, Mapping) and all("." in str(name) for name in settings)
+        require(are_settings, f"level {level} of {factor}", settings, "settings by their names, like model.gamma: 0.9")
+    return {str(level): {str(name): value for name, value in settings.items()} for level, settings in levels.items()}
+
+
+def _require_name(what: str, name: str) -> None:
+    require(_NAME.fullmatch(name) is not None, what, name, "letters, digits and . + - _, as it names a folder")
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

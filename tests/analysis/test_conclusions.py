@@ -1,0 +1,234 @@
+"""Reports don't mislead: on runs written by hand, each number and each pooling is the one that is right."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqrl_lightning.analysis import sections
+from seqrl_lightning.analysis.comparison import sections_on_conditions
+from seqrl_lightning.analysis.conditions import conditions_of, one_condition
+from seqrl_lightning.analysis.curves import (
+    Axis,
+    axis_of,
+    evaluations,
+    mean_over_training,
+    on_grid,
+    shared_axis,
+    unfinished,
+)
+from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, late_greedy
+from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
+from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.types import ConfigurationError
+from tests.analysis.made_runs import BEST, make_run
+from tests.running import seqrl
+
+EPISODES = Axis("episodes", "")
+
+
+def table_of(section: Section) -> pd.DataFrame:
+    assert section.table is not None
+    return section.table
+
+
+def test_a_block_that_never_met_the_criterion_counts_as_slow(tmp_path: Path) -> None:
+    never = make_run(tmp_path / "never", 1, ([0.0] * 4 + [BEST] * 16, [0.0] * 16 + [BEST] * 4))
+    found = criterion_by_block(never.episodes, never.facts)
+    assert found["episodes"].tolist() == [5, 16]
+    assert found["env_steps"].tolist() == [15, 48]
+    assert found["is_met"].tolist() == [True, False]
+    runs = [never, make_run(tmp_path / "a", 2), make_run(tmp_path / "b", 3, ([0.0] * 19 + [BEST], [0.0] * 20))]
+    table = table_of(sections.criterion(runs, {}))
+    assert table["block 0"].tolist() == ["5", "5", "> 16", "5"]  # the last is the median
+    assert table["block 1"].tolist() == ["> 16", "10", "> 16", "> 16"]
+    np.testing.assert_allclose(table["savings, block 1"], [np.nan, -0.5, np.nan, np.nan])  # no median of two of three
+
+
+def test_a_block_that_was_mastered_at_once_has_no_savings(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 1, ([BEST] * 20, [0.0] * 16 + [BEST] * 5))
+    table = table_of(sections.criterion([run], {}))
+    assert table["block 0"].iloc[0] == "1"
+    assert table["block 1"].iloc[0] == "17"
+    assert table["savings, block 1"].isna().all()
+
+
+def test_blocks_that_never_began_are_not_censored_at_zero(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 1, ([BEST] * 6, []))
+    assert criterion_by_block(run.episodes, run.facts).index.tolist() == [0]
+
+
+def test_a_runs_curve_holds_after_its_end() -> None:
+    short, long = pd.Series({10: 0.0, 20: 5.0}), pd.Series({5: 0.0, 15: 4.0, 40: 5.0})
+    grid = on_grid([short, long])
+    assert grid.index.tolist() == [10, 15, 20, 40]  # from the first one that both have reached
+    assert grid[0].tolist() == [0, 0, 5, 5]
+    assert grid[1].tolist() == [0, 4, 4, 5]
+    means = mean_over_training({"a": [short], "b": [long]})
+    assert means["a"].tolist() == [(10 * 0 + 20 * 5) / 30]
+    assert means["b"].tolist() == [(5 * 0 + 25 * 4) / 30]
+
+
+def test_curves_are_aligned_to_the_switch_of_each_run(tmp_path: Path) -> None:
+    curve = {30: 0.0, 60: 3.0, 63: 1.0, 90: 2.0}
+    early = make_run(tmp_path / "early", 1, curve=curve)  # the switch is at env step 60
+    late = make_run(tmp_path / "late", 2, lengths=6, curve={2 * steps: value for steps, value in curve.items()})
+    for run in (early, late):
+        found = evaluations(run, "episodes")
+        assert found["block"].tolist() == [0, 1, 1, 1]
+        assert found["x"].tolist() == [10, 0, 1, 10]
+        assert found["return"].tolist() == [0.0, 3.0, 1.0, 2.0]
+    assert evaluations(late, "env_steps")["x"].tolist() == [60, 0, 6, 60]
+
+
+def test_the_axis_is_the_budget_that_runs_have_in_common(tmp_path: Path) -> None:
+    short = make_run(tmp_path / "short", 1)
+    long = make_run(tmp_path / "long", 1, lengths=9, data={"num_envs": 2})
+    assert shared_axis([short, long]) == ("episodes", "all runs had 40 training episodes")
+    other = make_run(tmp_path / "other", 1, agent={"max_episodes": 30})
+    assert shared_axis([short, other]).name == "env_steps"
+    assert axis_of([short], "updates").name == "updates"
+    with pytest.raises(ConfigurationError, match="--axis is 'trials'; it must be one of"):
+        axis_of([short], "trials")
+
+
+def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", 1)
+    early = make_run(tmp_path / "early", 2, agent={"max_episodes": 50})
+    other_budget = make_run(tmp_path / "other", 3, agent={"max_episodes": None})
+    assert [unfinished(run) for run in (whole, early, other_budget)] == [None, "40 of 50 training episodes", None]
+    text = sections.warning({"delay=4": [whole, early]})
+    assert text == " Not all runs have reached their budget: delay=4, seed 2 (40 of 50 training episodes)."
+    assert sections.warning({"delay=4": [whole]}) == ""
+
+
+def test_accuracy_at_the_end_is_of_greedy_choices_at_the_end(tmp_path: Path) -> None:
+    early = [(episode, 0, letter, False) for episode in range(8) for letter in "ZZZABC"]  # wrong, but early
+    late = [
+        (8, 0, "A", False),
+        (8, 0, "Z", True),
+        (8, 0, "Z", False),
+        (8, 0, "B", False),
+    ]  # wrong, but after a random one
+    last = [(9, 0, "A", False), (9, 0, "C", False), (9, 0, "B", False), (9, 0, "C", False)]
+    run = make_run(tmp_path / "run", 1, ([BEST] * 10,), trials=[*early, *late, *last])
+    assert run.trials is not None
+    found = accuracy_by_position(late_greedy(run.trials)).loc[0]
+    assert found["accuracy"].tolist() == [1.0, 0.5, 1.0]
+    assert found["choices"].tolist() == [2, 2, 1]
+
+
+def test_objects_that_are_right_at_one_position_are_not_mixed(tmp_path: Path) -> None:
+    words = ("ABC", "CBA")
+    picks = [(episode, episode % 2, letter, False) for episode in range(10) for letter in words[episode % 2]]
+    run = make_run(tmp_path / "run", 1, trials=picks)
+    assert run.trials is not None
+    by_position = sections.confusions([run.trials], run.facts.order)
+    assert by_position.data is not None
+    assert set(by_position.data["block"]) == {"block 0", "block 1"}
+    mixed = sections.confusions([run.trials.assign(block=0)], run.facts.order)  # as where a context decides
+    assert mixed.data is not None
+    assert "correct_action" in mixed.data
+    right = mixed.data[mixed.data["correct_action"] == mixed.data["action"]]
+    assert right["share"].dropna().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_conditions_are_told_apart_by_their_settings(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / f"{gamma}_{seed}", seed, model={"class_path": "a.DQN", "init_args": {"gamma": gamma}})
+        for gamma in (0.9, 0.5)
+        for seed in (2, 1)
+    ]
+    found = conditions_of(runs)
+    assert list(found) == ["gamma=0.5", "gamma=0.9"]
+    assert [run.seed for run in found["gamma=0.5"]] == [1, 2]
+    assert one_condition(runs[:2])[0].seed == 1
+    with pytest.raises(ConfigurationError, match=r"of 2 conditions \(gamma=0.5; gamma=0.9\); they must differ in"):
+        one_condition(runs)
+    with pytest.raises(ConfigurationError, match="have the same settings and seed 2; each seed"):
+        conditions_of([runs[0], runs[0]])
+
+
+def test_names_of_conditions_are_as_short_as_they_can_be(tmp_path: Path) -> None:
+    def model(network: str, **settings: int) -> dict[str, object]:
+        return {"init_args": {"network": {"class_path": f"x.{network}", "init_args": settings}}}
+
+    gru = make_run(tmp_path / "gru", model=model("GRU", size=8), data={"size": 8})
+    mlp = make_run(tmp_path / "mlp", model=model("MLP", size=9), data={"size": 9})
+    small = make_run(tmp_path / "small", model=model("MLP", size=9), data={"size": 8})
+    assert list(conditions_of([gru, mlp, small])) == [  # the network's own size goes with the network
+        "size=8, network=GRU",
+        "size=9, network=MLP",
+        "size=8, network=MLP",
+    ]
+
+
+def test_conditions_never_share_a_name(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / f"{network}{size}", model={"network": {"class_path": network, "init_args": {"size": size}}})
+        for network, size in (("MLP", 8), ("MLP", 9), ("GRU", 9))
+    ]
+    assert list(conditions_of(runs)) == ["network=MLP, size=8", "network=MLP, size=9", "network=GRU, size=9"]
+
+
+def test_commands_refuse_to_pool_conditions(tmp_path: Path) -> None:
+    for gamma in (0.5, 0.9):
+        make_run(tmp_path / f"{gamma}", model={"gamma": gamma})
+    for command, message in (
+        (["analyse", f"{tmp_path}"], "the runs are of 2 conditions (gamma=0.5; gamma=0.9); they must differ in"),
+        (["compare", f"--runs=all={tmp_path},one={tmp_path}/0.5"], "all are of 2 conditions"),
+        (["compare", f"--runs=one={tmp_path}/0.5,two={tmp_path}/0.5"], "is in one and in two; each run must be in one"),
+        (["compare", f"{tmp_path}/0.5"], "the runs are of one condition; they must be of several"),
+        (["compare", f"{tmp_path}", "--effect=0.4"], "--effect is 0.4; it must be above 0.5 and at most 1"),
+        (["compare"], "the runs are given twice or not at all"),
+    ):
+        status, _, err = seqrl(*command)
+        assert status == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:  # type: ignore[type-arg]
+    """Two conditions with five seeds: one learns the second rule five episodes later, and two of its seeds never."""
+    root = tmp_path_factory.mktemp("groups")
+    second = {"fast": [3, 4, 5, 6, 7], "slow": [8, 9, 10, 20, 20]}
+    return {
+        name: [
+            make_run(root / name / str(seed), seed, ([BEST] * 20, [0.0] * wrong + [BEST] * (20 - wrong)))
+            for seed, wrong in enumerate(of_seed)
+        ]
+        for name, of_seed in second.items()
+    }
+
+
+def test_speed_is_tested_with_the_runs_that_never_learn(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
+    found = {outcome.name: outcome for outcome in outcomes(groups, EPISODES)}
+    speed = found["episodes to criterion in block 1"]
+    assert speed.values["slow"].tolist() == [9, 10, 11, 16, 16]
+    assert speed.is_met is not None
+    assert speed.is_met["slow"].tolist() == [True, True, True, False, False]
+    row = compare(speed).iloc[0]
+    assert (row["A"], row["B"]) == ("fast", "slow")
+    assert (row["A's middle"], row["B's middle"]) == (6, 11)
+    assert row["P(A > B)"] == 0.0
+    assert row["Cliff's delta"] == -1.0
+    assert row["p"] == row["p (Holm)"] == pytest.approx(2 / 252)
+    sections_of = {section.name: section for section in sections_on_conditions(groups, EPISODES)}
+    assert "Left out, because not every run has a number: savings in block 1" in sections_of["tests"].text
+    assert "savings in block 1" not in table_of(sections_of["tests"]).index.get_level_values("outcome")
+    final = compare(found["final return"]).iloc[0]
+    assert (final["P(A > B)"], final["p"]) == (0.5, 1.0)
+
+
+def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
+    few = {name: runs[:4] for name, runs in groups.items()}
+    table = pd.concat(compare(outcome) for outcome in outcomes(few, EPISODES) if has_every_run(outcome))
+    assert table[["p", "p (Holm)", "lower", "upper"]].isna().all(axis=None)
+    found = {section.name: section for section in sections_on_conditions(few, EPISODES, effect=0.75)}
+    assert "There is no test" in found["tests"].text
+    assert table_of(found["returns"])["lower to upper"].tolist() == ["range", "range"]
+    assert "each needs 21 seeds" in found["planning"].text
+    assert found["criterion"].data is not None
+    assert (~found["criterion"].data["is_met"]).sum() == 1

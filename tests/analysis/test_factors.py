@@ -1,0 +1,78 @@
+"""Experiments: conditions are named after their levels, and two factors have main effects and an interaction."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqrl_lightning.analysis.comparison import sections_on_conditions
+from seqrl_lightning.analysis.conditions import conditions_of
+from seqrl_lightning.analysis.curves import Axis
+from seqrl_lightning.analysis.factors import crossing_of, effects
+from seqrl_lightning.analysis.levels import FILE, Levels, read_levels, write_levels
+from seqrl_lightning.analysis.outcomes import Outcome
+from seqrl_lightning.analysis.runs import Run, find_runs
+from seqrl_lightning.types import ConfigurationError
+from tests.analysis.made_runs import BEST, make_run
+
+CELLS = [("short", "LSTM"), ("short", "MLP"), ("long", "LSTM"), ("long", "MLP")]
+EXTRA_EPISODES = dict(zip(CELLS, (2, 3, 4, 9), strict=True))  # before the rule is mastered
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> dict[str, list[Run]]:
+    """Five seeds in each of four conditions, whose names don't sort like their places."""
+    for place, cell in enumerate(CELLS):
+        folder = tmp_path / "-".join(cell)
+        returns = ([0.0] * EXTRA_EPISODES[cell] + [BEST] * 20,)
+        for seed in range(5):
+            run = folder / f"seed_{seed}" / "lightning_logs" / "version_0"
+            make_run(run, seed, returns, model={"delay": cell[0], "network": cell[1]}, agent={"max_episodes": 30})
+        write_levels(Levels(place, dict(zip(("delay", "memory"), cell, strict=True))), folder)
+    return conditions_of(find_runs([str(tmp_path)]))
+
+
+def test_conditions_are_named_and_ordered_as_in_the_design(groups: dict[str, list[Run]]) -> None:
+    assert list(groups) == [f"delay={delay}, memory={memory}" for delay, memory in CELLS]
+    assert [len(runs) for runs in groups.values()] == [5] * 4
+
+
+def test_levels_that_hide_a_difference_do_not_name_conditions(groups: dict[str, list[Run]]) -> None:
+    (first, *_), (second, *_) = list(groups.values())[:2]
+    write_levels(second.levels, first.folder)  # nearer than the condition's own
+    assert list(conditions_of([Run(first.folder), second])) == ["network=LSTM", "network=MLP"]
+
+
+def test_contrasts_of_two_factors(groups: dict[str, list[Run]]) -> None:
+    crossing = crossing_of(groups)
+    assert crossing is not None
+    rng = np.random.default_rng(0)
+    values = {name: mean + rng.normal(0, 0.1, 7) for name, mean in zip(groups, (1.0, 2.0, 3.0, 8.0), strict=True)}
+    found = effects(Outcome("errors", values), crossing)
+    assert [name for _, name in found.index] == [
+        "delay: long - short",
+        "memory: MLP - LSTM",
+        "interaction delay x memory",
+    ]
+    np.testing.assert_allclose(found["contrast"], [4.0, 3.0, 4.0], atol=0.25)
+    assert (found["lower"] < found["contrast"]).all()
+    assert (found["contrast"] < found["upper"]).all()
+    few = effects(Outcome("errors", {name: of_one[:4] for name, of_one in values.items()}), crossing)
+    assert few["lower"].isna().all()
+
+
+def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[Run]]) -> None:
+    sections = {section.name: section for section in sections_on_conditions(groups, Axis("episodes", ""))}
+    table = sections["factors"].table
+    assert table is not None
+    assert table.loc["episodes to criterion"]["contrast"].tolist() == [4.0, 3.0, 4.0]
+    three = dict(list(groups.items())[:3])
+    assert crossing_of(three) is None
+    assert "factors" not in {section.name for section in sections_on_conditions(three, Axis("episodes", ""))}
+
+
+def test_a_file_of_levels_that_is_no_such_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("gamma: 0.9\n")
+    with pytest.raises(ConfigurationError, match="it must have place and levels"):
+        read_levels(tmp_path)
+    assert read_levels(tmp_path.parent) == Levels()

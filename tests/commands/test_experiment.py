@@ -1,0 +1,122 @@
+"""``seqrl experiment``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seqrl_lightning.analysis.levels import Levels, read_levels
+from seqrl_lightning.commands import experiment, fit_seeds
+from seqrl_lightning.commands.experiment import allowing
+from tests.running import seqrl
+
+CONFIG = """
+data: {env_id: CartPole-v1, batch_size: 8, capacity: 60, batches_per_epoch: 50, eval_episodes: 1}
+model: {class_path: DQN, init_args: {network: {class_path: MLP, init_args: {hidden_sizes: [8]}}}}
+agent: {warmup_env_steps: 16}
+trainer: {max_steps: 10}
+"""
+GAMMA = {level: {"model.init_args.gamma": value} for level, value in {"low": 0.5, "high": 0.9}.items()}
+
+STAND_IN = """
+import pathlib, sys
+arguments = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+folder = pathlib.Path(arguments["--trainer.default_root_dir"])
+with (folder.parent.parent / "events").open("a") as file:
+    print(folder.parent.name, arguments["--model.init_args.gamma"], arguments["--seed_everything"], file=file)
+if {fails} == float(arguments["--model.init_args.gamma"]):
+    sys.exit("seqrl: error: the disk is full")
+checkpoints = folder / "lightning_logs" / "version_0" / "checkpoints"
+checkpoints.mkdir(parents=True)
+(checkpoints / "last.ckpt").touch()
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs an experiment in which a small program takes the place of ``seqrl fit``. Returns status, output, errors."""
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+
+    def run(*arguments: str, fails: float = -1.0, **entries: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(fit_seeds, "SEQRL", (sys.executable, "-c", STAND_IN.replace("{fails}", str(fails))))
+        design = {"config": str(tmp_path / "tiny.yaml"), "seeds": 2, "factors": {"gamma": GAMMA}, **entries}
+        (tmp_path / "design.yaml").write_text(yaml.safe_dump(design, sort_keys=False))
+        return seqrl("experiment", str(tmp_path / "design.yaml"), f"--output={tmp_path}/runs", *arguments)
+
+    return run
+
+
+def events(folder: Path) -> list[str]:
+    return sorted((folder / "runs" / "events").read_text().splitlines())
+
+
+def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path) -> None:
+    status, out, err = start()
+    assert status == 0, err
+    both = ["gamma_high 0.9 1", "gamma_high 0.9 2", "gamma_low 0.5 1", "gamma_low 0.5 2"]
+    assert events(tmp_path) == both
+    assert out.splitlines()[-1] == f"seqrl compare {tmp_path}/runs --output {tmp_path}/runs/report"
+    assert start()[0] == 0
+    assert events(tmp_path) == both  # all of them were over
+    assert start("--seeds=3")[0] == 0
+    assert set(events(tmp_path)) - set(both) == {"gamma_high 0.9 3", "gamma_low 0.5 3"}
+    assert start(factors={"gamma": {"zero": {"model.init_args.gamma": 0.0}, **GAMMA}})[0] == 0
+    assert len(events(tmp_path)) == 8
+    assert {"gamma_zero 0.0 1", "gamma_zero 0.0 2"} < set(events(tmp_path))
+    run = tmp_path / "runs" / "gamma_low" / "seed_1" / "lightning_logs" / "version_0"
+    assert read_levels(run) == Levels(1, {"gamma": "low"})
+
+
+def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start: Any, tmp_path: Path) -> None:
+    status, _, err = start(fails=0.5)
+    assert status == 1
+    assert "1 of 2 conditions have failed runs (gamma_low)" in err
+    assert start()[0] == 0
+    assert events(tmp_path) == [
+        "gamma_high 0.9 1",
+        "gamma_high 0.9 2",
+        *sorted(["gamma_low 0.5 1", "gamma_low 0.5 2"] * 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"seeds": 0}, "seeds is 0; it must be at least 1"),
+        ({"factor": {}}, "it must be a mapping with config, factors and"),
+        ({"factors": {"gamma": [0.5, 0.9]}}, "factor gamma is [0.5, 0.9]; it must be factors by their names"),
+        ({"factors": {"gamma": {"low": 0.5}}}, "level low of gamma is 0.5; it must be settings by their names"),
+        ({"factors": {"a/b": GAMMA}}, "factor is 'a/b'; it must be letters, digits and"),
+        ({"factors": {"gamma": GAMMA, "other": GAMMA}}, "gamma and other both set model.init_args.gamma"),
+        ({"factors": {"gamma": {"odd": {"model.init_args.gamma": 7.0}}}}, "condition gamma_odd: "),
+        ({"config": 3}, "config is 3; it must be a file, or a list"),
+    ],
+)
+def test_a_design_that_cannot_work_gets_one_line(
+    start: Any, tmp_path: Path, entries: dict[str, Any], message: str
+) -> None:
+    status, _, err = start(**entries)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_printed_command_allows_own_tasks(tmp_path: Path) -> None:
+    folder = tmp_path / "a_1" / "seed_1" / "lightning_logs" / "version_0"
+    folder.mkdir(parents=True)
+    for env_id, option in (("CartPole-v1", ""), ("my_tasks:Mine-v0", " --allow my_tasks")):
+        (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"env_id": env_id}}))
+        assert allowing(tmp_path) == option
+
+
+def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str, arguments: list[str]) -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(experiment, "run_command", interrupted)
+    status, _, err = start()
+    assert status == 130
+    assert "the same `seqrl experiment` resumes what was saved and runs what is left" in err
