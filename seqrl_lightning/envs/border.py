@@ -251,11 +251,12 @@ class SoloBorder(Border):
 
     def _step(self, action: IntArray) -> Outcome:
         observation, reward, terminated, truncated, info = self.env.step(action[0])
+        shown = self._shown(observation, info, terminated or truncated)
         rewards = np.array([reward])
         if not -_MAX_REWARD <= reward <= _MAX_REWARD:
             self._require_rewards(rewards)
         return Outcome(
-            self._shown(observation, info, terminated or truncated),
+            shown,
             rewards,
             np.array([info[TASK_REWARD]]) if TASK_REWARD in info else rewards,
             np.array([terminated]),
@@ -351,13 +352,14 @@ class VectorBorder(Border):
     def _outcome(
         self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
     ) -> Outcome:
-        own_reward = self._own_column(reward, np.float64, "rewards")
-        self._require_rewards(own_reward)
         own_terminated = self._own_column(terminated, np.bool_, "flags `terminated`")
         own_truncated = self._own_column(truncated, np.bool_, "flags `truncated`")
+        shown = self._shown(observation, infos, own_terminated | own_truncated)
+        own_reward = self._own_column(reward, np.float64, "rewards")
+        self._require_rewards(own_reward)
         task_reward = infos.get(TASK_REWARD)
         return Outcome(
-            self._shown(observation, infos, own_terminated | own_truncated),
+            shown,
             own_reward,
             own_reward if task_reward is None else np.asarray(task_reward, np.float64),
             own_terminated,

@@ -195,17 +195,17 @@ def test_too_many_restarts_end_the_run(tmp_path: Any) -> None:
 
 def test_an_environment_that_breaks_when_it_is_reset_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = make_collector(on_error="restart", warn=lambda message: None)
-    real, seeds = collector.envs.envs.reset, []
+    broken, seeds = collector.envs.envs, []
 
-    def reset(seed: int) -> Any:
+    def reset(seed: int, options: Any) -> Any:
         seeds.append(seed)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(collector.envs.envs, "reset", reset)
+    monkeypatch.setattr(broken, "_reset", reset)
     collector.begin()
     assert collector.progress.env_faults == len(seeds) == 1
     assert collector.episodes.seed != seeds[0]
-    assert real != collector.envs.envs.reset  # new environments
+    assert collector.envs.envs is not broken
 
 
 # Trials
