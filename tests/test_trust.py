@@ -567,7 +567,7 @@ def load_if_possible(path: Path) -> tuple[Policy | None, str]:
     return policy, ""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     data: st.DataObject, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -593,7 +593,7 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     assert set(tmp_path.parent.rglob("*")) == folder
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_changes_nothing(
     position: float, bit: int, checkpoint: Path, tmp_path: Path

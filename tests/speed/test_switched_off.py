@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SOME = ["tests/algorithms/test_dqn.py", "tests/algorithms/test_windows.py", "tests/test_learning.py", "tests/networks"]
 
 
 def run(*arguments: str) -> None:
@@ -17,10 +16,6 @@ def run(*arguments: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
     assert result.returncode == 0, result.stdout[-3000:]
     assert " passed" in result.stdout
-
-
-def test_some_tests_pass_without_fast_paths() -> None:
-    run("-n", "0", *SOME)
 
 
 @pytest.mark.slow
