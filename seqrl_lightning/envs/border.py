@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
@@ -33,6 +34,8 @@ from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 _ANY_NUMBER = np.iinfo(np.int64).max
+# Vectorized implementations that return new arrays of the right types in each step, so that nothing has to be checked.
+_KNOWN = (TaskVectorEnv, CartPoleNoVelVectorEnv, CartPoleVectorEnv)
 _MAX_REWARD = float(np.finfo(np.float32).max)  # the replay memory keeps rewards in float32
 
 
@@ -92,12 +95,15 @@ class Border(ABC):
         self.seed = self.num_steps = 0
         self._shape = (num_envs, *space.shape)
         lowest, highest = limits_of(space)
-        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything.
-        self._low, self._high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
-        self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
+        low, high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
         self._can_be_infinite = np.issubdtype(space.dtype, np.floating)
-        fills_dtype = bool((self._low == lowest).all() and (self._high == highest).all())
+        fills_dtype = bool((low == lowest).all() and (high == highest).all())
         self._can_be_outside = self._can_be_infinite or not fills_dtype
+        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything, and take half the
+        # time with bounds for each environment.
+        if self._can_be_outside:
+            self._low, self._high = (np.broadcast_to(bound, self._shape).copy() for bound in (low, high))
+            self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
         self._has_told_mask = self._has_told_action = False
         self._block: IntArray | None = None  # told last
 
@@ -212,7 +218,7 @@ class Border(ABC):
 
     def _require_rewards(self, reward: FloatArray) -> None:
         is_good = np.abs(reward) <= _MAX_REWARD  # neither NaN nor infinite
-        if np.count_nonzero(is_good) < self.num_envs:
+        if np.count_nonzero(is_good) < self.num_envs:  # several times as fast as all()
             env = _first_faulty(is_good)
             raise EnvFault(env, f"the reward is {reward[env]}; it must be a number that float32 can hold")
 
@@ -310,7 +316,7 @@ class VectorBorder(Border):
         super().__init__(stored_space(envs.single_observation_space), int(envs.single_action_space.n), envs.num_envs)
         self.envs = envs
         self._task = envs.unwrapped
-        self._is_own = type(envs) in (TaskVectorEnv, CartPoleNoVelVectorEnv)  # new arrays of the right types each step
+        self._is_known = type(envs) in _KNOWN
         has_single_envs = isinstance(self._task, SyncVectorEnv | AsyncVectorEnv)  # which know their number of blocks
         self._num_blocks = _ANY_NUMBER if has_single_envs else num_blocks_of(self._task)
 
@@ -324,7 +330,7 @@ class VectorBorder(Border):
         return self._shown(observation, infos, ended=None)
 
     def _step(self, action: IntArray) -> Outcome:
-        if self._is_own:
+        if self._is_known:
             observation, reward, terminated, truncated, infos = self.envs.step(action)
             shown = Shown(observation, None, infos.get(BLOCK), infos.get(CORRECT_ACTION))
             return Outcome(shown, reward, reward, terminated, truncated)
@@ -367,6 +373,8 @@ class VectorBorder(Border):
         )
 
     def _own_column(self, values: Any, dtype: type, name: str) -> Array:
+        if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
+            return values.copy()
         column: Array = np.array(values, dtype)
         if column.shape != (self.num_envs,):
             raise EnvFault(None, f"the {name} have the shape {column.shape}; it must be ({self.num_envs},)")
