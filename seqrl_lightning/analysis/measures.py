@@ -137,13 +137,16 @@ def rank_transfer(trials: pd.DataFrame, order: Order, block: int, num_episodes: 
 
     Returns:
         The correlation with the ranks in the block before, and with those in this block. (1, x) means that everything
-        is still done as before the switch, (x, 1) that it is done as the new order demands.
+        is still done as before the switch, (x, 1) that it is done as the new order demands. NaN if choices are at one
+        position only.
     """
     rows = counted_trials(trials[(trials["block"] == block) & (trials["action"] < order.num_objects)])
     rows = rows[rows["number"].isin(rows["number"].unique()[:num_episodes])]
     rank = np.argsort(order.sequences, axis=1)
     old, new = (pd.Series(rank[k][rows["action"]]) for k in (block - 1, block))
     position = rows["position"].reset_index(drop=True)
+    if position.nunique() < 2:  # all choices are at one position: none is correlated with anything
+        return np.nan, np.nan
     return position.corr(old, method="spearman"), position.corr(new, method="spearman")
 
 

@@ -271,9 +271,11 @@ def errors(tables: Mapping[int, pd.DataFrame], facts: TaskFacts) -> Section:
     rows = pd.concat(measured.values())
     number = rows.index.to_numpy()
     width = max(1, int(number.max() + 1) // 60)
-    shares = error_shares(rows.groupby(number // width * width + 1).sum())
+    starts = rows.reset_index().groupby("block")["number"].min()
+    start = starts.loc[rows["block"]].to_numpy()  # no point has episodes of two blocks
+    shares = error_shares(rows.groupby(start + (number - start) // width * width + 1).sum())
     shares.index.name = "episode"
-    switches = rows.reset_index().groupby("block")["number"].min().iloc[1:]
+    switches = starts.iloc[1:]
     text = (
         "Share of choices that were errors, by kind, of all training choices, random ones included; seeds together "
         f"(n = {len(tables)}), {width} episode{'s' * (width > 1)} a point. Distractor: the object is never right. "
