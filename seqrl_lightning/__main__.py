@@ -1,5 +1,6 @@
 """The program ``seqrl``, also ``python -m seqrl_lightning``: it dispatches to the commands."""
 
+import difflib
 import os
 import sys
 from collections.abc import Container
@@ -8,9 +9,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from seqrl_lightning.commands import COMMANDS, PASS_ARGUMENTS_TO_FIT
+from seqrl_lightning import __version__
+from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
 from seqrl_lightning.signals import ENDS_WITH_PARENT, end_with_standard_input, signals_end_in_a_line
+from seqrl_lightning.types import ConfigurationError
 
 
 def main() -> None:
@@ -24,6 +27,13 @@ def main() -> None:
         if name in COMMANDS:
             run_command(name, arguments)
             return
+        if name == "--version":
+            print(f"seqrl-lightning {__version__}")
+            return
+        if not name.startswith("-") and name not in LIGHTNINGS:
+            known = sorted((*LIGHTNINGS, *COMMANDS))
+            hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, known, 1))
+            raise ConfigurationError(f"the command is {name!r}; it must be one of {', '.join(known)}{hint}")
         from seqrl_lightning.cli import SeqRLCLI  # its import takes seconds
 
         if name in ("-h", "--help"):

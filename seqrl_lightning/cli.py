@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -38,7 +40,7 @@ from seqrl_lightning.callbacks import (
 from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
-from seqrl_lightning.checkpoints.last import newest_run, usable_checkpoint
+from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
@@ -48,6 +50,9 @@ from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError, require
+
+_UNTRAINED = "untrained"  # instead of a checkpoint
+_LAST = ("checkpoints", "last.ckpt")
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
@@ -131,17 +136,24 @@ class SeqRLCLI(LightningCLI):
         self._lock: FolderLock | None = None  # of the run's folder
         self._env_steps = 0  # that it has taken
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
-        if config.ckpt_path is None:
+        resumes = self.config.subcommand == "fit"
+        if config.ckpt_path == _UNTRAINED and not resumes:
+            config.ckpt_path = None
             return
-        if config.ckpt_path == "last":
+        if config.ckpt_path is None:
+            must_be = f"a checkpoint file, 'last' or 'best', or {_UNTRAINED!r} for random weights"
+            require(resumes, "ckpt_path", None, must_be)
+            return
+        if config.ckpt_path in ("last", "best"):
             run = newest_run(Path(config.trainer.default_root_dir or "."))
-            resumes = self.config.subcommand == "fit"
             if resumes:
                 self._run_folder = run
                 self._claim(run)
-            config.ckpt_path = str(usable_checkpoint(run, resumes, config.max_gib))
+            last = usable_checkpoint(run, resumes, config.max_gib)
+            config.ckpt_path = str(last if config.ckpt_path == "last" else best_checkpoint(last, config.max_gib))
         if not Path(config.ckpt_path).is_file():
-            raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be a checkpoint file, or 'last'")
+            must_be = "a checkpoint file, 'last' or 'best'"
+            raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be {must_be}")
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
@@ -223,6 +235,25 @@ class SeqRLCLI(LightningCLI):
         gc.collect()
         gc.freeze()
 
+    @rank_zero_only
+    def after_fit(self) -> None:
+        """Say where the run is, what came out, and what to do next."""
+        if self.trainer.log_dir is None:
+            return
+        folder = os.path.relpath(self.trainer.log_dir)
+        data = ReplayDataModule.of(self.trainer)
+        progress, result = data.progress, self.trainer.callback_metrics.get("val/return_mean")
+        block = f", in block {progress.block}" if data.num_blocks else ""
+        found = "not evaluated" if result is None else f"mean return {float(result):g}{block}"
+        steps = f"{progress.env_steps:,} env steps and {progress.episodes:,} episodes"
+        config, last = (shlex.quote(os.path.join(folder, *name)) for name in (["config.yaml"], _LAST))
+        print(
+            f"\nRun folder:     {printable(folder)}\n"
+            f"Greedy policy:  {found}, after {steps}\n"
+            f"Next:           {program()} test --config {config} --ckpt_path {last}\n"
+            f"                {program()} analyse {shlex.quote(folder)}"
+        )
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
@@ -249,6 +280,11 @@ class SeqRLCLI(LightningCLI):
         return TensorBoardLogger(
             root, version=self._run_folder.name, default_hp_metric=False, purge_step=self._env_steps + 1
         )
+
+
+def program() -> str:
+    """Return how the program was started, for commands that are printed."""
+    return "seqrl" if Path(sys.argv[0]).stem == "seqrl" else "python -m seqrl_lightning"
 
 
 @rank_zero_only

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import seqrl_lightning
 from seqrl_lightning.cli import SeqRLCLI, main
+from tests import running
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -163,6 +166,53 @@ def test_validate_test_and_predict_work_from_a_checkpoint(
         "[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]",
     ]
     assert [float(row["reward"]) for row in by_block["1"]] == [1.0] * 5
+
+
+def test_a_run_ends_with_its_result_and_commands_that_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--config", Q_LEARNING, "--trainer.max_steps", "2000", "--trainer.enable_progress_bar", "false")
+    status, out, _ = call(capsys, monkeypatch, "fit", *words)
+    assert status == 0
+    folder, result, *commands = out[out.index("Run folder:") :].strip().splitlines()
+    assert folder.split() == ["Run", "folder:", "lightning_logs/version_0"]
+    assert re.match(
+        r"Greedy policy:  mean return [\d.]+, in block [01], after [\d,]+ env steps and \d+ episodes", result
+    )
+    for command in commands:
+        program, *arguments = command.removeprefix("Next:").split()
+        assert program == "seqrl"
+        assert running.seqrl(*arguments)[0] == 0
+
+
+def test_random_weights_are_evaluated_on_demand_only(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--config", Q_LEARNING, "--trainer.logger", "false")
+    status, _, err = call(capsys, monkeypatch, "test", *words)
+    assert status == 2
+    assert "ckpt_path is None; it must be a checkpoint file, 'last' or 'best', or 'untrained' for random weights" in err
+    status, out, _ = call(capsys, monkeypatch, "test", *words, "--ckpt_path", "untrained")
+    assert status == 0
+    assert "test/return_mean" in out
+
+
+def test_the_best_checkpoint_is_found(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--config", Q_LEARNING, "--trainer.default_root_dir", run.parent.parent, "--ckpt_path", "best")
+    status, out, _ = call(capsys, monkeypatch, "validate", *words)
+    assert status == 0
+    assert "val/return_mean" in out
+
+
+def test_the_program_knows_its_version_and_its_commands() -> None:
+    assert running.seqrl("--version")[1] == f"seqrl-lightning {seqrl_lightning.__version__}\n"
+    for wrong, right in (("fti", "fit"), ("analyze", "analyse")):
+        status, _, err = running.seqrl(wrong)
+        assert status == 2
+        assert err.strip().endswith(f"did you mean {right!r}?")
 
 
 BAD = {

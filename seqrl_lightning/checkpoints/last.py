@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
-from seqrl_lightning.checkpoints.format import fault_in
+from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import require_own_files
@@ -42,6 +42,25 @@ def newest_run(root: Path) -> Path:
             raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder of its own")
     require_own_files(run)
     return run
+
+
+def best_checkpoint(last: Path, max_gib: float = MAX_GIB) -> Path:
+    """Return the best checkpoint of a run, by the measure that its ``ModelCheckpoint`` watches.
+
+    Args:
+        last: A checkpoint of the run, which notes the best one so far.
+        max_gib: Larger files are refused.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    callbacks = read_checkpoint(last, max_gib=max_gib).get("callbacks", {})
+    states = [state for state in callbacks.values() if isinstance(state, dict) and state.get("best_model_path")]
+    found = [last.parent / Path(str(state["best_model_path"])).name for state in states]
+    found = [path for path in found if path.suffix == ".ckpt" and path.is_file()]
+    if not found:
+        raise ConfigurationError(f"ckpt_path is 'best', but {last.parent} has no best checkpoint; 'last' is {last}")
+    return found[0]
 
 
 def _lasts(run: Path) -> tuple[Path, Path]:

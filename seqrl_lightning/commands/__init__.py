@@ -5,6 +5,9 @@ imported only when the command is called. The commands in ``PASS_ARGUMENTS_TO_FI
 all arguments that they don't define themselves.
 """
 
+LIGHTNINGS = ("fit", "validate", "test", "predict")
+"""The commands of Lightning's CLI."""
+
 COMMANDS = {
     "fit-seeds": "run `fit` once per seed, in parallel processes (the same as `fit --seeds N`)",
     "experiment": "run every condition of a design with every seed, in parallel processes",

@@ -43,6 +43,9 @@ class Fit(SeqRLCLI):
         super().before_fit()
         attributes_of(self.trainer).callbacks.extend(self._more_callbacks)
 
+    def after_fit(self) -> None:
+        """Say nothing: whoever started the run sums it up."""
+
 
 class DryFit(Fit):
     """Check settings without training: read them and build everything that they name.
