@@ -34,8 +34,13 @@ def changes(before: Any, now: Any) -> list[Change]:
     """
     old, new = flat(before), flat(now)
     names = sorted(name for name in {*old, *new} if _COMPARED.match(name))
-    found = [Change(_PLUMBING.sub("", name), old.get(name) or None, new.get(name) or None) for name in names]
+    found = [Change(_PLUMBING.sub("", name), _filled(old.get(name)), _filled(new.get(name))) for name in names]
     return [change for change in found if change.before != change.now]
+
+
+def _filled(value: Any) -> Any:
+    """Return a setting's value; None for an empty collection, which stands for the same."""
+    return None if value in ({}, []) else value
 
 
 def overruled(used: Any, given: Any) -> list[Change]:
