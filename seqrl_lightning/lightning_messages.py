@@ -3,6 +3,8 @@
 import logging
 import warnings
 
+from seqrl_lightning.errors import printable
+
 _WARNINGS = (
     # Batches are drawn from the replay memory when they are asked for: workers would only delay them.
     ".*does not have many workers.*",
@@ -28,11 +30,22 @@ _REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_c
 
 
 def silence_misleading_messages() -> None:
-    """Filter Lightning's warnings and log records, for the rest of the process."""
+    """Filter Lightning's warnings and log records, for the rest of the process.
+
+    The names of files that are left in them are shown without what a terminal would obey.
+    """
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message)
     for module, text in _REMARKS.items():
         logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(package).handlers:
+            handler.addFilter(_make_printable)
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 class _Without(logging.Filter):

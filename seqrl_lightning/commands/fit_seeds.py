@@ -27,8 +27,9 @@ from seqrl_lightning.files import LOCK, FolderLock, is_in_use, require_own_files
 from seqrl_lightning.signals import ENDS_WITH_PARENT
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
-SEQRL = (sys.executable, "-m", "seqrl_lightning")
-"""The command that starts a run's process."""
+# `python -m` would look for modules in the current folder, as the program `seqrl` does not.
+SEQRL = (sys.executable, *(() if os.getcwd() in sys.path else ("-P",)), "-m", "seqrl_lightning")
+"""The command that starts a run's process, which finds the same modules as this one."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LOST = 60.0  # to save and end
