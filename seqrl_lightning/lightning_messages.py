@@ -38,9 +38,17 @@ def silence_misleading_messages() -> None:
         warnings.filterwarnings("ignore", message)
     for module, text in _REMARKS.items():
         logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
-    for package in ("lightning.pytorch", "lightning.fabric"):
-        for handler in logging.getLogger(package).handlers:
-            handler.addFilter(_make_printable)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_make_printable)
+    warnings.formatwarning = _format_warning
+
+
+_plain_format = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return printable(_plain_format(message, category, filename, lineno, line))
 
 
 def _make_printable(record: logging.LogRecord) -> bool:

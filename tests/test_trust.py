@@ -2,8 +2,10 @@
 
 import functools
 import json
+import logging
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -524,6 +526,36 @@ def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Pa
 def test_what_is_allowed_is_a_module(allow: Any) -> None:
     with pytest.raises(ConfigurationError, match="it must be a module's name"):
         Trust(allow)
+
+
+@pytest.mark.parametrize("allow", ["nonexistent", "nonexistent.part", "their_module.py"])
+def test_what_is_allowed_can_be_imported(allow: str, own_module: Path) -> None:
+    with pytest.raises(ConfigurationError, match=rf"allow is '{allow}'; .*which Python finds \(without \.py\)"):
+        Trust(allow)
+    assert Trust("their_module").allow == ("their_module",)
+    assert Trust("__main__").allow == ("__main__",)
+
+
+def test_no_name_of_a_file_commands_the_terminal(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "\x1b[31mred"
+    folder.mkdir()
+    path = edited(checkpoint, lambda contents: None, folder / "last.ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.formatwarning", warnings.formatwarning)
+        records: list[str] = []
+        shown = logging.Handler()
+        shown.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("lightning.pytorch")
+        logger.addHandler(shown)
+        status, out, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={path}")
+        logger.removeHandler(shown)
+        assert status == 0, err
+        assert any("Restoring states" in record and r"\x1b[31mred" in record for record in records)
+        assert "\x1b[31m" not in "".join([*records, out, err])
+        assert "\x1b[31m" not in warnings.formatwarning(str(path), UserWarning, "a", 1, "")
+    status, out, err = seqrl("export", f"--ckpt_path={path}", "--format=torch_export")
+    assert status == 0, err
+    assert "\x1b[31m" not in out + err
 
 
 @pytest.mark.parametrize(

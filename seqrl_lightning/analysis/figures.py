@@ -19,6 +19,9 @@ from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquarti
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import BoolArray, FloatArray
 
+if not Path(matplotlib.matplotlib_fname()).is_absolute():
+    matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may be the runs' author's, and start LaTeX
+
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
 
@@ -28,11 +31,7 @@ LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 """The palette of Okabe and Ito, which color-blind people can tell apart."""
 
-# Matplotlib's own defaults, not those of a `matplotlibrc` in the current folder: it may be the runs' author's.
-_DEFAULTS = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
-
 STYLE: dict[Any, Any] = {
-    **_DEFAULTS,
     "axes.prop_cycle": cycler(color=COLORS),
     "axes.spines.top": False,
     "axes.spines.right": False,

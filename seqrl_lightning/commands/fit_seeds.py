@@ -27,8 +27,13 @@ from seqrl_lightning.files import LOCK, FolderLock, is_in_use, require_own_files
 from seqrl_lightning.signals import ENDS_WITH_PARENT
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
-# `python -m` would look for modules in the current folder, as the program `seqrl` does not.
-SEQRL = (sys.executable, *(() if os.getcwd() in sys.path else ("-P",)), "-m", "seqrl_lightning")
+
+def safe_path_option(path: Sequence[str]) -> tuple[str, ...]:
+    """Return ``-P`` for ``python -m`` where modules aren't looked for in the current folder: `seqrl` doesn't either."""
+    return () if {"", os.getcwd()} & set(path) else ("-P",)
+
+
+SEQRL = (sys.executable, *safe_path_option(sys.path), "-m", "seqrl_lightning")
 """The command that starts a run's process, which finds the same modules as this one."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
