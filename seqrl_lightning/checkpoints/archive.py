@@ -156,15 +156,22 @@ def _require_held(storage: Any, sizes: Mapping[str, int]) -> None:
         raise UnusableFileError(f"data/{key} claims more than its record holds")
 
 
+def _require_plain(value: object) -> None:
+    if not isinstance(value, Mapping | list | tuple | str | bytes | int | float | complex | torch.dtype | None):
+        raise UnusableFileError(f"it holds a {type(value).__name__}, neither a tensor nor a plain value")
+
+
 def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
     """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
     num_bytes = 0  # that all tensors claim together
     try:
         for value in values_in(contents, 4 * num_opcodes):
-            if isinstance(value, Mapping | list | tuple | str | bytes | int | float | complex | torch.dtype | None):
-                continue
+            if isinstance(value, Mapping):
+                for key in values_in(list(value), 4 * num_opcodes):
+                    _require_plain(key)
             if not isinstance(value, Tensor):
-                raise UnusableFileError(f"it holds a {type(value).__name__}, neither a tensor nor a plain value")
+                _require_plain(value)
+                continue
             claimed = value.numel() * value.element_size()
             num_bytes += claimed
             # A few may share their data, like the networks of PQN.

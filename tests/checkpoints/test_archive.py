@@ -181,8 +181,9 @@ def test_a_storage_claims_no_more_than_its_record(archive: Path, mmap: bool) -> 
         read_archive(with_pickle(archive, more), mmap=mmap)
 
 
-def test_a_storage_is_no_value(archive: Path) -> None:
-    torch.save({"a": torch.zeros(3).untyped_storage()}, archive)
+@pytest.mark.parametrize("place", [lambda it: {"a": it}, lambda it: {(1, it): "a"}])
+def test_a_storage_is_no_value(place: Callable[[Any], Any], archive: Path) -> None:
+    torch.save(place(torch.zeros(3).untyped_storage()), archive)
     with pytest.raises(UnusableFileError, match="it holds a TypedStorage, neither a tensor nor a plain value"):
         read_archive(archive)
 
