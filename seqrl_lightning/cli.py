@@ -37,10 +37,11 @@ from seqrl_lightning.callbacks import (
     TargetSync,
     TrialWriter,
 )
-from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError
+from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock

@@ -178,7 +178,11 @@ class ReplayDataModule(LightningDataModule):
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
         cls, checkpoint_path: str | Path, *, allow: Allowed = (), **settings: Any
     ) -> Self:
-        """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`."""
+        """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`.
+
+        The checkpoint's ``mmap_dir`` isn't used, as the folder would be its author's choice; give another.
+        """
+        settings = {"mmap_dir": None, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:

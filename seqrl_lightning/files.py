@@ -23,6 +23,8 @@ except ImportError:  # Windows
 UNFINISHED = ".unfinished"
 """The suffix of a file that is being written, or was when the program was killed."""
 
+_MAX_LINE = 2**20  # characters of a table's line
+
 LOCK = "run.lock"
 """The name of the file by which a process claims a folder."""
 
@@ -86,13 +88,49 @@ def write_bytes(path: Path, contents: bytes) -> None:
 
 
 def start_table(path: Path, fields: Iterable[object], num_rows: int = 0) -> int:
-    """Cut a CSV file down to its head and its first rows. Returns how many of these there are."""
-    rows: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = list(csv.reader(file))[1 : num_rows + 1]
-    write_bytes(path, _as_csv([fields, *rows]))
-    return len(rows)
+    """Cut a CSV file down to its head and its first rows, which are read one at a time.
+
+    Returns:
+        How many rows there are.
+
+    Raises:
+        ConfigurationError: If it isn't a table that a run wrote.
+        RunError: If the system refuses to write it.
+    """
+    num_kept = 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal num_kept
+        file.write(_as_csv([fields]))
+        for row in _rows_of(path, num_rows):
+            file.write(_as_csv([row]))
+            num_kept += 1
+
+    write_file(path, write)
+    return num_kept
+
+
+def _rows_of(path: Path, num_rows: int) -> Iterator[list[str]]:
+    """Yield the first rows of a CSV file, without its head."""
+    if num_rows == 0 or not path.exists():
+        return
+    with path.open(newline="") as file:
+        lines = iter(lambda: file.readline(_MAX_LINE), "")
+        try:
+            for num_read, row in enumerate(csv.reader(_whole(lines))):
+                if num_read > 0:
+                    yield row
+                if num_read == num_rows:
+                    return
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} isn't a table as a run writes it: {error}") from error
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if len(line) == _MAX_LINE:
+            raise csv.Error(f"a line has more than {_MAX_LINE} characters")
+        yield line
 
 
 def add_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:

@@ -3,6 +3,8 @@
 import logging
 import warnings
 
+from seqrl_lightning.errors import printable
+
 _WARNINGS = (
     # Batches are drawn from the replay memory when they are asked for: workers would only delay them.
     ".*does not have many workers.*",
@@ -28,11 +30,30 @@ _REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_c
 
 
 def silence_misleading_messages() -> None:
-    """Filter Lightning's warnings and log records, for the rest of the process."""
+    """Filter Lightning's warnings and log records, for the rest of the process.
+
+    The names of files that are left in them are shown without what a terminal would obey.
+    """
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message)
     for module, text in _REMARKS.items():
         logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_make_printable)
+    warnings.formatwarning = _format_warning
+
+
+_plain_format = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return printable(_plain_format(message, category, filename, lineno, line))
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 class _Without(logging.Filter):

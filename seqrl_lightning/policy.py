@@ -153,8 +153,8 @@ def load_policy(
 
     Args:
         path: A checkpoint, or a file that ``seqrl export --format safetensors`` wrote.
-        network: Builds the network, where the checkpoint doesn't name it: it was handed in from Python as a function
-            (``functools.partial(GRU, hidden_size=32)``), not as a class or by a config.
+        network: Builds the network, in place of what the checkpoint names, or where it names none: it was handed in
+            from Python as a function (``functools.partial(GRU, hidden_size=32)``), not as a class or by a config.
         device: Where to compute, like ``cpu`` or ``cuda``.
         allow: Modules that the file may name, like ``["my_networks"]``: your own, or those of somebody you trust.
         max_gib: Larger files are refused, and so are environments that take more memory.
@@ -164,7 +164,7 @@ def load_policy(
     """
     path, trust = Path(path), Trust(allow)
     reader = read_safetensors if path.suffix == ".safetensors" else read_policy
-    recipe, weights = reader(path, trust, max_gib)
+    recipe, weights = reader(path, trust, max_gib, () if network is None else ("network",))
     settings = {**settings_of(recipe.model), "compile": False}  # compiling pays for itself in training only
     if network is not None:
         settings["network"] = network

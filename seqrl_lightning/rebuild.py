@@ -6,9 +6,9 @@ setting's type asks for.
 """
 
 import dataclasses
+import datetime
 import functools
 import os
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +16,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+import gymnasium as gym
 import torch
+import yaml
 
-from seqrl_lightning.trust import Trust
+from seqrl_lightning.trust import Trust, is_dotted
 from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
-_WORD = re.compile(r"[\w+-]*")  # in which no parser sees a name or a mapping
-
+_Scalar = None | bool | int | float | str | datetime.date  # what a parser makes of a text that is no collection
 _NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -40,8 +41,8 @@ def rebuild(cls: Callable[..., T], settings: Mapping[str, Any], trust: Trust, wh
         settings: Its arguments: numbers, texts and collections, as a checkpoint holds them.
         trust: What the file may name.
         where: The file, for errors.
-        is_parsed: Whether a parser reads the settings afterwards. It may see a name or a mapping in a text whose type
-            isn't known here, so that only plain words are accepted there.
+        is_parsed: Whether a parser reads the settings afterwards. It may see a name or a collection in a text whose
+            type isn't known here, so that texts that read like one are refused there.
 
     Raises:
         ConfigurationError: If files may not name one of the classes, or one isn't of the kind that is asked for.
@@ -78,8 +79,8 @@ class _Builder:
             return tuple(found) if isinstance(value, tuple) or _asks_for_tuple(annotation) else found
         if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
             return self.trust.find(value, self.where)
-        if isinstance(value, str) and self.is_parsed and not (_takes_no_class(annotation) or _WORD.fullmatch(value)):
-            self.trust.find(value, self.where)  # refuses it, unless it names something that is allowed
+        if isinstance(value, str) and self.is_parsed and not _takes_no_class(annotation) and _reads_as_more(value):
+            self.trust.require_name(value, self.where)
         try:
             return _plain(value, annotation)
         except ValueError:
@@ -96,17 +97,18 @@ class _Builder:
             )
         cls = self.trust.find(spec["class_path"], self.where)
         settings = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
-        makers, bases = [], []
-        for alternative in _alternatives(annotation):
-            if _is_callable(alternative):
-                makers.extend(_returned(alternative))
-            elif isinstance(alternative, type):
-                bases.append(alternative)
-        if any(_is_kind(cls, base) for base in makers):
+        alternatives = _alternatives(annotation)
+        makers = [kind for maker in alternatives if _is_callable(maker) for kind in _returned(maker)]
+        if any(base is None or _is_kind(cls, base) for base in makers):
             return functools.partial(cls, **self.arguments(cls, settings))
-        fits = any(_is_kind(cls, base) for base in bases) or _is_callable_class(cls, annotation)
-        if (makers or bases) and not fits:
-            kinds = " or ".join(base.__name__ for base in (*makers, *bases) if base is not type(None))
+        bases = [_kind(alternative) for alternative in alternatives if not _is_callable(alternative)]
+        if None in bases:  # any object, but a task is none that something is built of
+            fits = not any(_is_kind(cls, base) for base in (gym.Env, gym.vector.VectorEnv))
+        else:
+            fits = any(_is_kind(cls, base) for base in bases if base is not None)
+        if not (fits or _is_callable_class(cls, annotation)):
+            named = [base.__name__ for base in (*makers, *bases) if base not in (None, type(None))]
+            kinds = " or ".join(named) or "layer or function"
             raise ConfigurationError(f"{self.where} names {spec['class_path']!r}; it must be a kind of {kinds} there")
         return cls(**self.arguments(cls, settings))
 
@@ -134,21 +136,43 @@ def _is_callable(annotation: Any) -> bool:
     return (typing.get_origin(annotation) or annotation) in (Callable, type)
 
 
+def _kind(annotation: Any) -> type | None:
+    """Return the class of the objects of a type; None if it may be any."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return str
+    found = typing.get_origin(annotation) or annotation
+    return found if isinstance(found, type) and found not in (Any, object) else None
+
+
 def _takes_no_class(annotation: Any) -> bool:
     """Return whether nothing that a setting of this type can be is named by a text: neither a class nor a function."""
-    return all(isinstance(a, type) and issubclass(a, _NAMELESS) for a in _alternatives(annotation))
+    kinds = [_kind(alternative) for alternative in _alternatives(annotation)]
+    return all(kind is not None and issubclass(kind, _NAMELESS) for kind in kinds)
 
 
-def _returned(annotation: Any) -> list[type]:
-    """Return the classes that a function of this type makes."""
+def _reads_as_more(text: str) -> bool:
+    """Return whether a parser may see more than a text in it: a name that can be imported, or a collection."""
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return "{" in text or "[" in text  # of JSON
+    return not isinstance(read, typing.get_args(_Scalar)) or any("." in t and is_dotted(t) for t in (text, str(read)))
+
+
+def _returned(annotation: Any) -> list[type | None]:
+    """Return the classes that a function of this type makes; None among them if it may be any."""
     arguments = typing.get_args(annotation)
-    found = [typing.get_origin(a) or a for a in _alternatives(arguments[-1])] if arguments else []
-    return [a for a in found if isinstance(a, type)]
+    return [_kind(alternative) for alternative in _alternatives(arguments[-1])] if arguments else []
 
 
 def _is_kind(cls: Callable[..., Any], base: type) -> bool:
     returned = cls if isinstance(cls, type) else typing.get_type_hints(cls).get("return")
-    return isinstance(returned, type) and base is not type(None) and issubclass(returned, base)
+    if not isinstance(returned, type) or base is type(None):
+        return False
+    try:
+        return issubclass(returned, base)
+    except TypeError:  # a protocol with attributes, which only type checkers can tell
+        return True
 
 
 def _is_callable_class(cls: Callable[..., Any], annotation: Any) -> bool:

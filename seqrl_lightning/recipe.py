@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +15,20 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.checkpoints.archive import UnusableFileError
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, require_unchanged
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.trust import Trust
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, values_in
 from seqrl_lightning.types import ConfigurationError, require
 
 NOTE = "seqrl_lightning"
 """Under which key an exported policy's metadata hold the format's version and the checksum."""
 
 _TARGET = "target_net."  # how the names of the target network's weights begin
+_MAX_VALUES = 1_000_000  # in settings
 _MAX_GIB = 0.25  # of memory that the values of one observation take, besides the weights
 
 
@@ -73,7 +75,8 @@ def check_learner(
 ) -> type[LearnerModule]:
     """Refuse settings that name what files may not name, or that ask for more than the file holds.
 
-    The learner is built without memory, on torch's ``meta`` device, and compared with the weights.
+    The learner is built without memory, on torch's ``meta`` device, and compared with the weights. Not every network of
+    a user's own can be built there; one that can't is built with memory, up to a limit.
 
     Args:
         algorithm: See :func:`rebuild_learner`, like the arguments that follow it.
@@ -92,12 +95,28 @@ def check_learner(
     cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
     if not (isinstance(cls, type) and issubclass(cls, LearnerModule)):
         raise ConfigurationError(f"the algorithm of {source} is {algorithm!r}; it must be a LearnerModule, like DQN")
-    with refused_in_a_line(source):
-        with torch.device("meta"), _no_more_parameters_than(weights, source):
+
+    def check() -> None:
+        with _no_more_parameters_than(weights, source):
             module = rebuild(cls, settings, trust, source, is_parsed)
             _require_little_memory(module, weights)
         _require_shapes(module.state_dict(), weights, source)
+
+    with refused_in_a_line(source):
+        try:
+            with torch.device("meta"):
+                check()
+        except Exception:  # of whatever kind: the learner makes a refusal of what its network raises
+            if not _holds_users_code([algorithm.replace(":", "."), settings], trust):
+                raise
+            with limited_memory(MAX_FILE_GIB), torch.random.fork_rng(devices=()):
+                check()
     return cls
+
+
+def _holds_users_code(contents: Any, trust: Trust) -> bool:
+    """Return whether settings name code of the user's, or hold what only a call from Python can give."""
+    return any(callable(value) or trust.is_users(value) for value in values_in(contents, _MAX_VALUES))
 
 
 def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
@@ -171,14 +190,22 @@ def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iter
         handle.remove()
 
 
-def read_policy(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
+def read_policy(
+    path: Path, trust: Trust, max_gib: float, replaced: Container[str] = ()
+) -> tuple[Recipe, dict[str, Tensor]]:
     """Read a checkpoint's recipe and weights.
+
+    Args:
+        path: The file.
+        trust: What it may name.
+        max_gib: Larger files are refused.
+        replaced: Settings of the learner that the caller gives, so that it doesn't matter what the file names there.
 
     Raises:
         ConfigurationError: If it can't be read, or names what files may not name.
     """
     try:
-        checkpoint = read_checkpoint(path, trust, max_gib, mmap=False)
+        checkpoint = read_checkpoint(path, trust, max_gib, mmap=False, replaced=replaced)
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     return policy_in(checkpoint, path)
@@ -197,7 +224,9 @@ def policy_in(checkpoint: Mapping[str, Any], path: Path) -> tuple[Recipe, dict[s
     return _recipe({**policy, "model": model, "data": data}, path), weights
 
 
-def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, dict[str, Tensor]]:
+def read_safetensors(
+    path: Path, trust: Trust, max_gib: float, replaced: Container[str] = ()
+) -> tuple[Recipe, dict[str, Tensor]]:
     """Read the same from a file that :func:`seqrl_lightning.export.export_policy` wrote.
 
     Raises:
@@ -212,13 +241,15 @@ def read_safetensors(path: Path, trust: Trust, max_gib: float) -> tuple[Recipe, 
             metadata = file.metadata() or {}
             note, recipe = (json.loads(metadata.get(name, "null")) for name in (NOTE, "recipe"))
         note = require_format(note)
-        trust.require_names(recipe, str(path))
         require_unchanged(note, exported(metadata["recipe"], weights))
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} can't be used: it holds no policy ({error})") from error
-    return _recipe(recipe, path), weights
+    found = _recipe(recipe, path)
+    trust.require_names([found.algorithm, found.data], str(path))
+    trust.require_names({name: value for name, value in found.model.items() if name not in replaced}, str(path))
+    return found, weights
 
 
 def exported(recipe: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:

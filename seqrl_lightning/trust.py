@@ -20,6 +20,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
@@ -91,7 +92,7 @@ class Trust:
         names: Single classes and functions, by their full names, that the user's own config gave.
 
     Raises:
-        ConfigurationError: If an entry of ``allow`` isn't a module's name.
+        ConfigurationError: If an entry of ``allow`` isn't the name of a module that can be imported.
     """
 
     def __init__(self, allow: Allowed = (), names: Iterable[str] = ()) -> None:
@@ -100,7 +101,8 @@ class Trust:
         self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
         self.names = frozenset(names)
         for module in self.allow:
-            require(isinstance(module, str) and _is_dotted(module), "allow", module, must_be)
+            require(isinstance(module, str) and is_dotted(module), "allow", module, must_be)
+            require(_is_found(module), "allow", module, f"{must_be}, which Python finds (without .py)")
 
     def find(self, name: object, where: str) -> Callable[..., Any]:
         """Return the class or function that a file names.
@@ -128,6 +130,21 @@ class Trust:
         if not (is_own or is_allowed):
             raise self._refusal(name, where)
         return typing.cast(Callable[..., Any], found)
+
+    def require_name(self, text: str, where: str) -> None:
+        """Refuse a text that is no name which files may use, wherever a parser might take it for one.
+
+        Raises:
+            ConfigurationError: If it isn't.
+        """
+        if text not in self.names:  # which is the user's own text, whatever it reads like
+            self.find(text, where)
+
+    def is_users(self, name: object) -> bool:
+        """Return whether a text names code of the user's: by the config, or in a module that is allowed."""
+        if not isinstance(name, str) or name in _LISTED or not is_dotted(name) or _is_in(name, _OWN_ROOMS):
+            return False
+        return name in self.names or _is_in(name.rpartition(".")[0], self.allow)
 
     def require_task(self, env_id: object, where: str) -> None:
         """Refuse a task that is defined in a module which files may not name, before that module is imported.
@@ -178,7 +195,7 @@ class Trust:
             raise self._refusal(settings, where)
 
     def _is_trusted(self, name: str) -> bool:
-        return _is_dotted(name) and _is_in(name.rpartition(".")[0], (*self.allow, *_OWN_ROOMS))
+        return is_dotted(name) and _is_in(name.rpartition(".")[0], (*self.allow, *_OWN_ROOMS))
 
     def _refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
         if module is None:
@@ -257,7 +274,7 @@ def names_in(config: object) -> Iterator[str]:
             yield from names_in(value)
     elif isinstance(config, type) or inspect.isfunction(config):
         yield f"{config.__module__}.{config.__qualname__}"
-    elif isinstance(config, str) and "." in config and _is_dotted(config):
+    elif isinstance(config, str) and "." in config and is_dotted(config):
         yield config
         module, _, name = config.rpartition(".")
         found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it
@@ -276,8 +293,17 @@ def _spec_of(env_id: str) -> EnvSpec:
     return gym.spec(get_env_id(namespace, name, version))
 
 
-def _is_dotted(name: str) -> bool:
+def is_dotted(name: str) -> bool:
+    """Return whether a text is a name, or several with dots between them, as Python writes them."""
     return all(part.isidentifier() for part in name.split("."))
+
+
+def _is_found(module: str) -> bool:
+    """Return whether there is a module of a name; only the packages that it lies in are imported."""
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _is_in(module: str, modules: Iterable[str]) -> bool:

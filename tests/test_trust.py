@@ -2,8 +2,10 @@
 
 import functools
 import json
+import logging
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -271,7 +273,7 @@ def test_an_exported_own_network_is_allowed_by_its_module_too(
     assert status == 0, err
     with pytest.raises(ConfigurationError, match=r"names 'their_module\.OwnNet'"):
         load_policy(exported)
-    assert load_policy(exported, allow="their_module").act(np.ones(4)) in (0, 1)
+    assert load_policy(exported, allow="their_module").act(np.ones(4, np.float32)) in (0, 1)
 
 
 def test_an_allowed_module_does_not_hand_on_what_it_imports(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -288,7 +290,7 @@ def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path
     path = edited(checkpoint, set_in(*MODEL, "network", value="their_module.factory"), tmp_path / "own.ckpt")
     with pytest.raises(ConfigurationError, match=r"names 'their_module\.factory'"):
         load_policy(path)
-    assert load_policy(path, allow="their_module").act(np.ones(4)) in (0, 1)
+    assert load_policy(path, allow="their_module").act(np.ones(4, np.float32)) in (0, 1)
 
 
 def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
@@ -309,6 +311,93 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     config = tmp_path / "lightning_logs/version_0/config.yaml"
     status, _, err = seqrl("test", f"--config={config}", "--ckpt_path=last")
     assert status == 0, err
+
+
+NOT_WITHOUT_MEMORY = """
+import numpy as np
+import torch
+from torch import nn
+from typing import Any, Literal, Optional
+from seqrl_lightning.networks import MLP
+
+class OwnNet(MLP):
+    def __init__(
+        self, obs_shape, out_shape, extra=None, note=None, kind: Literal["layer norm", "x.y"] = "x.y",
+        some: Optional[Any] = None, more: Optional[dict[str, Any]] = None, free: Any = None, hidden: int = 6,
+    ):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(hidden,))
+        assert (note, kind, more) == ("layer norm", "layer norm", {"a": "kernels/3x3"})
+        assert isinstance(extra, nn.Tanh) and isinstance(some, nn.Tanh) and isinstance(free, nn.Tanh)
+        self.register_buffer("scale", torch.from_numpy(np.linspace(0.5, 1, 4, dtype=np.float32)))
+        self.first = torch.linspace(0, 1, 3)[0].item()
+        self.own = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4))
+    def torso(self, observation, state=None, is_first=None):
+        assert torch.isfinite(observation).all()
+        return super().torso(self.own(observation * self.scale), state, is_first)
+"""
+OWN_SETTINGS: dict[str, Any] = {
+    **{name: {"class_path": "torch.nn.Tanh"} for name in ("extra", "some", "free")},
+    **dict.fromkeys(("note", "kind"), "layer norm"),
+    "more": {"a": "kernels/3x3"},
+}
+
+
+def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
+    """Whatever can be trained is tested, resumed and loaded, too."""
+    (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
+    arguments = [argument for argument in TINY if "network" not in argument]
+    spec = {"class_path": "their_module.OwnNet", "init_args": OWN_SETTINGS}
+    own, root = f"--model.network={json.dumps(spec)}", f"--trainer.default_root_dir={tmp_path}"
+    status, _, err = seqrl("fit", *arguments, own, root)
+    assert status == 0, err
+    for more in (own, "--allow=their_module"):
+        status, _, err = seqrl("fit", *arguments, more, root, "--ckpt_path=last", "--trainer.max_steps=12")
+        assert status == 0, err
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    assert load_policy(last, allow="their_module").act(np.ones(4, np.float32)) in (0, 1)
+    with pytest.raises(ConfigurationError, match=r"names 'their_module\.OwnNet'"):
+        load_policy(last)
+    import their_module  # type: ignore[import-not-found]
+
+    made = functools.partial(
+        their_module.OwnNet, **{**OWN_SETTINGS, **dict.fromkeys(["extra", "some", "free"], nn.Tanh())}
+    )
+    assert load_policy(last, network=made).act(np.ones(4, np.float32)) in (0, 1)
+    assert DQN.load_from_checkpoint(last, network=made).obs_shape == (4,)
+    huge = edited(last, lambda c: network(c).update(hidden=10**12), tmp_path / "huge.ckpt")
+    with pytest.raises(ConfigurationError, match="can't be"):
+        load_policy(huge, allow="their_module")
+
+
+def test_a_file_names_no_task_within_a_network(checkpoint: Path, tmp_path: Path) -> None:
+    task = {"class_path": "seqrl_lightning.envs.MemoryChainEnv", "init_args": {"memory_length": 10}}
+    evil = edited(checkpoint, lambda c: network(c).update(hidden_sizes=task), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=r"MemoryChainEnv'; it must be a kind of"):
+        load_policy(evil)
+    for setting in ("anything", "size", "sizes", "layers"):
+        with pytest.raises(ConfigurationError, match=r"MemoryChainEnv'; it must be a kind of"):
+            rebuild(make, {"size": 1, setting: task}, Trust(), "a file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "os.system",
+        " os.system",
+        "'os.system'",
+        "!!str os.system",
+        '{"class\\u005fpath": "os.system"}',
+        '{\t"class\\u005fpath": "os.system"}',
+        "? a\n: b",
+        "[os.system]",
+        "- os.system",
+    ],
+)
+def test_a_text_that_a_parser_may_take_for_more_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--allow"):
+        rebuild(make, {"size": 1, "anything": text}, Trust(), "a file", is_parsed=True)
+    assert rebuild(make, {"size": 1, "anything": text}, Trust(), "a file")["anything"] == text
+    assert rebuild(make, {"size": 1, "anything": text}, Trust(names=[text]), "a file", is_parsed=True)
 
 
 def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
@@ -437,6 +526,36 @@ def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Pa
 def test_what_is_allowed_is_a_module(allow: Any) -> None:
     with pytest.raises(ConfigurationError, match="it must be a module's name"):
         Trust(allow)
+
+
+@pytest.mark.parametrize("allow", ["nonexistent", "nonexistent.part", "their_module.py"])
+def test_what_is_allowed_can_be_imported(allow: str, own_module: Path) -> None:
+    with pytest.raises(ConfigurationError, match=rf"allow is '{allow}'; .*which Python finds \(without \.py\)"):
+        Trust(allow)
+    assert Trust("their_module").allow == ("their_module",)
+    assert Trust("__main__").allow == ("__main__",)
+
+
+def test_no_name_of_a_file_commands_the_terminal(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "\x1b[31mred"
+    folder.mkdir()
+    path = edited(checkpoint, lambda contents: None, folder / "last.ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.formatwarning", warnings.formatwarning)
+        records: list[str] = []
+        shown = logging.Handler()
+        shown.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("lightning.pytorch")
+        logger.addHandler(shown)
+        status, out, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={path}")
+        logger.removeHandler(shown)
+        assert status == 0, err
+        assert any("Restoring states" in record and r"\x1b[31mred" in record for record in records)
+        assert "\x1b[31m" not in "".join([*records, out, err])
+        assert "\x1b[31m" not in warnings.formatwarning(str(path), UserWarning, "a", 1, "")
+    status, out, err = seqrl("export", f"--ckpt_path={path}", "--format=torch_export")
+    assert status == 0, err
+    assert "\x1b[31m" not in out + err
 
 
 @pytest.mark.parametrize(
@@ -655,6 +774,11 @@ def test_lightnings_own_way_to_load_is_as_strict(
     weights = load_policy(checkpoint).module.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.state_dict().items())
     assert ReplayDataModule.load_from_checkpoint(checkpoint, num_envs=2).num_envs == 2
+    elsewhere = edited(checkpoint, set_in(*DATA, "mmap_dir", value=str(tmp_path / "theirs")), tmp_path / "evil.ckpt")
+    assert ReplayDataModule.load_from_checkpoint(elsewhere).hparams["mmap_dir"] is None
+    ReplayDataModule.load_from_checkpoint(elsewhere, mmap_dir=str(tmp_path / "ours"))
+    assert (tmp_path / "ours").exists()
+    assert not (tmp_path / "theirs").exists()
     evil = edited(checkpoint, lambda c: network(c).update(linear=popen(tmp_path / "ran")), tmp_path / "evil.ckpt")
     with pytest.raises(ConfigurationError, match=r"names 'subprocess\.Popen'"):
         DQN.load_from_checkpoint(evil)

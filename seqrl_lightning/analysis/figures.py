@@ -19,6 +19,9 @@ from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquarti
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import BoolArray, FloatArray
 
+if not Path(matplotlib.matplotlib_fname()).is_absolute():
+    matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may be the runs' author's, and start LaTeX
+
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
 

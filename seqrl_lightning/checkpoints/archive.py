@@ -2,22 +2,25 @@
 
 ``torch.load(..., weights_only=True)`` runs no code, but it still takes whatever memory the file claims to need. Here a
 file takes no more memory than it has bytes: its records are stored as they are, a tensor claims no more elements than
-its record holds, and nothing in it stands for more objects than its own text spells out.
+its record holds, and nothing in it stands for more objects than its own text spells out. The file's layout is that of
+torch's own files (:mod:`seqrl_lightning.checkpoints.records`), so that torch reads the records that were checked.
 """
 
+import pickle
 import pickletools
 import re
-import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
+from seqrl_lightning.checkpoints.records import Record, UnusableFileError, read_records
 from seqrl_lightning.trust import values_in
-from seqrl_lightning.types import ConfigurationError, RunError
+from seqrl_lightning.types import ConfigurationError
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
@@ -29,12 +32,7 @@ _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors
     r"|torch.storage UntypedStorage"
 )
 
-
 _MARKED = (pickletools.markobject, pickletools.stackslice)
-
-
-class UnusableFileError(RunError):
-    """A file can't be used. The message says why, as the end of "FILE can't be used: "."""
 
 
 def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any:
@@ -61,6 +59,8 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except UnusableFileError:
         raise
+    except pickle.UnpicklingError as error:  # whose text advises to read the file without care
+        raise UnusableFileError("it is damaged, or holds what is neither a tensor nor a plain value") from error
     except Exception as error:  # whatever a damaged file leads to
         raise UnusableFileError(f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
     _check_contents(contents, num_opcodes, size)
@@ -70,59 +70,95 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
 def _check_records(path: Path, size: int) -> int:
     """Check every byte against its checksum, and what the pickled record names. Returns how long that record is."""
     with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            raise UnusableFileError("it is damaged (it is no archive of torch's)")
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-            raise UnusableFileError("its records are compressed, which torch's never are")
-        if sum(record.file_size for record in records) > size or len({r.filename.lower() for r in records}) < len(
-            records
-        ):
-            raise UnusableFileError("its records claim more than the file holds")
-        if (damaged := archive.testzip()) is not None:
-            raise UnusableFileError(f"it is damaged ({damaged} has another checksum)")
+        records = read_records(file, size)
         # torch finds a record whatever the case of its name.
-        pickled = [record for record in records if record.filename.lower().endswith("data.pkl")]
+        if sum(record.size for record in records) > size or len({r.name.lower() for r in records}) < len(records):
+            raise UnusableFileError("its records claim more than the file holds")
+        for record in records:
+            if _checksum(file, record) != record.crc:
+                raise UnusableFileError(f"it is damaged ({record.name} has another checksum)")
+        pickled = [record for record in records if record.name.lower().endswith("data.pkl")]
         if len(pickled) != 1:
             raise UnusableFileError("it is damaged (it holds no data.pkl)")
-        program = archive.read(pickled[0])
+        file.seek(pickled[0].start)
+        program = file.read(pickled[0].size)
     opcodes = [(opcode, argument) for opcode, argument, _ in pickletools.genops(program)]
     for opcode, argument in opcodes:
         is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
         if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
             name = str(argument).replace(" ", ".")
             raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
-    _check_tuples(opcodes)
+    _check_program(opcodes, {record.name.partition("/")[2]: record.size for record in records})
     return len(opcodes)
 
 
-def _check_tuples(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]]) -> None:
-    """Refuse tuples that repeat themselves: as a mapping's key, one would be hashed value by value, however often.
+def _checksum(file: BinaryIO, record: Record) -> int:
+    file.seek(record.start)
+    found, left = 0, record.size
+    while left and (chunk := file.read(min(left, 2**20))):
+        found, left = zlib.crc32(chunk, found), left - len(chunk)
+    return found
 
-    The pickle's stack is followed, with the number of values that each entry's tuples stand for in its place. Other
-    collections count as 1, since they can't be hashed.
+
+class _Entry(NamedTuple):
+    """An entry of the pickle's stack."""
+
+    size: int = 1  # how many values a tuple stands for; other collections are 1, since they can't be hashed
+    value: Any = None  # of a number, a text, a name, and a tuple of them
+
+
+def _check_program(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]], sizes: Mapping[str, int]) -> None:
+    """Follow the pickle's stack, and refuse what takes more than the file holds.
+
+    Tuples must not repeat themselves: as a mapping's key, one would be hashed value by value, however often. Storages
+    come from records of their size; none is made by a call.
+
+    Args:
+        opcodes: The pickle, with each opcode's argument.
+        sizes: The records' bytes, by their names within the archive.
     """
-    stack: list[int] = []
+    stack: list[_Entry] = []
     marks: list[int] = []  # how many entries lay on the stack
-    memo: dict[int, int] = {}
+    memo: dict[int, _Entry] = {}
     num_repeated = 0
     for opcode, argument in opcodes:
         if opcode.name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
-            stack.append(stack[-1] if opcode.name == "DUP" else memo[argument])
-            num_repeated += stack[-1]
+            stack.append(stack[-1] if opcode.name == "DUP" else memo[int(argument)])
+            num_repeated += stack[-1].size
             if num_repeated > 4 * len(opcodes):
                 raise UnusableFileError("its collections claim more than the file holds")
         elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if argument is None else argument] = stack[-1]
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif opcode.name == "MARK":
             marks.append(len(stack))
         else:
             takes_marked = pickletools.markobject in opcode.stack_before
             num_before = sum(kind not in _MARKED for kind in opcode.stack_before)
             start = (marks.pop() if takes_marked else len(stack)) - num_before
-            size = 1 + sum(stack[start:]) if "TUPLE" in opcode.name else 1
-            stack[start:] = [size] * len(opcode.stack_after)
+            taken = stack[start:]
+            if opcode.name == "BINPERSID":
+                _require_held(taken[-1].value, sizes)
+            elif opcode.name in ("REDUCE", "NEWOBJ") and "Storage" in str(taken[0].value):
+                raise UnusableFileError("it makes a storage, where it must name a record")
+            if "TUPLE" in opcode.name:
+                made = _Entry(1 + sum(entry.size for entry in taken), tuple(entry.value for entry in taken))
+            else:
+                made = _Entry(value=argument)
+            stack[start:] = [made] * len(opcode.stack_after)
+
+
+def _require_held(storage: Any, sizes: Mapping[str, int]) -> None:
+    """Refuse a storage, as a pickle names it, of more bytes than its record has."""
+    _, kind, key, _, num_elements = storage
+    name = str(kind).rpartition(" ")[2]
+    num_bytes = num_elements * (1 if name == "UntypedStorage" else getattr(torch, name).dtype.itemsize)
+    if not 0 <= num_bytes <= sizes[f"data/{key}"]:
+        raise UnusableFileError(f"data/{key} claims more than its record holds")
+
+
+def _require_plain(value: object) -> None:
+    if not isinstance(value, Mapping | list | tuple | str | bytes | int | float | complex | torch.dtype | None):
+        raise UnusableFileError(f"it holds a {type(value).__name__}, neither a tensor nor a plain value")
 
 
 def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
@@ -130,7 +166,11 @@ def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
     num_bytes = 0  # that all tensors claim together
     try:
         for value in values_in(contents, 4 * num_opcodes):
+            if isinstance(value, Mapping):
+                for key in values_in(list(value), 4 * num_opcodes):
+                    _require_plain(key)
             if not isinstance(value, Tensor):
+                _require_plain(value)
                 continue
             claimed = value.numel() * value.element_size()
             num_bytes += claimed

@@ -1,14 +1,15 @@
 """The format of a checkpoint: its version, its checksum, and the parts that every command relies on."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError, read_archive
+from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.trust import Trust
 
 FORMAT = 2
@@ -32,7 +33,12 @@ def note_on(contents: Any) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    path: Path, trust: Trust | None = None, max_gib: float = MAX_GIB, mmap: bool = True, to_resume: bool = False
+    path: Path,
+    trust: Trust | None = None,
+    max_gib: float = MAX_GIB,
+    mmap: bool = True,
+    to_resume: bool = False,
+    replaced: Container[str] = (),
 ) -> dict[str, Any]:
     """Read a checkpoint, whoever wrote it.
 
@@ -42,6 +48,7 @@ def read_checkpoint(
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
         to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
+        replaced: Settings that the caller gives, so that it doesn't matter what the checkpoint names there.
 
     Returns:
         The contents: tensors, numbers, texts and collections of them, as they were written.
@@ -54,7 +61,10 @@ def read_checkpoint(
     note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None, to_resume)
     if trust is not None:  # before the checksum: the name is what tells the most
         for key in _SETTINGS:
-            trust.require_names(contents.get(key, {}), str(path))
+            settings = contents.get(key, {})
+            if isinstance(settings, Mapping):
+                settings = {name: value for name, value in settings.items() if name not in replaced}
+            trust.require_names(settings, str(path))
     rest = {key: value for key, value in contents.items() if key != _KEY}
     require_unchanged(note, rest)
     return rest
@@ -80,19 +90,20 @@ def require_format(note: object, to_resume: bool = False) -> dict[str, Any]:
         UnusableFileError: If it is of another version, or has none.
     """
     found = note.get("format") if isinstance(note, dict) else None
+    is_version = type(found) is int  # True and 1.0 are equal to 1
     if not isinstance(note, dict) or found is None:
         raise UnusableFileError(
             "it has no format version: it isn't seqrl-lightning's, or is from before 0.2, and only the version that "
             "wrote it can read it"
         )
-    if found in _WITH_SAME_POLICY:
+    if is_version and found in _WITH_SAME_POLICY:
         if to_resume:
             raise UnusableFileError(
                 f"its format is {found} and this version resumes runs of format {FORMAT}: resume it with the version "
                 "that wrote it; its policy can be used (load_policy, seqrl test, seqrl export)"
             )
-    elif found != FORMAT:
-        advice = "install the version that wrote it" if isinstance(found, int) and found < FORMAT else "upgrade"
+    elif not is_version or found != FORMAT:
+        advice = "install the version that wrote it" if is_version and found < FORMAT else "upgrade"
         raise UnusableFileError(f"its format is {found!r} and this version reads {FORMAT}: {advice}")
     return note
 

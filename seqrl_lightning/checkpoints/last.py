@@ -39,7 +39,11 @@ def newest_run(root: Path) -> Path:
     run = max(found, key=_age)
     for folder in (run.parent, run):
         if folder.is_symlink():
-            raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder of its own")
+            last = next(path for path in _lasts(run) if path.exists()).resolve()
+            raise ConfigurationError(
+                f"{folder} is a symbolic link; it must be a folder of its own, in which the run goes on: give the "
+                f"--trainer.default_root_dir that it leads to, or start a new run from --ckpt_path {last}"
+            )
     require_own_files(run)
     return run
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seqrl_lightning.checkpoints.archive import UnusableFileError
 from seqrl_lightning.checkpoints.format import read_checkpoint
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Allowed, Trust, settings_of
 from seqrl_lightning.types import ConfigurationError
@@ -33,7 +33,7 @@ def load_from_checkpoint(
     """
     trust = Trust(allow)
     try:
-        contents = read_checkpoint(Path(path), trust, mmap=False)
+        contents = read_checkpoint(Path(path), trust, mmap=False, replaced=more)
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     settings = {**settings_of(contents.get(settings_key, {})), **more}

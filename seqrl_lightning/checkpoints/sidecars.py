@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from seqrl_lightning.checkpoints.archive import MAX_GIB, UnusableFileError, read_archive
+from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file, writing
 from seqrl_lightning.types import RunError, require
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.last import newest_checkpoint
+from seqrl_lightning.errors import printable
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
 from seqrl_lightning.policy import load_policy
 from seqrl_lightning.trust import add_allow, add_max_gib
@@ -41,7 +42,5 @@ def run(arguments: Namespace) -> None:
     difference = export_policy(policy, arguments.format, output)
     inputs, outputs = signature(policy)
     shapes = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in inputs.items())
-    print(
-        f"{output}: {shapes} -> {', '.join(outputs)}; "
-        f"differs from the network by at most {difference:.1e} on random inputs"
-    )
+    about = f"{shapes} -> {', '.join(outputs)}; differs from the network by at most {difference:.1e} on random inputs"
+    print(printable(f"{output}: {about}"))

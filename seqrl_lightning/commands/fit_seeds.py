@@ -27,8 +27,14 @@ from seqrl_lightning.files import LOCK, FolderLock, is_in_use, require_own_files
 from seqrl_lightning.signals import ENDS_WITH_PARENT
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
-SEQRL = (sys.executable, "-m", "seqrl_lightning")
-"""The command that starts a run's process."""
+
+def safe_path_option(path: Sequence[str]) -> tuple[str, ...]:
+    """Return ``-P`` for ``python -m`` where modules aren't looked for in the current folder: `seqrl` doesn't either."""
+    return () if {"", os.getcwd()} & set(path) else ("-P",)
+
+
+SEQRL = (sys.executable, *safe_path_option(sys.path), "-m", "seqrl_lightning")
+"""The command that starts a run's process, which finds the same modules as this one."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LOST = 60.0  # to save and end

@@ -19,10 +19,12 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.checkpoints.changes import flat
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.files import require_own_files, write_file
+from seqrl_lightning.trust import add_max_gib
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
@@ -33,6 +35,7 @@ with needs_extra("sweep"):
     from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
+    from seqrl_lightning.commands.sweep_database import require_own_database
     from seqrl_lightning.commands.sweep_space import (
         Space,
         as_arguments,
@@ -68,6 +71,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--metric", default="val/return_mean", help="the measure to maximize, as of a run's last evaluation"
     )
     parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
+    add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -93,8 +97,11 @@ def prepare(arguments: Namespace) -> "Sweep":
     fit_arguments = [f"--config={config}" for config in arguments.config] + arguments.fit_arguments
     space = read_space(arguments.space)
     config = check(fit_arguments, arguments.space, space)
-    study = open_study(name, arguments.storage or f"sqlite:///{folder}/study.db", folder, arguments.no_pruning)
-    require_readable(study)
+    url = arguments.storage or f"sqlite:///{folder}/study.db"
+    with limited_memory(arguments.max_gib):
+        require_own_database(url, arguments.max_gib)
+        study = open_study(name, url, folder, arguments.no_pruning)
+        require_readable(study)
     require_same_subject(
         study, {"--metric": arguments.metric, **{f"--space: {key}": repr(space[key]) for key in space}, **config}
     )
@@ -171,7 +178,10 @@ def require_readable(study: optuna.Study) -> None:
         if any(trial.state is TrialState.COMPLETE for trial in trials):
             _ = study.best_trial
     except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
-        raise ConfigurationError(f"{must_be}{' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"{must_be}{reason}") from error
+    if any(trial.datetime_start and trial.datetime_start > datetime.now() + timedelta(days=1) for trial in trials):
+        raise ConfigurationError(f"{must_be}it holds a trial that begins in the future")
     if not (is_maximized and isinstance(about, dict) and all(isinstance(trial.number, int) for trial in trials)):
         raise ConfigurationError(f"{must_be}it must maximize, have numbered trials, and say what it is about")
 

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -101,3 +104,14 @@ def test_a_subjects_name_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) 
     assert "owned" in out
     assert "\x1b" not in out
     assert "\x07" not in out
+
+
+def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
+    """It may be the runs' author's, and with `text.usetex` Matplotlib would start LaTeX."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: true\n")
+    program = "import matplotlib as m, seqrl_lightning.analysis.figures; print(m.rcParams['text.usetex'])"
+    command = [sys.executable, "-c", program]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "False\n"

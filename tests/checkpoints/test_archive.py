@@ -4,15 +4,18 @@ import io
 import pickle
 import resource
 import shutil
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from seqrl_lightning.checkpoints.archive import UnusableFileError, limited_memory, read_archive
+from seqrl_lightning.checkpoints.archive import limited_memory, read_archive
 from seqrl_lightning.checkpoints.format import FORMAT, digest, fault_in, read_checkpoint, seal
+from seqrl_lightning.checkpoints.records import UnusableFileError, read_records
 
 CONTENTS = {
     "tensors": [torch.arange(6.0).view(2, 3), torch.zeros(0), torch.tensor(True), torch.ones(3, dtype=torch.bfloat16)],
@@ -159,6 +162,119 @@ def test_an_allocation_beyond_the_limit_is_refused() -> None:
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
+@pytest.mark.parametrize("kind", [b"torch\nFloatStorage\n", b"torch.storage\nUntypedStorage\n"])
+@pytest.mark.parametrize("memo", [b"", b"q\x010h\x01"])  # put into the memo, dropped, and taken from there
+def test_no_storage_is_made_by_a_call(archive: Path, kind: bytes, memo: bytes) -> None:
+    pickled = b"\x80\x02c" + kind + memo + pickle.dumps(10**12, 2)[2:-1] + b"\x85R."
+    with pytest.raises(UnusableFileError, match="it makes a storage"):
+        read_archive(with_pickle(archive, pickled))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_storage_claims_no_more_than_its_record(archive: Path, mmap: bool) -> None:
+    torch.save({"a": torch.zeros(777, dtype=torch.uint8), "b": torch.arange(5000.0)}, archive)
+    with zipfile.ZipFile(archive) as whole:
+        pickled = whole.read("archive/data.pkl")
+    more = pickled.replace(pickle.dumps(777, 2)[2:-1], pickle.dumps(9000, 2)[2:-1])
+    assert more != pickled
+    with pytest.raises(UnusableFileError, match="data/0 claims more than its record holds"):
+        read_archive(with_pickle(archive, more), mmap=mmap)
+
+
+@pytest.mark.parametrize("place", [lambda it: {"a": it}, lambda it: {(1, it): "a"}])
+def test_a_storage_is_no_value(place: Callable[[Any], Any], archive: Path) -> None:
+    torch.save(place(torch.zeros(3).untyped_storage()), archive)
+    with pytest.raises(UnusableFileError, match="it holds a TypedStorage, neither a tensor nor a plain value"):
+        read_archive(archive)
+
+
+def test_torchs_advice_to_trust_the_file_is_not_passed_on(archive: Path) -> None:
+    with pytest.raises(UnusableFileError, match="neither a tensor nor a plain value") as told:
+        read_archive(with_pickle(archive, b"\x80\x02}q\x00\x95\x00\x00\x00\x00\x00\x00\x00\x00."))
+    assert "weights_only" not in str(told.value)
+
+
+# The layout
+
+
+END = struct.Struct("<4s4H2LH")
+
+
+def test_records_are_found_where_zipfile_finds_them(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as whole, archive.open("rb") as file:
+        records = read_records(file, archive.stat().st_size)
+        assert [(r.name, r.crc, r.size) for r in records] == [
+            (info.filename, info.CRC, info.file_size) for info in whole.infolist()
+        ]
+        for record in records:
+            file.seek(record.start)
+            assert file.read(record.size) == whole.read(record.name)
+
+
+def ends(content: bytes) -> tuple[bytes, bytes, int]:
+    """Records, directory and number of records of an archive."""
+    _, _, _, number, _, size, start, _ = END.unpack(content[-END.size :])
+    return content[:start], content[start : start + size], number
+
+
+def with_two_directories(one: bytes, other: bytes) -> bytes:
+    """An archive in which zipfile reads the one directory, and torch the other."""
+    records, directory, number = ends(one)
+    others, other_directory, _ = ends(other)
+    assert (len(records), len(directory)) == (len(others), len(other_directory))
+    # zipfile takes what the end doesn't account for as lying before the archive, and adds its length to all places.
+    end = END.pack(b"PK\x05\x06", 0, 0, number, number, len(directory), len(others), 0)
+    return others + other_directory + records + directory + end
+
+
+def test_an_archive_that_two_programs_read_differently_is_refused(archive: Path) -> None:
+    shown, hidden = {"a": torch.zeros(3)}, {"a": torch.ones(3)}
+    contents = []
+    for each in (shown, hidden):
+        torch.save(each, archive)
+        contents.append(archive.read_bytes())
+    archive.write_bytes(with_two_directories(*contents))
+    assert torch.equal(torch.load(archive, weights_only=True)["a"], hidden["a"])
+    with zipfile.ZipFile(archive) as found:
+        assert found.read("archive/data/0") == bytes(12)
+    with pytest.raises(UnusableFileError, match="its directory isn't at its end"):
+        read_archive(archive)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda whole: whole + b" ",
+        lambda whole: whole[:-2] + b"\x01\x00 ",  # a comment
+        lambda whole: b"PK\x03\x04" + whole,
+        lambda whole: whole[:-42] + whole[-22:],  # an end for large files that nothing leads to
+        lambda whole: whole[:-50] + b"\x00" * 8 + whole[-42:],
+        lambda whole: whole.replace(b"archive/data/0", b"archive/data/9", 1),  # another name in the directory
+    ],
+)
+def test_another_layout_is_refused(archive: Path, edit: Callable[[bytes], bytes]) -> None:
+    archive.write_bytes(edit(archive.read_bytes()))
+    with pytest.raises(UnusableFileError, match="it is damaged"):
+        read_archive(archive)
+
+
+def test_records_behind_four_gibibytes_are_found(tmp_path: Path) -> None:
+    """Their places don't fit into 32 bits."""
+    path = tmp_path / "large.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("archive/first", b"first")
+    records, directory, _ = ends(path.read_bytes())
+    long = struct.pack("<2HQ", 1, 8, 0)
+    entry = directory[:30] + struct.pack("<H", len(long)) + directory[32:42] + b"\xff" * 4 + directory[46:] + long
+    end = END.pack(b"PK\x05\x06", 0, 0, 1, 1, len(entry), len(records), 0)
+    path.write_bytes(records + entry + end)
+    with path.open("rb") as file:
+        assert read_records(file, path.stat().st_size)[0].name == "archive/first"
+    path.write_bytes(records + directory[:42] + b"\xff" * 4 + directory[46:] + path.read_bytes()[-22:])
+    with path.open("rb") as file, pytest.raises(UnusableFileError):
+        read_records(file, path.stat().st_size)
+
+
 # The format
 
 
@@ -177,6 +293,8 @@ def test_a_change_is_noticed(archive: Path) -> None:
         (None, "it has no format version: .* from before 0.2"),
         ({}, "it has no format version"),
         ({"format": FORMAT + 1}, rf"its format is {FORMAT + 1} and this version reads {FORMAT}: upgrade"),
+        ({"format": True}, "its format is True"),
+        ({"format": 1.0}, "its format is 1.0"),
         ({"format": 0}, "install the version that wrote it"),
         ({"format": "x"}, "its format is 'x'"),
         ({"format": FORMAT}, "another checksum"),

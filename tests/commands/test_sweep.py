@@ -3,9 +3,11 @@
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.commands import sweep
+from seqrl_lightning.commands.sweep_database import require_own_database
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -294,3 +297,67 @@ def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> 
     status, _, err = seqrl("sweep", *write(tmp_path), "--trials=1")
     assert status == 2
     assert "trial_0000 is a symbolic link out of" in err
+
+
+@pytest.mark.parametrize(
+    ("planted", "kind"),
+    [
+        ("create view studies_seen as select * from studies", "the view 'studies_seen'"),
+        ("create trigger t after update on studies begin delete from trials; end", "the trigger 't'"),
+        ("create table more (a, b as (hex(zeroblob(1000000000))))", "the table 'more'"),
+        ("create index i on trials (hex(zeroblob(state)))", "the index 'i'"),
+        ("alter table studies add column b as (hex(zeroblob(1000000000)))", "the table 'studies'"),
+        ("insert into trial_heartbeats (trial_id, heartbeat) values (99, '9999-01-01 00:00:00')", "in the future"),
+    ],
+)
+def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path, tmp_path: Path) -> None:
+    """What else may be in one runs when it is read."""
+    path = tmp_path / "study.db"
+    shutil.copy(swept / "swept" / "study.db", path)
+    require_own_database(f"sqlite:///{path}", 1.0)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(planted)
+        database.commit()
+    with pytest.raises(ConfigurationError, match=kind):
+        require_own_database(f"sqlite:///{path}", 1.0)
+    with pytest.raises(ConfigurationError, match="at most max_gib"):
+        require_own_database(f"sqlite:///{path}", 1e-9)
+
+
+def journal(database: Path, other: Path) -> bytes:
+    """The journal of a transaction over several databases, in SQLite's format; it is replayed when one is opened."""
+    magic, name = bytes.fromhex("d9d505f920a163d7"), str(other).encode()
+    pages = database.stat().st_size // 4096
+    head = (magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)).ljust(512, b"\0")
+    return head + struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
+
+
+def test_a_journal_deletes_no_other_file(swept: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    database = tmp_path / "swept" / "study.db"
+    for is_checked in (True, False):
+        victim.write_text("precious")
+        (database.parent / "study.db-journal").write_bytes(journal(database, victim))
+        if is_checked:
+            status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+            assert (status, err.count("\n")) == (2, 1), err
+            assert "study.db-journal names another file" in err
+        else:  # or the journal of this test were no danger
+            open_study(tmp_path)
+        assert victim.exists() == is_checked
+
+
+def test_a_killed_sweeps_own_journal_is_replayed(swept: Path, tmp_path: Path) -> None:
+    shutil.copy(swept / "swept" / "study.db", tmp_path)
+    database = tmp_path / "study.db"
+    program = (
+        f"import os, sqlite3; d = sqlite3.connect({str(database)!r}); d.execute('pragma cache_size=1'); "
+        "d.execute('update trial_params set param_value = 1'); "
+        "d.executemany('insert into trial_user_attributes (trial_id, key, value_json) values (1, ?, ?)', "
+        "[(str(i), 'x' * 1000) for i in range(100)]); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert database.with_name("study.db-journal").stat().st_size > 0
+    require_own_database(f"sqlite:///{database}", 1.0)
+    assert not database.with_name("study.db-journal").exists()
