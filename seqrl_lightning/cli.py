@@ -47,7 +47,7 @@ from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
-from seqrl_lightning.signals import signals_end_in_a_line
+from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, RunError, require
@@ -217,6 +217,8 @@ class SeqRLCLI(LightningCLI):
             self._claim(Path(self.trainer.log_dir or self.trainer.default_root_dir))
         try:
             super()._run_subcommand(subcommand)
+        except SystemExit as error:
+            raise _exit_refused(error) from error
         except RuntimeError as error:
             if isinstance(error, RunError) or "onnection" not in str(error) or self.trainer.world_size == 1:
                 raise
@@ -226,6 +228,13 @@ class SeqRLCLI(LightningCLI):
             assert isinstance(self.datamodule, ReplayDataModule)
             self.datamodule.discard_envs()  # Lightning leaves them open after an error
         atexit.register(_end_connections)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; a task or a wrapper that ends the program meanwhile is an error."""
+        try:
+            super().instantiate_classes()
+        except SystemExit as error:
+            raise _exit_refused(error) from error
 
     def before_instantiate_classes(self) -> None:
         """Apply the settings of the process."""
@@ -291,6 +300,13 @@ def program() -> str:
 @rank_zero_only
 def _tell(message: str) -> None:
     sys.stderr.write(f"seqrl: {printable(message)}\n")
+
+
+def _exit_refused(error: SystemExit) -> BaseException:
+    """Return the error for ``sys.exit(0)`` in a class of the run: it must not look like success."""
+    if isinstance(error, Terminated) or error.code not in (None, 0):
+        return error
+    return RunError("a class of the run (its task, a wrapper, a network) called sys.exit(), which ends nothing")
 
 
 def _end_connections() -> None:

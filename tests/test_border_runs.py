@@ -286,3 +286,89 @@ def test_a_scheduler_that_needs_a_measure_is_refused(tmp_path: Path) -> None:
     model = {"lr_scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau}
     with pytest.raises(ConfigurationError, match=r"model\.lr_scheduler is 'ReduceLROnPlateau'; it must be one that"):
         fit(tmp_path, {"env_id": "CartPole-v1", "batch_size": 8}, model, {"warmup_env_steps": 20}, max_steps=2)
+
+
+class Drawn(gym.Env[Any, Any]):
+    """Pictures that are none, at the end of a training."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"]}
+    letters, num_positions, optimal_return = 5, "3", "high"  # words with other meanings
+
+    def __init__(self, picture: Any = None, render_mode: str | None = None) -> None:
+        self.picture, self.render_mode, self.num_pictures = picture, render_mode, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return 0, {"correct_action": 1}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self.t % 2, 1.0, self.t == 4, False, {"correct_action": 1}
+
+    def render(self) -> Any:
+        self.num_pictures += 1
+        if self.picture == "late" and self.num_pictures > 1:
+            raise ZeroDivisionError
+        return np.zeros((8, 8, 3), np.uint8) if self.picture == "late" else self.picture
+
+    def close(self) -> None:
+        raise ZeroDivisionError
+
+
+gym.register("tests/Drawn-v0", Drawn)
+
+
+@pytest.mark.parametrize("picture", [None, "late", "text", [1, 2]])
+def test_pictures_that_are_none_never_end_a_training_that_is_done(tmp_path: Path, picture: Any) -> None:
+    words = ("--data.env_id=tests/Drawn-v0", f"--data.env_kwargs={{picture: {picture or 'null'}}}", *TINY)
+    status, out, err = seqrl("fit", *words, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=20")
+    assert status == 0, err
+    assert "Run folder:" in out
+
+
+class Kept(Numbers):
+    """A state that no checkpoint can hold, or that ends the program."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.how == "exits":
+            raise SystemExit(0)
+        return {"seen": {1, 2} if self.how == "set" else 1 / 0}
+
+
+gym.register("tests/Kept-v0", Kept)
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        (
+            "set",
+            "tests/Kept-v0: state_dict() holds {1, 2}; it must hold tensors, arrays, numbers, texts and collections",
+        ),
+        ("raises", "tests/Kept-v0: state_dict() fails: ZeroDivisionError: division by zero"),
+        ("exits", "tests/Kept-v0: state_dict() fails: it called sys.exit(0)"),
+    ],
+)
+def test_a_state_that_cannot_be_saved_is_refused_before_training(tmp_path: Path, how: str, line: str) -> None:
+    words = ("--data.env_id=tests/Kept-v0", f"--data.env_kwargs={{how: {how}}}", TINY[0], *TINY[1:3])
+    status, _, err = seqrl("fit", *words, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=20")
+    assert status == 1
+    assert line in err
+
+
+def test_another_vectorization_is_refused_before_anything_is_overwritten(tmp_path: Path) -> None:
+    words = ("--data.env_id=CartPole-v1", "--data.num_envs=2", "--data.batch_size=8", "--agent.warmup_env_steps=20")
+    words = (*words, "--data.eval_episodes=1", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=10")
+    assert seqrl("fit", *words)[0] == 0
+    config = next(tmp_path.rglob("config.yaml"))
+    before = config.read_text()
+    status, _, err = seqrl("fit", *words, "--ckpt_path=last", "--data.vectorization_mode=sync")
+    assert status == 2
+    assert "data.vectorization_mode is 'sync'; it must be the checkpoint's None" in err
+    assert config.read_text() == before

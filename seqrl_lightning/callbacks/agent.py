@@ -147,6 +147,7 @@ class AgentCallback(Callback):
             rank_zero_info(
                 f"Not bitwise: {data.env_id} can't be set back to where it was; it goes on with new episodes."
             )
+        self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
         self._stop_at_budget(trainer)
         if not data.ring.num_slots and not self._is_over(trainer):

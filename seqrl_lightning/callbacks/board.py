@@ -19,6 +19,8 @@ from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
+from seqrl_lightning.envs.make import close_quietly
+from seqrl_lightning.envs.ordered import OrderedEnv
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import PositionConfusion
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -140,14 +142,19 @@ class BoardPages(Callback):
         env_steps = self._data.progress.env_steps
         if self._data.num_blocks > 1:
             self._write_episodes(env_steps)
-        frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
-        if frames:
-            self._write_gif(frames, env_steps)
+        try:
+            frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
+            if frames:
+                self._write_gif(frames, env_steps)
+        except Exception as error:  # a task that can't draw itself, or lacks a package, may raise or return anything
+            rank_zero_info(f"No picture of an episode: {type(error).__name__}: {error}")
         self._writer.flush()
 
     def _letters(self) -> list[str]:
-        letters = getattr(self._data.task, "letters", None)
-        return list(letters) if letters else [str(action) for action in range(self._data.n_actions)]
+        letters = getattr(self._data.task, "letters", None)  # an attribute with any meaning
+        if isinstance(letters, str) and letters:
+            return list(letters)
+        return [str(action) for action in range(self._data.n_actions)]
 
     def _row_names(self, count: int) -> list[str]:
         return [str(i + 1) for i in range(count)]
@@ -161,7 +168,7 @@ class BoardPages(Callback):
             rank_zero_info(f"No picture of the training episodes: {error.name} is not installed (extra `analysis`).")
             return
         task = self._data.task
-        names = task.schedule.names if hasattr(task, "schedule") else None
+        names = task.schedule.names if isinstance(task, OrderedEnv) else None
         figure = draw_episodes(pd.read_csv(self._folder / "episodes.csv"), names)
         save(figure, self._folder / "episodes")
         picture = Image.open(self._folder / "episodes.png").convert("RGB")
@@ -169,15 +176,11 @@ class BoardPages(Callback):
 
     def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
         """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
-        if "rgb_array" not in self._data.task.metadata.get("render_modes", ()):
+        if "rgb_array" not in ((self._data.task.metadata or {}).get("render_modes") or ()):
             return
-        try:
-            env = self._data.factory.make_env(render_mode="rgb_array")
-            observation, info = env.reset(seed=self._data.eval_seed, options=self._options())
-            yield np.asarray(env.render())
-        except Exception as error:  # a task that can't draw itself, or lacks a package, may raise anything
-            rank_zero_info(f"No picture of an episode: {error}")
-            return
+        env = self._data.factory.make_env(render_mode="rgb_array")
+        observation, info = env.reset(seed=self._data.eval_seed, options=self._options())
+        yield np.asarray(env.render())
         for _ in range(_MAX_FRAMES):
             mask = None if "action_mask" not in info else np.asarray(info["action_mask"], np.bool_)[None]
             action = policy.act(np.asarray(observation)[None], mask)
@@ -185,7 +188,7 @@ class BoardPages(Callback):
             yield np.asarray(env.render())
             if terminated or truncated:
                 break
-        env.close()
+        close_quietly(env)
 
     def _options(self) -> dict[str, Any] | None:
         return {"block": self._data.progress.block} if self._data.num_blocks else None

@@ -10,9 +10,12 @@ _COMPARED = re.compile(
     r"(seed_everything|data|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
     r"|trainer\.(accumulate_grad_batches|check_val_every_n_epoch|gradient_clip_\w+|precision|limit_\w+)$"
 )
-_FIXED = re.compile(r"data\.(env_id|env_kwargs|num_envs|wrappers|frame_stack|capacity|sampler)\b")
+_FIXED = re.compile(
+    r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
+)
 """What the episodes under way and the replay memory depend on."""
 
+_ALIKE = ("sync", "async")  # modes of vectorization whose states are the same
 _OF_THE_MEMORY = re.compile(r"data\.(capacity|sampler)\b")
 _PLUMBING = re.compile(r"\.(init_args|class_path|dict_kwargs)\b")
 
@@ -71,6 +74,8 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     found = changes(before, now)
     keeps_memory = before["data"].get("save_replay", True)
     for name, old, new in sorted(found, key=lambda change: change.name != "data.env_id"):  # another task tells the most
+        if (old, new) in (_ALIKE, _ALIKE[::-1]):
+            continue
         is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
         require(not is_fixed, name, new, f"the checkpoint's {old!r}")
     return found

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from seqrl_lightning.envs import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
@@ -118,9 +119,36 @@ class GuardedEnvs:
         return fault.env
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the environments' own state, as tensors and primitives; None if it is unknown."""
-        return self.envs.state_dict()
+        """Return the environments' own state, as tensors and primitives; None if it is unknown.
+
+        Raises:
+            RunError: If a task's ``state_dict`` raises, or holds what a checkpoint can't.
+        """
+        try:
+            state = self.envs.state_dict()
+        except (Exception, SystemExit) as error:  # a task may raise anything
+            raise RunError(f"{self.env_id}: state_dict() fails: {self.envs.fault_of(error).reason}") from error
+        if (found := _first_unsaved(state)) is not None:
+            must_be = "tensors, arrays, numbers, texts and collections of them"
+            raise RunError(f"{self.env_id}: state_dict() holds {found!r}; it must hold {must_be}")
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the environments back to where ``state_dict`` was taken."""
-        self.envs.load_state_dict(state_dict)
+        """Set the environments back to where ``state_dict`` was taken.
+
+        Raises:
+            RunError: If a task's ``load_state_dict`` raises.
+        """
+        try:
+            self.envs.load_state_dict(state_dict)
+        except (Exception, SystemExit) as error:
+            raise RunError(f"{self.env_id}: load_state_dict() fails: {self.envs.fault_of(error).reason}") from error
+
+
+def _first_unsaved(value: Any) -> Any | None:
+    """Return the first value that a checkpoint can't hold; None if there is none."""
+    if isinstance(value, dict):
+        return _first_unsaved([*(key for key in value if not isinstance(key, str | int)), *value.values()])
+    if isinstance(value, list):
+        return next((found for item in value if (found := _first_unsaved(item)) is not None), None)
+    return None if isinstance(value, type(None) | bool | int | float | str | Tensor) else value

@@ -1,18 +1,20 @@
 """A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import ArrayLike
 
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
 # The keys of an info that mean something to the package.
 ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
-_WIDER = {"float16": "float32", "float64": "float32", "bool": "uint8", "uint16": "int32", "uint32": "int64"}
+_WIDER = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
 
 class EnvValueError(ValueError):
@@ -63,6 +65,53 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Forget the reward of another episode."""
         self._sum = 0.0
+
+
+class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
+    """Refuse observations that aren't in their space, before they are flattened: flattening casts and wraps around.
+
+    Args:
+        env: An environment whose observations are no Box: Discrete, or composed of parts.
+    """
+
+    def observation(self, observation: Any) -> Any:
+        """Return an observation whose parts are of their spaces' shapes and kinds.
+
+        Raises:
+            EnvValueError: If a part isn't.
+        """
+        return _own_part(observation, self.env.observation_space, "the observation")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
+
+
+def _own_part(value: Any, space: gym.Space[Any], name: str) -> Any:
+    """Return a part of an observation, checked against its space."""
+    if isinstance(space, gym.spaces.Dict):
+        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+            raise EnvValueError(f"{name} is {_short(value)}; it must be a dict of {', '.join(map(str, space.spaces))}")
+        return {key: _own_part(value[key], part, f"{name}[{key!r}]") for key, part in space.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            raise EnvValueError(f"{name} is {_short(value)}; it must be a tuple of {len(space.spaces)} parts")
+        return tuple(_own_part(v, part, f"{name}[{k}]") for k, (v, part) in enumerate(zip(value, space, strict=True)))
+    if isinstance(space, Box):
+        return own_observation(value, space, space.shape, name)
+    if not isinstance(space, Discrete | MultiBinary | MultiDiscrete):
+        if not space.contains(value):
+            raise EnvValueError(f"{name} is {_short(value)}, which is outside its space {space}")
+        return value
+    array = np.asarray(value)
+    array = array.reshape(()) if isinstance(space, Discrete) and array.size == 1 else array
+    own = array.astype(space.dtype) if array.dtype.kind in "biu" else None
+    if own is None or not np.array_equal(own, array) or not space.contains(own if own.shape else own[()]):
+        raise EnvValueError(f"{name} is {_short(value)}, which is outside its space {space}")
+    return own if own.shape else own[()]
 
 
 class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
@@ -125,14 +174,16 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
         except (TypeError, ValueError) as error:
             must_be = "(observation, reward, terminated, truncated, info)"
             raise EnvValueError(f"step() returned {_short(result)}; it must return {must_be}") from error
-        own_info = self._own_info(info)
+        own_terminated, own_truncated = as_flag(terminated, "terminated"), as_flag(truncated, "truncated")
+        own_info = self._own_info(info, is_over=own_terminated)
         if self._task_reward is not None:
             own_info[TASK_REWARD] = self._task_reward.take()
+        own_reward = as_reward(reward)
         return (
             own_observation(observation, self.space, self._shape),
-            as_reward(reward),
-            as_flag(terminated, "terminated"),
-            as_flag(truncated, "truncated"),
+            own_reward,
+            own_terminated,
+            own_truncated,
             own_info,
         )
 
@@ -150,11 +201,11 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
         except SystemExit as error:
             raise exit_refused(error) from error
 
-    def _own_info(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _own_info(self, info: dict[str, Any], is_over: bool = False) -> dict[str, Any]:
         if not isinstance(info, dict):
             raise EnvValueError(f"the info is {_short(info)}; it must be a dict")
         own: dict[str, Any] = dict(info) if self._keeps_infos else {}
-        if info.get(ACTION_MASK) is not None:
+        if info.get(ACTION_MASK) is not None and not is_over:  # in a terminal state there is nothing to choose
             own[ACTION_MASK] = as_mask(info[ACTION_MASK], (self._n_actions,))
         if BLOCK in info and (block := as_int(info[BLOCK], 0, self._num_blocks)) is not None:
             own[BLOCK] = block
@@ -220,19 +271,22 @@ class VectorizedEnv(AdmittedEnv):
 
 def num_blocks_of(task: Any) -> int:
     """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none."""
-    num_blocks = getattr(task, "num_blocks", 0)  # which any Gymnasium task may have, with any meaning
-    return num_blocks if type(num_blocks) is int and num_blocks > 0 else 0
+    num_blocks = as_int(getattr(task, "num_blocks", 0), 0, 1_000_000)  # an attribute with any meaning
+    return num_blocks or 0
 
 
 def stored_space(space: gym.Space[Any]) -> Box:
     """Return a Box space of a dtype that the package stores and networks read: float32 for other floats, and so on."""
     assert isinstance(space, Box)
-    dtype = np.dtype(space.dtype).name
-    if dtype not in _WIDER:
+    dtype = np.dtype(space.dtype)
+    stored = np.dtype("float32" if dtype.kind == "f" else _WIDER.get(dtype.name, dtype.name))
+    if stored == dtype:
         return space
+    low, high = space.low, space.high
+    if dtype == np.uint64:
+        low, high = (np.minimum(bound, np.uint64(np.iinfo(stored).max)) for bound in (low, high))
     with np.errstate(over="ignore"):
-        low, high = (np.asarray(bound, _WIDER[dtype]) for bound in (space.low, space.high))
-    return Box(low, high, dtype=np.dtype(_WIDER[dtype]).type)
+        return Box(low.astype(stored), high.astype(stored), dtype=stored.type)
 
 
 def limits_of(space: Box) -> tuple[Any, Any]:
@@ -242,13 +296,14 @@ def limits_of(space: Box) -> tuple[Any, Any]:
     return limits.min, limits.max
 
 
-def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...]) -> Array:
+def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: str = "the observation") -> Array:
     """Copy an observation into an array of its space's dtype.
 
     Args:
         value: The observation, or several in a row.
         space: The space of one observation.
         shape: The shape that the array must have.
+        name: Its name in an error.
 
     Raises:
         EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers).
@@ -259,16 +314,16 @@ def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...]) -> Arr
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise EnvValueError(f"the observation is {_short(value)}, which is no array") from error
+        raise EnvValueError(f"{name} is {_short(value)}, which is no array") from error
     if array.shape != shape:
-        raise EnvValueError(f"the observation's shape is {array.shape}; it must be {shape}, as its space says")
+        raise EnvValueError(f"{name}'s shape is {array.shape}; it must be {shape}, as its space says")
     kind, own_kind = array.dtype.kind, np.dtype(dtype).kind
     if kind not in "biuf" or (kind == "f" and own_kind != "f"):
-        raise EnvValueError(f"the observation's dtype is {array.dtype}; it must be {dtype}, as its space says")
+        raise EnvValueError(f"{name}'s dtype is {array.dtype}; it must be {dtype}, as its space says")
     if own_kind != "f" and kind != "b" and array.dtype != dtype and array.size:
         lowest, highest = limits_of(space)
         if (extreme := array.min()) < lowest or (extreme := array.max()) > highest:
-            raise EnvValueError(f"the observation has {extreme}, which is outside its space")
+            raise EnvValueError(f"{name} has {extreme}, which is outside its space")
     with np.errstate(over="ignore"):  # to infinity, which is refused as such
         return array.astype(dtype)
 
@@ -332,7 +387,13 @@ def as_int(value: Any, first: int, end: int) -> int | None:
 
 
 def exit_refused(error: SystemExit) -> EnvValueError:
-    """Return the error for an attempt to end the program: an environment's ``sys.exit()`` isn't the end of a run."""
+    """Return the error for an attempt to end the program: an environment's ``sys.exit()`` isn't the end of a run.
+
+    Raises:
+        Terminated: If it isn't the environment's attempt, but a signal.
+    """
+    if isinstance(error, Terminated):
+        raise error
     return EnvValueError(f"it called sys.exit({error.code!r})")
 
 

@@ -31,6 +31,7 @@ from seqrl_lightning.envs.admitted import (
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.vector import TaskVectorEnv
+from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 _ANY_NUMBER = np.iinfo(np.int64).max
@@ -194,6 +195,8 @@ class Border(ABC):
         """Close the environments, however they take it: a training that is done stays as it is."""
         try:
             self.close()
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:
             warnings.warn(f"closing the environments failed: {self.fault_of(error).reason}", stacklevel=2)
 
@@ -316,6 +319,7 @@ class VectorBorder(Border):
         super().__init__(stored_space(envs.single_observation_space), int(envs.single_action_space.n), envs.num_envs)
         self.envs = envs
         self._task = envs.unwrapped
+        self._ended = np.zeros(envs.num_envs, np.bool_)
         self._is_known = type(envs) in _KNOWN
         has_single_envs = isinstance(self._task, SyncVectorEnv | AsyncVectorEnv)  # which know their number of blocks
         self._num_blocks = _ANY_NUMBER if has_single_envs else num_blocks_of(self._task)
@@ -326,8 +330,9 @@ class VectorBorder(Border):
         return isinstance(self.envs, AsyncVectorEnv)
 
     def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Shown:
+        self._ended = np.zeros(self.num_envs, np.bool_)
         observation, infos = self.envs.reset(seed=seed, options=options)
-        return self._shown(observation, infos, ended=None)
+        return self._shown(observation, infos)
 
     def _step(self, action: IntArray) -> Outcome:
         if self._is_known:
@@ -358,10 +363,12 @@ class VectorBorder(Border):
     def _outcome(
         self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
     ) -> Outcome:
-        own_terminated = self._own_column(terminated, np.bool_, "flags `terminated`")
-        own_truncated = self._own_column(truncated, np.bool_, "flags `truncated`")
-        shown = self._shown(observation, infos, own_terminated | own_truncated)
-        own_reward = self._own_column(reward, np.float64, "rewards")
+        own_terminated = self._own_column(terminated, np.bool_, "terminated")
+        own_truncated = self._own_column(truncated, np.bool_, "truncated")
+        ended = own_terminated | own_truncated
+        self._require_episodes(ended)
+        shown = self._shown(observation, infos, ended, own_terminated)
+        own_reward = self._own_column(reward, np.float64, "the reward")
         self._require_rewards(own_reward)
         task_reward = infos.get(TASK_REWARD)
         return Outcome(
@@ -375,17 +382,35 @@ class VectorBorder(Border):
     def _own_column(self, values: Any, dtype: type, name: str) -> Array:
         if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
             return values.copy()
-        column: Array = np.array(values, dtype)
-        if column.shape != (self.num_envs,):
-            raise EnvFault(None, f"the {name} have the shape {column.shape}; it must be ({self.num_envs},)")
-        return column
+        column: Array = np.array(values)
+        if column.shape != (self.num_envs,) or column.dtype.kind not in "biuf":
+            must_be = f"{self.num_envs} numbers, one for each environment"
+            raise EnvFault(None, f"{name} is {column.dtype}{column.shape}; it must be {must_be}")
+        own: Array = column.astype(dtype)
+        if dtype is np.bool_ and np.count_nonzero(own != column):
+            raise EnvFault(_first_faulty(own == column), f"{name} is {column}; it must be True or False")
+        return own
 
-    def _shown(self, observation: Any, infos: dict[str, Any], ended: BoolArray | None) -> Shown:
+    def _require_episodes(self, ended: BoolArray) -> None:
+        """Refuse an environment that ends an episode in the step that only starts it: it would never take a step."""
+        is_wrong = ended & self._ended
+        if np.count_nonzero(is_wrong):
+            reason = "an episode ends in the step after the end of another, which is to start it (autoreset_mode)"
+            raise EnvFault(_first_faulty(~is_wrong), reason)
+        self._ended = ended
+
+    def _shown(
+        self,
+        observation: Any,
+        infos: dict[str, Any],
+        ended: BoolArray | None = None,
+        terminated: BoolArray | None = None,
+    ) -> Shown:
         own = own_observation(observation, self.observation_space, self._shape)
         self._require_in_space(own)
         mask = self._all_allowed()
         if infos.get(ACTION_MASK) is not None:
-            mask = self._completed(self._told_masks(infos), ended)
+            mask = self._completed(self._told_masks(infos, terminated), ended)
         block = self._told_labels(infos, BLOCK, self._num_blocks)
         if block is not None and np.count_nonzero(block < 0):
             block = np.where(block < 0, 0 if self._block is None else self._block, block)
@@ -396,10 +421,11 @@ class VectorBorder(Border):
         self._has_told_action = correct_action is not None
         return Shown(own, mask, self._block, correct_action)
 
-    def _told_masks(self, infos: dict[str, Any]) -> BoolArray:
-        """Return what each environment allows, [N, A]; all, where one has told nothing."""
-        told, has_told = infos[ACTION_MASK], infos.get(f"_{ACTION_MASK}")
-        if has_told is None or np.count_nonzero(has_told) == self.num_envs:
+    def _told_masks(self, infos: dict[str, Any], terminated: BoolArray | None) -> BoolArray:
+        """Return what each environment allows, [N, A]; all, where one has told nothing or its state is terminal."""
+        told, has_told = infos[ACTION_MASK], infos.get(f"_{ACTION_MASK}", np.ones(self.num_envs, np.bool_))
+        has_told = has_told if terminated is None else has_told & ~terminated
+        if np.count_nonzero(has_told) == self.num_envs:
             return as_mask(list(told), (self.num_envs, self.n_actions))
         mask = np.ones((self.num_envs, self.n_actions), np.bool_)
         for env in np.flatnonzero(has_told).tolist():

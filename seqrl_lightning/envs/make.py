@@ -14,11 +14,12 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from seqrl_lightning.envs.admitted import AdmittedEnv, TaskReward, VectorizedEnv, num_blocks_of
+from seqrl_lightning.envs.admitted import AdmittedEnv, CheckedParts, TaskReward, VectorizedEnv, num_blocks_of
 from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
 from seqrl_lightning.envs.partial_resets import PartialResets
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
+from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -189,7 +190,10 @@ class EnvFactory:
             modes = [mode.value for mode in AutoresetMode]
             must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
-        autoreset_mode = AutoresetMode(self.autoreset_mode if declared is None else declared)
+        modes = [mode.value for mode in AutoresetMode]
+        chosen = self.autoreset_mode if declared is None else getattr(declared, "value", declared)
+        require(chosen in modes, f"metadata['autoreset_mode'] of {self.env_id}", chosen, f"one of {modes}")
+        autoreset_mode = AutoresetMode(chosen)
         if not isinstance(envs.single_observation_space, Box):
             _require_flat(envs.single_observation_space, self.env_id)
             envs = gym.wrappers.vector.FlattenObservation(envs)
@@ -230,13 +234,19 @@ def make_wrapped(
     for k, wrapper in enumerate(wrappers):
         try:
             env = wrapper(env)
-        except (AssertionError, TypeError, ValueError, gym.error.Error) as error:
-            raise ConfigurationError(f"data.wrappers[{k}] can't wrap {env_id}: {_one_line(error)}") from error
+        except ConfigurationError:
+            raise
+        except Terminated:
+            raise
+        except (Exception, SystemExit) as error:
+            known = isinstance(error, AssertionError | TypeError | ValueError | gym.error.Error)
+            reason = _one_line(error if known else repr(error))
+            raise ConfigurationError(f"data.wrappers[{k}] can't wrap {env_id}: {reason}") from error
     _require_discrete(env.action_space, env_id)
     _require_no_statistics(env, env_id)
     if not isinstance(env.observation_space, Box):
         _require_flat(env.observation_space, env_id)
-        env = gym.wrappers.FlattenObservation(env)
+        env = gym.wrappers.FlattenObservation(CheckedParts(env))
     if frame_stack > 1:
         env = gym.wrappers.FrameStackObservation(env, frame_stack)
     return env, task_reward
@@ -259,6 +269,8 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
         raise ConfigurationError(
             f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {_one_line(error)}"
         ) from error
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:  # an environment may raise anything
         named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
@@ -274,7 +286,8 @@ def _require_discrete(space: gym.Space[Any], env_id: str) -> None:
         raise ConfigurationError(
             f"data.env_id is {env_id!r}, whose actions are {space}; value-based learning needs a Discrete action space"
         )
-    require(space.start == 0, "the first action of data.env_id", int(space.start), "0")
+    must_be = "0; gymnasium.wrappers.TransformAction can move them"
+    require(space.start == 0, f"the first action of {env_id}", int(space.start), must_be)
 
 
 def _require_flat(space: gym.Space[Any], env_id: str) -> None:
@@ -305,6 +318,8 @@ def close_quietly(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
     """Close an environment that was only looked at, however it takes it: closing is an optional part of the API."""
     try:
         env.close()
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:
         warnings.warn(f"closing an environment failed: {error!r}", stacklevel=2)
 

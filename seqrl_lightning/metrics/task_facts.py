@@ -1,8 +1,20 @@
 """The facts about a task that measures depend on."""
 
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from seqrl_lightning.types import Order
+
+
+def _told(task: Any, name: str, kind: type) -> Any:
+    """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
+    value = getattr(task, name, None)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _count(task: Any, name: str) -> int | None:
+    value = _told(task, name, Integral)
+    return int(value) if value is not None and value > 0 else None
 
 
 class TaskFacts(NamedTuple):
@@ -25,14 +37,15 @@ class TaskFacts(NamedTuple):
         Args:
             task: The environment itself, without wrappers.
         """
-        optimal_return = getattr(task, "optimal_return", None)
+        optimal_return = _told(task, "optimal_return", Real)
         threshold = None if task.spec is None else task.spec.reward_threshold
+        mastery_return = threshold if optimal_return is None else optimal_return
         return cls(
-            num_positions=getattr(task, "num_positions", None),
-            num_objects=getattr(task, "num_objects", None),
-            order=getattr(task, "order_by_block", None),
-            num_blocks=max(1, int(getattr(task, "num_blocks", 1))),
-            mastery_return=threshold if optimal_return is None else float(optimal_return),
+            num_positions=_count(task, "num_positions"),
+            num_objects=_count(task, "num_objects"),
+            order=_told(task, "order_by_block", Order),
+            num_blocks=_count(task, "num_blocks") or 1,
+            mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
         )
 
     @property

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError
 
 MODES = [(1, None), (3, None), (2, "async")]  # environments, and how they are vectorized
@@ -608,3 +609,70 @@ def test_a_single_environment_keeps_what_else_it_tells() -> None:
 
 def test_outcomes_are_typed() -> None:
     assert Outcome._fields == ("shown", "reward", "task_reward", "terminated", "truncated")
+
+
+PARTS: list[tuple[gym.Space[Any], Any, str]] = [
+    (gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)), {"x": np.array([0.5, 0.25])}, r"\['x'\]'s dtype is"),
+    (gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)), {"x": [300, 0]}, r"\['x'\] has 300, which is outside"),
+    (gym.spaces.Dict(x=gym.spaces.Box(0, 1, (2,))), {"x": np.zeros(3)}, r"\['x'\]'s shape is \(3,\)"),
+    (gym.spaces.Dict(x=gym.spaces.MultiBinary(2)), {"x": np.array([0.5, 0.5])}, r"\['x'\] is .*outside its space"),
+    (gym.spaces.Dict(x=gym.spaces.Discrete(2)), {"y": 1}, "keys is not same as|it must be a dict of x"),
+    (gym.spaces.Tuple([gym.spaces.Discrete(2)] * 2), (1,), "length is not same as|it must be a tuple of 2"),
+    (gym.spaces.Discrete(4), -1, "the observation is -1, which is outside its space"),
+    (gym.spaces.Discrete(4), 2.0, "the observation is 2.0, which is outside its space"),
+    (gym.spaces.MultiDiscrete([3, 3]), np.array([4, 0]), "which is outside its space"),
+    (gym.spaces.MultiDiscrete([3, 3]), np.array([0, -1]), "which is outside its space"),
+]
+
+
+@pytest.mark.parametrize(("space", "wrong", "message"), PARTS, ids=lambda value: str(value)[:40])
+@pytest.mark.filterwarnings("ignore")
+def test_parts_are_checked_before_they_are_flattened(space: gym.Space[Any], wrong: Any, message: str) -> None:
+    env = type("Part", (Late,), {"observation_space": space, "look": lambda self: (wrong, {})})
+    gym.register("tests/Part-v0", env)
+    with pytest.raises(ConfigurationError, match=message):
+        EnvFactory("tests/Part-v0").read_facts()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (np.full(4, "False"), r"terminated is <U5\(4,\); it must be 4 numbers"),
+        (np.full(4, 2), r"terminated is \[2 2 2 2\]; it must be True or False"),
+        (np.ones(4, bool), "an episode ends in the step after the end of another, which is to start it"),
+    ],
+)
+def test_flags_of_vector_environments_are_flags(flags: Any, message: str) -> None:
+    class Always(Clock):
+        def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+            observation, reward, _, truncated, infos = super().step(actions)
+            return observation, reward, flags, truncated, infos
+
+    gym.register("tests/Always-v0", vector_entry_point=Always)
+    envs = EnvFactory("tests/Always-v0", {"mode": "NextStep"}).make_envs(4)
+    envs.reset()
+    with pytest.raises(EnvFault, match=message):
+        list(map(envs.step, [np.zeros(4, np.int64)] * 3))
+
+
+def test_a_signal_is_no_fault_of_an_environment() -> None:
+    class Signalled(Light):
+        def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+            if self.t == 2:
+                raise Terminated(143)
+            return super().step(action)
+
+    envs = factory_of(Signalled).make_envs(1)
+    with pytest.raises(Terminated):
+        play(envs)
+
+
+def test_a_mask_of_any_length_at_an_end_is_none() -> None:
+    class Empty(Light):
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            observation, info = super().look()
+            return observation, {"action_mask": []} if self.t == 6 else info
+
+    for num_envs in (1, 2):
+        for outcome in play(factory_of(Empty).make_envs(num_envs))[1:]:
+            assert outcome.shown.action_mask[outcome.terminated].all()
