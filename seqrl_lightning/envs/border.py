@@ -457,6 +457,7 @@ class VectorBorder(Border):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the environments."""
         self.envs.reset()
+        self._ended = np.zeros(self.num_envs, np.bool_)
         if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
             self._task.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
         else:
