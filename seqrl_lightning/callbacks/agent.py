@@ -314,8 +314,20 @@ class AgentCallback(Callback):
     def _stop_at_budget(self, trainer: Trainer) -> None:
         """Let the fit loop end, or not begin, if the run's budget is used up."""
         run, (max_env_steps, max_episodes) = self._run_progress, self._budget
-        if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
+        is_spent = run.env_steps >= max_env_steps or run.episodes >= max_episodes
+        if is_spent and not self._has_rollout(trainer):
             trainer.should_stop = True
+
+    def _has_rollout(self, trainer: Trainer) -> bool:
+        """Return whether a learner without a replay memory has yet to learn from env steps within the budget.
+
+        What it depends on is the same in all processes.
+        """
+        max_env_steps, max_episodes = self._budget
+        if self._learner is None or self._learner.cadence is None or self._run_progress.episodes >= max_episodes:
+            return False
+        due = self._due_env_steps(max(trainer.global_step, self._resumed_updates))
+        return due <= max_env_steps / trainer.world_size
 
     def _warm_up(self, trainer: Trainer) -> None:
         """Take the env steps that come before the first update."""

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import PQN
+from seqrl_lightning.callbacks import LastCheckpoint
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, LSTM, MinGRU, Table
 from seqrl_lightning.replay import RingBuffer, RolloutSampler
@@ -97,6 +98,28 @@ def test_every_env_step_is_learned_from(tmp_path: Path, length: int) -> None:
     _, _, datamodule = fit(tmp_path, data, {"epochs": 2}, {}, module_class=PQN, callbacks=[learned], max_steps=160)
     assert learned.env_steps >= 20 * 128
     assert datamodule.progress.env_steps - learned.env_steps < 128 + 4
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_the_last_rollout_of_a_budget_is_learned_from_once(tmp_path: Path, length: int) -> None:
+    data = {
+        "env_id": "tests/Short-v0",
+        "env_kwargs": {"length": length},
+        "num_envs": 4,
+        "batch_size": 16,
+        "capacity": 100,
+        "sampler": RolloutSampler(8),
+        "batches_per_epoch": 7,
+    }
+    learned, callbacks = Learned(), [LastCheckpoint()]
+    agent = {"max_env_steps": 640}
+    trainer, *_ = fit(tmp_path, data, {"epochs": 1}, agent, module_class=PQN, callbacks=[learned, *callbacks])
+    assert learned.env_steps == trainer.datamodule.progress.env_steps >= 640
+    path = str(tmp_path / "checkpoints" / "last.ckpt")
+    again, *_ = fit(
+        tmp_path / "again", data, {"epochs": 1}, agent, module_class=PQN, callbacks=[LastCheckpoint()], ckpt_path=path
+    )
+    assert again.global_step in (0, trainer.global_step)  # a run that is over stays as it is
 
 
 def test_rescaled_targets_by_hand() -> None:
