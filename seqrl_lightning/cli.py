@@ -245,12 +245,12 @@ class SeqRLCLI(LightningCLI):
         gc.collect()
         gc.freeze()
 
-    @rank_zero_only
     def after_fit(self) -> None:
         """Say where the run is, what came out, and what to do next."""
-        if self.trainer.log_dir is None:
+        log_dir = self.trainer.log_dir  # asked for in every process, so that they agree on it
+        if log_dir is None or not self.trainer.is_global_zero:
             return
-        folder = os.path.relpath(self.trainer.log_dir)
+        folder = os.path.relpath(log_dir)
         data = ReplayDataModule.of(self.trainer)
         progress, result = data.progress, self.trainer.callback_metrics.get("val/return_mean")
         block = f", in block {progress.block}" if data.num_blocks else ""
