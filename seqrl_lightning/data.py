@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
+from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -243,7 +244,7 @@ class ReplayDataModule(LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Close the environments."""
         while self._open_envs:
-            self._open_envs.pop().close_quietly()
+            close_quietly(self._open_envs.pop())
 
     def discard_envs(self) -> None:
         """Close the environments after an error, which may have left them broken."""

@@ -1,4 +1,4 @@
-"""What the rooms hand to each other: typed batches, protocols, and the one error for a setting that cannot work."""
+"""Types shared by all rooms: batches, protocols, and the error for a setting that can't work."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
 State = Any
-"""What a network carries from step to step; ``None`` at an episode's start. Feed-forward networks hand it through."""
+"""The state that a network carries between steps; ``None`` at first. Feed-forward networks return it unchanged."""
 
 Reader = Callable[..., tuple[Tensor, State]]
 """A network, or a part of one: ``(observation [T, B, *obs], state, is_first) -> ([T, B, ...], state)``."""
@@ -169,11 +169,11 @@ class Windows(NamedTuple):
 
 
 Batch = Transitions | Windows
-"""What a learner learns from."""
+"""A batch to learn from."""
 
 
 class Update(TypedDict):
-    """What one update of a learner computes."""
+    """The results of one update of a learner."""
 
     loss: Tensor  # [] float
     state_action_values: Tensor  # [T, B] float, detached: what the network predicted
@@ -191,12 +191,12 @@ class Order(NamedTuple):
 
     @property
     def num_objects(self) -> int:
-        """How many objects are in a sequence; higher actions are distractors."""
+        """Number of objects in a sequence; higher actions are distractors."""
         return int(self.sequences.shape[1])
 
     @property
     def num_picks(self) -> int:
-        """How many objects have to be picked."""
+        """Number of objects to pick."""
         return self.num_objects - self.num_given
 
 
@@ -213,7 +213,7 @@ class Choices(NamedTuple):
 
 @dataclass
 class Progress:
-    """How far a run is. The agent writes the run's, over all environments and processes; everyone else reads it.
+    """Progress of a run, over all environments and processes. The agent writes it; everyone else reads it.
 
     Attributes:
         env_steps: Real steps of single environments.
@@ -304,7 +304,7 @@ class ConfigurationError(Exception):
 
 
 class RunError(RuntimeError):
-    """What ends a run that was going on: a full disk, a damaged checkpoint. Its message is one line."""
+    """An error that ends a running run, like a full disk or a damaged checkpoint. Its message is one line."""
 
 
 class DivergedError(RunError):

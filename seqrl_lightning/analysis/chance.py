@@ -1,4 +1,4 @@
-"""What random choices reach in a task, by playing it: the level that learning has to exceed."""
+"""The chance level of a task: the return of random choices, measured by playing it."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ _MOST_ENV_STEPS = 20_000  # of slow tasks, fewer episodes are played
 
 
 class Chance(NamedTuple):
-    """What random choices reach."""
+    """The chance level of a task."""
 
     mean_return: float
     episodes_to_criterion: float  # expected; infinite if no episode was mastered, NaN if the task doesn't tell when

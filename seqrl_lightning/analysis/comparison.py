@@ -123,7 +123,7 @@ def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
 
 
 def planning(effect: float, groups: Groups) -> Section:
-    """How many seeds an effect of interest takes."""
+    """Return the number of seeds that detecting an effect of interest takes."""
     needed = seeds_needed(effect)
     numbers = ", ".join(f"{name} {len(runs)}" for name, runs in groups.items())
     text = (

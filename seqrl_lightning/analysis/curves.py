@@ -11,7 +11,7 @@ from seqrl_lightning.types import FloatArray, require
 
 VALIDATION = "val/return_mean"
 AXES = {"env_steps": "env steps", "episodes": "training episodes", "updates": "updates"}
-"""What curves can be drawn over, with the words in figures."""
+"""The axes that curves can be drawn over, each with its label in figures."""
 _BUDGETS = {
     "episodes": ("agent", "max_episodes"),
     "env_steps": ("agent", "max_env_steps"),
@@ -20,7 +20,7 @@ _BUDGETS = {
 
 
 class Axis(NamedTuple):
-    """What curves are drawn over."""
+    """The axis that curves are drawn over."""
 
     name: str  # one of AXES
     reason: str  # why, for a caption

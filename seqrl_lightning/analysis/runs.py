@@ -1,6 +1,7 @@
 """Read the files of a run's folder as tables."""
 
 import glob
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,8 +113,7 @@ def read_config(path: Path) -> dict[str, Any]:
     with refused_in_a_line(str(path)):
         text = path.read_text()
         config: dict[str, Any] = yaml.load(text, _PlainLoader)
-        for _ in values_in(config, most=len(text)):
-            pass
+        deque(values_in(config, most=len(text)), maxlen=0)  # refuses what unfolds to more values than it has letters
     data = config.get("data") if isinstance(config, dict) else None
     is_one = isinstance(data, dict) and "env_id" in data and isinstance(data.get("env_kwargs") or {}, dict)
     if not (is_one and isinstance(config.get("seed_everything"), int)):

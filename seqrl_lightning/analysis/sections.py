@@ -34,7 +34,7 @@ SPREAD = (
     f"the interquartile mean over seeds (a quarter cut off at each end, rounded down) with, from {MIN_SEEDS} seeds on, "
     "its 95 % percentile bootstrap interval"
 )
-"""What summarizes seeds in captions."""
+"""The name of the summary over seeds, in captions."""
 _VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 
 

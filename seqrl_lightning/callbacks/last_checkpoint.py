@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from seqrl_lightning.trainer_access import attributes_of
 
 SECONDS_FOR_EVALUATION = 10.0
-"""How long an evaluation may go on after a signal."""
+"""Seconds that an evaluation may take after a signal."""
 
 
 class LastCheckpoint(Checkpoint):

@@ -21,7 +21,7 @@ from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file,
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
-"""How the names of sidecars end."""
+"""The suffix of sidecars' names."""
 
 _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of the ranks
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")

@@ -135,7 +135,7 @@ class Game:
             self._begin()
 
     def view(self) -> str:
-        """The outcome of the last action, the return so far and the observation; with ``reveal``, what is hidden."""
+        """Return the last outcome, the return so far, the observation and, with ``reveal``, the hidden state, as text."""
         lines = [
             self._message,
             f"Episode {len(self.returns) + 1}, return {self._return:g}",

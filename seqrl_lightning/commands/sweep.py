@@ -47,7 +47,7 @@ with needs_extra("sweep"):
     )
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
-"""How often a process reports that its trial is running, and how long it may be silent before the trial is lost."""
+"""Seconds between a process's reports on its trial, and of silence after which the trial counts as lost."""
 
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

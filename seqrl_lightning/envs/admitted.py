@@ -1,5 +1,6 @@
 """A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
@@ -157,6 +158,8 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             raise exit_refused(error) from error
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
             raise EnvValueError(f"reset() returned {_short(result)}; it must return (observation, info)")
+        if self._task_reward is not None:
+            self._task_reward.take()  # of steps that a wrapper took to start the episode
         return own_observation(result[0], self.space, self._shape), self._own_info(result[1])
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -269,6 +272,23 @@ class VectorizedEnv(AdmittedEnv):
         task.next_block = block
 
 
+class Closable(Protocol):
+    """An environment, or several."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def close_quietly(envs: Closable) -> None:
+    """Close environments, however they take it: a training that is done stays as it is."""
+    try:
+        envs.close()
+    except Terminated:
+        raise
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"closing an environment failed: {error!r}", stacklevel=2)
+
+
 def num_blocks_of(task: Any) -> int:
     """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none."""
     num_blocks = as_int(getattr(task, "num_blocks", 0), 0, 1_000_000)  # an attribute with any meaning
@@ -292,6 +312,8 @@ def stored_space(space: gym.Space[Any]) -> Box:
 def limits_of(space: Box) -> tuple[Any, Any]:
     """Return the smallest and the largest finite value of a space's dtype."""
     dtype: Any = np.dtype(space.dtype)
+    if dtype.kind == "b":
+        return False, True
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     return limits.min, limits.max
 

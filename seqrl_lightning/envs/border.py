@@ -4,9 +4,9 @@ A task is written for Gymnasium, not for this package. What it shows becomes arr
 each, and what can't become such an array is refused in a line. Behind the border there are no infos and no spaces.
 """
 
-import warnings
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
@@ -22,6 +22,7 @@ from seqrl_lightning.envs.admitted import (
     FollowsBlocks,
     VectorizedEnv,
     as_mask,
+    close_quietly,
     exit_refused,
     limits_of,
     num_blocks_of,
@@ -31,8 +32,9 @@ from seqrl_lightning.envs.admitted import (
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.vector import TaskVectorEnv
-from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
+
+T = TypeVar("T")
 
 _ANY_NUMBER = np.iinfo(np.int64).max
 # Vectorized implementations that return new arrays of the right types in each step, so that nothing has to be checked.
@@ -55,7 +57,7 @@ class EnvFault(Exception):
 
 
 class Shown(NamedTuple):
-    """What N environments show after a reset or a step."""
+    """The observations of N environments after a reset or a step, and what the task states about them."""
 
     observation: Array  # [N, *obs], of the stored dtype
     action_mask: BoolArray | None  # [N, A], true where an action is allowed; None while the task has forbidden nothing
@@ -64,7 +66,7 @@ class Shown(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step of N environments led to."""
+    """The outcome of a step of N environments."""
 
     shown: Shown
     reward: FloatArray  # [N], to learn from
@@ -119,12 +121,7 @@ class Border(ABC):
             EnvFault: If one of them raises, or shows what it may not show.
         """
         self.seed, self.num_steps = seed or 0, 0
-        try:
-            return self._reset(seed, options)
-        except EnvFault:
-            raise
-        except (Exception, SystemExit) as error:  # an environment may raise anything
-            raise self.fault_of(error) from error
+        return self._guarded(self._reset, seed, options)
 
     def step(self, action: IntArray) -> Outcome:
         """Act in every environment ([N] int64). One whose episode has ended starts the next episode instead.
@@ -133,11 +130,15 @@ class Border(ABC):
             EnvFault: If one of them raises, or shows what it may not show.
         """
         self.num_steps += 1
+        return self._guarded(self._step, action)
+
+    def _guarded(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function of the environments, and turn whatever it raises into an ``EnvFault``."""
         try:
-            return self._step(action)
+            return function(*arguments)
         except EnvFault:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # an environment may raise anything
             raise self.fault_of(error) from error
 
     @abstractmethod
@@ -177,11 +178,11 @@ class Border(ABC):
 
     def start_step(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own. Raise as :meth:`step` does."""
-        raise NotImplementedError
+        raise NotImplementedError("only environments in processes of their own step while something else is done")
 
     def finish_step(self) -> Outcome:
         """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
-        raise NotImplementedError
+        raise NotImplementedError("no step was started")
 
     def fault_of(self, error: BaseException) -> EnvFault:
         """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
@@ -191,18 +192,9 @@ class Border(ABC):
         named = reason if isinstance(error, EnvValueError) else f"{type(error).__name__}: {reason}"
         return EnvFault(0 if self.num_envs == 1 else None, named)
 
-    def close_quietly(self) -> None:
-        """Close the environments, however they take it: a training that is done stays as it is."""
-        try:
-            self.close()
-        except Terminated:
-            raise
-        except (Exception, SystemExit) as error:
-            warnings.warn(f"closing the environments failed: {self.fault_of(error).reason}", stacklevel=2)
-
     def discard(self) -> None:
-        """Close environments, one of which is broken."""
-        self.close_quietly()
+        """Close environments, one of which may be broken."""
+        close_quietly(self)
 
     # Checks
 
@@ -261,16 +253,13 @@ class SoloBorder(Border):
     def _step(self, action: IntArray) -> Outcome:
         observation, reward, terminated, truncated, info = self.env.step(action[0])
         shown = self._shown(observation, info, terminated or truncated)
-        rewards = np.array([reward])
+        rewards = task_rewards = np.array([reward])
         if not -_MAX_REWARD <= reward <= _MAX_REWARD:
             self._require_rewards(rewards)
-        return Outcome(
-            shown,
-            rewards,
-            np.array([info[TASK_REWARD]]) if TASK_REWARD in info else rewards,
-            np.array([terminated]),
-            np.array([truncated]),
-        )
+        if TASK_REWARD in info:
+            task_rewards = np.array([info[TASK_REWARD]])
+            self._require_rewards(task_rewards)
+        return Outcome(shown, rewards, task_rewards, np.array([terminated]), np.array([truncated]))
 
     def _shown(self, observation: Array, info: dict[str, Any], has_ended: bool) -> Shown:
         observations = observation[None]
@@ -345,20 +334,15 @@ class VectorBorder(Border):
         """Start a step of environments in processes of their own; see :meth:`Border.start_step`."""
         assert isinstance(self.envs, AsyncVectorEnv)
         self.num_steps += 1
-        try:
-            self.envs.step_async(action)
-        except Exception as error:  # a worker process is dead
-            raise self.fault_of(error) from error
+        self._guarded(self.envs.step_async, action)
 
     def finish_step(self) -> Outcome:
         """Wait for the step that ``start_step`` started; see :meth:`Border.finish_step`."""
+        return self._guarded(self._wait)
+
+    def _wait(self) -> Outcome:
         assert isinstance(self.envs, AsyncVectorEnv)
-        try:
-            return self._outcome(*self.envs.step_wait())
-        except EnvFault:
-            raise
-        except Exception as error:
-            raise self.fault_of(error) from error
+        return self._outcome(*self.envs.step_wait())
 
     def _outcome(
         self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
@@ -370,14 +354,10 @@ class VectorBorder(Border):
         shown = self._shown(observation, infos, ended, own_terminated)
         own_reward = self._own_column(reward, np.float64, "the reward")
         self._require_rewards(own_reward)
-        task_reward = infos.get(TASK_REWARD)
-        return Outcome(
-            shown,
-            own_reward,
-            own_reward if task_reward is None else np.asarray(task_reward, np.float64),
-            own_terminated,
-            own_truncated,
-        )
+        task_reward = infos.get(TASK_REWARD, own_reward)
+        if task_reward is not own_reward:
+            self._require_rewards(task_reward)
+        return Outcome(shown, own_reward, task_reward, own_terminated, own_truncated)
 
     def _own_column(self, values: Any, dtype: type, name: str) -> Array:
         if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
@@ -426,7 +406,8 @@ class VectorBorder(Border):
         told, has_told = infos[ACTION_MASK], infos.get(f"_{ACTION_MASK}", np.ones(self.num_envs, np.bool_))
         has_told = has_told if terminated is None else has_told & ~terminated
         if np.count_nonzero(has_told) == self.num_envs:
-            return as_mask(list(told), (self.num_envs, self.n_actions))
+            is_ragged = np.asarray(told).dtype == object  # a vector environment keeps lists in an array of objects
+            return as_mask(list(told) if is_ragged else told, (self.num_envs, self.n_actions))
         mask = np.ones((self.num_envs, self.n_actions), np.bool_)
         for env in np.flatnonzero(has_told).tolist():
             mask[env] = as_mask(told[env], (self.n_actions,))

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +13,14 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from seqrl_lightning.envs.admitted import AdmittedEnv, CheckedParts, TaskReward, VectorizedEnv, num_blocks_of
+from seqrl_lightning.envs.admitted import (
+    AdmittedEnv,
+    CheckedParts,
+    TaskReward,
+    VectorizedEnv,
+    close_quietly,
+    num_blocks_of,
+)
 from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
 from seqrl_lightning.envs.partial_resets import PartialResets
 from seqrl_lightning.envs.state import layers
@@ -120,7 +126,7 @@ class EnvFactory:
             raise ConfigurationError(f"{what}: {fault.reason}") from fault
         finally:
             envs.discard()
-        num_blocks = num_blocks_of(self.task)
+        num_blocks = num_blocks_of(_task_of(envs))
         return EnvFacts(
             tuple(envs.observation_space.shape),
             np.dtype(envs.observation_space.dtype).name,
@@ -128,7 +134,7 @@ class EnvFactory:
             num_blocks if num_blocks > 1 and shown.block is not None else 0,
             tells_correct_action=shown.correct_action is not None,
             repeats=repeats,
-            flattened_space=self._flattened_space(),
+            flattened_space=_flattened_space(envs),
         )
 
     @functools.cached_property
@@ -185,28 +191,38 @@ class EnvFactory:
         with _refusing(self.env_id, self.env_kwargs):
             envs = gym.make_vec(self.env_id, num_envs, mode, **self.env_kwargs)
         _require_discrete(envs.single_action_space, self.env_id)
+        modes = [mode.value for mode in AutoresetMode]
         declared = (envs.metadata or {}).get("autoreset_mode")
         if declared is None:
-            modes = [mode.value for mode in AutoresetMode]
             must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
-        modes = [mode.value for mode in AutoresetMode]
-        chosen = self.autoreset_mode if declared is None else getattr(declared, "value", declared)
-        require(chosen in modes, f"metadata['autoreset_mode'] of {self.env_id}", chosen, f"one of {modes}")
-        autoreset_mode = AutoresetMode(chosen)
+            declared = self.autoreset_mode
+        must_be = f"one of {modes}"
+        require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
+        autoreset_mode = AutoresetMode(declared)
         if not isinstance(envs.single_observation_space, Box):
             _require_flat(envs.single_observation_space, self.env_id)
             envs = gym.wrappers.vector.FlattenObservation(envs)
         return envs if autoreset_mode is AutoresetMode.NEXT_STEP else PartialResets(envs, autoreset_mode)
 
-    def _flattened_space(self) -> str | None:
-        if not self._has_single_env:
-            space = self.task.single_observation_space
-            return None if isinstance(space, Box) else str(space)
-        env: Any = self._make_single()
-        flattening = [layer for layer in layers(env) if isinstance(layer, gym.wrappers.FlattenObservation)]
-        close_quietly(env)
-        return str(flattening[0].env.observation_space) if flattening else None
+
+def _task_of(envs: Border) -> Any:
+    """Return a single environment, or a vectorized implementation, without its wrappers."""
+    if isinstance(envs, SoloBorder):
+        return envs.env.unwrapped
+    assert isinstance(envs, VectorBorder)
+    return envs.envs.unwrapped
+
+
+def _flattened_space(envs: Border) -> str | None:
+    """Return the task's own observation space, if it had to be flattened."""
+    if isinstance(envs, SoloBorder):
+        spaces = (
+            env.env.observation_space for env in layers(envs.env) if isinstance(env, gym.wrappers.FlattenObservation)
+        )
+        return next(map(str, spaces), None)
+    space = _task_of(envs).single_observation_space
+    return None if isinstance(space, Box) else str(space)
 
 
 def make_wrapped(
@@ -234,9 +250,7 @@ def make_wrapped(
     for k, wrapper in enumerate(wrappers):
         try:
             env = wrapper(env)
-        except ConfigurationError:
-            raise
-        except Terminated:
+        except (ConfigurationError, Terminated):
             raise
         except (Exception, SystemExit) as error:
             known = isinstance(error, AssertionError | TypeError | ValueError | gym.error.Error)
@@ -263,14 +277,12 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
     """Say in a line why an environment can't be made."""
     try:
         yield
-    except ConfigurationError:
+    except (ConfigurationError, Terminated):
         raise
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {_one_line(error)}"
         ) from error
-    except Terminated:
-        raise
     except (Exception, SystemExit) as error:  # an environment may raise anything
         named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
@@ -312,16 +324,6 @@ def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
                 "by itself: evaluation would show other observations than training. Use one with a fixed scale, like "
                 "gymnasium.wrappers.RescaleObservation"
             )
-
-
-def close_quietly(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
-    """Close an environment that was only looked at, however it takes it: closing is an optional part of the API."""
-    try:
-        env.close()
-    except Terminated:
-        raise
-    except (Exception, SystemExit) as error:
-        warnings.warn(f"closing an environment failed: {error!r}", stacklevel=2)
 
 
 def _one_line(error: object) -> str:

@@ -1,4 +1,4 @@
-"""What networks share whose memory is computed in parallel over time."""
+"""Base classes of networks whose memory is computed in parallel over time."""
 
 import math
 from abc import abstractmethod

@@ -11,7 +11,7 @@ READ, RESET, HOLD = range(3)
 
 
 class Tape(NamedTuple):
-    """Where T rows of B columns lie among the L rows of a tape.
+    """The places of T rows of B columns among the L rows of a tape.
 
     A fused kernel carries its memory through all rows of a sequence. On a tape, an additional row that empties the
     memory comes before each row in which an episode starts, and rows that keep it fill the column up after its last

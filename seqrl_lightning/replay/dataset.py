@@ -12,7 +12,7 @@ from seqrl_lightning.types import Batch, ConfigurationError, Progress, Transitio
 
 
 class ReplayDataset(IterableDataset[Batch]):
-    """Whole batches, each drawn from the replay memory at the moment it is asked for.
+    """An iterable of batches, each drawn from the replay memory when the loader asks for it.
 
     The dataset has a length: without one, Lightning would prefetch a batch, and so draw it before the training step
     that it comes after.

@@ -143,7 +143,7 @@ def test_environments_that_are_the_same_by_gymnasium_are_the_same_here(bends: di
     for one, other in zip(expected, seen, strict=True):
         assert_same(one, other)
     assert len({id(outcome.shown.observation) for outcome in seen[1:]}) == len(seen) - 1  # in memory of their own
-    bent.close_quietly()
+    bent.discard()
 
 
 @pytest.mark.parametrize(("num_envs", "mode"), MODES)

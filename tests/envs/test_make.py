@@ -95,7 +95,7 @@ class Closing(gym.Wrapper[Any, Any, Any, Any]):
 
 def test_broken_environments_are_discarded_however_they_close() -> None:
     envs = EnvFactory("CartPole-v1", wrappers=[Closing]).make_envs(2)
-    with pytest.warns(UserWarning, match="closing the environments failed: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match="closing an environment failed: ZeroDivisionError"):
         envs.discard()
     assert isinstance(envs, VectorBorder)
     assert envs.envs.closed
