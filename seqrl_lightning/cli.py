@@ -256,12 +256,16 @@ class SeqRLCLI(LightningCLI):
         block = f", in block {progress.block}" if data.num_blocks else ""
         found = "not evaluated" if result is None else f"mean return {float(result):g}{block}"
         steps = f"{progress.env_steps:,} env steps and {progress.episodes:,} episodes"
+        module = data.env_id.rpartition(":")[0]
+        allow = (
+            f" --allow {module}" if module else ""
+        )  # reports import the task by the name that the run's config holds
         config, last = (shlex.quote(os.path.join(folder, *name)) for name in (["config.yaml"], _LAST))
         print(
             f"\nRun folder:     {printable(folder)}\n"
             f"Greedy policy:  {found}, after {steps}\n"
             f"Next:           {program()} test --config {config} --ckpt_path {last}\n"
-            f"                {program()} analyse {shlex.quote(folder)}"
+            f"                {program()} analyse {shlex.quote(folder)}{allow}"
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

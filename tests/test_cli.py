@@ -186,6 +186,17 @@ def test_a_run_ends_with_its_result_and_commands_that_work(
         assert running.seqrl(*arguments)[0] == 0
 
 
+def test_the_commands_for_a_task_of_ones_own_allow_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--data.env_id=tests.tasks:tests/Doors-v0", "--data.batch_size=8", "--data.eval_episodes=1")
+    status, out, err = running.seqrl("fit", *words, "--agent.warmup_env_steps=20", "--agent.max_env_steps=120")
+    assert status == 0, err
+    *_, command = out.strip().splitlines()
+    assert command.split()[1:] == ["analyse", "lightning_logs/version_0", "--allow", "tests.tasks"]
+    status, _, err = running.seqrl(*command.split()[1:])
+    assert status == 0, err
+
+
 def test_random_weights_are_evaluated_on_demand_only(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

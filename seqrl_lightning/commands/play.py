@@ -135,7 +135,7 @@ class Game:
             self._begin()
 
     def view(self) -> str:
-        """Return the last outcome, the return so far, the observation and, with ``reveal``, the hidden state, as text."""
+        """Return the last outcome, the return so far, the observation and, with ``reveal``, what is hidden, as text."""
         lines = [
             self._message,
             f"Episode {len(self.returns) + 1}, return {self._return:g}",

@@ -217,9 +217,7 @@ def _task_of(envs: Border) -> Any:
 def _flattened_space(envs: Border) -> str | None:
     """Return the task's own observation space, if it had to be flattened."""
     if isinstance(envs, SoloBorder):
-        spaces = (
-            env.env.observation_space for env in layers(envs.env) if isinstance(env, gym.wrappers.FlattenObservation)
-        )
+        spaces = (layer.observation_space for layer in layers(envs.env) if isinstance(layer, CheckedParts))
         return next(map(str, spaces), None)
     space = _task_of(envs).single_observation_space
     return None if isinstance(space, Box) else str(space)
