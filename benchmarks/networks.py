@@ -45,19 +45,20 @@ def main() -> None:
 
 
 def whole_networks() -> None:
-    """Print what every network takes, with its defaults, for an update of T = 60 and for one step to act."""
-    observation = torch.randn(60, BATCH_SIZE, OBS_SIZE)
+    """Print what every network takes, with its defaults, for an update of T = 60 and to act after 200 steps."""
+    observation, past = torch.randn(60, BATCH_SIZE, OBS_SIZE), torch.randn(200, 16, OBS_SIZE)
     starts = torch.rand(60, BATCH_SIZE) < 1 / 60
     nets: dict[str, Network] = {core.__name__: core(*SHAPES) for core in CORES}
     nets |= {"MLP": MLP(*SHAPES, (64, 64)), "FrameStack": FrameStack(*SHAPES, 4, (64, 64))}
-    print("| hidden 64, milliseconds | update | update, starts in 1/60 of the rows | act |")
-    print("| --- | --- | --- | --- |")
+    print("| hidden 64, milliseconds | update | update, starts in 1/60 of the rows | act | act in 16 environments |")
+    print("| --- | --- | --- | --- | --- |")
     for name, net in nets.items():
         times = milliseconds(
             {
                 "whole": functools.partial(update, net, observation, None),
                 "starts": functools.partial(update, net, observation, starts),
-                "act": functools.partial(act, net, observation[:1, :1], state_after(net, observation)),
+                "act": functools.partial(act, net, past[:1, :1], state_after(net, past[:, :1])),
+                "act in 16": functools.partial(act, net, past[:1], state_after(net, past)),
             }
         )
         print(f"| {name} | {' | '.join(f'{ms:.2f}' for ms in times.values())} |", flush=True)
@@ -149,8 +150,8 @@ def update_layer(layer: nn.Module, features: Tensor) -> None:
 
 
 def state_after(net: Network, observation: Tensor) -> Tensor | None:
-    """Return the state of one column after it was read."""
-    state = net(observation[:, :1])[1]
+    """Return the state after [T, B, *obs] were read."""
+    state = net(observation)[1]
     return None if state is None else state.detach()
 
 

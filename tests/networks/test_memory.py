@@ -267,6 +267,17 @@ def test_a_transformer_looks_as_far_as_its_layers_together() -> None:
     assert grad.abs().sum((1, 2, 3)).bool().tolist() == [False] * (T - 4) + [True] * 4
 
 
+def test_a_transformer_computes_one_row_when_it_acts() -> None:
+    net, observation = build(CORES["Transformer"])
+    rows: list[int] = []
+    net.encoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))  # type: ignore[operator,union-attr]
+    _, state = net(observation)
+    _, state = net(observation[:1], state)
+    assert rows == [T, 1]
+    with pytest.raises(ConfigurationError, match=r"the Transformer's state is \[2, .*; it must be \[24, B, 17\]"):
+        net(observation[:1], state[:2])
+
+
 def test_chrono_biases_are_those_of_the_delays() -> None:
     torch.manual_seed(0)
     biases = chrono_biases(2000, 50)
