@@ -12,7 +12,8 @@ from jsonargparse import Namespace
 from seqrl_lightning import __version__
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT
 from seqrl_lightning.errors import OneLineErrors, one_line_errors
-from seqrl_lightning.signals import ENDS_WITH_PARENT, end_with_standard_input, signals_end_in_a_line
+from seqrl_lightning.launched import ENDS_WITH_PARENT, end_with_standard_input
+from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.types import ConfigurationError
 
 

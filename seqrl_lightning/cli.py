@@ -32,6 +32,7 @@ from seqrl_lightning.callbacks import (
     LearningMetrics,
     PredictionWriter,
     PriorityWriter,
+    ProgressReport,
     Sidecars,
     SkippedUpdates,
     TargetSync,
@@ -45,6 +46,7 @@ from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
+from seqrl_lightning.launched import is_reporting
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
@@ -275,6 +277,8 @@ class SeqRLCLI(LightningCLI):
         callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
+        if is_reporting():
+            callbacks.append(ProgressReport())
         if config.get("enable_checkpointing") is not False:
             callbacks.append(LastCheckpoint())
         else:

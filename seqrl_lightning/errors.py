@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
+from seqrl_lightning.launched import ERROR, report
 from seqrl_lightning.types import ConfigurationError, RunError
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
@@ -45,6 +46,7 @@ def shorten_message(message: str) -> str:
 def fail(message: str, status: int = 2) -> NoReturn:
     """Exit with an error message of one line."""
     sys.stderr.write(f"seqrl: error: {printable(message)}\n")
+    report(ERROR + printable(message))
     sys.exit(status)
 
 

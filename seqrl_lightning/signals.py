@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ENDS_WITH_PARENT = "SEQRL_ENDS_WITH_PARENT"
-"""The environment variable that makes the program call :func:`end_with_standard_input`."""
-
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -49,17 +46,6 @@ def signals_end_in_a_line() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def end_with_standard_input() -> None:
-    """Send this process SIGTERM when its standard input ends: whoever started it, and holds the other end, is gone."""
-
-    def wait() -> None:
-        while os.read(sys.__stdin__.fileno() if sys.__stdin__ else 0, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -1,18 +1,20 @@
-"""The progress bar: how far the run is, in the unit of its budget."""
+"""How far the run is, in the unit of its budget: as a bar, and as a report to the program that started it."""
 
 import sys
 import time
 from typing import Any, NamedTuple
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.launched import report
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
 _SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # where each of them stays
+_SECONDS_BETWEEN_REPORTS = 1.0
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _ENDLESS_BAR_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]"
 
@@ -87,6 +89,32 @@ class EnvStepProgressBar(TQDMProgressBar):
         self.train_progress_bar.n = min(done, total or done)  # environments side by side overshoot
         self.train_progress_bar.set_postfix_str(", ".join(_figures_of(trainer, unit)), refresh=False)
         self.train_progress_bar.refresh()
+
+
+class ProgressReport(Callback):
+    """Report the progress to the program that started this one, once a second."""
+
+    def __init__(self) -> None:
+        self._next_report = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, if a second has passed."""
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + _SECONDS_BETWEEN_REPORTS
+            self._report(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the end."""
+        self._report(trainer)
+
+    def _report(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            unit, done, total = _position_of(trainer)
+            of_total = f"/{total:,}" if total else ""
+            report(", ".join([f"{unit} {done:,}{of_total}", *_figures_of(trainer, unit)]))
 
 
 def _position_of(trainer: Trainer) -> _Position:

@@ -10,16 +10,16 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, NamedTuple
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.__main__ import run_command
 from seqrl_lightning.analysis.levels import Levels, write_levels
-from seqrl_lightning.commands import fit_seeds
 from seqrl_lightning.commands.fitting import DryFit, quiet
+from seqrl_lightning.files import FolderLock, require_own_files
+from seqrl_lightning.launch import FitRun, LocalProcesses
+from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -60,23 +60,33 @@ def run(arguments: Namespace) -> None:
     Raises:
         RunError: If a run failed.
     """
+    launcher = LocalProcesses(arguments.jobs)
     design = read_design(arguments.experiment)
     seeds = design.seeds if arguments.seeds is None else arguments.seeds
     require(seeds > 0, "--seeds", seeds, "at least 1")
     root = arguments.output or Path("runs") / arguments.experiment.stem
     conditions = conditions_of(design)
-    left = [condition for condition in conditions if not is_over(condition, design, root, seeds)]
-    for condition in left:
-        check(condition, design)
-    for condition in conditions:  # all of them: a new level moves the places of the others
-        write_levels(condition.levels, root / condition.name)
-    failed = [condition.name for condition in left if not fit(condition, design, root, seeds, arguments.jobs)]
-    if failed:
-        raise RunError(
-            f"{len(failed)} of {len(conditions)} conditions have failed runs ({', '.join(failed)}): see {root}"
+    runs = [runs_of(condition, design, root, seeds) for condition in conditions]
+    for condition, of_one in zip(conditions, runs, strict=True):
+        if not all(run.is_over for run in of_one):
+            check(condition, design)
+    require_own_files(root)
+    with FolderLock(root):
+        for condition in conditions:  # all of them: a new level moves the places of the others
+            write_levels(condition.levels, root / condition.name)
+        received = launcher.run(resume(run for of_seed in zip(*runs, strict=True) for run in of_seed))
+    if received:
+        sys.stderr.write(
+            "seqrl: interrupted; the same `seqrl experiment` resumes what was saved and runs what is left\n"
         )
-    print(f"\n{root}: {len(conditions)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
-    command = "compare" if len(conditions) > 1 else "analyse"
+        sys.exit(128 + received)
+    failed = [
+        condition.name for condition, of_one in zip(conditions, runs, strict=True) if any(r.status for r in of_one)
+    ]
+    if failed:
+        raise RunError(f"{len(failed)} of {len(runs)} conditions have failed runs ({', '.join(failed)}): see {root}")
+    print(f"\n{root}: {len(runs)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
+    command = "compare" if len(runs) > 1 else "analyse"
     print(f"seqrl {command} {root} --output {root / 'report'}{allowing(root)}")
 
 
@@ -148,52 +158,11 @@ def check(condition: Condition, design: Design) -> None:
         sys.argv[1:] = command
 
 
-def is_over(condition: Condition, design: Design, root: Path, seeds: int) -> bool:
-    """Whether all seeds of a condition have ended well."""
-    return all(run.is_over for run in seed_runs(condition, design, root, seeds))
-
-
-def seed_runs(condition: Condition, design: Design, root: Path, seeds: int) -> list[fit_seeds.SeedRun]:
+def runs_of(condition: Condition, design: Design, root: Path, seeds: int) -> list[FitRun]:
     """Return the runs of a condition, one for each seed, as ``seqrl fit --seeds`` would start them."""
     folder = root / condition.name
-    return [fit_seeds.SeedRun(seed, folder, run_arguments(condition, design, root)) for seed in range(1, seeds + 1)]
-
-
-def run_arguments(condition: Condition, design: Design, root: Path) -> list[str]:
-    """Return the arguments of ``seqrl fit --seeds`` for a condition."""
-    return [*fit_arguments(condition, design), f"--trainer.default_root_dir={root / condition.name}"]
-
-
-def fit(condition: Condition, design: Design, root: Path, seeds: int, jobs: int | None) -> bool:
-    """Run the seeds of a condition that are not over yet. Return whether all of them have ended well.
-
-    Args:
-        condition: The condition.
-        design: The experiment.
-        root: The experiment's folder.
-        seeds: Seeds 1 to this number are run.
-        jobs: Processes at a time; None for one for each CPU.
-    """
-    print(f"\n{condition.name}", flush=True)
-    runs = seed_runs(condition, design, root, seeds)
-    has_saved = any(run.has_saved for run in runs)
-    for run in runs:
-        if not has_saved and run.folder.exists():  # all ended before they saved anything, so they start anew
-            fit_seeds.require_nothing_to_keep(run.folder)
-            rmtree(run.folder)
-    arguments = run_arguments(condition, design, root)
-    own = [f"--seeds={seeds}"]
-    own += [] if jobs is None else [f"--jobs={jobs}"]
-    own += ["--ckpt_path=last"] if has_saved else []
-    try:
-        run_command("fit-seeds", [*own, *arguments])
-    except RunError as error:
-        print(error, flush=True)
-        return False
-    except SystemExit:  # a signal ended the runs
-        sys.stderr.write("seqrl: the same `seqrl experiment` resumes what was saved and runs what is left\n")
-        raise
-    return True
+    arguments = [*fit_arguments(condition, design), f"--trainer.default_root_dir={folder}"]
+    return [FitRun(f"{condition.name}, seed {seed}", seed, folder, arguments) for seed in range(1, seeds + 1)]
 
 
 def allowing(root: Path) -> str:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.commands import experiment, fit_seeds
 from seqrl_lightning.commands.experiment import allowing
+from seqrl_lightning.launch import LocalProcesses, job
 from tests.running import seqrl
 
 CONFIG = """
@@ -40,7 +40,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
 
     def run(*arguments: str, fails: float = -1.0, **entries: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(fit_seeds, "SEQRL", (sys.executable, "-c", STAND_IN.replace("{fails}", str(fails))))
+        monkeypatch.setattr(job, "SEQRL", (sys.executable, "-c", STAND_IN.replace("{fails}", str(fails))))
         design = {"config": str(tmp_path / "tiny.yaml"), "seeds": 2, "factors": {"gamma": GAMMA}, **entries}
         (tmp_path / "design.yaml").write_text(yaml.safe_dump(design, sort_keys=False))
         return seqrl("experiment", str(tmp_path / "design.yaml"), f"--output={tmp_path}/runs", *arguments)
@@ -113,10 +113,7 @@ def test_the_printed_command_allows_own_tasks(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(name: str, arguments: list[str]) -> None:
-        raise SystemExit(130)
-
-    monkeypatch.setattr(experiment, "run_command", interrupted)
+    monkeypatch.setattr(LocalProcesses, "run", lambda launcher, jobs: 2)
     status, _, err = start()
     assert status == 130
     assert "the same `seqrl experiment` resumes what was saved and runs what is left" in err

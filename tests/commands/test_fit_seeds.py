@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seqrl_lightning.analysis.runs import find_runs
-from seqrl_lightning.commands import fit_seeds
+from seqrl_lightning.launch import job
 from tests.running import seqrl
 
 CONFIG = """
@@ -24,19 +24,21 @@ trainer: {max_steps: 100, log_every_n_steps: 10}
 """
 
 STAND_IN = """
-import pathlib, sys, time
+import os, pathlib, sys, time
+report = pathlib.Path(os.environ["SEQRL_REPORT_TO"])
 arguments = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
 seed, folder = int(arguments["--seed_everything"]), pathlib.Path(arguments["--trainer.default_root_dir"])
 with (folder.parent / "events").open("a") as file:
     print("begin", seed, *([arguments["--ckpt_path"]] if "--ckpt_path" in arguments else []), file=file, flush=True)
-print("Env steps  50%|#####     | 5/10 [00:01<00:01]", end="\\r", flush=True)
+report.write_text("env steps 5/10")
 try:
     time.sleep({seconds})
     checkpoints = folder / "lightning_logs" / "version_0" / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     (checkpoints / "last.ckpt").touch()
     if {fails}:
-        sys.exit("seqrl: error: the disk is full")
+        report.write_text("error: the disk is full")
+        sys.exit(1)
 except KeyboardInterrupt:
     sys.exit(1)
 finally:
@@ -60,7 +62,7 @@ def arguments(root: Path, *more: str) -> list[str]:
 def stand_in(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.3, fails: str = "False") -> None:
     """Lets a small program take the place of ``seqrl fit``."""
     program = STAND_IN.replace("{seconds}", str(seconds)).replace("{fails}", fails)
-    monkeypatch.setattr(fit_seeds, "SEQRL", (sys.executable, "-c", program))
+    monkeypatch.setattr(job, "SEQRL", (sys.executable, "-c", program))
 
 
 def events(root: Path) -> list[str]:
@@ -68,9 +70,9 @@ def events(root: Path) -> list[str]:
 
 
 def test_a_seeds_process_finds_the_modules_that_this_one_finds() -> None:
-    assert fit_seeds.safe_path_option(["/usr/bin"]) == ("-P",)  # `seqrl`: the folder may be a stranger's
-    assert fit_seeds.safe_path_option([os.getcwd(), "/usr/bin"]) == ()  # `python -m seqrl_lightning`
-    assert fit_seeds.safe_path_option([""]) == ()
+    assert job.safe_path_option(["/usr/bin"]) == ("-P",)  # `seqrl`: the folder may be a stranger's
+    assert job.safe_path_option([os.getcwd(), "/usr/bin"]) == ()  # `python -m seqrl_lightning`
+    assert job.safe_path_option([""]) == ()
 
 
 def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def test_a_seed_that_fails_is_reported_and_the_others_go_on(root: Path, monkeypa
     status, out, err = seqrl(*arguments(root))
     assert status == 1
     assert "seed 2: failed: the disk is full\n" in out
-    assert "seed 3: Env steps  50%" in out
+    assert "seed 3: env steps 5/10\n" in out
     assert err == f"seqrl: error: 1 of 3 seeds failed (2): see {root}/seed_*/fit.log\n"
 
 

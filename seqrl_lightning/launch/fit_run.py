@@ -1,0 +1,113 @@
+"""A run of ``seqrl fit`` with a folder of its own, which can be resumed."""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from shutil import rmtree
+
+from seqrl_lightning.files import LOCK, is_in_use
+from seqrl_lightning.launch.job import Job
+from seqrl_lightning.types import ConfigurationError
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_FOR_LOST = 60.0  # to save and end
+_WRITTEN_BY_RUNS = (
+    *("fit.log", "fit.progress", "over.json", "config.yaml", "hparams.yaml", "episodes.csv", "trials.csv"),
+    *("events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
+)
+
+
+class FitRun(Job):
+    """A run of ``seqrl fit`` with one seed.
+
+    Args:
+        name: What it is called where its progress is shown.
+        seed: Its ``seed_everything``.
+        root: The folder of runs that differ in their seed, which gets the run's folder, ``seed_N``.
+        fit_arguments: The arguments of ``seqrl fit`` that these runs have in common.
+    """
+
+    def __init__(self, name: str, seed: int, root: Path, fit_arguments: Sequence[str]) -> None:
+        self.seed = seed
+        self.folder = root / f"seed_{seed}"
+        self._settings = [*fit_arguments, f"--seed_everything={seed}", f"--trainer.default_root_dir={self.folder}"]
+        self._over = self.folder / "over.json"
+        super().__init__(name, ["fit", *self._settings], self.folder / "fit.log")
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return any(self.folder.glob("lightning_logs/*/checkpoints/last*.ckpt"))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process, started by another command, is still at work in the folder."""
+        return any(map(is_in_use, self.folder.glob("lightning_logs/*")))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended without an error, with exactly these settings."""
+        return self._over.exists() and json.loads(self._over.read_text()) == self._settings
+
+    def start_from(self, ckpt_path: str | None) -> None:
+        """Start from a checkpoint, given as for ``seqrl fit``, or anew."""
+        self.arguments = ["fit", *self._settings, *([f"--ckpt_path={ckpt_path}"] if ckpt_path else [])]
+
+    def begin(self) -> None:
+        """Make the folder, and forget an earlier end."""
+        super().begin()
+        self._over.unlink(missing_ok=True)
+
+    def end(self, status: int) -> None:
+        """Note in the folder that the run is over."""
+        super().end(status)
+        if status == 0:
+            self._over.write_text(json.dumps(self._settings))
+
+
+def resume(runs: Iterable[FitRun]) -> list[FitRun]:
+    """Let runs go on where they were interrupted. A run that has saved nothing starts anew, in an empty folder.
+
+    Returns:
+        Those that aren't over.
+
+    Raises:
+        ConfigurationError: If one is still running, or would have to be deleted and holds what a user may want.
+    """
+    left = [run for run in runs if not run.is_over]
+    wait_for_lost(left)
+    for run in left:
+        if run.has_saved:
+            run.start_from("last")
+        elif run.folder.exists():
+            require_nothing_to_keep(run.folder)
+            rmtree(run.folder)
+    return left
+
+
+def wait_for_lost(runs: Iterable[FitRun]) -> None:
+    """Wait for the processes of a command that was killed: they save and end.
+
+    Raises:
+        ConfigurationError: If one of them doesn't.
+    """
+    deadline = time.monotonic() + _SECONDS_FOR_LOST
+    while running := [run.folder for run in runs if run.is_running]:
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"{running[0]} is in use by another process; it must be ended first")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def require_nothing_to_keep(folder: Path) -> None:
+    """Refuse to delete a folder that holds more than the beginnings of a run.
+
+    Raises:
+        ConfigurationError: If it holds a checkpoint, or a file that no run writes.
+    """
+    for path in folder.rglob("*"):
+        if not path.is_dir() and not any(path.match(pattern) for pattern in _WRITTEN_BY_RUNS):
+            raise ConfigurationError(
+                f"{folder} has no last.ckpt to resume from, but holds {path.name}; move the folder away to start the "
+                "seed anew, or put last.ckpt back"
+            )

@@ -1,0 +1,80 @@
+"""A command of ``seqrl`` that runs by itself, and whoever runs it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from seqrl_lightning.launched import ERROR
+
+
+def safe_path_option(path: Sequence[str]) -> tuple[str, ...]:
+    """Return ``-P`` for ``python -m`` where modules aren't looked for in the current folder: `seqrl` doesn't either."""
+    return () if {"", os.getcwd()} & set(path) else ("-P",)
+
+
+SEQRL = (sys.executable, *safe_path_option(sys.path), "-m", "seqrl_lightning")
+"""The command that starts a job's process, which finds the same modules as this one."""
+
+_TAIL_BYTES = 4096
+
+
+class Job:
+    """A command of ``seqrl``.
+
+    Args:
+        name: What it is called where its progress is shown, like ``seed 3``.
+        arguments: The arguments of ``seqrl``.
+        log: The file for what it prints. Its progress is in a file beside it while it runs.
+
+    Attributes:
+        status: The exit status, negative after a signal; None before the job has ended.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.arguments = list(arguments)
+        self.log = log
+        self.report = log.with_name(f"{log.stem}.progress")
+        self.status: int | None = None
+        self._last_report = ""
+
+    def begin(self) -> None:
+        """Make room for what the job writes, before it runs."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.report.unlink(missing_ok=True)
+
+    def end(self, status: int) -> None:
+        """Take the exit status, and put the last report away, after it has run."""
+        self.status = status
+        _ = self.progress
+        self.report.unlink(missing_ok=True)
+
+    @property
+    def progress(self) -> str:
+        """Its last report: how far it is, or why it ended."""
+        if self.report.exists():
+            self._last_report = self.report.read_text() or self._last_report  # it may just be written
+        return self._last_report or "starting"
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: its own words, or the last lines that it printed."""
+        if self.progress.startswith(ERROR):
+            return self.progress.removeprefix(ERROR)
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
+        return " | ".join([line.strip() for line in lines if line.strip()][-3:])
+
+
+class Launcher(Protocol):
+    """Whatever runs jobs: processes of this machine, or a cluster."""
+
+    def run(self, jobs: Sequence[Job]) -> int:
+        """Run all jobs to their ends, and show how far they are.
+
+        Returns:
+            The signal that ended them early, or 0.
+        """

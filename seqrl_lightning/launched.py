@@ -1,0 +1,38 @@
+"""The side of a program that another one started: it reports how far it is, and ends with the other."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+ENDS_WITH_PARENT = "SEQRL_ENDS_WITH_PARENT"
+"""The environment variable that makes a program call :func:`end_with_standard_input`."""
+
+REPORT_TO = "SEQRL_REPORT_TO"
+"""The environment variable with the file of :func:`report`."""
+
+ERROR = "error: "
+"""The beginning of a report on why the program ends."""
+
+
+def end_with_standard_input() -> None:
+    """Send this process SIGTERM when its standard input ends: whoever started it, and holds the other end, is gone."""
+
+    def wait() -> None:
+        while os.read(sys.__stdin__.fileno() if sys.__stdin__ else 0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def is_reporting() -> bool:
+    """Whether another program wants to know how far this one is."""
+    return REPORT_TO in os.environ
+
+
+def report(line: str) -> None:
+    """Tell the program that started this one how far it is, or nobody."""
+    if is_reporting():
+        Path(os.environ[REPORT_TO]).write_text(line)
