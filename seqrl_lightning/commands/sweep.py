@@ -10,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, r
 
 with needs_extra("sweep"):
     import optuna
+    from optuna.exceptions import StorageInternalError
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, Trial, TrialState
     from optuna_integration import PyTorchLightningPruningCallback
@@ -45,9 +45,10 @@ with needs_extra("sweep"):
         read_space,
         suggest,
     )
+    from seqrl_lightning.commands.sweep_storage import SweepStorage
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
-"""Seconds between a process's reports on its trial, and of silence after which the trial counts as lost."""
+"""Seconds between a process's reports on its trial, and of silence after which the trial is lost."""
 
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -151,7 +152,7 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
                 # Agents still explore at the first two evaluations, so these decide nothing.
                 pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
             )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError) as error:
             if not attempts_left:
                 reason = str(error).splitlines()[0]
                 raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
@@ -159,10 +160,10 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
     raise AssertionError
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> SweepStorage:
     """Return the database at a SQLAlchemy URL."""
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
-    return optuna.storages.RDBStorage(url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+    return SweepStorage(url, patience, HEARTBEAT_SECONDS, GRACE_SECONDS)
 
 
 def require_readable(study: optuna.Study) -> None:
@@ -180,8 +181,6 @@ def require_readable(study: optuna.Study) -> None:
     except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigurationError(f"{must_be}{reason}") from error
-    if any(trial.datetime_start and trial.datetime_start > datetime.now() + timedelta(days=1) for trial in trials):
-        raise ConfigurationError(f"{must_be}it holds a trial that begins in the future")
     if not (is_maximized and isinstance(about, dict) and all(isinstance(trial.number, int) for trial in trials)):
         raise ConfigurationError(f"{must_be}it must maximize, have numbered trials, and say what it is about")
 
@@ -234,7 +233,7 @@ class Sweep:
         ) as self._bar:
             try:
                 while (finished := self._count(*_FINISHED)) < self.total:
-                    drop_lost_trials(self.study)
+                    optuna.storages.fail_stale_trials(self.study)
                     if finished + self._count(TrialState.RUNNING) < self.total:
                         self._run_trial()
                     else:
@@ -387,16 +386,6 @@ class _Watch(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = self.sweep.objective(trainer)
         self.sweep._show(f"trial {self.number} at {value:g} in epoch {trainer.current_epoch}")
-
-
-def drop_lost_trials(study: optuna.Study) -> None:
-    """Mark the trials of processes that were killed as failed."""
-    optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # Its process was killed before the first heartbeat.
-        begun = trial.datetime_start
-        if not trial.params and begun and datetime.now() - begun > timedelta(seconds=GRACE_SECONDS):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _short(thing: Any) -> str:
