@@ -10,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,14 @@ from seqrl_lightning.checkpoints.changes import flat
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of, quiet
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.files import require_own_files, write_file
+from seqrl_lightning.launch import Job, Launcher, LocalProcesses
+from seqrl_lightning.launched import report
 from seqrl_lightning.trust import add_max_gib
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
 
 with needs_extra("sweep"):
     import optuna
+    from optuna.exceptions import StorageInternalError
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, Trial, TrialState
     from optuna_integration import PyTorchLightningPruningCallback
@@ -45,11 +47,13 @@ with needs_extra("sweep"):
         read_space,
         suggest,
     )
+    from seqrl_lightning.commands.sweep_storage import SweepStorage
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
-"""Seconds between a process's reports on its trial, and of silence after which the trial counts as lost."""
+"""Seconds between a process's reports on its trial, and of silence after which the trial is lost."""
 
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+_OF_EACH_PROCESS = ("space", "trials", "study", "output", "storage", "metric", "max_gib")
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _DIFFER_BY_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "torch_threads")
 _CANNOT_WORK = (
@@ -64,6 +68,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="append", required=True, help="as for `seqrl fit`")
     parser.add_argument("--space", type=Path, required=True, help="a YAML file: settings, their ranges and choices")
     parser.add_argument("--trials", type=int, default=40, help="finished trials of the study, over all processes")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that train trials of the study side by side")
     parser.add_argument("--study", help="the study's name; by default the config's")
     parser.add_argument("--output", type=Path, help="the runs' and best.yaml's folder; by default runs/sweeps/STUDY")
     parser.add_argument("--storage", help="the study's database; by default sqlite:///OUTPUT/study.db")
@@ -77,16 +82,36 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Check everything, train until the study is complete, and write ``best.yaml``."""
     require(arguments.trials > 0, "--trials", arguments.trials, "at least 1")
+    launcher = LocalProcesses(arguments.jobs)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with quiet():
         sweep = prepare(arguments)
-        status = sweep.run()
+        status = sweep.run() if arguments.jobs == 1 else run_side_by_side(arguments, sweep.folder, launcher)
         if not status or sweep.has_best:
             sweep.report()
     if status:
         sys.stderr.write("seqrl: interrupted; the same command continues\n")
         sys.exit(status)
+
+
+def run_side_by_side(arguments: Namespace, folder: Path, launcher: Launcher) -> int:
+    """Train the trials in several processes, each of which is a sweep over the same study.
+
+    Returns:
+        0, or the exit status if it was interrupted.
+
+    Raises:
+        RunError: If one of them failed.
+    """
+    own = [f"--{name}={getattr(arguments, name)}" for name in _OF_EACH_PROCESS if getattr(arguments, name) is not None]
+    own += [f"--config={config}" for config in arguments.config] + ["--no_pruning"] * arguments.no_pruning
+    command = ["sweep", *own, *arguments.fit_arguments]
+    jobs = [Job(f"process {i}", command, folder / f"process_{i}.log") for i in range(1, arguments.jobs + 1)]
+    received = launcher.run(jobs)
+    if not received and (failed := [job.log.name for job in jobs if job.status]):
+        raise RunError(f"{len(failed)} of {len(jobs)} processes failed: see {', '.join(failed)} in {folder}")
+    return 128 + received if received else 0
 
 
 def prepare(arguments: Namespace) -> "Sweep":
@@ -151,7 +176,7 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
                 # Agents still explore at the first two evaluations, so these decide nothing.
                 pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
             )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError) as error:
             if not attempts_left:
                 reason = str(error).splitlines()[0]
                 raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
@@ -159,10 +184,10 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
     raise AssertionError
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> SweepStorage:
     """Return the database at a SQLAlchemy URL."""
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
-    return optuna.storages.RDBStorage(url, patience, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+    return SweepStorage(url, patience, HEARTBEAT_SECONDS, GRACE_SECONDS)
 
 
 def require_readable(study: optuna.Study) -> None:
@@ -180,8 +205,6 @@ def require_readable(study: optuna.Study) -> None:
     except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigurationError(f"{must_be}{reason}") from error
-    if any(trial.datetime_start and trial.datetime_start > datetime.now() + timedelta(days=1) for trial in trials):
-        raise ConfigurationError(f"{must_be}it holds a trial that begins in the future")
     if not (is_maximized and isinstance(about, dict) and all(isinstance(trial.number, int) for trial in trials)):
         raise ConfigurationError(f"{must_be}it must maximize, have numbered trials, and say what it is about")
 
@@ -234,7 +257,7 @@ class Sweep:
         ) as self._bar:
             try:
                 while (finished := self._count(*_FINISHED)) < self.total:
-                    drop_lost_trials(self.study)
+                    optuna.storages.fail_stale_trials(self.study)
                     if finished + self._count(TrialState.RUNNING) < self.total:
                         self._run_trial()
                     else:
@@ -367,10 +390,12 @@ class Sweep:
         return path
 
     def _show(self, doing: str = "") -> None:
-        """Update the progress bar."""
+        """Update the progress bar, and report."""
         self._bar.n = self._count(*_FINISHED)
         best = [f"best {self.study.best_value:g}"] if self.has_best else []
-        self._bar.set_postfix_str(", ".join([*best, *([doing] if doing else [])]))
+        figures = ", ".join([*best, *([doing] if doing else [])])
+        self._bar.set_postfix_str(figures)
+        report(f"trials {self._bar.n}/{self.total}, {figures}".removesuffix(", "))
 
 
 class _SurplusError(Exception):
@@ -387,16 +412,6 @@ class _Watch(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = self.sweep.objective(trainer)
         self.sweep._show(f"trial {self.number} at {value:g} in epoch {trainer.current_epoch}")
-
-
-def drop_lost_trials(study: optuna.Study) -> None:
-    """Mark the trials of processes that were killed as failed."""
-    optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # Its process was killed before the first heartbeat.
-        begun = trial.datetime_start
-        if not trial.params and begun and datetime.now() - begun > timedelta(seconds=GRACE_SECONDS):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _short(thing: Any) -> str:

@@ -119,6 +119,77 @@ def test_of_two_processes_at_the_last_trial_one_stands_back(tmp_path: Path) -> N
     assert not own.is_surplus(second)
 
 
+class Clock:
+    """A machine's own clock, which a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("seqrl_lightning.commands.sweep_storage.time.monotonic", lambda: self.now)
+
+    def states_after(self, seconds: float, study: optuna.Study) -> list[TrialState]:
+        self.now += seconds
+        optuna.storages.fail_stale_trials(study)
+        return states(study)
+
+
+@pytest.mark.parametrize(
+    ("begun", "report"),
+    [
+        ("2020-01-01 00:00:00", None),
+        ("9999-01-01 00:00:00", None),
+        (None, None),
+        ("2020-01-01 00:00:00", "2020-01-01 00:00:00"),
+        ("2020-01-01 00:00:00", "9999-01-01 00:00:00"),
+    ],
+)
+def test_a_running_trial_that_nobody_trains_is_lost(
+    begun: str | None, report: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever times a database from somebody else holds, none of its trials is waited for."""
+    clock, url = Clock(monkeypatch), f"sqlite:///{tmp_path}/study.db"
+    study = sweep.open_study("it", url, tmp_path, no_pruning=True)
+    study.ask().suggest_float("x", 0, 1)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("update trials set datetime_start = ?", (begun,))
+        if report is not None:
+            database.execute("insert into trial_heartbeats (trial_id, heartbeat) values (1, ?)", (report,))
+        database.commit()
+    require_own_database(url, 1.0)
+    sweep.require_readable(study)
+    assert clock.states_after(0, study) == [TrialState.RUNNING]
+    assert clock.states_after(sweep.GRACE_SECONDS, study) == [TrialState.RUNNING]
+    assert clock.states_after(0.1, study) == [TrialState.FAIL]
+
+
+def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if that process is on a machine whose clock is wrong, and this one was busy for hours meanwhile."""
+    clock = Clock(monkeypatch)
+    study = sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, no_pruning=True)
+    study.ask()
+    assert clock.states_after(0, study) == [TrialState.RUNNING]
+    for hour in range(1, 4):
+        with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+            report = "insert or replace into trial_heartbeats (trial_id, heartbeat) values (1, ?)"
+            database.execute(report, (f"2020-01-01 {hour:02}:00:00",))
+            database.commit()
+        assert clock.states_after(3600, study) == [TrialState.RUNNING]
+    assert clock.states_after(sweep.GRACE_SECONDS + 1, study) == [TrialState.FAIL]
+
+
+def test_a_sweep_ends_beside_trials_that_claim_to_run(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(swept / "swept", tmp_path / "swept")
+    study = open_study(tmp_path)
+    for _ in range(3):
+        study.ask(sweep.read_space(swept / "space.yaml"))
+    monkeypatch.setattr(sweep, "GRACE_SECONDS", 1)
+    status, out, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    assert status == 0, err
+    assert "3 of 3 trials" in out
+    assert states(study) == [TrialState.COMPLETE] * 2 + [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
+
+
 HOSTILE = {
     "unknown setting": ("model.init_args.gama: {low: 0, high: 1}", "model.gama is not a setting"),
     "wrong value": ("model.init_args.gamma: {low: 0.5, high: 1.5}", "model.gamma is 1.5; it must be in [0, 1] (with "),
@@ -198,6 +269,19 @@ def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> N
     found = states(open_study(tmp_path))
     assert found.count(TrialState.COMPLETE) + found.count(TrialState.PRUNED) == 5
     assert found.count(TrialState.FAIL) == len(found) - 5  # killed, or stood back at the last one
+
+
+@pytest.mark.slow
+def test_jobs_train_the_trials_side_by_side(tmp_path: Path) -> None:
+    status, out, err = seqrl("sweep", *write(tmp_path), "--trials=4", "--jobs=2")
+    assert status == 0, err
+    assert "] process 1: trials " in out
+    assert "4 of 4 trials, 0 of them pruned" in out
+    assert states(open_study(tmp_path)) == [TrialState.COMPLETE] * 4
+    assert not list((tmp_path / "swept").glob("*.progress"))
+    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=6", "--jobs=2", "--metric=val/x")
+    assert status == 2  # the study is about another metric, which this process sees before it starts others
+    assert "--metric is 'val/x'" in err
 
 
 @pytest.mark.slow
@@ -307,7 +391,11 @@ def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> 
         ("create table more (a, b as (hex(zeroblob(1000000000))))", "the table 'more'"),
         ("create index i on trials (hex(zeroblob(state)))", "the index 'i'"),
         ("alter table studies add column b as (hex(zeroblob(1000000000)))", "the table 'studies'"),
-        ("insert into trial_heartbeats (trial_id, heartbeat) values (99, '9999-01-01 00:00:00')", "in the future"),
+        ("create table state (value TEXT default (hex(zeroblob(1000000000))))", "the table 'state'"),
+        ("create table state (value TEXT CHECK (value = hex(value)))", "the table 'state'"),
+        ("CREATE VIEW trials_seen AS SELECT * FROM trials", "the view 'trials_seen'"),
+        ("insert into trial_heartbeats (trial_id, heartbeat) values (99, 'soon')", "a heartbeat at 'soon'"),
+        ("insert into trial_heartbeats (trial_id, heartbeat) values (99, 5)", "a heartbeat at 5"),
     ],
 )
 def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path, tmp_path: Path) -> None:
@@ -322,6 +410,25 @@ def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path, 
         require_own_database(f"sqlite:///{path}", 1.0)
     with pytest.raises(ConfigurationError, match="at most max_gib"):
         require_own_database(f"sqlite:///{path}", 1e-9)
+
+
+def test_an_older_versions_database_is_opened_once_it_is_upgraded(tmp_path: Path) -> None:
+    path, url = tmp_path / "study.db", f"sqlite:///{tmp_path}/study.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(Path(__file__).with_name("optuna_2_4.sql").read_text())
+    require_own_database(url, 1.0)
+    with pytest.raises(ConfigurationError, match=r"can't be opened: .* execute `.* optuna storage upgrade"):
+        sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+
+    optuna.storages.RDBStorage(url, skip_compatibility_check=True).upgrade()  # as `optuna storage upgrade` does
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("select count(*) from sqlite_master where sql like '%CHECK (state IN%'").fetchone()[0]
+    require_own_database(url, 1.0)
+    study = sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+    sweep.require_readable(study)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert study.best_value == pytest.approx(0.850560, abs=1e-6)
+    assert study.ask().number == 2
 
 
 def journal(database: Path, other: Path) -> bytes:
