@@ -106,8 +106,8 @@ class ProgressReport(Callback):
             self._next_report = now + _SECONDS_BETWEEN_REPORTS
             self._report(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the end."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the end, also of a resumed run that was over."""
         self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:
