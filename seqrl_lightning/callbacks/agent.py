@@ -242,7 +242,7 @@ class AgentCallback(Callback):
         """Say so if the run's budget of episodes ends before its last block begins."""
         if data.block_of is None or self.max_episodes is None:
             return
-        last = int(data.block_of(self.max_episodes - 1))
+        last = data.block_of(self.max_episodes - 1)
         if last < data.num_blocks - 1:
             rank_zero_warn(
                 f"agent.max_episodes = {self.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "

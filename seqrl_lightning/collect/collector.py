@@ -51,7 +51,7 @@ class Collector:
         recorder: TrialRecorder,
         rank: int = 0,
         world_size: int = 1,
-        block_of: Callable[[int], IntArray | int] | None = None,
+        block_of: Callable[[int], int] | None = None,
     ) -> None:
         self.envs = envs
         self.num_envs = envs.num_envs
@@ -152,7 +152,7 @@ class Collector:
         """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""
         if self.block_of is None:
             return
-        block = int(self.block_of(self.progress.episodes + self.episodes_elsewhere))
+        block = self.block_of(self.progress.episodes + self.episodes_elsewhere)
         if block != self.progress.block:
             self.progress.block = block
             self.envs.follow_block(block)

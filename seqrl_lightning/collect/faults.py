@@ -84,8 +84,16 @@ class GuardedEnvs:
         self.envs.remember(shown)
 
     def follow_block(self, block: int) -> None:
-        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
-        self.envs.follow_block(block)
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner.
+
+        Raises:
+            RunError: If the task's ``next_block`` can't be set.
+        """
+        try:
+            self.envs.follow_block(block)
+        except (Exception, SystemExit) as error:
+            reason = self.envs.fault_of(error).reason
+            raise RunError(f"{self.env_id}: next_block can't be set to {block}: {reason}") from error
 
     def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
         """Count a fault and make the environments anew.

@@ -27,6 +27,7 @@ from seqrl_lightning.envs.admitted import (
     limits_of,
     num_blocks_of,
     own_observation,
+    require_inside,
     stored_space,
 )
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
@@ -188,9 +189,12 @@ class Border(ABC):
         """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
         if isinstance(error, SystemExit):
             error = exit_refused(error)
-        reason = " ".join(str(error).split())
-        named = reason if isinstance(error, EnvValueError) else f"{type(error).__name__}: {reason}"
-        return EnvFault(0 if self.num_envs == 1 else None, named)
+        reason, env = " ".join(str(error).split()), None
+        if isinstance(error, EnvValueError):
+            env = error.env
+        else:
+            reason = f"{type(error).__name__}: {reason}"
+        return EnvFault(0 if self.num_envs == 1 else env, reason)
 
     def discard(self) -> None:
         """Close environments, one of which may be broken."""
@@ -205,11 +209,8 @@ class Border(ABC):
         is_above, is_below = observation >= low, observation <= high
         # count_nonzero() is several times as fast as all().
         if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
-            is_inside = is_above & is_below
-            env = _first_faulty(is_inside)
-            value = observation[env][~is_inside[env]].flat[0]
-            hint = " (agent.check_bounds: false accepts it)" if np.isfinite(value) else ""
-            raise EnvFault(env, f"the observation has {value}, which is outside its space{hint}")
+            space, hint = self.observation_space, " (agent.check_bounds: false accepts it)"
+            require_inside(observation, is_above & is_below, space.low, space.high, hint=hint)
 
     def _require_rewards(self, reward: FloatArray) -> None:
         is_good = np.abs(reward) <= _MAX_REWARD  # neither NaN nor infinite

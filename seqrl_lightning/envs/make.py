@@ -15,18 +15,23 @@ from gymnasium.wrappers.utils import RunningMeanStd
 
 from seqrl_lightning.envs.admitted import (
     AdmittedEnv,
-    CheckedParts,
+    EnvValueError,
+    FollowsBlocks,
     TaskReward,
     VectorizedEnv,
+    block_after,
     close_quietly,
     num_blocks_of,
 )
-from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
+from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
 from seqrl_lightning.envs.partial_resets import PartialResets
+from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require
+
+_NUM_FIRST_STEPS = 3  # that are played to read the facts
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -39,7 +44,7 @@ class EnvFacts(NamedTuple):
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    repeats: bool  # the same seed shows the same first observation again
+    unrepeated: str | None  # what shows other observations when it is reset with the same seed again
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
 
 
@@ -107,35 +112,70 @@ class EnvFactory:
         return self._make_envs(num_envs, self.vectorization_mode)
 
     def read_facts(self) -> EnvFacts:
-        """Make one environment, reset it twice, take one step, and read what it states.
+        """Make an environment, play its first steps twice, and read what it states.
 
         Raises:
-            ConfigurationError: If it can't be made, reset or stepped, or its actions aren't Discrete from 0 on.
+            ConfigurationError: If it can't be made, reset or stepped, its actions aren't Discrete from 0 on, or what it
+                states about itself can't be read.
         """
         envs = self._make_envs(1, vectorization_mode=None)
-        envs.check_bounds = False  # a setting of the agent
-        method = "reset"
         try:
-            first = envs.reset(seed=0)
-            repeats = np.array_equal(first.observation, envs.reset(seed=0).observation)
-            method = "step"
-            action = np.array([0 if first.action_mask is None else first.action_mask[0].argmax()])
-            shown = envs.step(action).shown
-        except EnvFault as fault:
-            what = f"data.env_id is {self.env_id!r}, whose {method}() fails"
-            raise ConfigurationError(f"{what}: {fault.reason}") from fault
+            seen = self._first_steps(envs)
+            repeats = _are_alike(seen, self._first_steps(envs))
+            num_blocks = self._num_blocks(envs, seen[1])
         finally:
             envs.discard()
-        num_blocks = num_blocks_of(_task_of(envs))
         return EnvFacts(
             tuple(envs.observation_space.shape),
             np.dtype(envs.observation_space.dtype).name,
             envs.n_actions,
-            num_blocks if num_blocks > 1 and shown.block is not None else 0,
-            tells_correct_action=shown.correct_action is not None,
-            repeats=repeats,
+            num_blocks,
+            tells_correct_action=seen[1].correct_action is not None,
+            unrepeated=None if repeats else self._changing_part(),
             flattened_space=_flattened_space(envs),
         )
+
+    def _first_steps(self, envs: Border) -> list[Shown]:
+        """Return what an environment shows after a reset, from always the same seed, and in its first steps."""
+        envs.check_bounds = False  # a setting of the agent
+        method = "reset"
+        try:
+            seen = [envs.reset(seed=0)]
+            method = "step"
+            for _ in range(_NUM_FIRST_STEPS):
+                mask = seen[-1].action_mask
+                seen.append(envs.step(np.array([0 if mask is None else mask[0].argmax()])).shown)
+        except EnvFault as fault:
+            named = f"data.env_id is {self.env_id!r}, whose {method}() fails"
+            raise ConfigurationError(f"{named}: {fault.reason}") from fault
+        return seen
+
+    def _num_blocks(self, envs: Border, shown: Shown) -> int:
+        """Return the number of blocks of a task that tells them; 0 for others."""
+        task = _task_of(envs)
+        num_blocks = num_blocks_of(task)
+        if num_blocks < 2 or shown.block is None:
+            return 0
+        if isinstance(task, FollowsBlocks):
+            try:
+                block_after(task, 0, num_blocks)
+            except EnvValueError as error:
+                raise ConfigurationError(f"data.env_id is {self.env_id!r}, whose {error}") from error
+        return num_blocks
+
+    def _changing_part(self) -> str:
+        """Return what makes an environment show something else from the same seed: its wrappers, or the task."""
+        if not self.wrappers:
+            return self.env_id
+        bare = EnvFactory(self.env_id, self.env_kwargs)
+        envs = bare._make_envs(1, vectorization_mode=None)
+        try:
+            is_by_wrappers = _are_alike(bare._first_steps(envs), bare._first_steps(envs))
+        except ConfigurationError:  # it can't be played without its wrappers
+            is_by_wrappers = False
+        finally:
+            envs.discard()
+        return "data.wrappers" if is_by_wrappers else self.env_id
 
     @functools.cached_property
     def task(self) -> Any:
@@ -202,8 +242,14 @@ class EnvFactory:
         autoreset_mode = AutoresetMode(declared)
         if not isinstance(envs.single_observation_space, Box):
             _require_flat(envs.single_observation_space, self.env_id)
-            envs = gym.wrappers.vector.FlattenObservation(envs)
+            envs = FlatVectorEnv(envs)
         return envs if autoreset_mode is AutoresetMode.NEXT_STEP else PartialResets(envs, autoreset_mode)
+
+
+def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
+    """Return whether an environment showed the same observations twice."""
+    pairs = zip(seen, again, strict=True)
+    return all(np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs)
 
 
 def _task_of(envs: Border) -> Any:
