@@ -186,7 +186,7 @@ class Collector:
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
-        self.envs.remember(self.episodes.shown)
+        self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:
             self.envs.follow_block(self.progress.block)
         if not self.ring.num_slots:  # the checkpoint left the replay memory out

@@ -1,6 +1,9 @@
 """A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
 
 import warnings
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import gymnasium as gym
@@ -368,9 +371,18 @@ def as_reward(value: Any) -> float:
     """
     if type(value) is float:
         return value
+    if isinstance(value, Real | Decimal):  # fractions and integers of any size, too
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")  # which is refused as such
     array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf":
+    if array.size != 1 or array.dtype.kind not in "biufO":
         raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+    if array.dtype.kind == "O":
+        if not isinstance(array.item(), Real | Decimal):
+            raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+        return as_reward(array.item())
     return float(array.reshape(()))
 
 
@@ -383,9 +395,10 @@ def as_flag(value: Any, name: str) -> bool:
     if type(value) is bool:
         return value
     array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf" or array.reshape(()) not in (0, 1):
+    is_object = array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), Real | np.bool_)
+    if array.size != 1 or not (is_object or array.dtype.kind in "biuf") or array.item() not in (0, 1):
         raise EnvValueError(f"{name} is {short(value)}; it must be True or False")
-    return bool(array.reshape(()))
+    return bool(array.item())
 
 
 def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
@@ -416,6 +429,55 @@ def as_int(value: Any, first: int, end: int) -> int | None:
             return None
         value = int(array.reshape(()))
     return value if first <= value < end else None
+
+
+def told_by_each(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return what each of several environments tells under a key of their infos, and which of them tell something.
+
+    Args:
+        infos: The infos of a vector environment: a list, tuple or array of one value for each environment under a key,
+            and which of them have one under ``_key``. An environment whose value is None tells nothing either.
+        key: The key.
+        num_envs: Number of environments, N.
+
+    Returns:
+        The N values, and ``[N] bool``; None if there is no value for each environment under the key.
+    """
+    values = infos.get(key)
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        return None
+    if not isinstance(values, list | tuple | np.ndarray) or len(values) != num_envs:
+        return None
+    has_told: BoolArray = np.broadcast_to(np.asarray(infos.get(f"_{key}", True), np.bool_), (num_envs,))
+    if not isinstance(values, np.ndarray) or values.dtype == object:
+        has_told = has_told & np.array([value is not None for value in values])
+    return values, has_told
+
+
+def told_masks(infos: dict[str, Any], num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the action masks of several environments as :func:`told_by_each` does; None if there are none.
+
+    Raises:
+        EnvValueError: If there isn't one for each environment.
+    """
+    if infos.get(ACTION_MASK) is None:
+        return None
+    told = told_by_each(infos, ACTION_MASK, num_envs)
+    if told is None:
+        must_be = f"have {num_envs} rows, one for each environment"
+        raise EnvValueError(f"info['action_mask'] is {short(infos[ACTION_MASK])}; it must {must_be}")
+    return told
+
+
+def own_infos(infos: Any) -> dict[str, Any]:
+    """Return the infos of a vector environment.
+
+    Raises:
+        EnvValueError: If they aren't a dict.
+    """
+    if isinstance(infos, dict):
+        return infos
+    raise EnvValueError(f"the infos are {short(infos)}; they must be a dict")
 
 
 def exit_refused(error: SystemExit) -> EnvValueError:

@@ -24,9 +24,9 @@ from seqrl_lightning.envs.admitted import (
     num_blocks_of,
 )
 from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
-from seqrl_lightning.envs.partial_resets import PartialResets
 from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require
@@ -100,16 +100,24 @@ class EnvFactory:
             ConfigurationError: If there is no such task, or it or a wrapper refuses its arguments.
         """
         arguments = {**self.env_kwargs, **env_kwargs}
-        return AdmittedEnv(*make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack), keeps_infos=True)
+        mode = None if self._has_single_env else self._native_mode
+        made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode)
+        return AdmittedEnv(*made, keeps_infos=True)
 
     def make_envs(self, num_envs: int) -> Border:
         """Make ``num_envs`` environments side by side.
 
         Raises:
-            ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, or nobody knows when
-                it resets.
+            ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
+                of environments, or nobody knows when it resets.
         """
-        return self._make_envs(num_envs, self.vectorization_mode)
+        envs = self._make_envs(num_envs, self.vectorization_mode)
+        if envs.num_envs != num_envs:
+            envs.discard()
+            setting = "data.num_envs (and data.eval_num_envs)"
+            must_be = f"{envs.num_envs}, the number of environments that {self.env_id} makes, whatever is asked for"
+            require(False, setting, num_envs, must_be)
+        return envs
 
     def read_facts(self) -> EnvFacts:
         """Make an environment, play its first steps twice, and read what it states.
@@ -144,7 +152,8 @@ class EnvFactory:
             method = "step"
             for _ in range(_NUM_FIRST_STEPS):
                 mask = seen[-1].action_mask
-                seen.append(envs.step(np.array([0 if mask is None else mask[0].argmax()])).shown)
+                first = np.zeros(envs.num_envs, np.int64) if mask is None else mask.argmax(1)
+                seen.append(envs.step(first).shown)
         except EnvFault as fault:
             named = f"data.env_id is {self.env_id!r}, whose {method}() fails"
             raise ConfigurationError(f"{named}: {fault.reason}") from fault
@@ -167,7 +176,7 @@ class EnvFactory:
         """Return what makes an environment show something else from the same seed: its wrappers, or the task."""
         if not self.wrappers:
             return self.env_id
-        bare = EnvFactory(self.env_id, self.env_kwargs)
+        bare = EnvFactory(self.env_id, self.env_kwargs, autoreset_mode=self.autoreset_mode)
         envs = bare._make_envs(1, vectorization_mode=None)
         try:
             is_by_wrappers = _are_alike(bare._first_steps(envs), bare._first_steps(envs))
@@ -181,10 +190,10 @@ class EnvFactory:
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         if self._has_single_env:
-            env = self._make_single()
+            env = self._single(is_native=False)()
             close_quietly(env)
             return env.unwrapped
-        envs = self._make_native(1)
+        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
         close_quietly(envs)
         return envs.unwrapped
 
@@ -201,49 +210,65 @@ class EnvFactory:
         """Whether there are environments besides vectorized ones."""
         return self._spec.entry_point is not None
 
-    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> Border:
-        if not self._has_single_env:
-            must_be = f"left out: {self.env_id} has no single environments"
-            require(not self.wrappers, "data.wrappers", self.wrappers, must_be)
-            require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, "1: it is a wrapper, too")
-            return VectorBorder(self._make_native(num_envs))
-        if num_envs == 1 and vectorization_mode is None:
-            return SoloBorder(self._make_single())
-        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
-            with killed_on_error():
-                workers = AsyncVectorEnv([self._make_single] * num_envs, copy=False, worker=worker)
-            end_by_killing(workers)
-            return VectorBorder(workers)
-        is_wrapped = bool(self.wrappers) or self.frame_stack > 1
-        has_native = self._spec.vector_entry_point is not None
-        if vectorization_mode == gym.VectorizeMode.SYNC.value or is_wrapped or not has_native:
-            return VectorBorder(SyncVectorEnv([self._make_single] * num_envs, copy=False))
-        return VectorBorder(self._make_native(num_envs))
-
-    @property
-    def _make_single(self) -> Callable[[], VectorizedEnv]:
-        """A function that makes one environment of several, which can be sent to another process."""
-        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack)
-
-    def _make_native(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Make the task's own vectorized implementation, with next-step autoreset."""
-        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
-        with _refusing(self.env_id, self.env_kwargs):
-            envs = gym.make_vec(self.env_id, num_envs, mode, **self.env_kwargs)
-        _require_discrete(envs.single_action_space, self.env_id)
-        modes = [mode.value for mode in AutoresetMode]
+    @functools.cached_property
+    def _native_mode(self) -> AutoresetMode:
+        """When the task's own vectorized implementation resets an environment whose episode has ended."""
+        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
         declared = (envs.metadata or {}).get("autoreset_mode")
+        close_quietly(envs)
+        modes = [mode.value for mode in AutoresetMode]
         if declared is None:
             must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
             declared = self.autoreset_mode
         must_be = f"one of {modes}"
         require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
-        autoreset_mode = AutoresetMode(declared)
-        if not isinstance(envs.single_observation_space, Box):
-            _require_flat(envs.single_observation_space, self.env_id)
-            envs = FlatVectorEnv(envs)
-        return envs if autoreset_mode is AutoresetMode.NEXT_STEP else PartialResets(envs, autoreset_mode)
+        return AutoresetMode(declared)
+
+    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> Border:
+        """Make environments: vectorized by the task itself if it can and may, else as several single ones.
+
+        A task's own implementation has to reset its environments in the step after an episode's end, as all others do;
+        see :class:`UnvectorizedEnv` for others.
+        """
+        is_wrapped = bool(self.wrappers) or self.frame_stack > 1
+        is_asked_for = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
+        may_be_native = is_asked_for or (vectorization_mode is None and not is_wrapped)
+        if self._has_single_env:
+            may_be_native &= self._spec.vector_entry_point is not None and (is_asked_for or num_envs > 1)
+        if may_be_native and self._native_mode is AutoresetMode.NEXT_STEP:
+            envs = _make_native(self.env_id, self.env_kwargs, num_envs)
+            is_flat = isinstance(envs.single_observation_space, Box)
+            return VectorBorder(envs if is_flat else FlatVectorEnv(envs), is_native=True)
+        single = self._single(is_asked_for and may_be_native)
+        if num_envs == 1 and (vectorization_mode is None or is_asked_for):
+            return SoloBorder(single())
+        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
+            with killed_on_error():
+                workers = AsyncVectorEnv([single] * num_envs, copy=False, worker=worker)
+            end_by_killing(workers)
+            return VectorBorder(workers, is_native=False)
+        return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
+
+    def _single(self, is_native: bool) -> Callable[[], VectorizedEnv]:
+        """Return a function that makes one environment of several, which can be sent to another process.
+
+        Args:
+            is_native: Whether it is one of the task's own vectorized implementation, even if there are others.
+        """
+        mode = self._native_mode if is_native or not self._has_single_env else None
+        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack, mode)
+
+
+def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """Make a task's own vectorized implementation."""
+    mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+    with _refusing(env_id, env_kwargs):
+        envs = gym.make_vec(env_id, num_envs, mode, **env_kwargs)
+    _require_discrete(envs.single_action_space, env_id)
+    if not isinstance(envs.single_observation_space, Box):
+        _require_flat(envs.single_observation_space, env_id)
+    return envs
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
@@ -270,7 +295,11 @@ def _flattened_space(envs: Border) -> str | None:
 
 
 def make_wrapped(
-    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int = 1
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    wrappers: Sequence[Wrapper],
+    frame_stack: int = 1,
+    native_mode: AutoresetMode | None = None,
 ) -> tuple[gym.Env[Any, Any], TaskReward | None]:
     """Make a single environment in its wrappers.
 
@@ -279,6 +308,7 @@ def make_wrapped(
         env_kwargs: Arguments of the task.
         wrappers: Wrappers, the innermost first.
         frame_stack: Number of observations that are shown as one.
+        native_mode: Makes it from the task's own vectorized implementation, which resets then; None from the task.
 
     Returns:
         The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
@@ -287,8 +317,7 @@ def make_wrapped(
     Raises:
         ConfigurationError: If the environment can't be made, can't be wrapped, or has other spaces.
     """
-    with _refusing(env_id, env_kwargs):
-        env = gym.make(env_id, **env_kwargs)
+    env = _make_task(env_id, env_kwargs, native_mode)
     task_reward = TaskReward(env) if wrappers else None
     env = env if task_reward is None else task_reward
     for k, wrapper in enumerate(wrappers):
@@ -310,10 +339,24 @@ def make_wrapped(
     return env, task_reward
 
 
+def _make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
+    if native_mode is None:
+        with _refusing(env_id, env_kwargs):
+            return gym.make(env_id, **env_kwargs)
+    envs = _make_native(env_id, env_kwargs, num_envs=1)
+    must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
+    require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
+    return UnvectorizedEnv(envs, native_mode)
+
+
 def _make_single(
-    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    wrappers: Sequence[Wrapper],
+    frame_stack: int,
+    native_mode: AutoresetMode | None,
 ) -> VectorizedEnv:
-    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack))
+    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack, native_mode))
 
 
 @contextmanager

@@ -12,8 +12,6 @@ from gymnasium.vector.utils import batch_space, iterate
 from seqrl_lightning.envs.admitted import EnvValueError, own_observation, require_inside, short
 from seqrl_lightning.types import Array
 
-_FINAL = "final_obs"  # the info's key for the observations with which episodes ended (same-step autoreset)
-
 
 class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
     """Refuse observations that aren't in their space, before they are flattened: flattening casts and wraps around.
@@ -39,7 +37,7 @@ class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class FlatVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
-    """Check and flatten the observations of a vector environment, those with which episodes ended included.
+    """Check and flatten the observations of a vector environment.
 
     Args:
         envs: Environments whose observations are no Box.
@@ -64,16 +62,18 @@ class FlatVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
         """Act in every environment. Raise as :meth:`reset` does."""
         observation, reward, terminated, truncated, infos = self.env.step(actions)
-        if infos.get(_FINAL) is not None:
-            infos = {**infos, _FINAL: [None if final is None else self._flat_one(final) for final in infos[_FINAL]]}
         return self._flat(observation), reward, terminated, truncated, infos
 
     def _flat(self, observation: Any) -> Array:
         own = own_parts(observation, self._parts, (self.num_envs,))
         return np.stack([np.asarray(flatten(self._parts, one)) for one in iterate(self._batched_parts, own)])
 
-    def _flat_one(self, observation: Any) -> Array:
-        return np.asarray(flatten(self._parts, own_parts(observation, self._parts, name=f"info[{_FINAL!r}]")))
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
 
 
 def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:

@@ -8,43 +8,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.envs import EnvFactory, EnvFault, Outcome, Shown
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError
+from tests.envs.lights import Light, assert_same, play
 
 MODES = [(1, None), (3, None), (2, "async")]  # environments, and how they are vectorized
-
-
-class Light(gym.Env[Any, Any]):
-    """Red or green; while it is red, action 2 is forbidden. Action k earns k. Six steps."""
-
-    observation_space: gym.Space[Any] = gym.spaces.Box(-0.7, 0.7, (2,), np.float32)
-    action_space = gym.spaces.Discrete(3)
-    num_blocks = 2
-    forbids = True  # as long as it says so
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t = 0
-        return self.look()
-
-    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        assert not (self.forbids and self.red and action == 2)
-        self.t += 1
-        observation, info = self.look()
-        return observation, float(action), self.t == 6, self.t == 5 and self.red, info
-
-    def look(self) -> tuple[Any, dict[str, Any]]:
-        self.red = bool(self.np_random.integers(2))
-        observation = np.array([0.7 if self.red else -0.7, self.t / 10], np.float32)
-        mask = np.array([1, 1, 0 if self.red else 1], np.int8)
-        return observation, {"action_mask": mask, "correct_action": 1 if self.red else 2, "block": self.t % 2}
 
 
 class Bent(gym.Wrapper[Any, Any, Any, Any]):
@@ -99,8 +74,6 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
         raise RuntimeError("optional parts of the API may raise")
 
 
-gym.register("tests/Light-v0", Light)
-
 SCALARS: list[Callable[[Any], Any]] = [np.array, np.float32, np.float64, lambda value: np.array([value])]
 BENDS = {
     "observation": st.sampled_from(
@@ -112,27 +85,6 @@ BENDS = {
     "label": st.sampled_from([int, np.int64, np.int8, np.array, lambda value: np.array([value])]),
     "more": st.sampled_from([{}, {"note": "text"}, {"block_of": object()}, {"x": {"deep": [1, 2]}}]),
 }
-
-
-def play(envs: Border, steps: int = 40) -> list[Any]:
-    """What an agent sees that takes allowed actions at random."""
-    rng = np.random.default_rng(0)
-    shown = envs.reset(seed=3)
-    seen: list[Any] = [shown]
-    for _ in range(steps):
-        mask = np.ones((envs.num_envs, envs.n_actions)) if shown.action_mask is None else shown.action_mask
-        outcome = envs.step(np.array([rng.choice(np.flatnonzero(row)) for row in mask]))
-        shown = outcome.shown
-        seen.append(outcome)
-    return seen
-
-
-def assert_same(one: Any, other: Any) -> None:
-    if isinstance(one, tuple):
-        for field, twin in zip(one, other, strict=True):
-            assert_same(field, twin)
-    else:
-        np.testing.assert_array_equal(one, other, strict=True)
 
 
 @settings(deadline=None, max_examples=60)
@@ -433,7 +385,6 @@ class Clock(VectorEnv[Any, Any, Any]):
     """Three steps, 1 each, then the end. It writes into the same arrays at each step."""
 
     metadata: dict[str, Any] = {}
-    takes_reset_mask = True
 
     def __init__(self, num_envs: int = 1, mode: str | None = None) -> None:
         self.num_envs = num_envs
@@ -449,10 +400,9 @@ class Clock(VectorEnv[Any, Any, Any]):
         self.right = np.zeros(num_envs, np.int64)
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        mask = (options or {}).get("reset_mask") if self.takes_reset_mask else None
-        self.t[np.ones(self.num_envs, bool) if mask is None else mask] = 0
+        self.t[:] = 0
         if seed is not None:
-            self.t[:] = np.arange(self.num_envs) % 3  # not all at the same time
+            self.t[:] = (seed + np.arange(self.num_envs)) % 3  # not all at the same time
         return self.look(), {"correct_action": self.right}
 
     def look(self) -> Any:
@@ -476,12 +426,7 @@ class Clock(VectorEnv[Any, Any, Any]):
         return observation, np.ones(self.num_envs), ended, ~ended & False, {**infos, "correct_action": self.right}
 
 
-class CarelessClock(Clock):
-    takes_reset_mask = False
-
-
 gym.register("tests/Clock-v0", vector_entry_point=Clock)
-gym.register("tests/CarelessClock-v0", vector_entry_point=CarelessClock)
 
 
 @pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
@@ -510,29 +455,6 @@ def test_an_undeclared_autoreset_mode_is_asked_for() -> None:
     EnvFactory("tests/Clock-v0", autoreset_mode="Disabled").make_envs(2)
     with pytest.raises(ConfigurationError, match=r"data\.autoreset_mode is 'Sometimes'; it must be one of"):
         EnvFactory("tests/Clock-v0", autoreset_mode="Sometimes")
-
-
-def test_environments_that_cannot_be_reset_one_by_one_say_so() -> None:
-    envs = EnvFactory("tests/CarelessClock-v0", {"mode": "SameStep"}).make_envs(4)
-    envs.reset(seed=0)
-    envs.step(np.zeros(4, np.int64))  # the third environment's episode ends
-    with pytest.raises(EnvFault, match=r"reset_mask.* has reset other environments, too"):
-        envs.step(np.zeros(4, np.int64))
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
-def test_gymnasiums_own_vector_environments_in_other_modes(mode: AutoresetMode) -> None:
-    gym.register(
-        "tests/Lights-v1",
-        vector_entry_point=lambda num_envs=1: SyncVectorEnv([Light] * num_envs, autoreset_mode=mode),
-    )
-    seen = play(EnvFactory("tests/Lights-v1").make_envs(2))[1:]
-    for outcome in seen:
-        time = (outcome.shown.observation[:, 1] * 10).round()
-        assert ((outcome.terminated | outcome.truncated) <= (time >= 5)).all()
-        np.testing.assert_array_equal(outcome.shown.block, time % 2)
-    assert any(outcome.terminated.any() for outcome in seen)
-    assert any(outcome.truncated.any() for outcome in seen)
 
 
 # What is refused
