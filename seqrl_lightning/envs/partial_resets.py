@@ -1,5 +1,6 @@
 """Vector environments that reset within the step that ends an episode, or don't reset by themselves."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,36 @@ from seqrl_lightning.envs.admitted import ACTION_MASK, BLOCK, CORRECT_ACTION, En
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
 _LABELS = (ACTION_MASK, BLOCK, CORRECT_ACTION)
+
+
+_MASK = "reset_mask"  # Gymnasium's name
+
+
+class ResetOptions(dict[str, Any]):
+    """Options for a reset that know whether they were read: an environment that ignores them may not show it."""
+
+    was_read = False
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return a method of the dict; all public ones read it."""
+        if not name.startswith("_") and name != "was_read":
+            self.was_read = True
+        return super().__getattribute__(name)
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is such an option."""
+        self.was_read = True
+        return super().__contains__(key)
+
+    def __getitem__(self, key: str) -> Any:
+        """Return an option."""
+        self.was_read = True
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the options' names, as a copy of them does."""
+        self.was_read = True
+        return super().__iter__()
 
 
 class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -28,12 +59,15 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
         self.metadata = {**(envs.metadata or {}), "autoreset_mode": AutoresetMode.NEXT_STEP}
         self._mode = mode
         self._ended: BoolArray = np.zeros(envs.num_envs, np.bool_)
+        self._shown: Array = np.empty(0)  # by the environments themselves, last
         self._start_infos: dict[str, Any] = {}  # of the episodes that have begun unseen
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment."""
         self._ended = np.zeros(self.num_envs, np.bool_)
-        return self.env.reset(seed=seed, options=options)
+        observation, infos = self.env.reset(seed=seed, options=options)
+        self._shown = np.array(observation)
+        return observation, infos
 
     def step(self, actions: IntArray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act in each environment. One whose episode has ended starts the next episode instead.
@@ -44,19 +78,22 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
         restarting = self._ended
         if restarting.any():
             if self._mode is AutoresetMode.DISABLED:  # stepping it after its end isn't allowed
-                _, self._start_infos = self.env.reset(options={"reset_mask": restarting.copy()})
+                _, self._start_infos = self._reset_some(restarting)
             actions = _with_allowed_actions(actions, self._start_infos, restarting)
         observation, reward, terminated, truncated, infos = self.env.step(actions)
         observation, reward, terminated, truncated = (
             np.array(column) for column in (observation, reward, terminated, truncated)
         )
+        self._shown = observation.copy()
         infos = self._start_infos = dict(infos)
         ended = (terminated | truncated) & ~restarting
         if self._mode is AutoresetMode.SAME_STEP and ended.any():
             infos = dict(infos)
             self._show_final(observation, infos, ended)
         if restarting.any():
-            self._restart(observation, infos, restarting, ended)
+            first, first_infos = self._reset_some(restarting, ended)
+            observation[restarting] = first[restarting]
+            _merge(infos, first_infos, restarting)
             reward[restarting], terminated[restarting], truncated[restarting] = 0.0, False, False
         self._ended = ended
         return observation, reward, terminated, truncated, infos
@@ -70,17 +107,32 @@ class PartialResets(VectorWrapper[Any, Any, Any, Any, Any]):
             observation[env] = final[env]
         _merge(infos, infos.get("final_info", {}), ended)
 
-    def _restart(self, observation: Array, infos: dict[str, Any], restarting: BoolArray, ended: BoolArray) -> None:
-        """Reset some environments, and show how their episodes start."""
-        first, first_infos = self.env.reset(options={"reset_mask": restarting.copy()})
-        first, goes_on = np.asarray(first), ~(restarting | ended)
-        if not np.array_equal(first[goes_on], observation[goes_on]):
+    def _reset_some(self, restarting: BoolArray, ended: BoolArray | None = None) -> tuple[Array, dict[str, Any]]:
+        """Reset some environments.
+
+        Args:
+            restarting: Which ones, [N].
+            ended: Which ones' episodes have ended in this step, [N].
+
+        Returns:
+            What all show, and their infos.
+
+        Raises:
+            EnvValueError: If the others don't go on as they were.
+        """
+        options = ResetOptions({_MASK: restarting.copy()})
+        first, infos = self.env.reset(options=options)
+        self._shown, before = np.array(first), self._shown
+        goes_on = ~restarting
+        if ended is not None and self._mode is AutoresetMode.DISABLED:
+            goes_on &= ~ended  # what is shown after an end is left to the environment
+        if not options.was_read or not np.array_equal(self._shown[goes_on], before[goes_on]):
+            how = "has reset other environments, too" if options.was_read else "isn't heeded"
             raise EnvValueError(
-                "reset(options={'reset_mask': ...}) has reset other environments, too; without it, only next-step "
-                "autoreset can be used (AutoresetMode.NEXT_STEP)"
+                f"reset(options={{{_MASK!r}: ...}}) {how}; without it, only next-step autoreset can be used "
+                "(AutoresetMode.NEXT_STEP)"
             )
-        observation[restarting] = first[restarting]
-        _merge(infos, first_infos, restarting)
+        return self._shown, infos
 
 
 def _with_allowed_actions(actions: IntArray, infos: dict[str, Any], envs: BoolArray) -> IntArray:

@@ -1,6 +1,8 @@
 """The border: what Gymnasium allows becomes the package's own arrays, and the rest is refused in a line."""
 
+import copy
 import itertools
+import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.envs.partial_resets import ResetOptions
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError
@@ -477,11 +480,25 @@ class Clock(VectorEnv[Any, Any, Any]):
 
 
 class CarelessClock(Clock):
+    """It looks for a mask, and resets all the same."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=seed, options={**(options or {}), "reset_mask": None})
+
+
+class DarkClock(Clock):
+    """Nothing can be seen, and it never looks for a mask."""
+
     takes_reset_mask = False
+
+    def look(self) -> Any:
+        super().look()
+        return self.shown * 0
 
 
 gym.register("tests/Clock-v0", vector_entry_point=Clock)
 gym.register("tests/CarelessClock-v0", vector_entry_point=CarelessClock)
+gym.register("tests/DarkClock-v0", vector_entry_point=DarkClock)
 
 
 @pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
@@ -518,6 +535,39 @@ def test_environments_that_cannot_be_reset_one_by_one_say_so() -> None:
     envs.step(np.zeros(4, np.int64))  # the third environment's episode ends
     with pytest.raises(EnvFault, match=r"reset_mask.* has reset other environments, too"):
         envs.step(np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_a_mask_that_is_never_looked_for_is_noticed_in_the_dark(mode: str) -> None:
+    envs = EnvFactory("tests/DarkClock-v0", {"mode": mode}).make_envs(4)
+    envs.reset(seed=0)
+    envs.step(np.zeros(4, np.int64))
+    with pytest.raises(EnvFault, match=r"^reset\(options={'reset_mask': \.\.\.}\) isn't heeded; without it, only next"):
+        envs.step(np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        *(
+            lambda o: o["reset_mask"],
+            lambda o: o.get("reset_mask"),
+            lambda o: o.pop("reset_mask"),
+            dict,
+            list,
+            copy.copy,
+        ),
+        *(lambda o: {**o}, lambda o: "reset_mask" in o, lambda o: o.items(), lambda o: pickle.loads(pickle.dumps(o))),
+    ],
+)
+def test_options_know_that_they_were_read(read: Callable[[Any], Any]) -> None:
+    options = ResetOptions(reset_mask=np.ones(1, bool))
+    assert isinstance(options, dict)
+    assert options is not None
+    assert len(options) == 1
+    assert not options.was_read
+    read(options)
+    assert options.was_read
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
