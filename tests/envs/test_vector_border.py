@@ -207,8 +207,9 @@ def test_every_reset_is_an_episode_that_the_learner_sees(mode: AutoresetMode) ->
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_vectorized_task_takes_wrappers_and_is_a_single_environment(mode: AutoresetMode) -> None:
-    factory = EnvFactory("tests/VectorLights-v0", {"mode": mode.value}, [lambda env: gym.wrappers.ClipReward(env, 0, 0.5)], 2)
-    plain = EnvFactory("tests/Light-v0", None, factory.wrappers, 2)
+    wrappers = [lambda env: gym.wrappers.ClipReward(env, 0, 0.5)]
+    factory = EnvFactory("tests/VectorLights-v0", {"mode": mode.value}, wrappers, frame_stack=2)
+    plain = EnvFactory("tests/Light-v0", None, wrappers, frame_stack=2)
     for one, other in zip(play(plain.make_envs(2)), play(factory.make_envs(2)), strict=True):
         assert_same(one, other)
     env, twin = factory.make_env(), plain.make_env()
