@@ -319,7 +319,9 @@ def stated(task: Any, name: str) -> Any:
     """
     try:
         return getattr(task, name)
-    except Exception as error:  # a property may raise anything
+    except (Exception, SystemExit) as error:  # a property may raise anything
+        if isinstance(error, SystemExit) and type(error) is not SystemExit:  # a signal
+            raise
         if isinstance(error, AttributeError) and name not in dir(type(task)):
             return None
         named = type(task).__name__ if task.spec is None else task.spec.id

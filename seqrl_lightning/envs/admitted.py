@@ -1,5 +1,6 @@
 """A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
 
+import copy
 import warnings
 from collections.abc import Sequence
 from decimal import Decimal
@@ -46,6 +47,8 @@ class FollowsBlocks(Protocol):
 class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     """Keep the task's own reward, from inside all wrappers that may change it.
 
+    Wrappers get observations of their own: a task may write into its arrays again, and a stack keeps some.
+
     Args:
         env: The task, without wrappers that change rewards.
     """
@@ -57,13 +60,14 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         self._sum = 0.0
-        return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return copy.deepcopy(observation), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step, and add its reward to those since the last :meth:`take`."""
-        result = self.env.step(action)
-        self._sum += as_reward(result[1])
-        return result
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._sum += as_reward(reward)
+        return copy.deepcopy(observation), reward, terminated, truncated, info
 
     def take(self) -> float:
         """Return the sum of the rewards since the last call: a wrapper may take several steps in one of its own."""

@@ -1,5 +1,6 @@
 """Environments from an id and settings, and the facts that their spaces state."""
 
+import copy
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, stated
 
 _NUM_FIRST_STEPS = 3  # that are played to read the facts
 
@@ -165,6 +166,8 @@ class EnvFactory:
         num_blocks = num_blocks_of(task)
         if num_blocks < 2 or shown.block is None:
             return 0
+        for name in ("next_block", "block_of"):
+            stated(task, name)
         if isinstance(task, FollowsBlocks):
             try:
                 block_after(task, 0, num_blocks)
@@ -264,7 +267,7 @@ def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vect
     """Make a task's own vectorized implementation."""
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
-        envs = gym.make_vec(env_id, num_envs, mode, **env_kwargs)
+        envs = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
     _require_discrete(envs.single_action_space, env_id)
     if not isinstance(envs.single_observation_space, Box):
         _require_flat(envs.single_observation_space, env_id)
@@ -312,13 +315,13 @@ def make_wrapped(
 
     Returns:
         The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
-        reward, None without wrappers, which alone could change it.
+        reward, None without wrappers and stacks, which alone could change or keep what it returns.
 
     Raises:
         ConfigurationError: If the environment can't be made, can't be wrapped, or has other spaces.
     """
     env = _make_task(env_id, env_kwargs, native_mode)
-    task_reward = TaskReward(env) if wrappers else None
+    task_reward = TaskReward(env) if wrappers or frame_stack > 1 else None
     env = env if task_reward is None else task_reward
     for k, wrapper in enumerate(wrappers):
         try:
@@ -342,7 +345,7 @@ def make_wrapped(
 def _make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
     if native_mode is None:
         with _refusing(env_id, env_kwargs):
-            return gym.make(env_id, **env_kwargs)
+            return gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
     envs = _make_native(env_id, env_kwargs, num_envs=1)
     must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
     require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)

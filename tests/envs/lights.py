@@ -44,7 +44,10 @@ def play(envs: Border, steps: int = 40) -> list[Any]:
     seen: list[Any] = [shown]
     for _ in range(steps):
         mask = np.ones((envs.num_envs, envs.n_actions)) if shown.action_mask is None else shown.action_mask
-        outcome = envs.step(np.array([rng.choice(np.flatnonzero(row)) for row in mask]))
+        actions = np.array([rng.choice(np.flatnonzero(row)) for row in mask])
+        given = actions.copy()
+        outcome = envs.step(given)
+        np.testing.assert_array_equal(given, actions)  # the agent's own, which nobody writes into
         shown = outcome.shown
         seen.append(outcome)
     return seen

@@ -1,5 +1,7 @@
 """The border: what Gymnasium allows becomes the package's own arrays, and the rest is refused in a line."""
 
+import decimal
+import fractions
 import itertools
 import sys
 from collections.abc import Callable
@@ -243,6 +245,31 @@ def test_composed_observations_are_flattened_before_they_are_stacked(composed: s
     assert stack[:, :, :4].argmax(-1).tolist() == [[0, 1, 2]] * num_envs
 
 
+class SameArray(Light):
+    """It writes into the same array each time, and into its argument."""
+
+    observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+    forbids = False
+
+    def __init__(self, starts: list[int]) -> None:
+        self.shown, self.start = np.zeros(1, np.float32), starts.pop()
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        super().look()
+        self.shown[0] = self.start + self.t
+        return self.shown, {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("is_wrapper", [False, True])
+def test_arrays_and_arguments_may_be_written_into_again(num_envs: int, is_wrapper: bool) -> None:
+    stack = {"wrappers": [lambda env: gym.wrappers.FrameStackObservation(env, 3)]} if is_wrapper else {"frame_stack": 3}
+    envs = factory_of(SameArray, env_kwargs={"starts": [3, 1]}, **stack).make_envs(num_envs)
+    envs.reset(seed=0)
+    envs.step(np.zeros(num_envs, np.int64))
+    assert envs.step(np.zeros(num_envs, np.int64)).shown.observation[:, :, 0].tolist() == [[1, 2, 3]] * num_envs
+
+
 # Rewards and flags
 
 
@@ -263,6 +290,15 @@ def test_rewards_that_cannot_be_taken_are_named(reward: Any, message: str, num_e
     envs = factory.make_envs(num_envs)
     with pytest.raises(EnvFault, match=message):
         play(envs)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("kind", [fractions.Fraction, decimal.Decimal, lambda reward: np.array(reward, object)])
+@pytest.mark.filterwarnings("ignore")
+def test_every_real_number_is_a_reward(kind: Callable[[Any], Any], num_envs: int) -> None:
+    bent = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, reward=kind)]).make_envs(num_envs)
+    for one, other in zip(play(EnvFactory("tests/Light-v0").make_envs(num_envs)), play(bent), strict=True):
+        assert_same(one, other)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -674,6 +710,14 @@ def test_a_mask_of_any_length_at_an_end_is_none() -> None:
         (
             {"num_blocks": property(lambda self: self.none)},
             "^num_blocks of tests/Told-v1 raises AttributeError: .*'none'",
+        ),
+        (
+            {"num_blocks": property(lambda self: sys.exit(0))},
+            "^num_blocks of tests/Told-v1 raises SystemExit: 0; it must",
+        ),
+        (
+            {"next_block": property(lambda self: 1 / 0)},
+            "^next_block of tests/Told-v1 raises ZeroDivisionError: division",
         ),
         ({"block_of": lambda self, n: 1 / 0}, r"^.*whose block_of\(0\) raises ZeroDivisionError: .* a block, 0 to 1$"),
         ({"block_of": lambda self, n: 2}, r"whose block_of\(0\) returns 2; it must return a block, 0 to 1$"),
