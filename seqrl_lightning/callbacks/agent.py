@@ -155,8 +155,7 @@ class AgentCallback(Callback):
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
-        if self._learns_once:
-            data.before_batch = partial(self._take_rollout, trainer)
+        data.take_rollout = partial(self._take_rollout, trainer) if self._learns_once else None
         self._stop_at_budget(trainer)
         if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
