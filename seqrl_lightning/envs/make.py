@@ -29,7 +29,7 @@ from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, stated
 
 _NUM_FIRST_STEPS = 3  # that are played to read the facts
 
@@ -156,6 +156,7 @@ class EnvFactory:
         num_blocks = num_blocks_of(task)
         if num_blocks < 2 or shown.block is None:
             return 0
+        stated(task, "next_block")  # it may raise, here and when it is looked for
         if isinstance(task, FollowsBlocks):
             try:
                 block_after(task, 0, num_blocks)

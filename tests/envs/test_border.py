@@ -804,6 +804,10 @@ def test_a_mask_of_any_length_at_an_end_is_none() -> None:
             "^num_blocks of tests/Told-v1 raises AttributeError: .*'none'",
         ),
         ({"block_of": lambda self, n: 1 / 0}, r"^.*whose block_of\(0\) raises ZeroDivisionError: .* a block, 0 to 1$"),
+        (
+            {"next_block": property(lambda self: 1 / 0)},
+            "^next_block of tests/Told-v1 raises ZeroDivisionError: division",
+        ),
         ({"block_of": lambda self, n: 2}, r"whose block_of\(0\) returns 2; it must return a block, 0 to 1$"),
         ({"block_of": lambda self, n: None}, r"whose block_of\(0\) returns None; it must return a block, 0 to 1$"),
         ({"block_of": lambda self, n: sys.exit(0)}, r"whose block_of\(0\) raises SystemExit: 0; it must return"),
