@@ -79,7 +79,7 @@ class ReplayDataModule(LightningDataModule):
         factory: Makes environments of the task.
         ring: The replay memory.
         progress: How far the run is. The agent writes it; everyone else reads it.
-        before_batch: Called before each batch to learn from is drawn.
+        take_rollout: Takes the env steps that the next batch holds; None if they are taken in other hooks.
         envs: The environments to learn in (from ``setup("fit")`` on).
         eval_envs: The environments to evaluate in (from ``setup`` on).
 
@@ -144,7 +144,7 @@ class ReplayDataModule(LightningDataModule):
         self.progress = Progress()
         self._rng = random_stream("replay")
         self._open_envs: list[Border] = []
-        self.before_batch: Callable[[], object] = lambda: None
+        self.take_rollout: Callable[[], None] | None = None
         self._on_eval_fault: Callable[[EnvFault], int] | None = None  # from check_eval_envs on
 
         self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode, autoreset_mode)
@@ -276,9 +276,13 @@ class ReplayDataModule(LightningDataModule):
             self.progress,
             next_actions=learner is not None and learner.needs_next_action,
             epsilon=learner is not None and learner.needs_epsilon,
-            before_batch=lambda: self.before_batch(),
+            before_batch=self._before_batch,
         )
         return _loader(dataset)
+
+    def _before_batch(self) -> None:
+        if self.take_rollout is not None:
+            self.take_rollout()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""

@@ -12,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.checkpoints.changes import changes, described
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
@@ -97,6 +99,7 @@ class AgentCallback(Callback):
         self.recorder = TrialRecorder()
         settings = zip(Cadence._fields, (warmup_env_steps, env_steps_per_update, updates_per_collect), strict=True)
         self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
+        self._settings = {**described(self)["init_args"], **self._given_cadence, "epsilon": described(epsilon)}
         self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
@@ -152,8 +155,7 @@ class AgentCallback(Callback):
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
-        if self._learns_once:
-            data.before_batch = partial(self._take_rollout, trainer)
+        data.take_rollout = partial(self._take_rollout, trainer) if self._learns_once else None
         self._stop_at_budget(trainer)
         if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
@@ -186,7 +188,11 @@ class AgentCallback(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how far the run is that is resumed."""
+        """Note how far the run is that is resumed; tell which of the agent's settings changed."""
+        saved = checkpoint["callbacks"][self.state_key].get("settings", {})
+        is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
+        for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
+            rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
@@ -198,6 +204,7 @@ class AgentCallback(Callback):
             "progress": asdict(self.progress),
             "unlearned_env_steps": self._unlearned_env_steps,
             "recent_returns": list(self.episode_log.recent_returns),
+            "settings": self._settings,
             "collector": self._collector.state_dict(),
         }
 

@@ -166,7 +166,7 @@ class EnvFactory:
         num_blocks = num_blocks_of(task)
         if num_blocks < 2 or shown.block is None:
             return 0
-        for name in ("next_block", "block_of"):
+        for name in ("next_block", "block_of"):  # it may raise, here and when it is looked for
             stated(task, name)
         if isinstance(task, FollowsBlocks):
             try:
