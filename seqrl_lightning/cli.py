@@ -175,8 +175,10 @@ class SeqRLCLI(LightningCLI):
         now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
         if not isinstance(before, dict) or not isinstance(before.get("data"), dict):
             raise ConfigurationError(f"{path} is not the config of a run; it must be as `seqrl fit` wrote it")
-        for name, old, new in require_resumable(before, now):
-            _tell(f"{name}: {new!r} is used from here on, not {old!r} as before")
+        for settings in (before, now):
+            settings.pop("model", None)  # the checkpoint's are used
+        for change in require_resumable(before, now):
+            _tell(str(change))
 
     def _take_over_settings(self, path: Path, config: Namespace) -> None:
         """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.

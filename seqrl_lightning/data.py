@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
-from seqrl_lightning.envs.admitted import close_quietly
+from seqrl_lightning.envs.admitted import EnvValueError, block_after, close_quietly
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -26,7 +26,6 @@ from seqrl_lightning.types import (
     Batch,
     ConfigurationError,
     EvaluationTask,
-    IntArray,
     Learner,
     Progress,
     RunError,
@@ -80,6 +79,7 @@ class ReplayDataModule(LightningDataModule):
         factory: Makes environments of the task.
         ring: The replay memory.
         progress: How far the run is. The agent writes it; everyone else reads it.
+        take_rollout: Takes the env steps that the next batch holds; None if they are taken in other hooks.
         envs: The environments to learn in (from ``setup("fit")`` on).
         eval_envs: The environments to evaluate in (from ``setup`` on).
 
@@ -144,6 +144,7 @@ class ReplayDataModule(LightningDataModule):
         self.progress = Progress()
         self._rng = random_stream("replay")
         self._open_envs: list[Border] = []
+        self.take_rollout: Callable[[], None] | None = None
         self._on_eval_fault: Callable[[EnvFault], int] | None = None  # from check_eval_envs on
 
         self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode, autoreset_mode)
@@ -156,10 +157,12 @@ class ReplayDataModule(LightningDataModule):
                 f"The observations of {env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
                 "Discrete parts become one-hot."
             )
-        if not facts.repeats:
+        if facts.unrepeated is not None:
             rank_zero_warn(
-                f"{env_id} shows another first observation when it is reset with the same seed again: evaluations "
-                "can't be repeated, and a wrapper that learns while it is used shows them what training doesn't."
+                f"{facts.unrepeated} shows other observations when it is reset with the same seed again: evaluations "
+                "can't be repeated. If it learns a scale while it is used, then evaluation, a resumed run and "
+                "load_policy begin without it, and show the network what training didn't; it must be a fixed one, like "
+                "gymnasium.wrappers.RescaleObservation's."
             )
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 
@@ -273,8 +276,13 @@ class ReplayDataModule(LightningDataModule):
             self.progress,
             next_actions=learner is not None and learner.needs_next_action,
             epsilon=learner is not None and learner.needs_epsilon,
+            before_batch=self._before_batch,
         )
         return _loader(dataset)
+
+    def _before_batch(self) -> None:
+        if self.take_rollout is not None:
+            self.take_rollout()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
@@ -304,10 +312,19 @@ class ReplayDataModule(LightningDataModule):
         return self.factory.task
 
     @property
-    def block_of(self) -> Callable[[int], IntArray | int] | None:
-        """The block after so many finished episodes; None for tasks that have none, or count them by themselves."""
-        task = self.task
-        return task.block_of if self.num_blocks and isinstance(task, FollowsBlocks) else None
+    def block_of(self) -> Callable[[int], int] | None:
+        """The block after so many finished episodes; None for tasks that have none, or count them by themselves.
+
+        It raises a ``RunError`` where the task's own ``block_of`` raises, or returns something else than a block.
+        """
+        follows_learner = self.num_blocks and isinstance(self.task, FollowsBlocks)
+        return self._block_after if follows_learner else None
+
+    def _block_after(self, finished_episodes: int) -> int:
+        try:
+            return block_after(self.task, finished_episodes, self.num_blocks)
+        except EnvValueError as error:
+            raise RunError(f"{self.env_id}: {error}") from error
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""

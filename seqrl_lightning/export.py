@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.format import note_on
 from seqrl_lightning.errors import needs_extra
-from seqrl_lightning.files import write_file
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, exported
 from seqrl_lightning.types import ConfigurationError, RunError, State, require
@@ -61,7 +62,7 @@ class GreedyPolicy(nn.Module):
 
 
 def export_policy(policy: Policy, file_format: str, path: Path) -> float:
-    """Write a policy into a file, read it back, and compare it with the module on random inputs.
+    """Write a policy into a file, whose copy was read back and compared with the module on random inputs.
 
     - ``onnx`` and ``torch_export``: the inputs are ``observation`` [B, *obs] and, for a network that remembers,
       ``state`` [S, B, ...], zeros at an episode's start; the outputs ``q_values`` [B, A] (of ``DiscreteSAC`` the
@@ -80,20 +81,18 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
 
     Raises:
         ConfigurationError: If there is no such format, an extra is missing, or the network can't be put into it.
-        RunError: If the file's policy differs from the module; the file is deleted then.
+        RunError: If the file's policy would differ from the module.
     """
     require(file_format in SUFFIXES, "--format", file_format, f"one of {', '.join(SUFFIXES)}")
     to_bytes, read = _FORMATS[file_format]
     contents = to_bytes(policy)
-    write_file(path, lambda file: file.write(contents))
-    try:
-        difference, largest = compare(policy, read(policy, path))
-    except Exception:
-        path.unlink()
-        raise
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, f"policy{SUFFIXES[file_format]}")
+        write_bytes(copy, contents)
+        difference, largest = compare(policy, read(policy, copy))
     if not difference <= _TOLERANCE * max(1.0, largest):  # NaN is refused too
-        path.unlink()
-        raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't kept")
+        raise RunError(f"{path} would differ from the module by {difference:g}, so it isn't written")
+    write_bytes(path, contents)
     return difference
 
 

@@ -25,8 +25,13 @@ _WARNINGS = (
     # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
-# An advertisement, and a remark about saving optimizers that reads as if it were about loading pickles.
-_REMARKS = {"utilities.rank_zero": "litlogger", "trainer.connectors.checkpoint_connector": "`weights_only`"}
+# An advertisement, a remark about saving optimizers that reads as if it were about loading pickles, and a signal, of
+# which the program's last line tells.
+_REMARKS = {
+    "utilities.rank_zero": "litlogger",
+    "trainer.connectors.checkpoint_connector": "`weights_only`",
+    "trainer.connectors.signal_connector": "Received SIGTERM",
+}
 
 
 def silence_misleading_messages() -> None:

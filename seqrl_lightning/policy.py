@@ -19,7 +19,7 @@ from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuil
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, require
 
-_ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack")
+_ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack", "autoreset_mode")
 
 
 class Policy:

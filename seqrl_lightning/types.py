@@ -311,6 +311,24 @@ class DivergedError(RunError):
     """The learner's numbers are no longer finite: with these settings it can't go on."""
 
 
+def stated(task: Any, name: str) -> Any:
+    """Return what a task states about itself by an attribute; None if it has no such attribute.
+
+    Raises:
+        ConfigurationError: If the attribute is one whose computation fails.
+    """
+    try:
+        return getattr(task, name)
+    except (Exception, SystemExit) as error:  # a property may raise anything
+        if isinstance(error, SystemExit) and type(error) is not SystemExit:  # a signal
+            raise
+        if isinstance(error, AttributeError) and name not in dir(type(task)):
+            return None
+        named = type(task).__name__ if task.spec is None else task.spec.id
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(f"{name} of {named} raises {reason}; it must have a value, or be left out") from error
+
+
 def require(condition: bool, setting: str, given: object, would_do: str) -> None:
     """Refuses a setting in the user's words.
 

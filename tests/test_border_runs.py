@@ -141,6 +141,13 @@ def test_an_environment_that_ends_the_program_is_no_success(tmp_path: Path) -> N
     assert "it called sys.exit(0)" in err
 
 
+def test_a_prediction_that_is_broken_off_leaves_no_table(tmp_path: Path) -> None:
+    words = ("--data.env_id=tests/Quits-v0", "--data.eval_episodes=50", "--data.eval_num_envs=1")
+    status, _, err = seqrl("predict", "--ckpt_path=untrained", *words, f"--trainer.default_root_dir={tmp_path}")
+    assert status == 1, err
+    assert not list(tmp_path.rglob("predictions.csv*"))
+
+
 def test_an_evaluation_has_an_end(tmp_path: Path) -> None:
     """A greedy policy that walks against a wall never ends its episode in CliffWalking."""
     data = {"env_id": "CliffWalking-v1", "batch_size": 8, "batches_per_epoch": 20, "eval_max_steps": 50}

@@ -261,7 +261,6 @@ def test_all_environments_are_closed_once(how: str) -> None:
             {**TASK, "wrappers": [limited], "vectorization_mode": "vector_entry_point"},
             r"vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
         ),
-        ({"env_id": "tests/Undeclared-v0", "wrappers": [limited]}, r"data.wrappers is .*; it must be left out"),
         ({**TASK, "buffer_device": "tpu"}, "data.buffer_device is 'tpu'; it must be auto, cpu or cuda"),
         (
             {**TASK, "buffer_device": "auto", "mmap_dir": "."},

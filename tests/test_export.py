@@ -148,14 +148,26 @@ def test_a_network_that_cannot_be_traced_is_told_in_a_line(tmp_path: Path, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def a_little_off(policy: Policy, path: Path) -> export.Run:
-        return lambda observation, state: (torch.zeros(len(observation), 3), state)
+def a_little_off(policy: Policy, path: Path) -> export.Run:
+    return lambda observation, state: (torch.zeros(len(observation), 3), state)
 
-    monkeypatch.setitem(export._FORMATS, "torch_export", (lambda policy: b"contents", a_little_off))
-    with pytest.raises(RunError, match=r"policy\.pt2 would differ from the module by \d"):
+
+def interrupted(policy: Policy, path: Path) -> export.Run:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("read", [a_little_off, interrupted])
+@pytest.mark.parametrize("earlier", [[], ["policy.pt2"]])
+def test_a_file_that_was_not_compared_or_differs_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, earlier: list[str]
+) -> None:
+    for name in earlier:
+        (tmp_path / name).write_bytes(b"an earlier one")
+    monkeypatch.setitem(export._FORMATS, "torch_export", (lambda policy: b"contents", read))
+    refusal = pytest.raises(RunError, match=r"policy\.pt2 would differ from the module by \d")
+    with pytest.raises(KeyboardInterrupt) if read is interrupted else refusal:
         export_policy(images(), "torch_export", tmp_path / "policy.pt2")
-    assert not list(tmp_path.iterdir())
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(n, b"an earlier one") for n in earlier]
 
 
 @pytest.mark.parametrize(("file_format", "package"), [("onnx", "onnxruntime"), ("safetensors", "safetensors")])

@@ -40,11 +40,11 @@ ALGORITHMS = {"DQN": ("UniformSampler", MLP), "prioritized n-step": (PRIORITIZED
 """A sampler and a network."""
 
 
-def start(root: Path, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "seqrl_lightning.cli", "fit", "--config", str(root / "config.yaml")]
-    command += [f"--trainer.default_root_dir={root}", *args]
+def start(root: Path, *args: str, command: str = "fit") -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "seqrl_lightning.cli", command, "--config", str(root / "config.yaml")]
+    words += [f"--trainer.default_root_dir={root}", *args]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
     )
 
 
@@ -180,3 +180,23 @@ def test_a_signal_in_the_first_seconds_is_one_line(signum: int, seconds: float, 
     assert process.returncode in (128 + signum, -signum)  # Python may end itself by the signal after Ctrl-C
     assert output.endswith(f"seqrl: ended by {'Ctrl-C' if signum == signal.SIGINT else 'SIGTERM'}\n")
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signum", "status", "line"), [(signal.SIGINT, 1, "graceful"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_signal_in_a_prediction_leaves_no_table(signum: int, status: int, line: str, tmp_path: Path) -> None:
+    config = CONFIG.format(env_id="CartPole-v1", num_envs=1, sampler="UniformSampler", network=MLP, max_steps=1)
+    (tmp_path / "config.yaml").write_text(config)
+    many = ("--ckpt_path=untrained", "--data.eval_episodes=9000", "--data.eval_num_envs=2")
+    process = start(tmp_path, *many, "--data.vectorization_mode=async", command="predict")
+    while not list(tmp_path.rglob("predictions.csv*")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    os.killpg(process.pid, signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert line in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert not list(tmp_path.rglob("predictions.csv*"))

@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +23,7 @@ from seqrl_lightning import speed
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
+from seqrl_lightning.checkpoints.changes import described, require_resumable, shared
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.functional import (
     bootstrap_discounts,
@@ -32,7 +35,7 @@ from seqrl_lightning.functional import (
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.trust import Allowed
+from seqrl_lightning.trust import Allowed, settings_of
 from seqrl_lightning.types import (
     Array,
     Batch,
@@ -369,11 +372,12 @@ class LearnerModule(GreedyEvaluation):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the hyperparameters don't say, so that a checkpoint alone rebuilds its policy."""
+        """Add what the hyperparameters don't say: how the policy is rebuilt, and what a sampler from Python is."""
         checkpoint["policy"] = {
             "algorithm": f"{type(self).__module__}:{type(self).__qualname__}",
             "obs_dtype": self.data.obs_dtype,
         }
+        checkpoint["sampler"] = described(self.data.sampler)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's hparams_file has no meaning here
@@ -405,14 +409,42 @@ class LearnerModule(GreedyEvaluation):
         return learner.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another task, before its weights fail to fit.
+        """Refuse a checkpoint of another task, before its weights fail to fit; tell what else changed.
 
         Raises:
-            ConfigurationError: If the checkpoint's task isn't the datamodule's.
+            ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
+                that its replay memory doesn't fit.
         """
-        saved = checkpoint.get("datamodule_hyper_parameters", {}).get("env_id")
-        if self._trainer is not None and attributes_of(self._trainer).datamodule is not None and saved is not None:
-            require(self.data.env_id == saved, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
+        settings = checkpoint.get("datamodule_hyper_parameters")
+        if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
+            return
+        saved = settings.get("env_id")
+        require(self.data.env_id == saved, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
+        if self._trainer.state.fn == TrainerFn.FITTING:
+            self._compare_settings(checkpoint)
+
+    def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
+        """Tell which settings changed since a checkpoint was saved; the command line has told them by itself."""
+        datamodule = attributes_of(self.trainer).datamodule
+        assert datamodule is not None
+        before = {
+            "data": {**settings_of(checkpoint["datamodule_hyper_parameters"]), "sampler": checkpoint.get("sampler")},
+            "model": settings_of(checkpoint["hyper_parameters"]),
+        }
+        now = {
+            "data": {**settings_of(datamodule.hparams), "sampler": described(self.data.sampler)},
+            "model": settings_of(self.hparams),
+        }
+        if before["data"]["sampler"] is None:  # an earlier version saved it
+            del before["data"]["sampler"]
+        for change in require_resumable(*shared(before, now)):
+            if not self.is_from_command_line:
+                rank_zero_info(str(change))
+
+    @property
+    def is_from_command_line(self) -> bool:
+        """Whether ``seqrl`` built it, which compares the configs of a run and its resumption."""
+        return "_instantiator" in self.hparams
 
 
 def require_positive(**settings: float | None) -> None:

@@ -1,5 +1,6 @@
 """PQN: Q-learning from many environments at once, without a replay memory and without a target network."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ class PQN(LearnerModule):
 
     A training step takes the newest rows of all environments ([T, N], ``data.sampler: RolloutSampler``), computes
     their lambda-returns once, and learns from them in ``epochs`` epochs of minibatches of ``data.batch_size``. Layer
-    normalization in the network keeps it stable without a target network (section 3).
+    normalization in the network keeps it stable without a target network (section 3). A rollout that the run's budget
+    cuts short is learned from in fewer minibatches.
 
     A network that remembers reads whole rollouts: a minibatch holds those of some environments, each from the state
     that the agent's network had at its start, and ``data.batch_size`` still counts transitions.
@@ -130,12 +132,37 @@ class PQN(LearnerModule):
         """Learn from one rollout, [T, N]."""
         assert isinstance(batch, Windows)
         assert self._step is not None
+        batch = self._without_learned(batch)
         rollout = self.fix_targets(batch)
-        order = torch.cat([torch.randperm(rollout.actions.shape[1]) for _ in range(self.epochs)])
-        # The same number of minibatches whatever the number of final observations, as the agent counts updates.
-        minibatches = order.tensor_split(self.updates_per_step)[: self.updates_left]
+        num_updates, num_columns = self._count_updates(batch), rollout.actions.shape[1]
+        num_epochs = max(self.epochs, math.ceil(num_updates / num_columns))  # no minibatch is empty
+        order = torch.cat([torch.randperm(num_columns) for _ in range(num_epochs)])
+        minibatches = order.tensor_split(num_updates)[: self.updates_left]
         updates = [self._step(rollout.columns(indices)) for indices in minibatches]
         return updates[-1]
+
+    def _without_learned(self, batch: Windows) -> Windows:
+        """Return a rollout without a weight for the rows that were learned from before, if it was cut short."""
+        sampler = self.data.sampler
+        assert isinstance(sampler, RolloutSampler)
+        num_old = len(batch.weight_batch) - sampler.num_new
+        if not num_old:
+            return batch
+        is_new = torch.arange(len(batch.weight_batch), device=batch.weight_batch.device)[:, None] >= num_old
+        return batch._replace(weight_batch=batch.weight_batch * is_new)
+
+    def _count_updates(self, batch: Windows) -> int:
+        """Return the number of minibatches of a rollout, the same in all processes.
+
+        It is the same for all rollouts, whatever the number of their final observations, as the agent counts updates;
+        but one that the run's budget cut short has as many as its share of a rollout's env steps.
+        """
+        num_steps, whole = batch.weight_batch.count_nonzero().float(), self.cadence.warmup_env_steps
+        if self.trainer.world_size > 1:
+            num_steps = torch.as_tensor(self.trainer.strategy.reduce(num_steps, reduce_op="mean"))
+        if num_steps > whole - batch.weight_batch.shape[1]:  # environments step side by side
+            return self.updates_per_step
+        return max(1, math.ceil(self.updates_per_step * float(num_steps) / whole))
 
     def fix_targets(self, batch: Windows) -> "Minibatch":
         """Compute a rollout's lambda-returns, and lay it out for the network.
@@ -160,6 +187,9 @@ class PQN(LearnerModule):
         columns = (batch.state_batch, batch.action_batch, self.to_outputs(returns))
         if self.remembers:
             return Minibatch(*columns, batch.weight_batch, batch.is_first[:-1], batch.network_state)
+        if not is_transition.any():  # this process's share of the budget was used up before the others'
+            states, actions, targets = (column[-1:] for column in columns)
+            return Minibatch(states, actions, targets, batch.weight_batch[-1:])
         return Minibatch(*(column[is_transition][None] for column in columns))
 
     def optimize_model(self, batch: "Minibatch") -> Update:  # type: ignore[override]  # its targets are fixed before

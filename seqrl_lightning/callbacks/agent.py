@@ -12,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.checkpoints.changes import changes, described
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
@@ -32,7 +34,9 @@ class AgentCallback(Callback):
     taken too much is taken less the next time. With several processes, each has environments, a replay memory and
     random streams of its own and keeps the ratio by itself; epsilon follows the env steps of all of them.
 
-    Some algorithms work with one cadence only (PQN). The first three settings are then left out.
+    Some algorithms work with one cadence only, and learn from each env step once (PQN). The first three settings are
+    then left out, and env steps are taken when the next batch is asked for: whatever ends the run, it has learned from
+    all of them.
 
     Args:
         warmup_env_steps: Env steps before the first update; 1000 by default.
@@ -95,6 +99,7 @@ class AgentCallback(Callback):
         self.recorder = TrialRecorder()
         settings = zip(Cadence._fields, (warmup_env_steps, env_steps_per_update, updates_per_collect), strict=True)
         self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
+        self._settings = {**described(self)["init_args"], **self._given_cadence, "epsilon": described(epsilon)}
         self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
@@ -128,7 +133,8 @@ class AgentCallback(Callback):
         on_fault = partial(self._go_on_evaluating, data, trainer.global_rank)
         data.check_eval_envs(self.check_bounds, on_fault)
         if stage == "fit":
-            self.cadence = self._choose_cadence(learner_of(trainer))
+            self._learner = learner_of(trainer)
+            self.cadence = self._choose_cadence(self._learner)
             self._check_data(data)
             self._check_budget(trainer)
             self._warn_of_blocks(data)
@@ -140,7 +146,7 @@ class AgentCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start episodes or continue those of the checkpoint; warm the replay memory up, unless the run is over."""
         data = ReplayDataModule.of(trainer)
-        self._learner = learner_of(trainer)
+        assert self._learner is not None
         self._run_progress = data.progress
         self._collector = self._make_collector(trainer, data, self._learner)
         if not self._collector.begin(self._resumed):
@@ -149,6 +155,7 @@ class AgentCallback(Callback):
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
+        data.take_rollout = partial(self._take_rollout, trainer) if self._learns_once else None
         self._stop_at_budget(trainer)
         if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
@@ -167,7 +174,9 @@ class AgentCallback(Callback):
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
         if self.overlap:
             self._unlearned_env_steps += self.collector.finish_step()
-        self._collect(trainer, self._due_env_steps(trainer.global_step))
+        if not self._learns_once:
+            self._collect(trainer, self._due_env_steps(trainer.global_step))
+        self._stop_at_budget(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so if the last block was never reached."""
@@ -179,7 +188,11 @@ class AgentCallback(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how far the run is that is resumed."""
+        """Note how far the run is that is resumed; tell which of the agent's settings changed."""
+        saved = checkpoint["callbacks"][self.state_key].get("settings", {})
+        is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
+        for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
+            rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
@@ -191,6 +204,7 @@ class AgentCallback(Callback):
             "progress": asdict(self.progress),
             "unlearned_env_steps": self._unlearned_env_steps,
             "recent_returns": list(self.episode_log.recent_returns),
+            "settings": self._settings,
             "collector": self._collector.state_dict(),
         }
 
@@ -221,6 +235,8 @@ class AgentCallback(Callback):
         require(warmup <= data.capacity, setting, warmup, f"at most data.capacity = {data.capacity}")
         must_be = "false, or data.vectorization_mode 'async'"
         require(not self.overlap or data.envs.steps_in_processes, "agent.overlap", self.overlap, must_be)
+        must_be = "false: the learner learns from whole rollouts, each by the weights that it was taken with"
+        require(not (self.overlap and self._learns_once), "agent.overlap", self.overlap, must_be)
 
     def _check_budget(self, trainer: Trainer) -> None:
         warmup, budget = self.cadence.warmup_env_steps, self.max_env_steps
@@ -242,7 +258,7 @@ class AgentCallback(Callback):
         """Say so if the run's budget of episodes ends before its last block begins."""
         if data.block_of is None or self.max_episodes is None:
             return
-        last = int(data.block_of(self.max_episodes - 1))
+        last = data.block_of(self.max_episodes - 1)
         if last < data.num_blocks - 1:
             rank_zero_warn(
                 f"agent.max_episodes = {self.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "
@@ -284,10 +300,22 @@ class AgentCallback(Callback):
         """Env steps and episodes, over all processes, after which the run ends."""
         return self.max_env_steps or math.inf, self.max_episodes or math.inf
 
+    @property
+    def _learns_once(self) -> bool:
+        """Whether the learner learns from each env step once, in rollouts, and has no replay memory."""
+        return self._learner is not None and self._learner.cadence is not None
+
     def _due_env_steps(self, updates: int) -> float:
         """Return the number of env steps that there should be after so many updates."""
         every = self.cadence.updates_per_collect
-        return self._unlearned_env_steps + updates // every * every * self.cadence.env_steps_per_update
+        visits = math.ceil(updates / every) if self._learns_once else updates // every
+        return self._unlearned_env_steps + visits * every * self.cadence.env_steps_per_update
+
+    def _take_rollout(self, trainer: Trainer) -> None:
+        """Take the env steps of the next rollout; where the run's budget cuts it short, it is done with that."""
+        self._collect(trainer, self._due_env_steps(trainer.global_step))
+        num_left_out = math.ceil(self._due_env_steps(trainer.global_step)) - self.progress.env_steps
+        self._unlearned_env_steps -= max(0, num_left_out)
 
     def _collect(self, trainer: Trainer, until_env_steps: float) -> None:
         """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
@@ -299,7 +327,6 @@ class AgentCallback(Callback):
             self._unlearned_env_steps += num_lost
             until_env_steps += num_lost
         self._publish(trainer)
-        self._stop_at_budget(trainer)
 
     def _is_over(self, trainer: Trainer) -> bool:
         """Return whether the Trainer will make no update, because the run that is resumed has nothing left to do."""
@@ -314,20 +341,8 @@ class AgentCallback(Callback):
     def _stop_at_budget(self, trainer: Trainer) -> None:
         """Let the fit loop end, or not begin, if the run's budget is used up."""
         run, (max_env_steps, max_episodes) = self._run_progress, self._budget
-        is_spent = run.env_steps >= max_env_steps or run.episodes >= max_episodes
-        if is_spent and not self._has_rollout(trainer):
+        if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
             trainer.should_stop = True
-
-    def _has_rollout(self, trainer: Trainer) -> bool:
-        """Return whether a learner without a replay memory has yet to learn from env steps within the budget.
-
-        What it depends on is the same in all processes.
-        """
-        max_env_steps, max_episodes = self._budget
-        if self._learner is None or self._learner.cadence is None or self._run_progress.episodes >= max_episodes:
-            return False
-        due = self._due_env_steps(max(trainer.global_step, self._resumed_updates))
-        return due <= max_env_steps / trainer.world_size
 
     def _warm_up(self, trainer: Trainer) -> None:
         """Take the env steps that come before the first update."""
@@ -337,6 +352,8 @@ class AgentCallback(Callback):
         every = num_steps if trainer.world_size == 1 else min(num_steps, _PUBLISH_EVERY)
         for until in (*range(every, num_steps, every), num_steps):
             self._collect(trainer, start + until)
+        if not self._learns_once:
+            self._stop_at_budget(trainer)
 
     def _publish(self, trainer: Trainer) -> None:
         """Write the run's progress, the same in all processes, so that they log, evaluate and stop alike."""

@@ -21,10 +21,11 @@ from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.envs.ordered import OrderedEnv
+from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import PositionConfusion
 from seqrl_lightning.trainer_access import attributes_of, learner_of
-from seqrl_lightning.types import Array, EvaluationTask, FloatArray
+from seqrl_lightning.types import Array, EvaluationTask, FloatArray, stated
 
 _LAYOUT = {
     "Does it learn?": {
@@ -91,10 +92,12 @@ class BoardPages(Callback):
         self._folder = Path(str(loggers[0].log_dir))
         self._writer = loggers[0].experiment
         self._states = states_of(self._data)
+        self._action_names = action_names(self._data)
         self._writer.add_custom_scalars(_LAYOUT)
-        rules = getattr(self._data.task, "task", self._data.task)  # the script, if the task plays one
-        task = description(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{task}")
+        task = self._data.task
+        rules = task.task if isinstance(task, TaskVectorEnv) else task  # which has the rule in its docstring
+        rule = description(type(rules))
+        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{rule}")
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
@@ -127,12 +130,12 @@ class BoardPages(Callback):
             return
         env_steps = self._data.progress.env_steps
         if shares is not None and len(shares):
-            picture = draw_matrix(shares, self._row_names(len(shares)), self._letters(), is_right)
+            picture = draw_matrix(shares, self._row_names(len(shares)), self._action_names, is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
         learner = learner_of(trainer)
         if self._states is not None and learner.act_values(self._states)[1] is None:
             values, _ = learner.act_values(self._states)
-            picture = draw_matrix(values, self._row_names(len(values)), self._letters())
+            picture = draw_matrix(values, self._row_names(len(values)), self._action_names)
             self._writer.add_image("watch/values of states", picture, env_steps, dataformats="HWC")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,12 +152,6 @@ class BoardPages(Callback):
         except Exception as error:  # a task that can't draw itself, or lacks a package, may raise or return anything
             rank_zero_info(f"No picture of an episode: {type(error).__name__}: {error}")
         self._writer.flush()
-
-    def _letters(self) -> list[str]:
-        letters = getattr(self._data.task, "letters", None)  # an attribute with any meaning
-        if isinstance(letters, str) and letters:
-            return list(letters)
-        return [str(action) for action in range(self._data.n_actions)]
 
     def _row_names(self, count: int) -> list[str]:
         return [str(i + 1) for i in range(count)]
@@ -217,12 +214,18 @@ def _trial_step(t: int, step: Step) -> TrialStep:
 
 def states_of(data: ReplayDataModule) -> FloatArray | None:
     """The observation of each state, [S, S] float32, for tasks whose states are one-hot; None for others."""
-    num_states = getattr(data.task, "num_states", None)
+    num_states = stated(data.task, "num_states")
     if isinstance(data.task.observation_space, gym.spaces.Discrete):
         num_states = int(data.task.observation_space.n)
-    if num_states is None or data.obs_shape != (num_states,) or num_states > _MAX_STATES:
+    if not isinstance(num_states, int) or data.obs_shape != (num_states,) or num_states > _MAX_STATES:
         return None
     return np.eye(num_states, dtype=np.float32)
+
+
+def action_names(data: ReplayDataModule) -> list[str]:
+    """The task's own letters for its actions, or their numbers."""
+    letters = stated(data.task, "letters")  # an attribute with any meaning
+    return list(letters) if isinstance(letters, str) and letters else [str(k) for k in range(data.n_actions)]
 
 
 def most_important_first(settings: Mapping[str, Any]) -> dict[str, Any]:

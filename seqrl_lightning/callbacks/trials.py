@@ -15,7 +15,7 @@ from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.files import add_rows, start_table
+from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.types import Array, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
@@ -128,15 +128,22 @@ class TrialWriter(Callback):
 
 
 class PredictionWriter(Callback):
-    """Write ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays."""
+    """Write ``predictions.csv`` into the run's folder: the same rows for the episodes that ``seqrl predict`` plays.
+
+    The table has this name once it is complete; one that is broken off is deleted.
+    """
 
     def __init__(self) -> None:
         self._path = Path("predictions.csv")  # in the run's folder, from on_predict_start on
+        self._unfinished: Path | None = None  # where it is written
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the table."""
         self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
-        start_table(self._path, header(ReplayDataModule.of(trainer).n_actions))
+        self._unfinished = self._path.with_name(self._path.name + UNFINISHED)
+        if trainer.is_global_zero:
+            start_table(self._unfinished, header(ReplayDataModule.of(trainer).n_actions))
+        trainer.strategy.barrier()
 
     def on_predict_batch_end(
         self,
@@ -148,6 +155,7 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the episodes one after the other."""
+        assert self._unfinished is not None
         rows: list[Row] = []
         for env in range(len(outputs[0][0].action)):
             for t, (step, q_values) in enumerate(outputs):
@@ -167,11 +175,22 @@ class PredictionWriter(Callback):
                         q_values[env].tolist(),
                     )
                     rows.append(flat(row))
-        add_rows(self._path, rows)
+        add_rows(self._unfinished, rows)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the table's path."""
+        """Give the complete table its name, and log it."""
+        assert self._unfinished is not None
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            with writing(self._path):
+                self._unfinished.replace(self._path)
+        self._unfinished = None
         rank_zero_info(f"Episodes written to {self._path}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Delete an incomplete table."""
+        if self._unfinished is not None:
+            self._unfinished.unlink(missing_ok=True)
 
 
 def header(n_actions: int) -> tuple[str, ...]:

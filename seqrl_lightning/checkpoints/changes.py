@@ -1,13 +1,14 @@
 """Compare the settings of a run with those that it is resumed with."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from seqrl_lightning.types import require
+from seqrl_lightning.types import keep_plain, require
 
 _COMPARED = re.compile(
-    r"(seed_everything|data|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
+    r"(seed_everything|data|model|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
     r"|trainer\.(accumulate_grad_batches|check_val_every_n_epoch|gradient_clip_\w+|precision|limit_\w+)$"
 )
 _FIXED = re.compile(
@@ -20,12 +21,22 @@ _OF_THE_MEMORY = re.compile(r"data\.(capacity|sampler)\b")
 _PLUMBING = re.compile(r"\.(init_args|class_path|dict_kwargs)\b")
 
 
+_OF_THE_OPTIMIZER = re.compile(r"model\.(learning_rate|optimizer)\b")
+"""The settings that an optimizer's saved state holds."""
+
+
 class Change(NamedTuple):
     """A setting with another value than before."""
 
     name: str  # in full, like data.batch_size
     before: Any
     now: Any
+
+    def __str__(self) -> str:
+        """Return a line that tells which value is used."""
+        if _OF_THE_OPTIMIZER.match(self.name):
+            return f"{self.name}: the checkpoint's {self.before!r} is used, not {self.now!r}"
+        return f"{self.name}: {self.now!r} is used from here on, not {self.before!r} as before"
 
 
 def changes(before: Any, now: Any) -> list[Change]:
@@ -79,6 +90,21 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
         require(not is_fixed, name, new, f"the checkpoint's {old!r}")
     return found
+
+
+def shared(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two runs' settings without those that only one of them states: objects from Python have no plain value."""
+    names = {group: before[group].keys() & now[group].keys() for group in before.keys() & now.keys()}
+    one, other = ({group: {key: run[group][key] for key in names[group]} for group in names} for run in (before, now))
+    return one, other
+
+
+def described(part: object) -> dict[str, Any]:
+    """Return the class of a part, and the settings that it keeps by the names that its class takes, as plain values."""
+    cls, kept = type(part), getattr(part, "__dict__", {})
+    settings = {name: kept[name] for name in inspect.signature(cls).parameters if name in kept}
+    keep_plain(settings)
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": settings}
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:

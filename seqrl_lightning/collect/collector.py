@@ -51,7 +51,7 @@ class Collector:
         recorder: TrialRecorder,
         rank: int = 0,
         world_size: int = 1,
-        block_of: Callable[[int], IntArray | int] | None = None,
+        block_of: Callable[[int], int] | None = None,
     ) -> None:
         self.envs = envs
         self.num_envs = envs.num_envs
@@ -152,7 +152,7 @@ class Collector:
         """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""
         if self.block_of is None:
             return
-        block = int(self.block_of(self.progress.episodes + self.episodes_elsewhere))
+        block = self.block_of(self.progress.episodes + self.episodes_elsewhere)
         if block != self.progress.block:
             self.progress.block = block
             self.envs.follow_block(block)
@@ -186,7 +186,7 @@ class Collector:
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
-        self.envs.remember(self.episodes.shown)
+        self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:
             self.envs.follow_block(self.progress.block)
         if not self.ring.num_slots:  # the checkpoint left the replay memory out

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqrl_lightning.envs import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.types import IntArray, Progress, RunError
+from seqrl_lightning.types import BoolArray, IntArray, Progress, RunError
 
 
 class GuardedEnvs:
@@ -79,13 +79,21 @@ class GuardedEnvs:
         """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
         return self.envs.finish_step()
 
-    def remember(self, shown: Shown) -> None:
+    def remember(self, shown: Shown, has_ended: BoolArray) -> None:
         """Go on from a step that showed ``shown``; see :meth:`Border.remember`."""
-        self.envs.remember(shown)
+        self.envs.remember(shown, has_ended)
 
     def follow_block(self, block: int) -> None:
-        """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
-        self.envs.follow_block(block)
+        """Set the block of the episodes that start from now on, if the task leaves it to the learner.
+
+        Raises:
+            RunError: If the task's ``next_block`` can't be set.
+        """
+        try:
+            self.envs.follow_block(block)
+        except (Exception, SystemExit) as error:
+            reason = self.envs.fault_of(error).reason
+            raise RunError(f"{self.env_id}: next_block can't be set to {block}: {reason}") from error
 
     def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
         """Count a fault and make the environments anew.

@@ -1,17 +1,20 @@
 """A single environment at the border: whatever Gymnasium allows it to return becomes the package's own types."""
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import Array, BoolArray, IntArray
+from seqrl_lightning.types import Array, BoolArray, IntArray, stated
 
 # The keys of an info that mean something to the package.
 ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
@@ -19,7 +22,16 @@ _WIDER = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int6
 
 
 class EnvValueError(ValueError):
-    """A value of an environment that Gymnasium's API doesn't allow. The message is one line."""
+    """A value of an environment that Gymnasium's API doesn't allow. The message is one line.
+
+    Args:
+        message: The field, its value, and what would do.
+        env: Number of the environment among several; None if it isn't known.
+    """
+
+    def __init__(self, message: str, env: int | None = None) -> None:
+        super().__init__(message)
+        self.env = env
 
 
 @runtime_checkable
@@ -35,6 +47,8 @@ class FollowsBlocks(Protocol):
 class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     """Keep the task's own reward, from inside all wrappers that may change it.
 
+    Wrappers get observations of their own: a task may write into its arrays again, and a stack keeps some.
+
     Args:
         env: The task, without wrappers that change rewards.
     """
@@ -46,13 +60,14 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         self._sum = 0.0
-        return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return copy.deepcopy(observation), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step, and add its reward to those since the last :meth:`take`."""
-        result = self.env.step(action)
-        self._sum += as_reward(result[1])
-        return result
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._sum += as_reward(reward)
+        return copy.deepcopy(observation), reward, terminated, truncated, info
 
     def take(self) -> float:
         """Return the sum of the rewards since the last call: a wrapper may take several steps in one of its own."""
@@ -66,53 +81,6 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Forget the reward of another episode."""
         self._sum = 0.0
-
-
-class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
-    """Refuse observations that aren't in their space, before they are flattened: flattening casts and wraps around.
-
-    Args:
-        env: An environment whose observations are no Box: Discrete, or composed of parts.
-    """
-
-    def observation(self, observation: Any) -> Any:
-        """Return an observation whose parts are of their spaces' shapes and kinds.
-
-        Raises:
-            EnvValueError: If a part isn't.
-        """
-        return _own_part(observation, self.env.observation_space, "the observation")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
-
-
-def _own_part(value: Any, space: gym.Space[Any], name: str) -> Any:
-    """Return a part of an observation, checked against its space."""
-    if isinstance(space, gym.spaces.Dict):
-        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
-            raise EnvValueError(f"{name} is {_short(value)}; it must be a dict of {', '.join(map(str, space.spaces))}")
-        return {key: _own_part(value[key], part, f"{name}[{key!r}]") for key, part in space.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
-            raise EnvValueError(f"{name} is {_short(value)}; it must be a tuple of {len(space.spaces)} parts")
-        return tuple(_own_part(v, part, f"{name}[{k}]") for k, (v, part) in enumerate(zip(value, space, strict=True)))
-    if isinstance(space, Box):
-        return own_observation(value, space, space.shape, name)
-    if not isinstance(space, Discrete | MultiBinary | MultiDiscrete):
-        if not space.contains(value):
-            raise EnvValueError(f"{name} is {_short(value)}, which is outside its space {space}")
-        return value
-    array = np.asarray(value)
-    array = array.reshape(()) if isinstance(space, Discrete) and array.size == 1 else array
-    own = array.astype(space.dtype) if array.dtype.kind in "biu" else None
-    if own is None or not np.array_equal(own, array) or not space.contains(own if own.shape else own[()]):
-        raise EnvValueError(f"{name} is {_short(value)}, which is outside its space {space}")
-    return own if own.shape else own[()]
 
 
 class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
@@ -157,7 +125,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
         except SystemExit as error:
             raise exit_refused(error) from error
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-            raise EnvValueError(f"reset() returned {_short(result)}; it must return (observation, info)")
+            raise EnvValueError(f"reset() returned {short(result)}; it must return (observation, info)")
         if self._task_reward is not None:
             self._task_reward.take()  # of steps that a wrapper took to start the episode
         return own_observation(result[0], self.space, self._shape), self._own_info(result[1])
@@ -176,7 +144,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             observation, reward, terminated, truncated, info = result
         except (TypeError, ValueError) as error:
             must_be = "(observation, reward, terminated, truncated, info)"
-            raise EnvValueError(f"step() returned {_short(result)}; it must return {must_be}") from error
+            raise EnvValueError(f"step() returned {short(result)}; it must return {must_be}") from error
         own_terminated, own_truncated = as_flag(terminated, "terminated"), as_flag(truncated, "truncated")
         own_info = self._own_info(info, is_over=own_terminated)
         if self._task_reward is not None:
@@ -206,7 +174,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
 
     def _own_info(self, info: dict[str, Any], is_over: bool = False) -> dict[str, Any]:
         if not isinstance(info, dict):
-            raise EnvValueError(f"the info is {_short(info)}; it must be a dict")
+            raise EnvValueError(f"the info is {short(info)}; it must be a dict")
         own: dict[str, Any] = dict(info) if self._keeps_infos else {}
         if info.get(ACTION_MASK) is not None and not is_over:  # in a terminal state there is nothing to choose
             own[ACTION_MASK] = as_mask(info[ACTION_MASK], (self._n_actions,))
@@ -290,9 +258,33 @@ def close_quietly(envs: Closable) -> None:
 
 
 def num_blocks_of(task: Any) -> int:
-    """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none."""
-    num_blocks = as_int(getattr(task, "num_blocks", 0), 0, 1_000_000)  # an attribute with any meaning
-    return num_blocks or 0
+    """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none.
+
+    Raises:
+        ConfigurationError: If the attribute raises.
+    """
+    return as_int(stated(task, "num_blocks"), 0, 1_000_000) or 0  # an attribute with any meaning
+
+
+def block_after(task: FollowsBlocks, finished_episodes: int, num_blocks: int) -> int:
+    """Return the block of the episode that follows so many finished ones.
+
+    Raises:
+        EnvValueError: If the task's ``block_of`` raises, or returns something else than one of its blocks.
+    """
+    call = f"block_of({finished_episodes})"
+    must_be = f"a block, 0 to {num_blocks - 1}"
+    try:
+        returned = task.block_of(finished_episodes)
+    except Terminated:
+        raise
+    except (Exception, SystemExit) as error:  # a task may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EnvValueError(f"{call} raises {reason}; it must return {must_be}") from error
+    block = as_int(returned, 0, num_blocks)
+    if block is None:
+        raise EnvValueError(f"{call} returns {short(returned)}; it must return {must_be}")
+    return block
 
 
 def stored_space(space: gym.Space[Any]) -> Box:
@@ -318,7 +310,7 @@ def limits_of(space: Box) -> tuple[Any, Any]:
     return limits.min, limits.max
 
 
-def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: str = "the observation") -> Array:
+def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
     """Copy an observation into an array of its space's dtype.
 
     Args:
@@ -336,18 +328,43 @@ def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: 
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise EnvValueError(f"{name} is {_short(value)}, which is no array") from error
+        raise EnvValueError(f"{name} is {short(value)}, which is no array") from error
     if array.shape != shape:
-        raise EnvValueError(f"{name}'s shape is {array.shape}; it must be {shape}, as its space says")
+        raise EnvValueError(f"{name}.shape is {array.shape}; it must be {shape}, as its space says")
     kind, own_kind = array.dtype.kind, np.dtype(dtype).kind
     if kind not in "biuf" or (kind == "f" and own_kind != "f"):
-        raise EnvValueError(f"{name}'s dtype is {array.dtype}; it must be {dtype}, as its space says")
-    if own_kind != "f" and kind != "b" and array.dtype != dtype and array.size:
+        raise EnvValueError(f"{name}.dtype is {array.dtype}; it must be {dtype}, as its space says")
+    if own_kind != "f" and kind != "b" and array.dtype != dtype:
         lowest, highest = limits_of(space)
-        if (extreme := array.min()) < lowest or (extreme := array.max()) > highest:
-            raise EnvValueError(f"{name} has {extreme}, which is outside its space")
+        require_inside(array, (array >= lowest) & (array <= highest), space.low, space.high, name)
     with np.errstate(over="ignore"):  # to infinity, which is refused as such
         return array.astype(dtype)
+
+
+def require_inside(
+    array: Array, is_inside: BoolArray, low: Any, high: Any, name: str = "observation", hint: str = ""
+) -> None:
+    """Refuse an array with values outside their space, by the first of them.
+
+    Args:
+        array: One array of a space, or several in a row.
+        is_inside: Which values are inside, of the array's shape.
+        low: The least values that the space allows, of the space's shape.
+        high: The largest ones.
+        name: The array's name in an error.
+        hint: What else would do, where the value is finite.
+
+    Raises:
+        EnvValueError: If there is one.
+    """
+    if is_inside.all():
+        return
+    index = np.unravel_index(int(is_inside.argmin()), array.shape)
+    value, num_before = array[index], array.ndim - np.ndim(low)
+    inner = index[num_before:]
+    place = f"{name}[{', '.join(map(str, inner))}]" if inner else name
+    must_be = f"the space allows [{low[inner]!s}, {high[inner]!s}]{hint}" if np.isfinite(value) else "it must be finite"
+    raise EnvValueError(f"{place} is {value!s}; {must_be}", env=int(index[0]) if num_before else None)
 
 
 def as_reward(value: Any) -> float:
@@ -358,9 +375,18 @@ def as_reward(value: Any) -> float:
     """
     if type(value) is float:
         return value
+    if isinstance(value, Real | Decimal):  # fractions and integers of any size, too
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")  # which is refused as such
     array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf":
-        raise EnvValueError(f"the reward is {_short(value)}; it must be a number")
+    if array.size != 1 or array.dtype.kind not in "biufO":
+        raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+    if array.dtype.kind == "O":
+        if not isinstance(array.item(), Real | Decimal):
+            raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+        return as_reward(array.item())
     return float(array.reshape(()))
 
 
@@ -373,9 +399,10 @@ def as_flag(value: Any, name: str) -> bool:
     if type(value) is bool:
         return value
     array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf" or array.reshape(()) not in (0, 1):
-        raise EnvValueError(f"{name} is {_short(value)}; it must be True or False")
-    return bool(array.reshape(()))
+    is_object = array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), Real | np.bool_)
+    if array.size != 1 or not (is_object or array.dtype.kind in "biuf") or array.item() not in (0, 1):
+        raise EnvValueError(f"{name} is {short(value)}; it must be True or False")
+    return bool(array.item())
 
 
 def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
@@ -387,10 +414,10 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise EnvValueError(f"info['action_mask'] is {_short(value)}, which is no array") from error
+        raise EnvValueError(f"info['action_mask'] is {short(value)}, which is no array") from error
     if array.shape != shape or array.dtype.kind not in "biuf":
         raise EnvValueError(
-            f"info['action_mask'] is {_short(value)}; it must be {shape[-1]} numbers, one for each action"
+            f"info['action_mask'] is {short(value)}; it must be {shape[-1]} numbers, one for each action"
         )
     mask: BoolArray = array != 0
     return mask
@@ -408,6 +435,55 @@ def as_int(value: Any, first: int, end: int) -> int | None:
     return value if first <= value < end else None
 
 
+def told_by_each(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return what each of several environments tells under a key of their infos, and which of them tell something.
+
+    Args:
+        infos: The infos of a vector environment: a list, tuple or array of one value for each environment under a key,
+            and which of them have one under ``_key``. An environment whose value is None tells nothing either.
+        key: The key.
+        num_envs: Number of environments, N.
+
+    Returns:
+        The N values, and ``[N] bool``; None if there is no value for each environment under the key.
+    """
+    values = infos.get(key)
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        return None
+    if not isinstance(values, list | tuple | np.ndarray) or len(values) != num_envs:
+        return None
+    has_told: BoolArray = np.broadcast_to(np.asarray(infos.get(f"_{key}", True), np.bool_), (num_envs,))
+    if not isinstance(values, np.ndarray) or values.dtype == object:
+        has_told = has_told & np.array([value is not None for value in values])
+    return values, has_told
+
+
+def told_masks(infos: dict[str, Any], num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the action masks of several environments as :func:`told_by_each` does; None if there are none.
+
+    Raises:
+        EnvValueError: If there isn't one for each environment.
+    """
+    if infos.get(ACTION_MASK) is None:
+        return None
+    told = told_by_each(infos, ACTION_MASK, num_envs)
+    if told is None:
+        must_be = f"have {num_envs} rows, one for each environment"
+        raise EnvValueError(f"info['action_mask'] is {short(infos[ACTION_MASK])}; it must {must_be}")
+    return told
+
+
+def own_infos(infos: Any) -> dict[str, Any]:
+    """Return the infos of a vector environment.
+
+    Raises:
+        EnvValueError: If they aren't a dict.
+    """
+    if isinstance(infos, dict):
+        return infos
+    raise EnvValueError(f"the infos are {short(infos)}; they must be a dict")
+
+
 def exit_refused(error: SystemExit) -> EnvValueError:
     """Return the error for an attempt to end the program: an environment's ``sys.exit()`` isn't the end of a run.
 
@@ -419,6 +495,7 @@ def exit_refused(error: SystemExit) -> EnvValueError:
     return EnvValueError(f"it called sys.exit({error.code!r})")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as an error shows it."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

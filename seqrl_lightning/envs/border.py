@@ -5,7 +5,7 @@ each, and what can't become such an array is refused in a line. Behind the borde
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,13 +21,20 @@ from seqrl_lightning.envs.admitted import (
     EnvValueError,
     FollowsBlocks,
     VectorizedEnv,
+    as_flag,
+    as_int,
     as_mask,
+    as_reward,
     close_quietly,
     exit_refused,
     limits_of,
     num_blocks_of,
+    own_infos,
     own_observation,
+    require_inside,
     stored_space,
+    told_by_each,
+    told_masks,
 )
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
@@ -161,8 +168,13 @@ class Border(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the environments to what ``state_dict`` returned."""
 
-    def remember(self, shown: Shown) -> None:
-        """Go on from a step that showed ``shown``: what was told once counts as told, and the block is that one's."""
+    def remember(self, shown: Shown, has_ended: BoolArray) -> None:
+        """Go on from a step that showed ``shown``: what was told once counts as told, and the block is that one's.
+
+        Args:
+            shown: What the environments show.
+            has_ended: [N] bool, whose episode that step ended.
+        """
         self._has_told_mask = shown.action_mask is not None
         self._has_told_action = shown.correct_action is not None
         self._block = shown.block
@@ -188,9 +200,12 @@ class Border(ABC):
         """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
         if isinstance(error, SystemExit):
             error = exit_refused(error)
-        reason = " ".join(str(error).split())
-        named = reason if isinstance(error, EnvValueError) else f"{type(error).__name__}: {reason}"
-        return EnvFault(0 if self.num_envs == 1 else None, named)
+        reason, env = " ".join(str(error).split()), None
+        if isinstance(error, EnvValueError):
+            env = error.env
+        else:
+            reason = f"{type(error).__name__}: {reason}"
+        return EnvFault(0 if self.num_envs == 1 else env, reason)
 
     def discard(self) -> None:
         """Close environments, one of which may be broken."""
@@ -205,11 +220,8 @@ class Border(ABC):
         is_above, is_below = observation >= low, observation <= high
         # count_nonzero() is several times as fast as all().
         if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
-            is_inside = is_above & is_below
-            env = _first_faulty(is_inside)
-            value = observation[env][~is_inside[env]].flat[0]
-            hint = " (agent.check_bounds: false accepts it)" if np.isfinite(value) else ""
-            raise EnvFault(env, f"the observation has {value}, which is outside its space{hint}")
+            space, hint = self.observation_space, " (agent.check_bounds: false accepts it)"
+            require_inside(observation, is_above & is_below, space.low, space.high, hint=hint)
 
     def _require_rewards(self, reward: FloatArray) -> None:
         is_good = np.abs(reward) <= _MAX_REWARD  # neither NaN nor infinite
@@ -298,25 +310,33 @@ class VectorBorder(Border):
 
     Args:
         envs: Single environments, each a :class:`VectorizedEnv`, or a task's own vectorized implementation.
+        is_native: Whether they are a task's own: its infos and its state are what the task makes of them, even where it
+            is made of Gymnasium's vector environments.
 
     Attributes:
         envs: The environments.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], is_native: bool) -> None:
         assert isinstance(envs.single_action_space, Discrete)
         super().__init__(stored_space(envs.single_observation_space), int(envs.single_action_space.n), envs.num_envs)
         self.envs = envs
         self._task = envs.unwrapped
         self._ended = np.zeros(envs.num_envs, np.bool_)
+        self._singles = envs if isinstance(envs, SyncVectorEnv | AsyncVectorEnv) and not is_native else None
         self._is_known = type(envs) in _KNOWN
-        has_single_envs = isinstance(self._task, SyncVectorEnv | AsyncVectorEnv)  # which know their number of blocks
-        self._num_blocks = _ANY_NUMBER if has_single_envs else num_blocks_of(self._task)
+        # Single environments know their number of blocks.
+        self._num_blocks = num_blocks_of(self._task) if self._singles is None else _ANY_NUMBER
 
     @property
     def steps_in_processes(self) -> bool:
         """Whether each environment has a process of its own."""
-        return isinstance(self.envs, AsyncVectorEnv)
+        return isinstance(self._singles, AsyncVectorEnv)
+
+    def remember(self, shown: Shown, has_ended: BoolArray) -> None:
+        """Go on from a step that showed ``shown``; see :meth:`Border.remember`."""
+        super().remember(shown, has_ended)
+        self._ended = has_ended.copy()
 
     def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Shown:
         self._ended = np.zeros(self.num_envs, np.bool_)
@@ -328,34 +348,36 @@ class VectorBorder(Border):
             observation, reward, terminated, truncated, infos = self.envs.step(action)
             shown = Shown(observation, None, infos.get(BLOCK), infos.get(CORRECT_ACTION))
             return Outcome(shown, reward, reward, terminated, truncated)
-        return self._outcome(*self.envs.step(action))
+        return self._outcome(*self.envs.step(action.copy()))  # it may write into the array
 
     def start_step(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own; see :meth:`Border.start_step`."""
-        assert isinstance(self.envs, AsyncVectorEnv)
+        assert isinstance(self._singles, AsyncVectorEnv)
         self.num_steps += 1
-        self._guarded(self.envs.step_async, action)
+        self._guarded(self._singles.step_async, action)
 
     def finish_step(self) -> Outcome:
         """Wait for the step that ``start_step`` started; see :meth:`Border.finish_step`."""
         return self._guarded(self._wait)
 
     def _wait(self) -> Outcome:
-        assert isinstance(self.envs, AsyncVectorEnv)
-        return self._outcome(*self.envs.step_wait())
+        assert isinstance(self._singles, AsyncVectorEnv)
+        return self._outcome(*self._singles.step_wait())
 
     def _outcome(
         self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
     ) -> Outcome:
         own_terminated = self._own_column(terminated, np.bool_, "terminated")
         own_truncated = self._own_column(truncated, np.bool_, "truncated")
-        ended = own_terminated | own_truncated
+        ended, restarting = own_terminated | own_truncated, self._ended
         self._require_episodes(ended)
         shown = self._shown(observation, infos, ended, own_terminated)
-        own_reward = self._own_column(reward, np.float64, "the reward")
+        own_reward = task_reward = self._own_column(reward, np.float64, "the reward")
+        if np.count_nonzero(restarting):
+            own_reward[restarting] = 0.0  # a reset earns nothing
         self._require_rewards(own_reward)
-        task_reward = infos.get(TASK_REWARD, own_reward)
-        if task_reward is not own_reward:
+        if self._singles is not None and TASK_REWARD in infos:  # a native environment's key means something else
+            task_reward = infos[TASK_REWARD]
             self._require_rewards(task_reward)
         return Outcome(shown, own_reward, task_reward, own_terminated, own_truncated)
 
@@ -363,6 +385,8 @@ class VectorBorder(Border):
         if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
             return values.copy()
         column: Array = np.array(values)
+        if column.dtype == object and column.shape == (self.num_envs,):
+            column = np.array([as_flag(value, name) if dtype is np.bool_ else as_reward(value) for value in column])
         if column.shape != (self.num_envs,) or column.dtype.kind not in "biuf":
             must_be = f"{self.num_envs} numbers, one for each environment"
             raise EnvFault(None, f"{name} is {column.dtype}{column.shape}; it must be {must_be}")
@@ -388,9 +412,9 @@ class VectorBorder(Border):
     ) -> Shown:
         own = own_observation(observation, self.observation_space, self._shape)
         self._require_in_space(own)
-        mask = self._all_allowed()
-        if infos.get(ACTION_MASK) is not None:
-            mask = self._completed(self._told_masks(infos, terminated), ended)
+        infos, mask = own_infos(infos), self._all_allowed()
+        if (told := told_masks(infos, self.num_envs)) is not None:
+            mask = self._completed(self._own_masks(*told, terminated), ended)
         block = self._told_labels(infos, BLOCK, self._num_blocks)
         if block is not None and np.count_nonzero(block < 0):
             block = np.where(block < 0, 0 if self._block is None else self._block, block)
@@ -401,48 +425,52 @@ class VectorBorder(Border):
         self._has_told_action = correct_action is not None
         return Shown(own, mask, self._block, correct_action)
 
-    def _told_masks(self, infos: dict[str, Any], terminated: BoolArray | None) -> BoolArray:
+    def _own_masks(self, masks: Sequence[Any] | Array, has_told: BoolArray, terminated: BoolArray | None) -> BoolArray:
         """Return what each environment allows, [N, A]; all, where one has told nothing or its state is terminal."""
-        told, has_told = infos[ACTION_MASK], infos.get(f"_{ACTION_MASK}", np.ones(self.num_envs, np.bool_))
         has_told = has_told if terminated is None else has_told & ~terminated
-        if np.count_nonzero(has_told) == self.num_envs:
-            is_ragged = np.asarray(told).dtype == object  # a vector environment keeps lists in an array of objects
-            return as_mask(list(told) if is_ragged else told, (self.num_envs, self.n_actions))
+        if isinstance(masks, np.ndarray) and masks.dtype != object and np.count_nonzero(has_told) == self.num_envs:
+            return as_mask(masks, (self.num_envs, self.n_actions))
         mask = np.ones((self.num_envs, self.n_actions), np.bool_)
         for env in np.flatnonzero(has_told).tolist():
-            mask[env] = as_mask(told[env], (self.n_actions,))
+            mask[env] = as_mask(masks[env], (self.n_actions,))
         return mask
 
     def _told_labels(self, infos: dict[str, Any], key: str, end: int) -> IntArray | None:
         """Return a label of each environment, [N] in [-1, end); -1 where there is none; None if the key isn't ours."""
-        told = infos.get(key)
-        if not isinstance(told, np.ndarray) or told.shape != (self.num_envs,) or told.dtype.kind not in "iu":
+        told = told_by_each(infos, key, self.num_envs)
+        if told is None:
             return None
-        is_told = infos.get(f"_{key}", True)
-        return np.where(is_told & (told >= -1) & (told < end), told, -1)
+        labels, is_told = told
+        if not (isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu"):
+            own = [as_int(label, -1, end) for label in labels]
+            if all(label is None for label in own):
+                return None
+            labels = np.array([-1 if label is None else label for label in own])
+        is_label = is_told & (labels >= -1) & (labels < end)
+        return np.where(is_label, labels.astype(np.int64), -1)
 
     def follow_block(self, block: int) -> None:
         """Set the block of the episodes that start from now on, if the task leaves it to the learner."""
-        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
-            self._task.set_attr("next_block", block)
+        if self._singles is not None:
+            self._singles.set_attr("next_block", block)
         elif isinstance(self._task, FollowsBlocks):
             self._task.next_block = block
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the environments' state; None if it is unknown."""
-        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
-            states = self._task.get_attr("tracked_state")
+        if self._singles is not None:
+            states = self._singles.get_attr("tracked_state")
             return None if None in states else {"envs": [plain(state) for state in states]}
-        return env_state(self._task)
+        return env_state(self.envs)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the environments."""
         self.envs.reset()
         self._ended = np.zeros(self.num_envs, np.bool_)
-        if isinstance(self._task, SyncVectorEnv | AsyncVectorEnv):
-            self._task.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
+        if self._singles is not None:
+            self._singles.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
         else:
-            set_env_state(self._task, state)
+            set_env_state(self.envs, state)
 
     def fault_of(self, error: BaseException) -> EnvFault:
         """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""

@@ -1,5 +1,6 @@
 """Environments from an id and settings, and the facts that their spaces state."""
 
+import copy
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +16,23 @@ from gymnasium.wrappers.utils import RunningMeanStd
 
 from seqrl_lightning.envs.admitted import (
     AdmittedEnv,
-    CheckedParts,
+    EnvValueError,
+    FollowsBlocks,
     TaskReward,
     VectorizedEnv,
+    block_after,
     close_quietly,
     num_blocks_of,
 )
-from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
-from seqrl_lightning.envs.partial_resets import PartialResets
+from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
+from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, stated
+
+_NUM_FIRST_STEPS = 3  # that are played to read the facts
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -39,7 +45,7 @@ class EnvFacts(NamedTuple):
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    repeats: bool  # the same seed shows the same first observation again
+    unrepeated: str | None  # what shows other observations when it is reset with the same seed again
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
 
 
@@ -95,56 +101,102 @@ class EnvFactory:
             ConfigurationError: If there is no such task, or it or a wrapper refuses its arguments.
         """
         arguments = {**self.env_kwargs, **env_kwargs}
-        return AdmittedEnv(*make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack), keeps_infos=True)
+        mode = None if self._has_single_env else self._native_mode
+        made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode)
+        return AdmittedEnv(*made, keeps_infos=True)
 
     def make_envs(self, num_envs: int) -> Border:
         """Make ``num_envs`` environments side by side.
 
         Raises:
-            ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, or nobody knows when
-                it resets.
+            ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
+                of environments, or nobody knows when it resets.
         """
-        return self._make_envs(num_envs, self.vectorization_mode)
+        envs = self._make_envs(num_envs, self.vectorization_mode)
+        if envs.num_envs != num_envs:
+            envs.discard()
+            setting = "data.num_envs (and data.eval_num_envs)"
+            must_be = f"{envs.num_envs}, the number of environments that {self.env_id} makes, whatever is asked for"
+            require(False, setting, num_envs, must_be)
+        return envs
 
     def read_facts(self) -> EnvFacts:
-        """Make one environment, reset it twice, take one step, and read what it states.
+        """Make an environment, play its first steps twice, and read what it states.
 
         Raises:
-            ConfigurationError: If it can't be made, reset or stepped, or its actions aren't Discrete from 0 on.
+            ConfigurationError: If it can't be made, reset or stepped, its actions aren't Discrete from 0 on, or what it
+                states about itself can't be read.
         """
         envs = self._make_envs(1, vectorization_mode=None)
-        envs.check_bounds = False  # a setting of the agent
-        method = "reset"
         try:
-            first = envs.reset(seed=0)
-            repeats = np.array_equal(first.observation, envs.reset(seed=0).observation)
-            method = "step"
-            action = np.array([0 if first.action_mask is None else first.action_mask[0].argmax()])
-            shown = envs.step(action).shown
-        except EnvFault as fault:
-            what = f"data.env_id is {self.env_id!r}, whose {method}() fails"
-            raise ConfigurationError(f"{what}: {fault.reason}") from fault
+            seen = self._first_steps(envs)
+            repeats = _are_alike(seen, self._first_steps(envs))
+            num_blocks = self._num_blocks(envs, seen[1])
         finally:
             envs.discard()
-        num_blocks = num_blocks_of(_task_of(envs))
         return EnvFacts(
             tuple(envs.observation_space.shape),
             np.dtype(envs.observation_space.dtype).name,
             envs.n_actions,
-            num_blocks if num_blocks > 1 and shown.block is not None else 0,
-            tells_correct_action=shown.correct_action is not None,
-            repeats=repeats,
+            num_blocks,
+            tells_correct_action=seen[1].correct_action is not None,
+            unrepeated=None if repeats else self._changing_part(),
             flattened_space=_flattened_space(envs),
         )
+
+    def _first_steps(self, envs: Border) -> list[Shown]:
+        """Return what an environment shows after a reset, from always the same seed, and in its first steps."""
+        envs.check_bounds = False  # a setting of the agent
+        method = "reset"
+        try:
+            seen = [envs.reset(seed=0)]
+            method = "step"
+            for _ in range(_NUM_FIRST_STEPS):
+                mask = seen[-1].action_mask
+                first = np.zeros(envs.num_envs, np.int64) if mask is None else mask.argmax(1)
+                seen.append(envs.step(first).shown)
+        except EnvFault as fault:
+            named = f"data.env_id is {self.env_id!r}, whose {method}() fails"
+            raise ConfigurationError(f"{named}: {fault.reason}") from fault
+        return seen
+
+    def _num_blocks(self, envs: Border, shown: Shown) -> int:
+        """Return the number of blocks of a task that tells them; 0 for others."""
+        task = _task_of(envs)
+        num_blocks = num_blocks_of(task)
+        if num_blocks < 2 or shown.block is None:
+            return 0
+        for name in ("next_block", "block_of"):  # it may raise, here and when it is looked for
+            stated(task, name)
+        if isinstance(task, FollowsBlocks):
+            try:
+                block_after(task, 0, num_blocks)
+            except EnvValueError as error:
+                raise ConfigurationError(f"data.env_id is {self.env_id!r}, whose {error}") from error
+        return num_blocks
+
+    def _changing_part(self) -> str:
+        """Return what makes an environment show something else from the same seed: its wrappers, or the task."""
+        if not self.wrappers:
+            return self.env_id
+        bare = EnvFactory(self.env_id, self.env_kwargs, autoreset_mode=self.autoreset_mode)
+        envs = bare._make_envs(1, vectorization_mode=None)
+        try:
+            is_by_wrappers = _are_alike(bare._first_steps(envs), bare._first_steps(envs))
+        except ConfigurationError:  # it can't be played without its wrappers
+            is_by_wrappers = False
+        finally:
+            envs.discard()
+        return "data.wrappers" if is_by_wrappers else self.env_id
 
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         if self._has_single_env:
-            env = self._make_single()
+            env = self._single(is_native=False)()
             close_quietly(env)
             return env.unwrapped
-        envs = self._make_native(1)
+        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
         close_quietly(envs)
         return envs.unwrapped
 
@@ -161,49 +213,71 @@ class EnvFactory:
         """Whether there are environments besides vectorized ones."""
         return self._spec.entry_point is not None
 
-    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> Border:
-        if not self._has_single_env:
-            must_be = f"left out: {self.env_id} has no single environments"
-            require(not self.wrappers, "data.wrappers", self.wrappers, must_be)
-            require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, "1: it is a wrapper, too")
-            return VectorBorder(self._make_native(num_envs))
-        if num_envs == 1 and vectorization_mode is None:
-            return SoloBorder(self._make_single())
-        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
-            with killed_on_error():
-                workers = AsyncVectorEnv([self._make_single] * num_envs, copy=False, worker=worker)
-            end_by_killing(workers)
-            return VectorBorder(workers)
-        is_wrapped = bool(self.wrappers) or self.frame_stack > 1
-        has_native = self._spec.vector_entry_point is not None
-        if vectorization_mode == gym.VectorizeMode.SYNC.value or is_wrapped or not has_native:
-            return VectorBorder(SyncVectorEnv([self._make_single] * num_envs, copy=False))
-        return VectorBorder(self._make_native(num_envs))
-
-    @property
-    def _make_single(self) -> Callable[[], VectorizedEnv]:
-        """A function that makes one environment of several, which can be sent to another process."""
-        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack)
-
-    def _make_native(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Make the task's own vectorized implementation, with next-step autoreset."""
-        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
-        with _refusing(self.env_id, self.env_kwargs):
-            envs = gym.make_vec(self.env_id, num_envs, mode, **self.env_kwargs)
-        _require_discrete(envs.single_action_space, self.env_id)
-        modes = [mode.value for mode in AutoresetMode]
+    @functools.cached_property
+    def _native_mode(self) -> AutoresetMode:
+        """When the task's own vectorized implementation resets an environment whose episode has ended."""
+        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
         declared = (envs.metadata or {}).get("autoreset_mode")
+        close_quietly(envs)
+        modes = [mode.value for mode in AutoresetMode]
         if declared is None:
             must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
             declared = self.autoreset_mode
         must_be = f"one of {modes}"
         require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
-        autoreset_mode = AutoresetMode(declared)
-        if not isinstance(envs.single_observation_space, Box):
-            _require_flat(envs.single_observation_space, self.env_id)
-            envs = gym.wrappers.vector.FlattenObservation(envs)
-        return envs if autoreset_mode is AutoresetMode.NEXT_STEP else PartialResets(envs, autoreset_mode)
+        return AutoresetMode(declared)
+
+    def _make_envs(self, num_envs: int, vectorization_mode: str | None) -> Border:
+        """Make environments: vectorized by the task itself if it can and may, else as several single ones.
+
+        A task's own implementation has to reset its environments in the step after an episode's end, as all others do;
+        see :class:`UnvectorizedEnv` for others.
+        """
+        is_wrapped = bool(self.wrappers) or self.frame_stack > 1
+        is_asked_for = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
+        may_be_native = is_asked_for or (vectorization_mode is None and not is_wrapped)
+        if self._has_single_env:
+            may_be_native &= self._spec.vector_entry_point is not None and (is_asked_for or num_envs > 1)
+        if may_be_native and self._native_mode is AutoresetMode.NEXT_STEP:
+            envs = _make_native(self.env_id, self.env_kwargs, num_envs)
+            is_flat = isinstance(envs.single_observation_space, Box)
+            return VectorBorder(envs if is_flat else FlatVectorEnv(envs), is_native=True)
+        single = self._single(is_asked_for and may_be_native)
+        if num_envs == 1 and (vectorization_mode is None or is_asked_for):
+            return SoloBorder(single())
+        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
+            with killed_on_error():
+                workers = AsyncVectorEnv([single] * num_envs, copy=False, worker=worker)
+            end_by_killing(workers)
+            return VectorBorder(workers, is_native=False)
+        return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
+
+    def _single(self, is_native: bool) -> Callable[[], VectorizedEnv]:
+        """Return a function that makes one environment of several, which can be sent to another process.
+
+        Args:
+            is_native: Whether it is one of the task's own vectorized implementation, even if there are others.
+        """
+        mode = self._native_mode if is_native or not self._has_single_env else None
+        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack, mode)
+
+
+def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """Make a task's own vectorized implementation."""
+    mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+    with _refusing(env_id, env_kwargs):
+        envs = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
+    _require_discrete(envs.single_action_space, env_id)
+    if not isinstance(envs.single_observation_space, Box):
+        _require_flat(envs.single_observation_space, env_id)
+    return envs
+
+
+def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
+    """Return whether an environment showed the same observations twice."""
+    pairs = zip(seen, again, strict=True)
+    return all(np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs)
 
 
 def _task_of(envs: Border) -> Any:
@@ -224,7 +298,11 @@ def _flattened_space(envs: Border) -> str | None:
 
 
 def make_wrapped(
-    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int = 1
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    wrappers: Sequence[Wrapper],
+    frame_stack: int = 1,
+    native_mode: AutoresetMode | None = None,
 ) -> tuple[gym.Env[Any, Any], TaskReward | None]:
     """Make a single environment in its wrappers.
 
@@ -233,17 +311,17 @@ def make_wrapped(
         env_kwargs: Arguments of the task.
         wrappers: Wrappers, the innermost first.
         frame_stack: Number of observations that are shown as one.
+        native_mode: Makes it from the task's own vectorized implementation, which resets then; None from the task.
 
     Returns:
         The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
-        reward, None without wrappers, which alone could change it.
+        reward, None without wrappers and stacks, which alone could change or keep what it returns.
 
     Raises:
         ConfigurationError: If the environment can't be made, can't be wrapped, or has other spaces.
     """
-    with _refusing(env_id, env_kwargs):
-        env = gym.make(env_id, **env_kwargs)
-    task_reward = TaskReward(env) if wrappers else None
+    env = _make_task(env_id, env_kwargs, native_mode)
+    task_reward = TaskReward(env) if wrappers or frame_stack > 1 else None
     env = env if task_reward is None else task_reward
     for k, wrapper in enumerate(wrappers):
         try:
@@ -264,10 +342,24 @@ def make_wrapped(
     return env, task_reward
 
 
+def _make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
+    if native_mode is None:
+        with _refusing(env_id, env_kwargs):
+            return gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+    envs = _make_native(env_id, env_kwargs, num_envs=1)
+    must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
+    require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
+    return UnvectorizedEnv(envs, native_mode)
+
+
 def _make_single(
-    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[Wrapper], frame_stack: int
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    wrappers: Sequence[Wrapper],
+    frame_stack: int,
+    native_mode: AutoresetMode | None,
 ) -> VectorizedEnv:
-    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack))
+    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack, native_mode))
 
 
 @contextmanager

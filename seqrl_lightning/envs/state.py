@@ -1,6 +1,5 @@
 """The state of environments, read and restored, so that a run resumes in the middle of its episodes."""
 
-import inspect
 from collections import deque
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -10,13 +9,20 @@ import torch
 from gymnasium.envs.classic_control import AcrobotEnv, CartPoleEnv, MountainCarEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.wrappers import transform_action, transform_observation, transform_reward
+from gymnasium.wrappers import vector as vector_wrappers
 
+from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
 
 # Wrappers that carry nothing from step to step, checkers included. A subclass of theirs may add what it carries.
 _TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
+_VECTOR_TRANSFORMS = (
+    vector_wrappers.VectorizeTransformAction,
+    vector_wrappers.VectorizeTransformObservation,
+    vector_wrappers.VectorizeTransformReward,
+)
 _STATELESS = {
     gym.wrappers.OrderEnforcing,
     gym.wrappers.PassiveEnvChecker,
@@ -26,6 +32,11 @@ _STATELESS = {
         for module in (transform_action, transform_observation, transform_reward)
         for wrapper in vars(module).values()
         if isinstance(wrapper, type) and issubclass(wrapper, _TRANSFORMS)
+    ),
+    *(
+        wrapper
+        for wrapper in vars(vector_wrappers).values()
+        if isinstance(wrapper, type) and issubclass(wrapper, _VECTOR_TRANSFORMS) and wrapper not in _VECTOR_TRANSFORMS
     ),
 }
 # The changing attributes of Gymnasium's own layers. The state of any other layer is unknown without a ``state_dict``.
@@ -64,15 +75,19 @@ def env_state(env: Layered) -> dict[str, Any] | None:
 
     A task or wrapper of one's own takes part by the methods of :class:`Stateful`.
     """
-    states = [_layer_state(layer) for layer in layers(env)]
-    stream = env.unwrapped._np_random  # None if nothing was drawn; `np_random` would make one
-    rng = None if stream is None else stream.bit_generator.state
-    return None if any(state is None for state in states) else {"layers": states, "rng": rng}
+    stack = layers(env)
+    states = [_layer_state(layer) for layer in stack]
+    stream = stack[-1]._np_random  # None if nothing was drawn; `np_random` would make one
+    is_known = stream is None or _is_gymnasiums(stream)
+    if not is_known or any(state is None for state in states):
+        return None
+    return {"layers": states, "rng": None if stream is None else stream.bit_generator.state}
 
 
 def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     """Restore an environment, which has been reset, to what ``env_state`` returned."""
-    for layer, layer_state in zip(layers(env), state["layers"], strict=True):
+    stack = layers(env)
+    for layer, layer_state in zip(stack, state["layers"], strict=True):
         if _is_stateful(layer):
             layer.load_state_dict(layer_state)
         else:
@@ -80,7 +95,12 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
                 value, before = arrays(layer_state[name]), getattr(layer, name)
                 setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
     if state["rng"] is not None:
-        env.unwrapped.np_random.bit_generator.state = state["rng"]
+        stack[-1].np_random.bit_generator.state = state["rng"]
+
+
+def _is_gymnasiums(stream: object) -> bool:
+    """Return whether a random stream is of the kind that Gymnasium makes: another environment's takes its state."""
+    return isinstance(stream, np.random.Generator) and isinstance(stream.bit_generator, np.random.PCG64)
 
 
 def _layer_state(layer: Layered) -> dict[str, Any] | None:
@@ -96,7 +116,7 @@ def _has_plain_function(layer: Layered) -> bool:
     """Return whether a transform's function is Gymnasium's, or one that has nowhere to remember anything."""
     if not (isinstance(layer, _TRANSFORMS) and type(layer) in _TRANSFORMS):
         return True
-    return inspect.isfunction(layer.func) and layer.func.__closure__ is None
+    return has_no_memory(layer.func)
 
 
 def _drew_its_map(layer: Layered) -> bool:
@@ -108,13 +128,33 @@ def _drew_its_map(layer: Layered) -> bool:
 
 
 def _is_stateful(layer: object) -> TypeGuard[Stateful]:
-    return issubclass(type(layer), Stateful)  # of its own: a wrapper may hand on its environment's attributes
+    """Return whether a layer tells its state by itself, and not by what it hands on or inherits from this package.
+
+    A subclass of one's own may carry more than this package's class knows of. A task made of scripts doesn't, as long
+    as it is stepped and reset as this package does it.
+    """
+    kind = type(layer)
+    if not issubclass(kind, Stateful):  # its class: a wrapper may hand on its environment's attributes
+        return False
+    if _is_ours(_definer(kind, "state_dict")) and not _is_ours(kind):
+        return not issubclass(kind, gym.Wrapper | VectorWrapper) and all(
+            _is_ours(_definer(kind, method)) for method in ("step", "reset")
+        )
+    return True
+
+
+def _definer(kind: type, method: str) -> type:
+    return next(base for base in kind.__mro__ if method in vars(base))
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("seqrl_lightning.")
 
 
 def layers(env: Layered) -> list[Layered]:
     """Return an environment's wrappers, the outermost first, and the environment itself."""
     layers: list[Layered] = [env]
-    while isinstance(env, gym.Wrapper):
+    while isinstance(env, gym.Wrapper | VectorWrapper):
         env = env.env
         layers.append(env)
     return layers

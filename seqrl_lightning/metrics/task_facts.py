@@ -3,12 +3,12 @@
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from seqrl_lightning.types import Order
+from seqrl_lightning.types import Order, stated
 
 
 def _told(task: Any, name: str, kind: type) -> Any:
     """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
-    value = getattr(task, name, None)
+    value = stated(task, name)
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
@@ -36,6 +36,9 @@ class TaskFacts(NamedTuple):
 
         Args:
             task: The environment itself, without wrappers.
+
+        Raises:
+            ConfigurationError: If one of the attributes raises.
         """
         optimal_return = _told(task, "optimal_return", Real)
         threshold = None if task.spec is None else task.spec.reward_threshold

@@ -1,6 +1,6 @@
 """The dataset between the replay memory and the DataLoader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class ReplayDataset(IterableDataset[Batch]):
         progress: How far training is, as the agent writes it.
         next_actions: Whether batches hold the actions taken in the next states.
         epsilon: Whether batches hold the behavior policy's present epsilon.
+        before_batch: Called before each batch is drawn.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ReplayDataset(IterableDataset[Batch]):
         progress: Progress,
         next_actions: bool = False,
         epsilon: bool = False,
+        before_batch: Callable[[], object] = lambda: None,
     ) -> None:
         self.ring = ring
         self.sampler = sampler
@@ -47,6 +49,7 @@ class ReplayDataset(IterableDataset[Batch]):
         self.progress = progress
         self.next_actions = next_actions
         self.epsilon = epsilon
+        self.before_batch = before_batch
 
     def __len__(self) -> int:
         return self.batches_per_epoch
@@ -65,6 +68,7 @@ class ReplayDataset(IterableDataset[Batch]):
             must_be = f"more than data.num_envs = {self.ring.num_envs}"
             raise ConfigurationError(f"agent.warmup_env_steps ends before a next action is known; it must be {must_be}")
         for _ in range(self.batches_per_epoch):
+            self.before_batch()
             batch = self.sampler(
                 self.ring,
                 self.batch_size,

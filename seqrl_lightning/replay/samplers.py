@@ -281,6 +281,8 @@ class RolloutSampler(Sampler):
     Attributes:
         max_rows: The largest number of rows in a batch, which ``length`` steps of each environment take where every
             episode ends with its first step.
+        num_new: The number of rows of the last batch that no earlier one held: fewer than ``length`` where fewer were
+            added.
 
     Raises:
         ConfigurationError: If ``length`` isn't positive.
@@ -292,6 +294,7 @@ class RolloutSampler(Sampler):
         require(length > 0, "data.sampler.length", length, "at least 1")
         self.length = length
         self.max_rows = 2 * (length + 2)  # environments step side by side, so that a few steps more may be taken
+        self.num_new = 0
         self._num_drawn = 0  # rows that batches have held, of all that the ring has added
         # The number of each row that may start the next batch, and what was carried into it.
         self._states: deque[tuple[int, torch.Tensor]] = deque()
@@ -307,6 +310,7 @@ class RolloutSampler(Sampler):
     ) -> Windows:
         """Return the newest rows; nothing is drawn, and their number doesn't depend on ``batch_size``."""
         first_row = self._first_row(ring)
+        self.num_new = ring.num_added - max(first_row, self._num_drawn)
         self._num_drawn = ring.num_added
         states = (state.clone() for row, state in self._states if row == first_row)  # autograd can't save the original
         num_rows = ring.num_added - first_row

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.callbacks import LastCheckpoint
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, LSTM, MinGRU, Table
+from seqrl_lightning.networks import GRU, LSTM, MLP, MinGRU, Table
 from seqrl_lightning.replay import RingBuffer, RolloutSampler
 from tests.running import fit
 
@@ -33,7 +33,8 @@ AGENT: dict[str, Any] = {
 
 
 def small(network: Any) -> Any:
-    return lambda *shapes: network(*shapes, hidden_size=8)
+    size = {"hidden_sizes": (8,)} if network is MLP else {"hidden_size": 8}
+    return lambda *shapes: network(*shapes, **size)
 
 
 class Diary(Callback):
@@ -79,9 +80,15 @@ class Learned(Callback):
 
     env_steps = 0
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.env_steps += int((batch.weight_batch > 0).sum())
-        assert self.env_steps == trainer.datamodule.progress.env_steps
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        fix_targets = pl_module.fix_targets
+
+        def counting(batch: Any) -> Any:
+            self.env_steps += int((batch.weight_batch > 0).sum())
+            assert self.env_steps == trainer.datamodule.progress.env_steps
+            return fix_targets(batch)
+
+        pl_module.fix_targets = counting
 
 
 @pytest.mark.parametrize("length", [1, 3, 10])
@@ -96,30 +103,90 @@ def test_every_env_step_is_learned_from(tmp_path: Path, length: int) -> None:
     }
     learned = Learned()
     _, _, datamodule = fit(tmp_path, data, {"epochs": 2}, {}, module_class=PQN, callbacks=[learned], max_steps=160)
-    assert learned.env_steps >= 20 * 128
-    assert datamodule.progress.env_steps - learned.env_steps < 128 + 4
+    assert datamodule.progress.env_steps == learned.env_steps >= 20 * 128
 
 
-@pytest.mark.parametrize("length", [1, 3, 10])
-def test_the_last_rollout_of_a_budget_is_learned_from_once(tmp_path: Path, length: int) -> None:
-    data = {
-        "env_id": "tests/Short-v0",
-        "env_kwargs": {"length": length},
-        "num_envs": 4,
-        "batch_size": 16,
-        "capacity": 100,
-        "sampler": RolloutSampler(8),
-        "batches_per_epoch": 7,
-    }
-    learned, callbacks = Learned(), [LastCheckpoint()]
-    agent = {"max_env_steps": 640}
-    trainer, *_ = fit(tmp_path, data, {"epochs": 1}, agent, module_class=PQN, callbacks=[learned, *callbacks])
-    assert learned.env_steps == trainer.datamodule.progress.env_steps >= 640
-    path = str(tmp_path / "checkpoints" / "last.ckpt")
-    again, *_ = fit(
-        tmp_path / "again", data, {"epochs": 1}, agent, module_class=PQN, callbacks=[LastCheckpoint()], ckpt_path=path
-    )
-    assert again.global_step in (0, trainer.global_step)  # a run that is over stays as it is
+class StopsByItself(Callback):
+    """Ends the run at the end of its second epoch, as EarlyStopping does."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch == 1
+
+
+class TimeIsUp(Callback):
+    """Ends the run after a batch, as ``trainer.max_time`` does."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer.should_stop = trainer.global_step >= 30
+
+
+SHORT: dict[str, Any] = {
+    "env_id": "tests/Short-v0",
+    "num_envs": 4,
+    "batch_size": 16,
+    "capacity": 100,
+    "batches_per_epoch": 7,
+}
+ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], list[Callback]]] = {
+    "env steps": ({"max_env_steps": 640}, {}, []),
+    "env steps, in mid-rollout": ({"max_env_steps": 650}, {}, []),
+    "episodes": ({"max_episodes": 50}, {}, []),
+    "episodes of the first rollout": ({"max_episodes": 3}, {}, []),
+    "updates": ({}, {"max_steps": 34}, []),
+    "updates, in mid-rollout": ({}, {"max_steps": 33}, []),
+    "epochs": ({}, {"max_epochs": 2}, []),
+    "early stopping": ({}, {"max_steps": 1000}, [StopsByItself()]),
+    "time": ({}, {"max_steps": 1000}, [TimeIsUp()]),
+}
+
+
+@pytest.mark.parametrize(("length", "network"), [(1, MLP), (10, MinGRU)])
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_ends_a_run_it_has_learned_from_every_env_step(
+    tmp_path: Path, length: int, end: str, network: Any
+) -> None:
+    agent, flags, callbacks = ENDS[end]
+    learned = Learned()
+
+    def go(folder: str, ckpt_path: str | None = None, **more: Any) -> Any:
+        data = {**SHORT, "env_kwargs": {"length": length}, "sampler": RolloutSampler(8)}
+        model = {"epochs": 1, "network": small(network)}
+        settings = {"module_class": PQN, "callbacks": [learned, LastCheckpoint(), *callbacks], "ckpt_path": ckpt_path}
+        trainer, *_ = fit(tmp_path / folder, data, model, {**agent, **more}, **settings, **flags)
+        assert learned.env_steps == trainer.datamodule.progress.env_steps
+        return trainer
+
+    trainer = go("run")
+    assert learned.env_steps >= agent.get("max_env_steps", 1)
+    path = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    if agent:
+        again = go("again", path)
+        assert again.global_step in (0, trainer.global_step)  # a run that is over stays as it is
+        more = {name: budget + 64 for name, budget in agent.items()}
+    else:
+        flags, callbacks, more = {"max_steps": trainer.global_step + 4}, [], {}
+    before = learned.env_steps
+    longer = go("longer", path, **more)  # what was cut off is learned from once, too
+    assert longer.global_step > trainer.global_step
+    assert learned.env_steps >= before + 32
+
+
+def test_a_rollout_that_is_cut_short_has_its_share_of_updates(tmp_path: Path) -> None:
+    data = {**SHORT, "env_kwargs": {"length": 1}, "batch_size": 4, "sampler": RolloutSampler(8)}  # 8 an epoch
+    model = {"epochs": 2}
+    trainer, *_ = fit(tmp_path, data, model, {"max_episodes": 32 + 12}, module_class=PQN)
+    assert trainer.global_step == 16 + 6
+
+
+def test_a_process_that_has_no_share_in_a_rollout_changes_nothing() -> None:
+    pqn = PQN((1,), 2)
+    ring = RingBuffer(8, 1, (1,), "float32")
+    ring.restart(np.zeros((1, 1), np.float32))
+    ring.add(np.array([0]), np.ones(1), np.array([False]), np.array([False]), np.ones((1, 1), np.float32))
+    batch = ring.latest_rows(1)
+    minibatch = pqn.fix_targets(batch._replace(weight_batch=batch.weight_batch * 0))
+    pqn.optimize_model(minibatch)["loss"].backward()
+    assert all((p.grad == 0).all() for p in pqn.policy_net.parameters())
 
 
 def test_rescaled_targets_by_hand() -> None:

@@ -171,6 +171,12 @@ def test_settings_that_contradict_a_learners_cadence_are_refused(
         fit(tmp_path, data, {"epochs": 2}, {setting: value}, module_class=PQN, max_steps=6)
 
 
+def test_a_learner_of_whole_rollouts_has_no_overlap(tmp_path: Path) -> None:
+    data = {**PQN_DATA, "num_envs": 2, "batch_size": 4, "vectorization_mode": "async", "sampler": RolloutSampler(6)}
+    with pytest.raises(ConfigurationError, match=r"agent\.overlap is True; it must be false: the learner learns from"):
+        fit(tmp_path, data, {}, {"overlap": True}, module_class=PQN, max_steps=6)
+
+
 def test_without_settings_the_defaults_hold(tmp_path: Path) -> None:
     trainer, _, _ = fit(tmp_path, {**DIARY, "capacity": 2000}, {}, {}, max_steps=1)
     assert AgentCallback.of(trainer).cadence == Cadence(1000, 1.0, 1)

@@ -66,10 +66,10 @@ def test_a_broken_environment_ends_the_run_and_says_which(
     says = {
         "raises": "ZeroDivisionError: a bug of the task",
         "killed": "its process ended with status -9",
-        "NaN": "the observation has nan",
-        "infinite": "the observation has inf",
-        "outside": "the observation has 200000.0, which is outside its space",
-        "shape": "the observation's shape is (2,); it must be (3,), as its space says",
+        "NaN": "observation[1] is nan; it must be finite",
+        "infinite": "observation[1] is inf; it must be finite",
+        "outside": "observation[1] is 200000.0; the space allows [-1.0, 100000.0]",
+        "shape": "observation.shape is (2,); it must be (3,), as its space says",
         "reward": "the reward is nan",
     }
     assert message.startswith("tests/Breaking-v0: ")
@@ -104,7 +104,7 @@ def test_bounds_that_a_task_does_not_keep_can_be_left_unchecked(tmp_path: Path) 
     datamodule, _ = run(tmp_path, "outside", None, 1, check_bounds=False)
     assert datamodule.progress.env_faults == 0
     assert datamodule.ring.observation.max() == 2e5
-    with pytest.raises(RunError, match="the observation has nan"):
+    with pytest.raises(RunError, match=r"observation\[1\] is nan"):
         run(tmp_path, "NaN", None, 1, check_bounds=False)
 
 
@@ -150,7 +150,7 @@ def test_an_environment_that_breaks_in_an_evaluation_ends_the_run(
     assert message.startswith("tests/Shaky-v0, evaluated: environment ")
     assert "(seed 100000" in message
     assert "broke in step 3 of its episode" in message
-    says = {"raises": "ZeroDivisionError: a bug", "NaN": "the observation has nan", "killed": "ended with status -9"}
+    says = {"raises": "ZeroDivisionError: a bug", "NaN": "observation[0] is nan", "killed": "ended with status -9"}
     assert says[how] in message
 
 

@@ -20,6 +20,7 @@ from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, MLP, NoisyLinear, Transformer
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
+from seqrl_lightning.types import ConfigurationError
 from tests.running import assert_identical, fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -136,6 +137,54 @@ def test_an_environment_that_cant_be_set_back_starts_anew_and_says_so(
         resumed, _ = run(tmp_path / "rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt", **unknown)
     assert "Not bitwise: tests/Diary-v0 can't be set back" in caplog.text
     assert resumed.global_step == 60
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run from Python."""
+    folder = tmp_path_factory.mktemp("half")
+    run(folder, 20, sampler=PrioritizedSampler(n_step=3))
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ({"num_envs": 2}, "data.num_envs is 2; it must be the checkpoint's 1"),
+        ({"capacity": 70}, "data.capacity is 70; it must be the checkpoint's 60"),
+        ({"env_kwargs": {"objects": "ABCE"}}, "data.env_kwargs.* is .*; it must be the checkpoint's"),
+        ({"frame_stack": 2}, "data.frame_stack is 2; it must be the checkpoint's 1"),
+        ({"vectorization_mode": "sync"}, "data.vectorization_mode is 'sync'; it must be the checkpoint's None"),
+        ({"sampler": PrioritizedSampler(n_step=2)}, "data.sampler.n_step is 2; it must be the checkpoint's 3"),
+        ({"sampler": LatestSampler()}, "data.sampler is 'seqrl_lightning.replay.samplers.LatestSampler'; it must be"),
+    ],
+)
+def test_a_run_from_python_refuses_what_would_mix_two_experiments(
+    tmp_path: Path, half: Path, data: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{line}"):
+        run(tmp_path, 30, half, **{"sampler": PrioritizedSampler(n_step=3), **data})
+
+
+def test_a_run_from_python_tells_what_changed(tmp_path: Path, half: Path, caplog: pytest.LogCaptureFixture) -> None:
+    same = {"sampler": PrioritizedSampler(n_step=3)}
+    with caplog.at_level("INFO"):
+        run(tmp_path / "same", 25, half, **same)
+    assert "is used" not in caplog.text
+    model = {"gamma": 0.5, "learning_rate": 0.1}
+    agent = {"epsilon": ConstantEpsilon(0.2), "max_episodes": 900}
+    with caplog.at_level("INFO"):
+        trainer, _ = run(tmp_path / "other", 25, half, DQN, model, agent, batch_size=4, **same)
+    for line in (
+        "data.batch_size: 4 is used from here on, not 8 as before",
+        "model.gamma: 0.5 is used from here on, not 0.99 as before",
+        "model.learning_rate: the checkpoint's 0.001 is used, not 0.1",
+        "agent.max_episodes: 900 is used from here on, not None as before",
+        "agent.epsilon: 'seqrl_lightning.exploration.ConstantEpsilon' is used from here on, not 'seqrl",
+        "agent.epsilon.epsilon: 0.2 is used from here on, not None as before",
+    ):
+        assert line in caplog.text
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.001
 
 
 class RowsAtCheckpoint(Callback):

@@ -1,48 +1,27 @@
 """The border: what Gymnasium allows becomes the package's own arrays, and the rest is refused in a line."""
 
+import decimal
+import fractions
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.envs import EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError
+from tests.envs.lights import Light, assert_same, play
 
 MODES = [(1, None), (3, None), (2, "async")]  # environments, and how they are vectorized
-
-
-class Light(gym.Env[Any, Any]):
-    """Red or green; while it is red, action 2 is forbidden. Action k earns k. Six steps."""
-
-    observation_space: gym.Space[Any] = gym.spaces.Box(-0.7, 0.7, (2,), np.float32)
-    action_space = gym.spaces.Discrete(3)
-    num_blocks = 2
-    forbids = True  # as long as it says so
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t = 0
-        return self.look()
-
-    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        assert not (self.forbids and self.red and action == 2)
-        self.t += 1
-        observation, info = self.look()
-        return observation, float(action), self.t == 6, self.t == 5 and self.red, info
-
-    def look(self) -> tuple[Any, dict[str, Any]]:
-        self.red = bool(self.np_random.integers(2))
-        observation = np.array([0.7 if self.red else -0.7, self.t / 10], np.float32)
-        mask = np.array([1, 1, 0 if self.red else 1], np.int8)
-        return observation, {"action_mask": mask, "correct_action": 1 if self.red else 2, "block": self.t % 2}
 
 
 class Bent(gym.Wrapper[Any, Any, Any, Any]):
@@ -97,8 +76,6 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
         raise RuntimeError("optional parts of the API may raise")
 
 
-gym.register("tests/Light-v0", Light)
-
 SCALARS: list[Callable[[Any], Any]] = [np.array, np.float32, np.float64, lambda value: np.array([value])]
 BENDS = {
     "observation": st.sampled_from(
@@ -110,27 +87,6 @@ BENDS = {
     "label": st.sampled_from([int, np.int64, np.int8, np.array, lambda value: np.array([value])]),
     "more": st.sampled_from([{}, {"note": "text"}, {"block_of": object()}, {"x": {"deep": [1, 2]}}]),
 }
-
-
-def play(envs: Border, steps: int = 40) -> list[Any]:
-    """What an agent sees that takes allowed actions at random."""
-    rng = np.random.default_rng(0)
-    shown = envs.reset(seed=3)
-    seen: list[Any] = [shown]
-    for _ in range(steps):
-        mask = np.ones((envs.num_envs, envs.n_actions)) if shown.action_mask is None else shown.action_mask
-        outcome = envs.step(np.array([rng.choice(np.flatnonzero(row)) for row in mask]))
-        shown = outcome.shown
-        seen.append(outcome)
-    return seen
-
-
-def assert_same(one: Any, other: Any) -> None:
-    if isinstance(one, tuple):
-        for field, twin in zip(one, other, strict=True):
-            assert_same(field, twin)
-    else:
-        np.testing.assert_array_equal(one, other, strict=True)
 
 
 @settings(deadline=None, max_examples=60)
@@ -219,12 +175,15 @@ def late(wrong: Any, space: gym.Space[Any] | None = None) -> type[Late]:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (np.zeros(3, np.float32), r"the observation's shape is \(3,\); it must be \(2,\), as its space says"),
-        (np.array(["a", "b"]), r"the observation's dtype is .*U1; it must be float32, as its space says"),
-        ([[1.0], [1.0, 2.0]], "the observation is .*, which is no array"),
-        (np.array([np.nan, 0], np.float32), "the observation has nan, which is outside its space$"),
-        (np.array([0.7, 1e300]), "the observation has inf, which is outside its space$"),
-        (np.array([0.8, 0]), r"the observation has 0\.8.*, which is outside its space \(agent\.check_bounds: false"),
+        (np.zeros(3, np.float32), r"^observation\.shape is \(3,\); it must be \(2,\), as its space says$"),
+        (np.array(["a", "b"]), r"^observation\.dtype is .*U1; it must be float32, as its space says$"),
+        ([[1.0], [1.0, 2.0]], "^observation is .*, which is no array$"),
+        (np.array([np.nan, 0], np.float32), r"^observation\[0\] is nan; it must be finite$"),
+        (np.array([0.7, 1e300]), r"^observation\[1\] is inf; it must be finite$"),
+        (
+            np.array([0, 0.8]),
+            r"^observation\[1\] is 0\.8; the space allows \[-0\.7, 0\.7\] \(agent\.check_bounds: false accepts it\)$",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -239,9 +198,7 @@ def test_observations_that_cannot_be_taken_are_named(wrong: Any, message: str, n
 
 
 def test_floats_under_a_space_of_integers_are_refused_before_training() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"reset\(\) fails: the observation's dtype is float32; it must be uint8"
-    ):
+    with pytest.raises(ConfigurationError, match=r"reset\(\) fails: observation\.dtype is float32; it must be uint8"):
         factory_of(FloatPicture).read_facts()
 
 
@@ -255,7 +212,7 @@ def test_integers_that_do_not_fit_are_refused(value: int) -> None:
             return [0, value], {}
 
     gym.register("tests/Large-v0", Large)
-    with pytest.raises(ConfigurationError, match=f"the observation has {value}, which is outside its space"):
+    with pytest.raises(ConfigurationError, match=rf"observation\[1\] is {value}; the space allows \[0, 255\]"):
         EnvFactory("tests/Large-v0").read_facts()
 
 
@@ -288,6 +245,31 @@ def test_composed_observations_are_flattened_before_they_are_stacked(composed: s
     assert stack[:, :, :4].argmax(-1).tolist() == [[0, 1, 2]] * num_envs
 
 
+class SameArray(Light):
+    """It writes into the same array each time, and into its argument."""
+
+    observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+    forbids = False
+
+    def __init__(self, starts: list[int]) -> None:
+        self.shown, self.start = np.zeros(1, np.float32), starts.pop()
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        super().look()
+        self.shown[0] = self.start + self.t
+        return self.shown, {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("is_wrapper", [False, True])
+def test_arrays_and_arguments_may_be_written_into_again(num_envs: int, is_wrapper: bool) -> None:
+    stack = {"wrappers": [lambda env: gym.wrappers.FrameStackObservation(env, 3)]} if is_wrapper else {"frame_stack": 3}
+    envs = factory_of(SameArray, env_kwargs={"starts": [3, 1]}, **stack).make_envs(num_envs)
+    envs.reset(seed=0)
+    envs.step(np.zeros(num_envs, np.int64))
+    assert envs.step(np.zeros(num_envs, np.int64)).shown.observation[:, :, 0].tolist() == [[1, 2, 3]] * num_envs
+
+
 # Rewards and flags
 
 
@@ -308,6 +290,15 @@ def test_rewards_that_cannot_be_taken_are_named(reward: Any, message: str, num_e
     envs = factory.make_envs(num_envs)
     with pytest.raises(EnvFault, match=message):
         play(envs)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("kind", [fractions.Fraction, decimal.Decimal, lambda reward: np.array(reward, object)])
+@pytest.mark.filterwarnings("ignore")
+def test_every_real_number_is_a_reward(kind: Callable[[Any], Any], num_envs: int) -> None:
+    bent = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, reward=kind)]).make_envs(num_envs)
+    for one, other in zip(play(EnvFactory("tests/Light-v0").make_envs(num_envs)), play(bent), strict=True):
+        assert_same(one, other)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -430,7 +421,6 @@ class Clock(VectorEnv[Any, Any, Any]):
     """Three steps, 1 each, then the end. It writes into the same arrays at each step."""
 
     metadata: dict[str, Any] = {}
-    takes_reset_mask = True
 
     def __init__(self, num_envs: int = 1, mode: str | None = None) -> None:
         self.num_envs = num_envs
@@ -446,10 +436,9 @@ class Clock(VectorEnv[Any, Any, Any]):
         self.right = np.zeros(num_envs, np.int64)
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        mask = (options or {}).get("reset_mask") if self.takes_reset_mask else None
-        self.t[np.ones(self.num_envs, bool) if mask is None else mask] = 0
+        self.t[:] = 0
         if seed is not None:
-            self.t[:] = np.arange(self.num_envs) % 3  # not all at the same time
+            self.t[:] = (seed + np.arange(self.num_envs)) % 3  # not all at the same time
         return self.look(), {"correct_action": self.right}
 
     def look(self) -> Any:
@@ -473,12 +462,7 @@ class Clock(VectorEnv[Any, Any, Any]):
         return observation, np.ones(self.num_envs), ended, ~ended & False, {**infos, "correct_action": self.right}
 
 
-class CarelessClock(Clock):
-    takes_reset_mask = False
-
-
 gym.register("tests/Clock-v0", vector_entry_point=Clock)
-gym.register("tests/CarelessClock-v0", vector_entry_point=CarelessClock)
 
 
 @pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
@@ -507,29 +491,6 @@ def test_an_undeclared_autoreset_mode_is_asked_for() -> None:
     EnvFactory("tests/Clock-v0", autoreset_mode="Disabled").make_envs(2)
     with pytest.raises(ConfigurationError, match=r"data\.autoreset_mode is 'Sometimes'; it must be one of"):
         EnvFactory("tests/Clock-v0", autoreset_mode="Sometimes")
-
-
-def test_environments_that_cannot_be_reset_one_by_one_say_so() -> None:
-    envs = EnvFactory("tests/CarelessClock-v0", {"mode": "SameStep"}).make_envs(4)
-    envs.reset(seed=0)
-    envs.step(np.zeros(4, np.int64))  # the third environment's episode ends
-    with pytest.raises(EnvFault, match=r"reset_mask.* has reset other environments, too"):
-        envs.step(np.zeros(4, np.int64))
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
-def test_gymnasiums_own_vector_environments_in_other_modes(mode: AutoresetMode) -> None:
-    gym.register(
-        "tests/Lights-v1",
-        vector_entry_point=lambda num_envs=1: SyncVectorEnv([Light] * num_envs, autoreset_mode=mode),
-    )
-    seen = play(EnvFactory("tests/Lights-v1").make_envs(2))[1:]
-    for outcome in seen:
-        time = (outcome.shown.observation[:, 1] * 10).round()
-        assert ((outcome.terminated | outcome.truncated) <= (time >= 5)).all()
-        np.testing.assert_array_equal(outcome.shown.block, time % 2)
-    assert any(outcome.terminated.any() for outcome in seen)
-    assert any(outcome.truncated.any() for outcome in seen)
 
 
 # What is refused
@@ -594,8 +555,57 @@ def test_what_starts_differently_from_the_same_seed_is_known() -> None:
             return np.array([0.0, 1 / self.starts], np.float32) / 2, {}
 
     gym.register("tests/Restless-v0", Restless)
-    assert not EnvFactory("tests/Restless-v0").read_facts().repeats
-    assert EnvFactory("tests/Light-v0").read_facts().repeats
+    assert EnvFactory("tests/Restless-v0").read_facts().unrepeated == "tests/Restless-v0"
+    assert EnvFactory("tests/Light-v0").read_facts().unrepeated is None
+
+
+class OwnScale(gym.ObservationWrapper[Any, Any, Any]):
+    """Divides by the largest value that it has seen."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.largest = 0.01
+
+    def observation(self, observation: Any) -> Any:
+        self.largest = max(self.largest, float(np.abs(observation).max()))
+        return observation * np.float32(0.7 / self.largest)
+
+
+class ScaleFromSteps(gym.Wrapper[Any, Any, Any, Any]):
+    """Counts what it has seen in steps only, and shows the count."""
+
+    num_steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation / np.float32(1 + self.num_steps), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.num_steps += 1
+        observation, *outcome, info = self.env.step(action)
+        return (observation / np.float32(1 + self.num_steps), *outcome, info)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "unrepeated"),
+    [
+        (OwnScale, "data.wrappers"),
+        (ScaleFromSteps, "data.wrappers"),
+        (lambda env: gym.wrappers.TimeLimit(env, 3), None),
+        (lambda env: gym.wrappers.RescaleObservation(env, np.float32(0), np.float32(1)), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_wrappers_that_carry_something_over_a_reset_are_known(wrapper: Any, unrepeated: str | None) -> None:
+    class Rising(Light):
+        observation_space = gym.spaces.Box(-0.7, 0.7, (2,), np.float32)
+
+        def look(self) -> tuple[Any, dict[str, Any]]:
+            _, info = super().look()
+            return np.array([0.1, self.t / 10], np.float32), info
+
+    gym.register("tests/Rising-v0", Rising)
+    assert EnvFactory("tests/Rising-v0", wrappers=[wrapper]).read_facts().unrepeated == unrepeated
 
 
 def test_a_single_environment_keeps_what_else_it_tells() -> None:
@@ -612,16 +622,28 @@ def test_outcomes_are_typed() -> None:
 
 
 PARTS: list[tuple[gym.Space[Any], Any, str]] = [
-    (gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)), {"x": np.array([0.5, 0.25])}, r"\['x'\]'s dtype is"),
-    (gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)), {"x": [300, 0]}, r"\['x'\] has 300, which is outside"),
-    (gym.spaces.Dict(x=gym.spaces.Box(0, 1, (2,))), {"x": np.zeros(3)}, r"\['x'\]'s shape is \(3,\)"),
-    (gym.spaces.Dict(x=gym.spaces.MultiBinary(2)), {"x": np.array([0.5, 0.5])}, r"\['x'\] is .*outside its space"),
+    (
+        gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)),
+        {"x": np.array([0.5, 0.25])},
+        r"observation\['x'\]\.dtype is",
+    ),
+    (
+        gym.spaces.Dict(x=gym.spaces.Box(0, 255, (2,), np.uint8)),
+        {"x": [300, 0]},
+        r"\['x'\]\[0\] is 300; the space allows \[0, 255\]",
+    ),
+    (gym.spaces.Dict(x=gym.spaces.Box(0, 1, (2,))), {"x": np.zeros(3)}, r"observation\['x'\]\.shape is \(3,\)"),
+    (
+        gym.spaces.Dict(x=gym.spaces.MultiBinary(2)),
+        {"x": np.array([0.5, 0.5])},
+        r"\['x'\] is .*must be in MultiBinary\(2\)",
+    ),
     (gym.spaces.Dict(x=gym.spaces.Discrete(2)), {"y": 1}, "keys is not same as|it must be a dict of x"),
     (gym.spaces.Tuple([gym.spaces.Discrete(2)] * 2), (1,), "length is not same as|it must be a tuple of 2"),
-    (gym.spaces.Discrete(4), -1, "the observation is -1, which is outside its space"),
-    (gym.spaces.Discrete(4), 2.0, "the observation is 2.0, which is outside its space"),
-    (gym.spaces.MultiDiscrete([3, 3]), np.array([4, 0]), "which is outside its space"),
-    (gym.spaces.MultiDiscrete([3, 3]), np.array([0, -1]), "which is outside its space"),
+    (gym.spaces.Discrete(4), -1, r"observation is -1; the space allows \[0, 3\]"),
+    (gym.spaces.Discrete(4), 2.0, r"observation is 2.0; it must be in Discrete\(4\)"),
+    (gym.spaces.MultiDiscrete([3, 3]), np.array([0, 4]), r"observation\[1\] is 4; the space allows \[0, 2\]"),
+    (gym.spaces.MultiDiscrete([3, 3]), np.array([0, -1]), r"observation\[1\] is -1; the space allows \[0, 2\]"),
 ]
 
 
@@ -676,3 +698,107 @@ def test_a_mask_of_any_length_at_an_end_is_none() -> None:
     for num_envs in (1, 2):
         for outcome in play(factory_of(Empty).make_envs(num_envs))[1:]:
             assert outcome.shown.action_mask[outcome.terminated].all()
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (
+            {"num_blocks": property(lambda self: 1 / 0)},
+            "^num_blocks of tests/Told-v1 raises ZeroDivisionError: division",
+        ),
+        (
+            {"num_blocks": property(lambda self: self.none)},
+            "^num_blocks of tests/Told-v1 raises AttributeError: .*'none'",
+        ),
+        (
+            {"num_blocks": property(lambda self: sys.exit(0))},
+            "^num_blocks of tests/Told-v1 raises SystemExit: 0; it must",
+        ),
+        (
+            {"next_block": property(lambda self: 1 / 0)},
+            "^next_block of tests/Told-v1 raises ZeroDivisionError: division",
+        ),
+        ({"block_of": lambda self, n: 1 / 0}, r"^.*whose block_of\(0\) raises ZeroDivisionError: .* a block, 0 to 1$"),
+        ({"block_of": lambda self, n: 2}, r"whose block_of\(0\) returns 2; it must return a block, 0 to 1$"),
+        ({"block_of": lambda self, n: None}, r"whose block_of\(0\) returns None; it must return a block, 0 to 1$"),
+        ({"block_of": lambda self, n: sys.exit(0)}, r"whose block_of\(0\) raises SystemExit: 0; it must return"),
+    ],
+)
+def test_what_a_task_states_about_its_blocks_is_a_block(states: dict[str, Any], line: str) -> None:
+    task = type("Told", (Light,), {"next_block": None, "block_of": lambda self, n: 0, **states})
+    gym.register("tests/Told-v1", task)
+    with pytest.raises(ConfigurationError, match=line) as refusal:
+        EnvFactory("tests/Told-v1").read_facts()
+    assert "\n" not in str(refusal.value)
+    for name in ("optimal_return", "num_positions", "num_objects", "order_by_block"):
+        broken = type("Broken", (Light,), {name: property(lambda self: 1 / 0)})()
+        with pytest.raises(
+            ConfigurationError, match=f"^{name} of Broken raises ZeroDivisionError: division by zero; it"
+        ):
+            TaskFacts.of(broken)
+
+
+class Switchboard(Clock):
+    """A vector environment whose observations have parts."""
+
+    wrong: Any = None
+    parts: gym.Space[Any] = gym.spaces.Dict(
+        place=gym.spaces.Discrete(4),
+        lights=gym.spaces.MultiDiscrete([2, 3]),
+        level=gym.spaces.Box(0, 255, (1,), np.uint8),
+    )
+
+    def __init__(self, num_envs: int = 1, mode: str | None = None) -> None:
+        super().__init__(num_envs, mode)
+        self.single_observation_space = self.parts
+        self.observation_space = batch_space(self.parts, num_envs)
+
+    def look(self) -> Any:
+        super().look()
+        shown = {
+            "place": self.t,
+            "lights": np.stack([self.t % 2, self.t % 3], 1),
+            "level": self.t[:, None].astype("u1"),
+        }
+        return {**shown, **(self.wrong or {})}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observation, *outcome, infos = super().step(actions)
+        if "final_obs" in infos:
+            final = {"place": 3, "lights": np.array([1, 0]), "level": np.array([3], np.uint8)}
+            infos["final_obs"] = [None if one is None else final for one in infos["final_obs"]]
+        return (observation, *outcome, infos)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
+def test_parts_of_vector_environments_are_flattened(mode: str) -> None:
+    gym.register("tests/Switchboard-v0", vector_entry_point=Switchboard)
+    envs = EnvFactory("tests/Switchboard-v0", {"mode": mode}).make_envs(4)
+    shown = envs.reset(seed=0)
+    time, was_end = np.arange(4) % 3, np.zeros(4, bool)
+    for _ in range(12):
+        place, lights = np.eye(4)[time], (np.eye(2)[time % 2], np.eye(3)[time % 3])
+        np.testing.assert_array_equal(shown.observation, np.concatenate([place, *lights, time[:, None]], axis=1))
+        shown = envs.step(np.zeros(4, np.int64)).shown
+        time = np.where(was_end, 0, time + 1)
+        was_end = time == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "env"),
+    [
+        ({"place": np.array([0, 4])}, r"^observation\['place'\] is 4; the space allows \[0, 3\]$", 1),
+        ({"place": np.array([0.0, 1.0])}, r"^observation\['place'\] is array.*; it must be in MultiDiscrete", None),
+        ({"lights": np.array([[0, 0], [1, 3]])}, r"^observation\['lights'\]\[1\] is 3; the space allows \[0, 2\]$", 1),
+        ({"lights": np.array([0, 0])}, r"^observation\['lights'\] is array\(\[0, 0\]\); it must be in Box\(0, ", None),
+        ({"level": np.array([[0.5], [1]])}, r"^observation\['level'\]\.dtype is float64; it must be uint8", None),
+        ({"level": np.array([[0], [256]])}, r"^observation\['level'\]\[0\] is 256; the space allows \[0, 255\]$", 1),
+        ({"more": 1}, "^observation is {.*; it must be a dict of place, lights, level$", None),
+    ],
+)
+def test_parts_of_vector_environments_are_checked(wrong: dict[str, Any], line: str, env: int | None) -> None:
+    gym.register("tests/Wrong-v0", vector_entry_point=type("Wrong", (Switchboard,), {"wrong": wrong}))
+    with pytest.raises(EnvFault, match=line) as refusal:
+        EnvFactory("tests/Wrong-v0", {"mode": "NextStep"}).make_envs(2).reset(seed=0)
+    assert refusal.value.env == env

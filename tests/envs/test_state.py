@@ -1,14 +1,22 @@
 """Environments that are set back to where they were."""
 
 import functools
+import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
+from gymnasium.wrappers import vector as vector_wrappers
+from numpy import clip
 
-from seqrl_lightning.envs import Border, EnvFactory, Outcome
+from seqrl_lightning.envs import Border, EnvFactory, Outcome, PreviousActionReward
+from seqrl_lightning.envs.memoryless import has_no_memory
+from seqrl_lightning.envs.sequence import SequenceEnv
 from seqrl_lightning.types import BoolArray
 
 CASES = {
@@ -130,12 +138,217 @@ def remembering(env: Any) -> Any:
     return gym.wrappers.TransformReward(env, scaled)
 
 
-@pytest.mark.parametrize("wrapper", [RunningScale, remembering])
+class Drifting(PreviousActionReward):
+    """The package's wrapper, which remembers more than the package knows."""
+
+    num_steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.num_steps += 1
+        return super().step(action)
+
+
+def drifting_function(env: Any) -> Any:
+    """A plain function that remembers something all the same."""
+    return gym.wrappers.TransformReward(env, counted)
+
+
+def counted(reward: Any) -> float:
+    COUNTS.append(reward)
+    return float(reward) / len(COUNTS)
+
+
+COUNTS: list[float] = []
+
+
+@pytest.mark.parametrize("wrapper", [RunningScale, remembering, Drifting, drifting_function])
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_what_a_function_or_a_subclass_remembers_is_unknown(wrapper: Any, num_envs: int) -> None:
     envs = EnvFactory("CartPole-v1", None, (wrapper,)).make_envs(num_envs)
     envs.reset(seed=1)
     assert envs.state_dict() is None
+
+
+def test_a_subclass_that_tells_its_own_state_is_known() -> None:
+    class Told(Drifting):
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "num_steps": self.num_steps}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            super().load_state_dict(state_dict)
+            self.num_steps = state_dict["num_steps"]
+
+    envs, others = (EnvFactory("CartPole-v1", None, (Told,)).make_envs(2) for _ in range(2))
+    envs.reset(seed=1)
+    play(envs, 20, seed=1)
+    state = envs.state_dict()
+    assert state is not None
+    others.load_state_dict(state)
+    for one, other in zip(play(envs, 50, seed=2), play(others, 50, seed=2), strict=True):
+        np.testing.assert_equal(tuple(one), tuple(other))
+    assert str(envs.state_dict()) == str(others.state_dict())
+
+
+class Repeating(SequenceEnv):
+    """The package's task, which remembers more than the package knows."""
+
+    def reset(self, **options: Any) -> Any:
+        self.num_resets = 1
+        return super().reset(**options)
+
+
+class Tally(VectorWrapper[Any, Any, Any, Any, Any]):
+    """A wrapper inside a task's own vectorized implementation that shows how many steps were taken."""
+
+    num_steps = 0
+
+    def step(self, actions: Any) -> Any:
+        self.num_steps += 1
+        observation, *outcome = self.env.step(actions)
+        return np.where(self.num_steps % 2, observation, -observation), *outcome
+
+
+class RandomStateEnv(gym.Env[Any, Any]):
+    """Its random stream is an old one of NumPy's."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.np_random = np.random.RandomState(seed)  # type: ignore[assignment]  # as users write it
+        return 0, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return int(self.np_random.rand() < 0.5), 1.0, False, False, {}  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
+
+
+class OtherBitsEnv(RandomStateEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.np_random = np.random.Generator(np.random.MT19937(seed))
+        return 0, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return int(self.np_random.random() < 0.5), 1.0, False, False, {}
+
+
+gym.register("tests/Repeating-v0", lambda: Repeating("ABC"))
+gym.register("tests/RandomState-v0", RandomStateEnv)
+gym.register("tests/OtherBits-v0", OtherBitsEnv)
+for mode in AutoresetMode:
+    gym.register(
+        f"tests/Tally{mode.value}-v0",
+        vector_entry_point=lambda num_envs, mode=mode: Tally(
+            SyncVectorEnv([CartPoleEnv] * num_envs, autoreset_mode=mode)
+        ),
+    )
+gym.register("tests/TalliedNative-v0", vector_entry_point=lambda num_envs: Tally(CartPoleVectorEnv(num_envs)))
+gym.register(
+    "tests/ScaledNative-v0",
+    vector_entry_point=lambda num_envs, **_: vector_wrappers.ClipReward(CartPoleVectorEnv(num_envs), 0.0, 0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "is_known"),
+    [
+        ("Repeating", False),
+        ("RandomState", False),
+        ("OtherBits", False),
+        *((f"Tally{mode.value}", False) for mode in AutoresetMode),
+        ("TalliedNative", False),
+        ("ScaledNative", True),
+    ],
+)
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_the_state_of_every_layer_is_told_or_unknown(env_id: str, is_known: bool, num_envs: int) -> None:
+    envs = EnvFactory(f"tests/{env_id}-v0").make_envs(num_envs)
+    envs.reset(seed=1)
+    play(envs, 3, seed=1)
+    assert (envs.state_dict() is not None) == is_known
+
+
+LIMITS = np.array([0.5, 1.0])
+FIXED = np.array([0.5, 1.0])
+FIXED.flags.writeable = False
+SCALE = 2.0
+
+
+class Kept:
+    value = 0.0
+
+
+def scaled(value: Any, power: int = 2) -> Any:
+    return [float(np.sign(one)) * SCALE**power + clip(FIXED[0], 0, math.pi) for one in np.atleast_1d(value)]
+
+
+def twice(value: Any) -> Any:
+    return scaled(scaled(value))
+
+
+def in_place(value: Any) -> Any:
+    own = np.array(value)
+    own[0] = 1
+    return own
+
+
+def in_a_global(value: Any) -> Any:
+    global SCALE
+    SCALE += 0.0
+    return value
+
+
+def in_a_default(value: Any, seen: list[Any] = []) -> Any:  # noqa: B006  (as it is written)
+    seen.append(value)
+    return value
+
+
+def in_a_class(value: Any) -> Any:
+    Kept.value = value
+    return value
+
+
+def in_itself(value: Any) -> Any:
+    in_itself.last = value  # type: ignore[attr-defined]
+    return value
+
+
+def by_another(value: Any) -> Any:
+    return [counted(one) for one in value]
+
+
+def in_a_module(value: Any) -> Any:
+    import tests
+
+    tests.last = value  # type: ignore[attr-defined]
+    return value
+
+
+def at_random(value: Any) -> Any:
+    return value + np.random.normal()  # noqa: NPY002  (as it is written)
+
+
+@pytest.mark.parametrize(
+    ("function", "is_memoryless"),
+    [
+        *((function, True) for function in (scaled, twice, in_place, lambda reward: 2 * reward)),
+        *(
+            (function, False)
+            for function in (in_a_global, in_a_default, in_a_class, in_itself, by_another, in_a_module)
+        ),
+        *((function, False) for function in (at_random, counted, lambda value: value * LIMITS, COUNTS.append, Kept())),
+    ],
+)
+def test_functions_without_a_memory(function: Any, is_memoryless: bool) -> None:
+    assert has_no_memory(function) == is_memoryless
 
 
 @pytest.mark.parametrize(("kwargs", "is_known"), [({}, True), ({"desc": ["SF", "FG"]}, True), ({"desc": None}, False)])

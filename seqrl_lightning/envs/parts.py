@@ -1,0 +1,127 @@
+"""Observations that are no Box (Discrete, or composed of parts): checked, then flattened."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, flatten, flatten_space
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space, iterate
+
+from seqrl_lightning.envs.admitted import EnvValueError, own_observation, require_inside, short
+from seqrl_lightning.types import Array
+
+
+class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
+    """Refuse observations that aren't in their space, before they are flattened: flattening casts and wraps around.
+
+    Args:
+        env: An environment whose observations are no Box.
+    """
+
+    def observation(self, observation: Any) -> Any:
+        """Return an observation whose parts are of their spaces' shapes and kinds.
+
+        Raises:
+            EnvValueError: If a part isn't.
+        """
+        return own_parts(observation, self.env.observation_space)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
+
+
+class FlatVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Check and flatten the observations of a vector environment.
+
+    Args:
+        envs: Environments whose observations are no Box.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(envs)
+        self._parts: gym.Space[Any] = envs.single_observation_space
+        self._batched_parts = batch_space(self._parts, self.num_envs)
+        self.single_observation_space = flatten_space(self._parts)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode in every environment.
+
+        Raises:
+            EnvValueError: If a part of an observation isn't in its space.
+        """
+        observation, infos = self.env.reset(seed=seed, options=options)
+        return self._flat(observation), infos
+
+    def step(self, actions: Any) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
+        """Act in every environment. Raise as :meth:`reset` does."""
+        observation, reward, terminated, truncated, infos = self.env.step(actions)
+        return self._flat(observation), reward, terminated, truncated, infos
+
+    def _flat(self, observation: Any) -> Array:
+        own = own_parts(observation, self._parts, (self.num_envs,))
+        return np.stack([np.asarray(flatten(self._parts, one)) for one in iterate(self._batched_parts, own)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
+
+
+def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:
+    """Return an observation, or a batch of them, whose parts are arrays of their spaces' shapes and dtypes.
+
+    Args:
+        value: The observation, as Gymnasium batches it.
+        space: The space of one observation.
+        batch: ``(N,)`` for a batch.
+        name: Its name in an error.
+
+    Raises:
+        EnvValueError: If a part isn't in its space; finite values outside the bounds of a Box are left to the border.
+    """
+    if isinstance(space, gym.spaces.Dict):
+        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+            raise EnvValueError(f"{name} is {short(value)}; it must be a dict of {', '.join(map(str, space.spaces))}")
+        return {key: own_parts(value[key], part, batch, f"{name}[{key!r}]") for key, part in space.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            raise EnvValueError(f"{name} is {short(value)}; it must be a tuple of {len(space.spaces)} parts")
+        pairs = enumerate(zip(value, space, strict=True))
+        return tuple(own_parts(part, its_space, batch, f"{name}[{k}]") for k, (part, its_space) in pairs)
+    if isinstance(space, Box):
+        return own_observation(value, space, (*batch, *space.shape), name)
+    if isinstance(space, Discrete | MultiBinary | MultiDiscrete):
+        return _own_integers(value, space, batch, name)
+    for env, one in enumerate(value if batch else [value]):
+        if not space.contains(one):
+            must_be = f"it must be in {space}"
+            raise EnvValueError(f"{name} is {short(one)}; {must_be}", env=env if batch else None)
+    return value
+
+
+def _own_integers(
+    value: Any, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
+) -> Array:
+    array = np.asarray(value)
+    if isinstance(space, Discrete) and not batch and array.size == 1:
+        array = array.reshape(())
+    if array.shape != (*batch, *(space.shape or ())) or array.dtype.kind not in "biu":
+        raise EnvValueError(
+            f"{name} is {short(value)}; it must be in {batch_space(space, batch[0]) if batch else space}"
+        )
+    if isinstance(space, MultiBinary):
+        low, high = np.zeros(space.shape, np.int64), np.ones(space.shape, np.int64)
+    else:
+        start, count = (space.start, space.n) if isinstance(space, Discrete) else (space.start, space.nvec)
+        low, high = np.asarray(start, np.int64), np.asarray(start + count - 1, np.int64)
+    require_inside(array, (array >= low) & (array <= high), low, high, name)
+    return array.astype(space.dtype)

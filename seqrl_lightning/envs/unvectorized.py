@@ -1,0 +1,123 @@
+"""A task that exists vectorized only, as a single environment."""
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from seqrl_lightning.envs.admitted import (
+    ACTION_MASK,
+    BLOCK,
+    CORRECT_ACTION,
+    EnvValueError,
+    as_flag,
+    own_infos,
+    short,
+    told_by_each,
+    told_masks,
+)
+from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+
+_Start = tuple[Any, dict[str, Any]]
+
+
+class UnvectorizedEnv(gym.Env[Any, Any]):
+    """A vector environment of one environment, as a single environment.
+
+    Several environments with same-step or disabled autoreset are several of these. A vector environment steps all of
+    its environments at once: one whose episode has ended would be stepped where the others go on, and have to be reset
+    once more. A task whose episodes follow from its resets (levels, a curriculum) would show only some of them.
+
+    Of the infos only the package's labels are told.
+
+    Args:
+        envs: A vector environment of one environment.
+        mode: When it resets itself.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], mode: AutoresetMode) -> None:
+        self.envs = envs
+        self.spec, self.metadata, self.render_mode = envs.spec, envs.metadata or {}, envs.render_mode
+        self.observation_space, self.action_space = envs.single_observation_space, envs.single_action_space
+        self._batched_space = batch_space(self.observation_space, 1)
+        self._resets_in_step = mode is AutoresetMode.SAME_STEP
+        self._start: _Start | None = None  # of the episode that has begun in the last one's last step
+
+    @property
+    def unwrapped(self) -> Any:
+        """The task: the vector environment without its wrappers."""
+        return self.envs.unwrapped
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> _Start:
+        """Start an episode, or go on with the one that has started by itself.
+
+        Raises:
+            EnvValueError: If what is shown isn't of one environment.
+        """
+        start, self._start = self._start, None
+        if start is not None and seed is None and not options:
+            return start
+        return self._shown(*self.envs.reset(seed=seed, options=options))
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step. Raise as :meth:`reset` does."""
+        observation, reward, terminated, truncated, infos = self.envs.step(np.array([action]))
+        has_terminated, was_truncated = as_flag(terminated, "terminated"), as_flag(truncated, "truncated")
+        shown = self._shown(observation, infos)
+        if self._resets_in_step and (has_terminated or was_truncated):
+            self._start = copy.deepcopy(shown)  # it may write into the same arrays again
+            shown = _final(infos)
+        return shown[0], reward, has_terminated, was_truncated, shown[1]
+
+    def _shown(self, observation: Any, infos: Any) -> _Start:
+        try:
+            (one,) = iterate(self._batched_space, observation)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EnvValueError(f"the observations are {short(observation)}; they must be one, in a batch") from error
+        return one, _labels(own_infos(infos))
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the state of the vector environment, and how the next episode starts; None if it is unknown."""
+        state = env_state(self.envs)
+        return None if state is None else {"envs": state, "start": plain(self._start)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        set_env_state(self.envs, state_dict["envs"])
+        start = arrays(state_dict["start"])
+        self._start = None if start is None else (start[0], start[1])
+
+    def render(self) -> Any:
+        """Return the environment's picture."""
+        pictures = self.envs.render()
+        return pictures if pictures is None else pictures[0]
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.envs.close()
+
+
+def _final(infos: dict[str, Any]) -> _Start:
+    """Return what an episode ended with, instead of the next one's start."""
+    try:
+        final = infos["final_obs"][0]
+    except (KeyError, IndexError, TypeError) as error:
+        told = short(infos.get("final_obs"))
+        must_be = "the observation with which an episode has ended, which same-step autoreset has to tell"
+        raise EnvValueError(f"info['final_obs'] is {told}; it must hold {must_be}") from error
+    final_infos = infos.get("final_info")
+    return final, _labels({} if final_infos is None else own_infos(final_infos))
+
+
+def _labels(infos: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels that a vector environment of one tells.
+
+    Raises:
+        EnvValueError: If its masks aren't one in a batch.
+    """
+    told = {key: told_by_each(infos, key, 1) for key in (BLOCK, CORRECT_ACTION)}
+    told[ACTION_MASK] = told_masks(infos, 1)
+    return {key: one[0][0] for key, one in told.items() if one is not None and one[1][0]}

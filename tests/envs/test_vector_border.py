@@ -1,0 +1,280 @@
+"""Vector environments at the border: each autoreset mode shows what single environments show, bit for bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqrl_lightning.envs import EnvFactory, EnvFault
+from seqrl_lightning.types import ConfigurationError
+from tests.envs.lights import Light, assert_same, play
+
+MODES = list(AutoresetMode)
+
+
+class Lights(SyncVectorEnv):
+    """Several lights, made by the task itself. With disabled autoreset none may be stepped after its end."""
+
+    num_blocks = 2
+
+    def __init__(self, num_envs: int, mode: AutoresetMode) -> None:
+        super().__init__([Light] * num_envs, autoreset_mode=mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "lights": [{"t": env.t, "red": env.red, "rng": env.np_random.bit_generator.state} for env in self.envs],
+            "restarting": self._autoreset_envs.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._autoreset_envs = np.array(state["restarting"])
+        for env, light in zip(self.envs, state["lights"], strict=True):
+            env.t, env.red, env.np_random.bit_generator.state = light["t"], light["red"], light["rng"]
+
+
+def objects(values: Any) -> Any:
+    """An array of objects, one for each environment."""
+    array = np.empty(len(values), object)
+    array[:] = list(values)
+    return array
+
+
+class BentVector(VectorWrapper[Any, Any, Any, Any, Any]):
+    """The same environments, which return other types that Gymnasium allows, in the same memory each time."""
+
+    def __init__(
+        self,
+        envs: Any,
+        observation: Callable[[Any], Any],
+        reward: Callable[[Any], Any],
+        flag: Callable[[Any], Any],
+        mask: str,
+        label: Callable[[Any], Any],
+        more: dict[str, Any],
+    ) -> None:
+        super().__init__(envs)
+        self.bends, self.mask, self.more = (observation, reward, flag, label), mask, more
+        self.buffer: Any = None
+        self.infos: dict[str, Any] = {}
+        self.was_end = np.zeros(envs.num_envs, bool)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        observation, infos = self.env.reset(seed=seed, options=options)
+        self.was_end[:] = False
+        return self.shown(observation), self.told(infos)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observation, reward, terminated, truncated, infos = self.env.step(actions.copy())
+        actions[:] = 0
+        _, bend_reward, bend_flag, _ = self.bends
+        reward = np.where(self.was_end, 7.0, reward) if self.env.metadata["autoreset_mode"] == MODES[0] else reward
+        self.was_end = terminated | truncated
+        flags = bend_flag(terminated.copy()), bend_flag(truncated.copy())
+        return self.shown(observation), bend_reward(reward.copy()), *flags, self.told(infos)
+
+    def shown(self, observation: Any) -> Any:
+        bent = self.bends[0](observation.copy())
+        if isinstance(bent, np.ndarray):
+            self.buffer = bent.copy() if self.buffer is None else self.buffer
+            self.buffer[...] = bent
+            return self.buffer
+        return bent
+
+    def told(self, infos: dict[str, Any]) -> dict[str, Any]:
+        self.infos.clear()
+        self.infos.update(self.bent_infos(infos), **self.more)
+        if "final_obs" in infos:
+            self.infos.update(
+                final_obs=list(infos["final_obs"]),
+                _final_obs=infos["_final_obs"],
+                final_info=self.bent_infos(infos["final_info"]),
+            )
+        return self.infos
+
+    def bent_infos(self, infos: dict[str, Any]) -> dict[str, Any]:
+        bent = {key: value for key, value in infos.items() if key in ("_block", "_correct_action")}
+        bent.update({key: self.bends[3](infos[key]) for key in ("block", "correct_action")})
+        masks, is_told = infos["action_mask"], infos["_action_mask"] & ~infos["action_mask"].all(1)
+        if self.mask == "arrays":
+            return {**bent, "action_mask": masks, "_action_mask": infos["_action_mask"]}
+        rows = [row.tolist() if told else None for row, told in zip(masks, is_told, strict=True)]
+        if self.mask == "lists":
+            return {**bent, "action_mask": [row or [1, 1, 1] for row in rows], "_action_mask": is_told.tolist()}
+        return {**bent, "action_mask": objects(rows)} if is_told.any() else bent
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"was_end": self.was_end.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.was_end = np.array(state["was_end"])
+
+
+BENDS = {
+    "observation": st.sampled_from([np.array, list, np.ndarray.tolist, lambda values: values.astype(np.float64)]),
+    "reward": st.sampled_from([np.array, list, objects, lambda values: values.astype(np.float32)]),
+    "flag": st.sampled_from(
+        [np.array, list, objects, *(lambda values, t=dtype: values.astype(t) for dtype in ("i8", "i1", "f4"))]
+    ),
+    "mask": st.sampled_from(["arrays", "lists", "objects"]),
+    "label": st.sampled_from([np.array, list, tuple, objects, lambda values: values.astype(np.int8)]),
+    "more": st.sampled_from(
+        [{}, {"task_reward": 77.0}, {"task_reward": ["easy"] * 3}, {"note": [None]}, {"final_info": None}]
+    ),
+}
+
+
+def bent_lights(num_envs: int, mode: str, bends: dict[str, Any]) -> Any:
+    return BentVector(Lights(num_envs, AutoresetMode(mode)), **bends)
+
+
+def plain_lights(num_envs: int, mode: str) -> Any:
+    return Lights(num_envs, AutoresetMode(mode))
+
+
+gym.register("tests/BentLights-v0", vector_entry_point=bent_lights)
+gym.register("tests/VectorLights-v0", vector_entry_point=plain_lights)
+
+
+@settings(deadline=None, max_examples=60)
+@given(bends=st.fixed_dictionaries(BENDS), mode=st.sampled_from(MODES), num_envs=st.sampled_from([1, 3]))
+@pytest.mark.filterwarnings("ignore")
+def test_vector_environments_show_what_single_ones_show(
+    bends: dict[str, Any], mode: AutoresetMode, num_envs: int
+) -> None:
+    expected = play(EnvFactory("tests/Light-v0").make_envs(num_envs))
+    seen = play(EnvFactory("tests/BentLights-v0", {"mode": mode.value, "bends": bends}).make_envs(num_envs))
+    for one, other in zip(expected, seen, strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_they_go_on_bit_for_bit_from_every_moment(mode: AutoresetMode, num_envs: int, tmp_path: Any) -> None:
+    factory = EnvFactory("tests/VectorLights-v0", {"mode": mode.value})
+    whole, zeros = play(factory.make_envs(num_envs)), np.zeros(num_envs, np.int64)
+    for k in range(1, 12):
+        envs, others = factory.make_envs(num_envs), factory.make_envs(num_envs)
+        last = play(envs, k)[-1]
+        assert_same(last, whole[k])
+        torch.save(envs.state_dict(), tmp_path / "state.pt")
+        others.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        others.remember(last.shown, last.terminated | last.truncated)
+        for _ in range(10):
+            assert_same(envs.step(zeros), others.step(zeros))
+
+
+def level(num_envs: int, mode: str) -> Any:
+    return Levels(num_envs, AutoresetMode(mode))
+
+
+class Levels(SyncVectorEnv):
+    """Each reset starts the next level, which is shown. Four steps."""
+
+    class Level(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Discrete(100)
+        action_space = gym.spaces.Discrete(2)
+        level = 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            super().reset(seed=seed)
+            self.level, self.t = self.level + 1, 0
+            return self.level, {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            self.t += 1
+            return self.level, 1.0, self.t == 4, False, {}
+
+    def __init__(self, num_envs: int, mode: AutoresetMode) -> None:
+        super().__init__([self.Level] * num_envs, autoreset_mode=mode)
+
+
+gym.register("tests/Levels-v0", vector_entry_point=level)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_reset_is_an_episode_that_the_learner_sees(mode: AutoresetMode) -> None:
+    envs = EnvFactory("tests/Levels-v0", {"mode": mode.value}).make_envs(2)
+    envs.reset(seed=0)
+    shown = [envs.step(np.zeros(2, np.int64)).shown.observation.argmax(1).tolist() for _ in range(15)]
+    assert shown == [[k, k] for k in (1, 1, 1, 1, *[2] * 5, *[3] * 5, 4)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_vectorized_task_takes_wrappers_and_is_a_single_environment(mode: AutoresetMode) -> None:
+    wrappers = [lambda env: gym.wrappers.ClipReward(env, 0, 0.5)]
+    factory = EnvFactory("tests/VectorLights-v0", {"mode": mode.value}, wrappers, frame_stack=2)
+    plain = EnvFactory("tests/Light-v0", None, wrappers, frame_stack=2)
+    for one, other in zip(play(plain.make_envs(2)), play(factory.make_envs(2)), strict=True):
+        assert_same(one, other)
+    env, twin = factory.make_env(), plain.make_env()
+    assert_same(env.reset(seed=1)[0], twin.reset(seed=1)[0])
+    assert_same(env.step(0)[:4], twin.step(0)[:4])
+
+
+class Three(Lights):
+    """Three environments, whatever is asked for."""
+
+    def __init__(self, num_envs: int, mode: AutoresetMode) -> None:
+        super().__init__(3, mode)
+
+
+def three(num_envs: int, mode: str) -> Any:
+    return Three(num_envs, AutoresetMode(mode))
+
+
+gym.register("tests/Three-v0", vector_entry_point=three)
+
+
+def test_a_fixed_number_of_environments_is_named() -> None:
+    factory = EnvFactory("tests/Three-v0", {"mode": "NextStep"})
+    assert factory.read_facts().n_actions == 3
+    assert factory.make_envs(3).num_envs == 3
+    with pytest.raises(ConfigurationError, match=r"data\.num_envs .* is 2; it must be 3, .* that tests/Three-v0 makes"):
+        factory.make_envs(2)
+    with pytest.raises(ConfigurationError, match=r"that tests/Three-v0 makes is 3; it must be 1 where 1 is asked for"):
+        EnvFactory("tests/Three-v0", {"mode": "SameStep"}).make_envs(3)
+
+
+def wrong(num_envs: int, key: str, value: Any) -> Any:
+    class Wrong(Lights):
+        def step(self, actions: Any) -> Any:
+            *outcome, infos = super().step(actions)
+            return (*outcome, {**infos, key: value} if key else value)
+
+    return Wrong(num_envs, AutoresetMode.NEXT_STEP)
+
+
+gym.register("tests/WrongLights-v0", vector_entry_point=wrong)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("", None, "^the infos are None; they must be a dict$"),
+        ("action_mask", [1, 0, 1], r"^info\['action_mask'\] is \[1, 0, 1\]; it must have 2 rows, one for each env"),
+        ("action_mask", np.ones((2, 4)), r"^info\['action_mask'\] is .*; it must be 3 numbers, one for each action$"),
+        ("action_mask", [[1, 1, 1], [1, 1]], r"^info\['action_mask'\] is \[1, 1\]; it must be 3 numbers"),
+    ],
+)
+def test_infos_that_cannot_be_taken_are_named(key: str, value: Any, line: str) -> None:
+    envs = EnvFactory("tests/WrongLights-v0", {"key": key, "value": value}).make_envs(2)
+    envs.reset(seed=0)
+    with pytest.raises(EnvFault, match=line):
+        envs.step(np.zeros(2, np.int64))
+
+
+def test_same_step_environments_tell_how_an_episode_ended() -> None:
+    class Silent(Lights):
+        def step(self, actions: Any) -> Any:
+            *outcome, infos = super().step(actions)
+            return (*outcome, {key: value for key, value in infos.items() if key != "final_obs"})
+
+    gym.register("tests/Silent-v0", vector_entry_point=lambda num_envs: Silent(num_envs, AutoresetMode.SAME_STEP))
+    with pytest.raises(EnvFault, match=r"^info\['final_obs'\] is None; it must hold the observation with which an"):
+        play(EnvFactory("tests/Silent-v0").make_envs(1))
