@@ -46,6 +46,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
+from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
@@ -169,10 +170,8 @@ class SeqRLCLI(LightningCLI):
         """
         if not path.is_file():
             return
-        before = yaml.safe_load(path.read_text())
+        before = read_config(path)
         now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
-        if not isinstance(before, dict) or not isinstance(before.get("data"), dict):
-            raise ConfigurationError(f"{path} is not the config of a run; it must be as `seqrl fit` wrote it")
         for name, old, new in require_resumable(before, now):
             _tell(f"{name}: {new!r} is used from here on, not {old!r} as before")
 

@@ -20,8 +20,9 @@ from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, 
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
+from seqrl_lightning.reading import values_in
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, values_in
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust
 from seqrl_lightning.types import ConfigurationError, require
 
 NOTE = "seqrl_lightning"

@@ -41,8 +41,6 @@ MAX_FILE_GIB = 4.0
 
 _OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
 
-_MAX_DEPTH = 100  # of collections in collections
-
 _LAYERS = (
     "Identity Flatten Unflatten Linear Bilinear Embedding Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
     "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d LayerNorm RMSNorm GroupNorm BatchNorm1d "
@@ -239,25 +237,6 @@ def add_max_gib(parser: "ArgumentParser") -> None:
     parser.add_argument(
         "--max_gib", type=float, default=MAX_FILE_GIB, help="Larger files are refused, and what takes more memory."
     )
-
-
-def values_in(contents: object, most: int) -> Iterator[object]:
-    """Yield every value in collections of collections, from the outside in.
-
-    Collections that a file repeats (by YAML's aliases, by a pickle's memo) stand for far more values than it spells.
-
-    Raises:
-        ValueError: If there are more than ``most``, or they lie too deep.
-    """
-    waiting, num_seen = [(contents, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        num_seen += 1
-        if num_seen > most or depth > _MAX_DEPTH:
-            raise ValueError("its collections claim more than the file holds")
-        yield value
-        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-        waiting.extend((item, depth + 1) for item in items)
 
 
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:

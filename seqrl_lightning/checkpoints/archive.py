@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.records import Record, UnusableFileError, read_records
-from seqrl_lightning.trust import values_in
+from seqrl_lightning.reading import values_in
 from seqrl_lightning.types import ConfigurationError
 
 MAX_GIB = 64.0

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from seqrl_lightning.__main__ import run_command
 from seqrl_lightning.analysis.levels import Levels, write_levels
 from seqrl_lightning.commands import fit_seeds
 from seqrl_lightning.commands.fitting import DryFit, quiet
+from seqrl_lightning.files import require_own_files
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -65,9 +66,9 @@ def run(arguments: Namespace) -> None:
     require(seeds > 0, "--seeds", seeds, "at least 1")
     root = arguments.output or Path("runs") / arguments.experiment.stem
     conditions = conditions_of(design)
+    tasks = [check(condition, design) for condition in conditions]
+    require_own_files(root)
     left = [condition for condition in conditions if not is_over(condition, design, root, seeds)]
-    for condition in left:
-        check(condition, design)
     for condition in conditions:  # all of them: a new level moves the places of the others
         write_levels(condition.levels, root / condition.name)
     failed = [condition.name for condition in left if not fit(condition, design, root, seeds, arguments.jobs)]
@@ -77,7 +78,7 @@ def run(arguments: Namespace) -> None:
         )
     print(f"\n{root}: {len(conditions)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
     command = "compare" if len(conditions) > 1 else "analyse"
-    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(root)}")
+    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(tasks)}")
 
 
 def read_design(path: Path) -> Design:
@@ -132,8 +133,11 @@ def fit_arguments(condition: Condition, design: Design) -> list[str]:
     return [*configs, *(f"--{name}={_as_text(value)}" for name, value in condition.settings.items())]
 
 
-def check(condition: Condition, design: Design) -> None:
+def check(condition: Condition, design: Design) -> str:
     """Check a condition's settings without training.
+
+    Returns:
+        The id of its task.
 
     Raises:
         ConfigurationError: If they can't work.
@@ -141,7 +145,7 @@ def check(condition: Condition, design: Design) -> None:
     command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own
     try:
         with quiet():
-            DryFit(fit_arguments(condition, design))
+            return str(DryFit(fit_arguments(condition, design)).settings.data.env_id)
     except ConfigurationError as error:
         raise ConfigurationError(f"condition {condition.name}: {error}") from error
     finally:
@@ -196,10 +200,8 @@ def fit(condition: Condition, design: Design, root: Path, seeds: int, jobs: int 
     return True
 
 
-def allowing(root: Path) -> str:
-    """Return the option by which a command may import the runs' own tasks: `` --allow my_tasks``, or nothing."""
-    configs = [yaml.safe_load(path.read_text()) for path in root.glob("*/seed_*/lightning_logs/*/config.yaml")]
-    tasks = {str(config["data"]["env_id"]) for config in configs}
+def allowing(tasks: Iterable[str]) -> str:
+    """Return the option by which a command may import the design's own tasks: `` --allow my_tasks``, or nothing."""
     modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
     return "".join(f" --allow {module}" for module in modules)
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
 from seqrl_lightning.files import LOCK, FolderLock, is_in_use, require_own_files
+from seqrl_lightning.reading import read_json
 from seqrl_lightning.signals import ENDS_WITH_PARENT
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
@@ -119,7 +120,7 @@ class SeedRun:
     @property
     def is_over(self) -> bool:
         """Whether it ended without an error, with exactly these arguments."""
-        return self._over.exists() and json.loads(self._over.read_text()) == self.arguments
+        return self._over.exists() and read_json(self._over) == self.arguments
 
     def start(self) -> None:
         """Start the process, out of reach of a Ctrl-C at the terminal; it saves and ends if this process is lost."""

@@ -1,5 +1,6 @@
 """``seqrl fit --seeds N``."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.commands import fit_seeds
+from seqrl_lightning.commands.fit_seeds import SeedRun
+from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
 CONFIG = """
@@ -185,6 +188,19 @@ def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -
     assert result.returncode == 0, result.stdout
     for run in find_runs([str(root)]):
         assert list(run.episodes["env_steps"]) == sorted(set(run.episodes["env_steps"]))  # nothing was written twice
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", " " * 2**20])
+def test_a_seeds_end_is_read_as_a_strangers(text: str, tmp_path: Path) -> None:
+    seed = SeedRun(1, tmp_path, ["--a=1"])
+    over = tmp_path / "seed_1" / "over.json"
+    over.parent.mkdir()
+    over.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"over\.json"):
+        _ = seed.is_over
+    for arguments, is_over in ((seed.arguments, True), (["--a=2"], False), ({"a": 1}, False)):
+        over.write_text(json.dumps(arguments))
+        assert seed.is_over is is_over
 
 
 def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
