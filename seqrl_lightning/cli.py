@@ -51,7 +51,7 @@ from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
-from seqrl_lightning.types import ConfigurationError, RunError, require
+from seqrl_lightning.types import ConfigurationError, RunError, require, shortened
 
 _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
@@ -302,7 +302,7 @@ def program() -> str:
 
 @rank_zero_only
 def _tell(message: str) -> None:
-    sys.stderr.write(f"seqrl: {printable(message)}\n")
+    sys.stderr.write(f"seqrl: {printable(shortened(message))}\n")
 
 
 def _exit_refused(error: SystemExit) -> BaseException:

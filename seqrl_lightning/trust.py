@@ -28,7 +28,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, shortened
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -198,9 +198,9 @@ class Trust:
     def _refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
         if module is None:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
-        module = module or "my_module"
+        module = shortened(module, 100) or "my_module"
         return ConfigurationError(
-            f"{where} names {name!r}; a file from somebody else may only name this package's classes and a list of "
+            f"{where} names {shortened(repr(name), 300)}; a file from somebody else may only name this package's classes and a list of "
             f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
             f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )

@@ -73,7 +73,13 @@ def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[
 
 
 def test_a_file_of_levels_that_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    for text in ("{}", "3", '{"place": "x", "levels": {}}', '{"place": 1e999, "levels": {}}', '{"place": 1, "levels": []}'):
+    for text in (
+        "{}",
+        "3",
+        '{"place": "x", "levels": {}}',
+        '{"place": 1e999, "levels": {}}',
+        '{"place": 1, "levels": []}',
+    ):
         (tmp_path / FILE).write_text(text)
         with pytest.raises(ConfigurationError, match="it must have place and levels"):
             read_levels(tmp_path)
