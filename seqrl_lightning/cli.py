@@ -191,14 +191,22 @@ class SeqRLCLI(LightningCLI):
         require(config.data.env_id == task, "data.env_id", config.data.env_id, f"the checkpoint's {task!r}")
         settings = settings_of(recipe.model)
         network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
-        check_learner(
+        cls = check_learner(
             recipe.algorithm, {**network, **settings, "compile": False}, weights, trust, str(path), is_parsed=True
         )
         self._trained_on = dict(settings)
+        if "compile" in settings:  # it starts a compiler here and changes no result: not the file's to decide
+            theirs, ours = settings["compile"], given["init_args"].get("compile", False)
+            settings["compile"] = ours
+            if theirs != ours:
+                _tell(f"model.compile: {ours!r} is used, not the checkpoint's {theirs!r}")
         if self._run_folder is not None:
             self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
-        is_by_cli = "_class_path" in recipe.model
-        model = {"class_path": recipe.model["_class_path"], "dict_kwargs": settings} if is_by_cli else settings
+        model = settings
+        if (named := recipe.model.get("_class_path")) is not None:  # the command line wrote it
+            is_same = trust.find(named, str(path)) is cls
+            require(is_same, f"_class_path in {path}", named, f"its algorithm, {recipe.algorithm}")
+            model = {"class_path": named, "dict_kwargs": settings}
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
         used = self.config[self.config.subcommand].model.as_dict()
         for name, theirs, ours in overruled({"model": used}, {"model": given}):

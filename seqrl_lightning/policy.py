@@ -149,7 +149,8 @@ def load_policy(
 
     The file may come from a stranger. It holds tensors and plain values, and names the classes that it was built from
     (algorithm, network, wrappers, task). Of these, only the package's own and a list of torch's and Gymnasium's are
-    imported, and those in modules that you allow (see :mod:`seqrl_lightning.trust`).
+    imported, and those in modules that you allow (see :mod:`seqrl_lightning.trust`). To act, no task and no wrapper is
+    needed: whether the file may name them is only asked by :meth:`Policy.make_env`.
 
     Args:
         path: A checkpoint, or a file that ``seqrl export --format safetensors`` wrote.

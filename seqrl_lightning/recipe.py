@@ -248,7 +248,6 @@ def read_safetensors(
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} can't be used: it holds no policy ({error})") from error
     found = _recipe(recipe, path)
-    trust.require_names([found.algorithm, found.data], str(path))
     trust.require_names({name: value for name, value in found.model.items() if name not in replaced}, str(path))
     return found, weights
 

@@ -183,7 +183,7 @@ class Trust:
         """
         if isinstance(settings, Mapping):
             for key, value in settings.items():
-                if key in ("class_path", "_class_path"):
+                if str(key).rpartition(".")[2] in ("class_path", "_class_path"):  # parsers split dotted keys
                     self.find(value, where)
                 self.require_names(value, where)
         elif isinstance(settings, list | tuple):

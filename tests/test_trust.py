@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from seqrl_lightning.algorithms import DQN, IQN
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
@@ -55,6 +57,7 @@ from enum import Enum
 import gymnasium as gym
 import torch
 from torch import nn
+from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import MLP
 
 pathlib.Path(__file__).with_suffix(".imported").touch()
@@ -220,6 +223,34 @@ def test_an_environment_is_only_made_of_what_files_may_name(edit: Edit, checkpoi
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
 
 
+@pytest.mark.parametrize("form", ["checkpoint", "safetensors"])
+def test_a_policy_acts_without_its_task_and_wrappers(
+    form: str, own_module: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "their_module.py").write_text(OWN_MODULE + "\nclass Wrap(gym.Wrapper):\n    pass\n")
+
+    def edit(contents: dict[str, Any]) -> None:
+        contents["hyper_parameters"]["network"] = {"class_path": "their_module.OwnNet"}
+        contents["datamodule_hyper_parameters"].update(
+            env_id="their_module:Own-v0", wrappers=[{"class_path": "their_module.Wrap"}]
+        )
+
+    path = edited(checkpoint, edit, tmp_path / "own.ckpt")
+    made = functools.partial(MLP, hidden_sizes=(6,))
+    policy = load_policy(path, network=made)
+    if form == "safetensors":
+        pytest.importorskip("safetensors", reason="needs the extra export")
+        path = tmp_path / "own.safetensors"
+        export_policy(policy, "safetensors", path)
+        policy = load_policy(path, network=made)
+    assert policy.act(np.ones(4, np.float32)) in (0, 1)
+    with pytest.raises(ConfigurationError, match=r"names 'their_module'.*--allow their_module"):
+        policy.make_env()
+    assert not own_module.exists()
+    env = load_policy(path, network=made, allow="their_module").make_env()
+    assert "Wrap" in str(env)
+
+
 def test_a_ring_of_the_packages_own_is_no_layer(checkpoint: Path, tmp_path: Path) -> None:
     """Not every class of the package may stand where a layer is asked for: some write files."""
     ring = {"class_path": "seqrl_lightning.replay.RingBuffer", "init_args": {"mmap_dir": str(tmp_path / "elsewhere")}}
@@ -318,6 +349,7 @@ import numpy as np
 import torch
 from torch import nn
 from typing import Any, Literal, Optional
+from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import MLP
 
 class OwnNet(MLP):
@@ -809,6 +841,91 @@ def test_a_parser_sees_no_name_in_a_text(
     assert not own_module.exists()
 
 
+ANY_SETTING = """
+from typing import Any
+from seqrl_lightning.networks import MLP
+
+GOT = []
+
+class OwnNet(MLP):
+    def __init__(self, obs_shape, out_shape, note=None, free: Any = None, more: dict[str, Any] | None = None, **rest):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(6,))
+        GOT.append((note, free, more))
+"""
+HOSTILE_MODULE = """
+import pathlib
+pathlib.Path(__file__).with_suffix(".imported").touch()
+class Class: pass
+def function(*args): pass
+"""
+NO_NAMES = [
+    *("evil", "./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
+    *("!!python/name:hostile_module.function", "hostile_module:function"),
+    *("${oc.env:HOME}", "${hostile_module.function}"),
+]
+NAMES = [
+    "evil.yaml",
+    "hostile_module.function",
+    "!!python/object/apply:subprocess.Popen [[true]]",
+    '{"class_path": "subprocess.Popen", "init_args": {"args": "true"}}',
+    {"class_path": "hostile_module.Class"},
+    {"x.class_path": "hostile_module.Class"},
+    {"x": ["evil", {"class_path": "hostile_module.Class"}]},
+]
+
+
+@pytest.mark.parametrize("value", [NO_NAMES, *NAMES], ids=repr)
+def test_no_parser_follows_a_text_in_any_setting(
+    value: Any, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths, tags, interpolations, functions and class paths, in settings of an own network that may be anything."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("evil", "evil.yaml"):
+        (tmp_path / name).write_text('{"class_path": "hostile_module.Class"}')
+    (tmp_path / "hostile_module.py").write_text(HOSTILE_MODULE)
+    (tmp_path / "their_module.py").write_text(ANY_SETTING)
+    called: list[Any] = []
+    opened: list[str] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    really_open = open
+
+    def noted_open(file: Any, *args: Any, **kwargs: Any) -> Any:
+        opened.append(str(file))
+        return really_open(file, *args, **kwargs)
+
+    init_args = {"note": value, "free": value, "more": {"a": value}}
+    spec = {"class_path": "their_module.OwnNet", "init_args": init_args}
+    path = edited(checkpoint, set_in(*MODEL, "network", value=spec), tmp_path / "own.ckpt")
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += ["--model.network=their_module.OwnNet", f"--trainer.default_root_dir={tmp_path}"]
+    monkeypatch.setattr("builtins.open", noted_open)
+    status, _, err = seqrl("test", *arguments, f"--ckpt_path={path}")
+    if value is NO_NAMES:
+        assert status == 0, err
+        assert sys.modules["their_module"].GOT[-1] == tuple(init_args.values())
+    else:
+        assert (status, err.count("\n")) == (2, 1), err
+    assert opened
+    assert not [name for name in opened if "evil" in name]
+    assert not called
+    assert not (tmp_path / "hostile_module.imported").exists()
+
+
+@pytest.mark.parametrize("key", ["class_path", "_class_path", "x.class_path"])
+def test_a_class_path_is_one_by_any_key_that_a_parser_reads(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"a file names 'os\.system'"):
+        Trust().require_names({"a": [{key: "os.system"}]}, "a file")
+    Trust().require_names({f"{key}_of": "os.system", 1: "os.system"}, "a file")
+
+
+def test_a_parser_builds_the_learner_that_was_checked(checkpoint: Path, tmp_path: Path) -> None:
+    other = set_in(*MODEL, "_class_path", value="seqrl_lightning.algorithms.SARSA")
+    evil = edited(checkpoint, other, tmp_path / "evil.ckpt")
+    status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "its algorithm, seqrl_lightning.algorithms.dqn:DQN" in err
+
+
 def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Path) -> None:
     gym.register("Lazy-v0", "antigravity:Env")
     try:
@@ -821,6 +938,23 @@ def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Pa
     path = edited(checkpoint, set_in(*DATA, "env_id", value="CartPole"), tmp_path / "good.ckpt")
     with pytest.warns(UserWarning, match="latest versioned"):
         load_policy(path).make_env().close()
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
+def test_whether_to_compile_is_not_the_files_to_decide(
+    theirs: bool, ours: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling starts a C++ compiler."""
+    compiled: list[Any] = []
+    monkeypatch.setattr("torch.compile", lambda function: (compiled.append(function), function)[1])
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    edited(last, set_in(*MODEL, "compile", value=theirs), last)
+    more = [f"--model.compile={ours}", "--ckpt_path=last", "--trainer.max_steps=12"]
+    status, _, err = seqrl("fit", *TINY, f"--trainer.default_root_dir={tmp_path}", *more)
+    assert status == 0, err
+    assert f"seqrl: model.compile: {ours} is used, not the checkpoint's {theirs}\n" in err
+    assert bool(compiled) is ours
 
 
 def test_wrappers_and_functions_of_ones_own_resume_by_the_config(own_module: Path, tmp_path: Path) -> None:

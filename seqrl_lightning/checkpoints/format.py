@@ -19,7 +19,6 @@ FORMAT = 2
 _WITH_SAME_POLICY = (1,)  # earlier versions, whose policies are read, but whose runs can't be resumed
 
 _KEY = "seqrl_lightning"  # in the checkpoint: {"format": FORMAT, "sha256": the rest's checksum}
-_SETTINGS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 def seal(contents: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,16 +38,18 @@ def read_checkpoint(
     max_gib: float = MAX_GIB,
     mmap: bool = True,
     to_resume: bool = False,
+    used: str = "hyper_parameters",
     replaced: Container[str] = (),
 ) -> dict[str, Any]:
     """Read a checkpoint, whoever wrote it.
 
     Args:
         path: The file.
-        trust: If given, classes that the checkpoint's settings name and files may not name are refused.
+        trust: If given, classes that the settings under ``used`` name and files may not name are refused.
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
         to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
+        used: Under which key the settings are that something is built from: the learner's, or the datamodule's.
         replaced: Settings that the caller gives, so that it doesn't matter what the checkpoint names there.
 
     Returns:
@@ -61,11 +62,10 @@ def read_checkpoint(
     contents = read_archive(path, max_gib, mmap)
     note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None, to_resume)
     if trust is not None:  # before the checksum: the name is what tells the most
-        for key in _SETTINGS:
-            settings = contents.get(key, {})
-            if isinstance(settings, Mapping):
-                settings = {name: value for name, value in settings.items() if name not in replaced}
-            trust.require_names(settings, str(path))
+        settings = contents.get(used, {})
+        if isinstance(settings, Mapping):
+            settings = {name: value for name, value in settings.items() if name not in replaced}
+        trust.require_names(settings, str(path))
     rest = {key: value for key, value in contents.items() if key != _KEY}
     require_unchanged(note, rest)
     return rest

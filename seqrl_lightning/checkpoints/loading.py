@@ -33,7 +33,7 @@ def load_from_checkpoint(
     """
     trust = Trust(allow)
     try:
-        contents = read_checkpoint(Path(path), trust, mmap=False, replaced=more)
+        contents = read_checkpoint(Path(path), trust, mmap=False, used=settings_key, replaced=more)
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     settings = {**settings_of(contents.get(settings_key, {})), **more}
