@@ -6,12 +6,13 @@ setting's type asks for.
 """
 
 import dataclasses
-import datetime
 import functools
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
-_Scalar = None | bool | int | float | str | datetime.date  # what a parser makes of a text that is no collection
+_WORDS = re.compile(r"\w([\w ./+=-]*[\w./+=-])?")  # of which no parser makes a collection, whichever it is
 _NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -96,7 +97,10 @@ class _Builder:
                 f"{self.where} names a class by {sorted(spec)}; it must be by class_path and init_args"
             )
         cls = self.trust.find(spec["class_path"], self.where)
-        settings = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
+        init_args, dict_kwargs = (spec.get(name) or {} for name in ("init_args", "dict_kwargs"))
+        if set(init_args) & set(dict_kwargs):
+            raise ConfigurationError(f"{self.where} gives settings of {spec['class_path']!r} twice")
+        settings = {**init_args, **dict_kwargs}
         alternatives = _alternatives(annotation)
         makers = [kind for maker in alternatives if _is_callable(maker) for kind in _returned(maker)]
         if any(base is None or _is_kind(cls, base) for base in makers):
@@ -151,12 +155,19 @@ def _takes_no_class(annotation: Any) -> bool:
 
 
 def _reads_as_more(text: str) -> bool:
-    """Return whether a parser may see more than a text in it: a name that can be imported, or a collection."""
+    """Return whether a parser may see more than a text in it: a collection, a number, or a name to import.
+
+    Parsers differ in what they accept, so all that isn't a few plain words counts as more.
+    """
+    if not _WORDS.fullmatch(text) or ("." in text and is_dotted(text)):
+        return True
+    with suppress(ValueError):
+        float(text)  # also 1e3, which is a number to some parsers only
+        return True
     try:
-        read = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return "{" in text or "[" in text  # of JSON
-    return not isinstance(read, typing.get_args(_Scalar)) or any("." in t and is_dotted(t) for t in (text, str(read)))
+        return bool(yaml.safe_load(text) != text)
+    except (yaml.YAMLError, ValueError):
+        return True
 
 
 def _returned(annotation: Any) -> list[type | None]:

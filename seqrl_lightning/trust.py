@@ -87,7 +87,7 @@ class Trust:
     Args:
         allow: Modules whose classes and functions a file may name, like ``["my_networks"]``, or a single one; a
             package stands for all its modules.
-        names: Single classes and functions, by their full names, that the user's own config gave.
+        names: Single classes and functions, by their full names, and other texts that the user's own config gave.
 
     Raises:
         ConfigurationError: If an entry of ``allow`` isn't the name of a module that can be imported.
@@ -199,8 +199,9 @@ class Trust:
         if module is None:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
         module = shortened(module, 100) or "my_module"
+        shown = shortened(repr(name), 300)
         return ConfigurationError(
-            f"{where} names {shortened(repr(name), 300)}; a file from somebody else may only name this package's classes and a list of "
+            f"{where} names {shown}; a file from somebody else may only name this package's classes and a list of "
             f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
             f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )
@@ -245,7 +246,7 @@ def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def names_in(config: object) -> Iterator[str]:
-    """Yield every full name in a user's own config, at any depth, and that of where what it names is defined."""
+    """Yield every text in a user's own config, at any depth; for a name also that by which its module defines it."""
     if isinstance(config, Mapping):
         config = list(config.values())
     if isinstance(config, list | tuple):
@@ -253,7 +254,7 @@ def names_in(config: object) -> Iterator[str]:
             yield from names_in(value)
     elif isinstance(config, type) or inspect.isfunction(config):
         yield f"{config.__module__}.{config.__qualname__}"
-    elif isinstance(config, str) and "." in config and is_dotted(config):
+    elif isinstance(config, str):
         yield config
         module, _, name = config.rpartition(".")
         found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it

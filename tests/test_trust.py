@@ -423,6 +423,8 @@ def test_a_file_names_no_task_within_a_network(checkpoint: Path, tmp_path: Path)
         "? a\n: b",
         "[os.system]",
         "- os.system",
+        *("a: 2001-99-99", "2001-99-99", "2001-01-01", "1", "1e3", "1_000", "0x1F", "yes", "null", "~", "", " a", "a "),
+        *("a\n", "a: b", "a #b", "a, b", "*a", "&a b", "%a", "`a`", "= a", "<<", "nan", "---", "..."),
     ],
 )
 def test_a_text_that_a_parser_may_take_for_more_is_refused(text: str) -> None:
@@ -858,12 +860,18 @@ pathlib.Path(__file__).with_suffix(".imported").touch()
 class Class: pass
 def function(*args): pass
 """
-NO_NAMES = [
-    *("evil", "./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
+NO_NAMES = ["evil", "evil file", "a-b/evil.yaml", "layer norm"]
+ESCAPED = {
+    "json": '{"class\\u005fpath": "hostile_module.Class"}',
+    # What is no date ends one reader of YAML with an error; another one takes the rest for a class.
+    "timestamp": '"class\\x5fpath": hostile_module.Class\n"init\\x5fargs":\n  k: 2001-99-99\n',
+    "float": '{"class\\u005fpath": "hostile_module.Class", "init_args": {"a": 1_0.e+99}}',
+}
+NAMES = [
+    *("./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
     *("!!python/name:hostile_module.function", "hostile_module:function"),
     *("${oc.env:HOME}", "${hostile_module.function}"),
-]
-NAMES = [
+    *ESCAPED.values(),
     "evil.yaml",
     "hostile_module.function",
     "!!python/object/apply:subprocess.Popen [[true]]",
