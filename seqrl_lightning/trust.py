@@ -4,7 +4,7 @@ A checkpoint, an exported policy or a run's folder may come from a stranger. tor
 code, but such a file also names what it was built from: a network's class, a wrapper, the module of a task. Calling
 whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
 
-- a class of this package's algorithms, networks or environments,
+- one of the algorithms, networks and environments that this package exports,
 - one of the layers, optimizers and schedulers of torch and the wrappers of Gymnasium that are listed here,
 - in a module that the user allows, or
 - a name that the user's own config gave as well.
@@ -13,6 +13,7 @@ None of the listed classes starts a process, imports a module, or opens a file b
 """
 
 import argparse
+import functools
 import inspect
 import pkgutil
 import sys
@@ -54,6 +55,7 @@ _SCHEDULERS = (
     "StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
     "CosineAnnealingWarmRestarts OneCycleLR ReduceLROnPlateau"
 )
+_OWN_KINDS = (nn.Module, gym.Env)  # not what else the rooms export
 # Not RecordVideo, which writes files, HumanRendering, which opens a window, or what takes functions.
 _WRAPPERS = (
     "AtariPreprocessing Autoreset ClipReward DelayObservation DiscretizeObservation DtypeObservation FilterObservation "
@@ -123,9 +125,8 @@ class Trust:
         if name in self.names:
             return typing.cast(Callable[..., Any], found)
         # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
-        is_own = isinstance(found, type) and self._is_trusted(f"{found.__module__}.{found.__qualname__}")
-        is_allowed = inspect.isfunction(found) and _is_in(found.__module__, self.allow)
-        if not (is_own or is_allowed):
+        is_code = isinstance(found, type) or inspect.isfunction(found)
+        if not (is_code and (found in _own_classes() or _is_in(found.__module__, self.allow))):
             raise self._refusal(name, where)
         return typing.cast(Callable[..., Any], found)
 
@@ -201,10 +202,29 @@ class Trust:
         module = shortened(module, 100) or "my_module"
         shown = shortened(repr(name), 300)
         return ConfigurationError(
-            f"{where} names {shown}; a file from somebody else may only name this package's classes and a list of "
+            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
+            "networks and environments and a list of "
             f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
             f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )
+
+
+@functools.cache
+def _own_classes() -> frozenset[type]:
+    """Return the algorithms, networks and environments that this package exports."""
+    rooms = [import_module(room) for room in _OWN_ROOMS]
+    exported = [getattr(room, name) for room in rooms for name in room.__all__]
+    return frozenset(found for found in exported if isinstance(found, type) and issubclass(found, _OWN_KINDS))
+
+
+def is_known(cls: Callable[..., Any]) -> bool:
+    """Return whether a class is this package's or a listed one, of which it is known what its settings may be."""
+    return is_listed(cls) or _is_in(cls.__module__, ("seqrl_lightning",))
+
+
+def is_listed(cls: Callable[..., Any]) -> bool:
+    """Return whether a class is one of torch's or Gymnasium's that any file may name."""
+    return cls in _LISTED.values()
 
 
 def add_allow(parser: "ArgumentParser") -> None:
