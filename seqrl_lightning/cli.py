@@ -48,11 +48,12 @@ from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.launched import is_reporting
 from seqrl_lightning.lightning_messages import silence_misleading_messages
+from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
-from seqrl_lightning.types import ConfigurationError, RunError, require
+from seqrl_lightning.types import ConfigurationError, RunError, require, shortened
 
 _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
@@ -171,10 +172,8 @@ class SeqRLCLI(LightningCLI):
         """
         if not path.is_file():
             return
-        before = yaml.safe_load(path.read_text())
+        before = read_config(path)
         now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
-        if not isinstance(before, dict) or not isinstance(before.get("data"), dict):
-            raise ConfigurationError(f"{path} is not the config of a run; it must be as `seqrl fit` wrote it")
         for settings in (before, now):
             settings.pop("model", None)  # the checkpoint's are used
         for change in require_resumable(before, now):
@@ -317,7 +316,7 @@ def program() -> str:
 
 @rank_zero_only
 def _tell(message: str) -> None:
-    sys.stderr.write(f"seqrl: {printable(message)}\n")
+    sys.stderr.write(f"seqrl: {printable(shortened(message))}\n")
 
 
 def _exit_refused(error: SystemExit) -> BaseException:

@@ -11,7 +11,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser
 
 from seqrl_lightning.launched import ERROR, report
-from seqrl_lightning.types import ConfigurationError, RunError
+from seqrl_lightning.types import ConfigurationError, RunError, shortened
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
@@ -45,8 +45,9 @@ def shorten_message(message: str) -> str:
 
 def fail(message: str, status: int = 2) -> NoReturn:
     """Exit with an error message of one line."""
-    sys.stderr.write(f"seqrl: error: {printable(message)}\n")
-    report(ERROR + printable(message))
+    line = printable(shortened(message))
+    sys.stderr.write(f"seqrl: error: {line}\n")
+    report(ERROR + line)
     sys.exit(status)
 
 

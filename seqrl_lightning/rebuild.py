@@ -6,12 +6,13 @@ setting's type asks for.
 """
 
 import dataclasses
-import datetime
 import functools
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +21,12 @@ import gymnasium as gym
 import torch
 import yaml
 
-from seqrl_lightning.trust import Trust, is_dotted
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed
+from seqrl_lightning.types import ConfigurationError, shortened
 
 T = TypeVar("T")
 
-_Scalar = None | bool | int | float | str | datetime.date  # what a parser makes of a text that is no collection
+_WORDS = re.compile(r"\w([\w ./+=-]*[\w./+=-])?")  # of which no parser makes a collection, whichever it is
 _NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -61,24 +62,29 @@ class _Builder:
             raise ConfigurationError(
                 f"the settings of {_name(cls)} in {self.where} are {settings!r}; they must have names"
             )
-        return {name: self._value(value, _annotation(cls, name)) for name, value in settings.items()}
+        takes_any = not is_known(cls)
+        found = {name: self._value(value, _annotation(cls, name), takes_any) for name, value in settings.items()}
+        if is_listed(cls):  # whoever loads a file decides where it is computed
+            found.pop("device", None)
+        return found
 
-    def _value(self, value: Any, annotation: Any) -> Any:
+    def _value(self, value: Any, annotation: Any, takes_any: bool) -> Any:
+        """Return a setting's value; ``takes_any`` is whether one whose type isn't known may be an object."""
         if isinstance(value, Mapping) and "class_path" in value:
-            return self._built(value, annotation)
+            return self._built(value, annotation, takes_any)
         alternatives = _alternatives(annotation)
         if isinstance(value, Mapping):
             for alternative in alternatives:
                 if isinstance(alternative, type) and dataclasses.is_dataclass(alternative):
                     return alternative(**self.arguments(alternative, value))
             items = _items_annotation(annotation, dict)
-            return {key: self._value(item, items) for key, item in value.items()}
+            return {key: self._value(item, items, takes_any) for key, item in value.items()}
         if isinstance(value, list | tuple):
             items = _items_annotation(annotation, list)
-            found = [self._value(item, items) for item in value]
+            found = [self._value(item, items, takes_any) for item in value]
             return tuple(found) if isinstance(value, tuple) or _asks_for_tuple(annotation) else found
         if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
-            return self.trust.find(value, self.where)
+            return self._named(value, alternatives)
         if isinstance(value, str) and self.is_parsed and not _takes_no_class(annotation) and _reads_as_more(value):
             self.trust.require_name(value, self.where)
         try:
@@ -89,27 +95,41 @@ class _Builder:
                 f"{self.where} holds {value!r} where a setting must be a kind of {kinds}"
             ) from None
 
-    def _built(self, spec: Mapping[str, Any], annotation: Any) -> Any:
+    def _named(self, name: str, alternatives: Sequence[Any]) -> Callable[..., Any]:
+        """Return the class or function of a name; a class has to be of the kind that is asked for."""
+        found = self.trust.find(name, self.where)
+        kinds = [kind for alternative in alternatives if _is_callable(alternative) for kind in _returned(alternative)]
+        if kinds and isinstance(found, type) and not any(kind is None or _is_kind(found, kind) for kind in kinds):
+            raise self._misfit(name, kinds)
+        return found
+
+    def _misfit(self, name: str, kinds: Sequence[type | None]) -> ConfigurationError:
+        named = " or ".join(kind.__name__ for kind in kinds if kind not in (None, type(None)))
+        must_be = f"a kind of {named}" if named else "a number, a text or a collection of them"
+        return ConfigurationError(f"{self.where} names {shortened(repr(name), 300)}; it must be {must_be} there")
+
+    def _built(self, spec: Mapping[str, Any], annotation: Any, takes_any: bool) -> Any:
         """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
         if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
             raise ConfigurationError(
                 f"{self.where} names a class by {sorted(spec)}; it must be by class_path and init_args"
             )
         cls = self.trust.find(spec["class_path"], self.where)
-        settings = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
+        init_args, dict_kwargs = (spec.get(name) or {} for name in ("init_args", "dict_kwargs"))
+        if set(init_args) & set(dict_kwargs):
+            raise ConfigurationError(f"{self.where} gives settings of {spec['class_path']!r} twice")
+        settings = {**init_args, **dict_kwargs}
         alternatives = _alternatives(annotation)
         makers = [kind for maker in alternatives if _is_callable(maker) for kind in _returned(maker)]
         if any(base is None or _is_kind(cls, base) for base in makers):
             return functools.partial(cls, **self.arguments(cls, settings))
         bases = [_kind(alternative) for alternative in alternatives if not _is_callable(alternative)]
         if None in bases:  # any object, but a task is none that something is built of
-            fits = not any(_is_kind(cls, base) for base in (gym.Env, gym.vector.VectorEnv))
+            fits = takes_any and not any(_is_kind(cls, base) for base in (gym.Env, gym.vector.VectorEnv))
         else:
             fits = any(_is_kind(cls, base) for base in bases if base is not None)
         if not (fits or _is_callable_class(cls, annotation)):
-            named = [base.__name__ for base in (*makers, *bases) if base not in (None, type(None))]
-            kinds = " or ".join(named) or "layer or function"
-            raise ConfigurationError(f"{self.where} names {spec['class_path']!r}; it must be a kind of {kinds} there")
+            raise self._misfit(spec["class_path"], (*makers, *bases))
         return cls(**self.arguments(cls, settings))
 
 
@@ -151,12 +171,19 @@ def _takes_no_class(annotation: Any) -> bool:
 
 
 def _reads_as_more(text: str) -> bool:
-    """Return whether a parser may see more than a text in it: a name that can be imported, or a collection."""
+    """Return whether a parser may see more than a text in it: a collection, a number, or a name to import.
+
+    Parsers differ in what they accept, so all that isn't a few plain words counts as more.
+    """
+    if not _WORDS.fullmatch(text) or ("." in text and is_dotted(text)):
+        return True
+    with suppress(ValueError):
+        float(text)  # also 1e3, which is a number to some parsers only
+        return True
     try:
-        read = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return "{" in text or "[" in text  # of JSON
-    return not isinstance(read, typing.get_args(_Scalar)) or any("." in t and is_dotted(t) for t in (text, str(read)))
+        return bool(yaml.safe_load(text) != text)
+    except (yaml.YAMLError, ValueError):
+        return True
 
 
 def _returned(annotation: Any) -> list[type | None]:

@@ -3,14 +3,17 @@
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,8 +23,9 @@ from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, 
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
+from seqrl_lightning.reading import values_in
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, values_in
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust
 from seqrl_lightning.types import ConfigurationError, require
 
 NOTE = "seqrl_lightning"
@@ -97,7 +101,7 @@ def check_learner(
         raise ConfigurationError(f"the algorithm of {source} is {algorithm!r}; it must be a LearnerModule, like DQN")
 
     def check() -> None:
-        with _no_more_parameters_than(weights, source):
+        with _no_more_tensors_than(weights, source):
             module = rebuild(cls, settings, trust, source, is_parsed)
             _require_little_memory(module, weights)
         _require_shapes(module.state_dict(), weights, source)
@@ -169,25 +173,24 @@ def _num_bytes(tensor: Tensor) -> int:
 
 
 @contextmanager
-def _no_more_parameters_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
-    """End the building of a network that has more parameters, or larger ones, than its file has weights."""
+def _no_more_tensors_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
+    """End the building of a network that has more parameters and buffers, or larger ones, than its file has weights."""
     # A few more: some are replaced while a network is built.
     most = 4 * len(weights) + 100
     largest = 4 * sum(math.prod(tensor.shape) for tensor in weights.values()) + 10_000
     num_built = num_elements = 0
 
-    def register(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+    def register(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal num_built, num_elements
         num_built += 1
-        num_elements += 0 if parameter is None else parameter.numel()
+        num_elements += 0 if tensor is None else tensor.numel()
         if num_built > most or num_elements > largest:
-            raise _misfit(source, "the settings ask for more parameters than it holds weights")
+            raise _misfit(source, "the settings ask for more parameters and buffers than it holds")
 
-    handle = register_module_parameter_registration_hook(register)
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(register_module_parameter_registration_hook(register).remove)
+        hooks.callback(register_module_buffer_registration_hook(register).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def read_policy(

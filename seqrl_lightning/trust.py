@@ -4,7 +4,7 @@ A checkpoint, an exported policy or a run's folder may come from a stranger. tor
 code, but such a file also names what it was built from: a network's class, a wrapper, the module of a task. Calling
 whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
 
-- a class of this package's algorithms, networks or environments,
+- one of the algorithms, networks and environments that this package exports,
 - one of the layers, optimizers and schedulers of torch and the wrappers of Gymnasium that are listed here,
 - in a module that the user allows, or
 - a name that the user's own config gave as well.
@@ -13,6 +13,7 @@ None of the listed classes starts a process, imports a module, or opens a file b
 """
 
 import argparse
+import functools
 import inspect
 import pkgutil
 import sys
@@ -28,7 +29,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, shortened
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -40,8 +41,6 @@ MAX_FILE_GIB = 4.0
 """The largest file from somebody else that is read, in GiB, unless the caller gives another limit."""
 
 _OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
-
-_MAX_DEPTH = 100  # of collections in collections
 
 _LAYERS = (
     "Identity Flatten Unflatten Linear Bilinear Embedding Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
@@ -56,6 +55,7 @@ _SCHEDULERS = (
     "StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
     "CosineAnnealingWarmRestarts OneCycleLR ReduceLROnPlateau"
 )
+_OWN_KINDS = (nn.Module, gym.Env)  # not what else the rooms export
 # Not RecordVideo, which writes files, HumanRendering, which opens a window, or what takes functions.
 _WRAPPERS = (
     "AtariPreprocessing Autoreset ClipReward DelayObservation DiscretizeObservation DtypeObservation FilterObservation "
@@ -89,7 +89,7 @@ class Trust:
     Args:
         allow: Modules whose classes and functions a file may name, like ``["my_networks"]``, or a single one; a
             package stands for all its modules.
-        names: Single classes and functions, by their full names, that the user's own config gave.
+        names: Single classes and functions, by their full names, and other texts that the user's own config gave.
 
     Raises:
         ConfigurationError: If an entry of ``allow`` isn't the name of a module that can be imported.
@@ -125,9 +125,8 @@ class Trust:
         if name in self.names:
             return typing.cast(Callable[..., Any], found)
         # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
-        is_own = isinstance(found, type) and self._is_trusted(f"{found.__module__}.{found.__qualname__}")
-        is_allowed = inspect.isfunction(found) and _is_in(found.__module__, self.allow)
-        if not (is_own or is_allowed):
+        is_code = isinstance(found, type) or inspect.isfunction(found)
+        if not (is_code and (found in _own_classes() or _is_in(found.__module__, self.allow))):
             raise self._refusal(name, where)
         return typing.cast(Callable[..., Any], found)
 
@@ -200,12 +199,32 @@ class Trust:
     def _refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
         if module is None:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
-        module = module or "my_module"
+        module = shortened(module, 100) or "my_module"
+        shown = shortened(repr(name), 300)
         return ConfigurationError(
-            f"{where} names {name!r}; a file from somebody else may only name this package's classes and a list of "
+            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
+            "networks and environments and a list of "
             f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
             f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )
+
+
+@functools.cache
+def _own_classes() -> frozenset[type]:
+    """Return the algorithms, networks and environments that this package exports."""
+    rooms = [import_module(room) for room in _OWN_ROOMS]
+    exported = [getattr(room, name) for room in rooms for name in room.__all__]
+    return frozenset(found for found in exported if isinstance(found, type) and issubclass(found, _OWN_KINDS))
+
+
+def is_known(cls: Callable[..., Any]) -> bool:
+    """Return whether a class is this package's or a listed one, of which it is known what its settings may be."""
+    return is_listed(cls) or _is_in(cls.__module__, ("seqrl_lightning",))
+
+
+def is_listed(cls: Callable[..., Any]) -> bool:
+    """Return whether a class is one of torch's or Gymnasium's that any file may name."""
+    return cls in _LISTED.values()
 
 
 def add_allow(parser: "ArgumentParser") -> None:
@@ -241,32 +260,13 @@ def add_max_gib(parser: "ArgumentParser") -> None:
     )
 
 
-def values_in(contents: object, most: int) -> Iterator[object]:
-    """Yield every value in collections of collections, from the outside in.
-
-    Collections that a file repeats (by YAML's aliases, by a pickle's memo) stand for far more values than it spells.
-
-    Raises:
-        ValueError: If there are more than ``most``, or they lie too deep.
-    """
-    waiting, num_seen = [(contents, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        num_seen += 1
-        if num_seen > most or depth > _MAX_DEPTH:
-            raise ValueError("its collections claim more than the file holds")
-        yield value
-        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-        waiting.extend((item, depth + 1) for item in items)
-
-
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's settings without the notes that Lightning keeps among them."""
     return {name: value for name, value in hyper_parameters.items() if name not in ("_instantiator", "_class_path")}
 
 
 def names_in(config: object) -> Iterator[str]:
-    """Yield every full name in a user's own config, at any depth, and that of where what it names is defined."""
+    """Yield every text in a user's own config, at any depth; for a name also that by which its module defines it."""
     if isinstance(config, Mapping):
         config = list(config.values())
     if isinstance(config, list | tuple):
@@ -274,7 +274,7 @@ def names_in(config: object) -> Iterator[str]:
             yield from names_in(value)
     elif isinstance(config, type) or inspect.isfunction(config):
         yield f"{config.__module__}.{config.__qualname__}"
-    elif isinstance(config, str) and "." in config and is_dotted(config):
+    elif isinstance(config, str):
         yield config
         module, _, name = config.rpartition(".")
         found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it

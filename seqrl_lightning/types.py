@@ -299,12 +299,26 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, type(None) | bool | int | float | str)
 
 
+def shortened(message: str, most: int = 1500) -> str:
+    """Return a message without the middle of what is too long to be read: names and values in a file may be."""
+    end = most // 3
+    return message if len(message) <= most else f"{message[: most - end]} [...] {message[-end:]}"
+
+
 class ConfigurationError(Exception):
     """A setting that can't work. The message is one line: the setting, its value, and what would work instead."""
+
+    def __str__(self) -> str:
+        """Return the message, shortened."""
+        return shortened(super().__str__())
 
 
 class RunError(RuntimeError):
     """An error that ends a running run, like a full disk or a damaged checkpoint. Its message is one line."""
+
+    def __str__(self) -> str:
+        """Return the message, shortened."""
+        return shortened(super().__str__())
 
 
 class DivergedError(RunError):
@@ -342,4 +356,4 @@ def require(condition: bool, setting: str, given: object, would_do: str) -> None
         ConfigurationError: If ``condition`` is false.
     """
     if not condition:
-        raise ConfigurationError(f"{setting} is {given!r}; it must be {would_do}")
+        raise ConfigurationError(f"{setting} is {shortened(repr(given), 300)}; it must be {would_do}")

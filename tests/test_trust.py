@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seqrl_lightning.__main__ import parse
-from seqrl_lightning.algorithms import DQN, IQN
+from seqrl_lightning.algorithms import C51, DQN, IQN
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
@@ -260,6 +261,83 @@ def test_a_ring_of_the_packages_own_is_no_layer(checkpoint: Path, tmp_path: Path
     assert not (tmp_path / "elsewhere").exists()
 
 
+OWN_CLASSES = [
+    *(f"algorithms.{name}" for name in ("DQN", "dqn.DQN", "sarsa.ExpectedSARSA", "LearnerModule")),
+    *(f"networks.{name}" for name in ("GRU", "recurrent.GRU", "heads.DuelingHead", "NoisyLinear")),
+    *(f"envs.{name}" for name in ("MemoryChainEnv", "wrappers.MaskInObservation")),
+]
+OWN_HELPERS = [
+    *("envs.vector.Generators", "envs.EnvFactory", "envs.Border", "envs.EnvFault", "envs.Shown", "envs.vectorized"),
+    *("envs.MemoryChainVectorEnv", "replay.RingBuffer", "data.ReplayDataModule"),
+    *("networks.NetworkCallable", "networks.ffm.FFMLayer", "networks.__all__", "networks.network.nn.Linear"),
+    *("algorithms.updates.LightningStep", "algorithms.finite.FiniteUpdates"),
+]
+
+
+def test_of_this_package_files_name_what_its_rooms_export() -> None:
+    for name in OWN_CLASSES:
+        found: Any = Trust().find(f"seqrl_lightning.{name}", "a file")
+        assert found.__name__ == name.rpartition(".")[2]
+    for name in OWN_HELPERS:
+        with pytest.raises(ConfigurationError, match=f"a file names 'seqrl_lightning.{name}'; "):
+            Trust().find(f"seqrl_lightning.{name}", "a file")
+
+
+BUFFERS = {"num_features": 5 * 10**8, "affine": False}
+HUGE = {"class_path": "torch.nn.BatchNorm1d", "init_args": BUFFERS}
+HUGE_ON_CPU = {"class_path": "torch.nn.BatchNorm1d", "init_args": {**BUFFERS, "device": "cpu"}}
+GENERATORS = {"class_path": "seqrl_lightning.envs.vector.Generators", "init_args": {"num_envs": 10**9}}
+
+
+@pytest.mark.parametrize("spec", [HUGE, HUGE_ON_CPU, GENERATORS], ids=["buffers", "on the CPU", "a helper"])
+@pytest.mark.parametrize(
+    "place", [("linear", "init_args", "device"), ("hidden_sizes",), ("head", "init_args", "linear")]
+)
+def test_a_class_stands_only_where_one_is_asked_for(
+    spec: Any, place: tuple[str, ...], checkpoint: Path, tmp_path: Path
+) -> None:
+    """And what is built to compare it with the weights takes no memory, wherever it is to be computed."""
+    evil = edited(checkpoint, lambda c: set_in(*place, value=spec)(network(c)), tmp_path / "evil.ckpt")
+    with limited_memory(1.0), pytest.raises(ConfigurationError) as refusal:
+        load_policy(evil)
+    assert "\n" not in str(refusal.value)
+    assert "memory" not in str(refusal.value)
+
+
+def test_a_class_of_a_file_is_no_plain_value() -> None:
+    layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}}
+    for value in (layer, [layer], {"a": layer}):
+        spec = {"class_path": "torch.nn.Linear", "init_args": {"device": value}}
+        with pytest.raises(ConfigurationError, match=r"names 'torch\.nn\.Linear'; it must be a number, a text"):
+            rebuild(make, {"size": 1, "layer": spec}, Trust(), "a file")
+    assert isinstance(rebuild(make, {"size": 1, "anything": layer}, Trust(), "a file")["anything"], nn.Linear)
+
+
+def test_a_class_by_its_name_alone_is_of_the_kind_that_is_asked_for() -> None:
+    assert rebuild(make, {"size": 1, "layer": "torch.nn.GRU"}, Trust(), "a file")["layer"] is nn.GRU
+    for setting, name in (("layer", "torch.optim.Adam"), ("kinds", ["gymnasium.wrappers.TimeLimit"])):
+        with pytest.raises(ConfigurationError, match="it must be a kind of Module there"):
+            rebuild(make, {"size": 1, setting: name}, Trust(), "a file")
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu", "cuda:7", "no device"])
+def test_a_file_does_not_decide_where_it_is_computed(device: str, checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(
+        checkpoint, lambda c: network(c)["linear"]["init_args"].update(device=device), tmp_path / "elsewhere.ckpt"
+    )
+    observations = np.eye(4, dtype=np.float32)
+    assert np.array_equal(load_policy(path).act(observations), load_policy(checkpoint).act(observations))
+
+
+def test_buffers_count_as_weights_do() -> None:
+    small = {"obs_shape": (4,), "n_actions": 2}
+    weights = rebuild(C51, small, Trust(), "a file").state_dict()
+    algorithm = "seqrl_lightning.algorithms:C51"
+    assert rebuild_learner(algorithm, small, weights, Trust(), "a file").n_actions == 2
+    with pytest.raises(ConfigurationError, match="more parameters and buffers than it holds"):
+        rebuild_learner(algorithm, {**small, "n_atoms": 10**9}, weights, Trust(), "a file")
+
+
 def test_a_users_module_is_imported_when_it_is_allowed(own_module: Path, checkpoint: Path, tmp_path: Path) -> None:
     own = {
         "class_path": "their_module.OwnNet",
@@ -407,7 +485,7 @@ def test_a_file_names_no_task_within_a_network(checkpoint: Path, tmp_path: Path)
     with pytest.raises(ConfigurationError, match=r"MemoryChainEnv'; it must be a kind of"):
         load_policy(evil)
     for setting in ("anything", "size", "sizes", "layers"):
-        with pytest.raises(ConfigurationError, match=r"MemoryChainEnv'; it must be a kind of"):
+        with pytest.raises(ConfigurationError, match=r"MemoryChainEnv'; it must be a (kind of|number, a text)"):
             rebuild(make, {"size": 1, setting: task}, Trust(), "a file")
 
 
@@ -423,6 +501,8 @@ def test_a_file_names_no_task_within_a_network(checkpoint: Path, tmp_path: Path)
         "? a\n: b",
         "[os.system]",
         "- os.system",
+        *("a: 2001-99-99", "2001-99-99", "2001-01-01", "1", "1e3", "1_000", "0x1F", "yes", "null", "~", "", " a", "a "),
+        *("a\n", "a: b", "a #b", "a, b", "*a", "&a b", "%a", "`a`", "= a", "<<", "nan", "---", "..."),
     ],
 )
 def test_a_text_that_a_parser_may_take_for_more_is_refused(text: str) -> None:
@@ -772,9 +852,9 @@ def test_an_environment_takes_no_more_memory_than_the_limit(checkpoint: Path, tm
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"context_length": 10**9}, "more parameters than it holds weights"),
-        ({"num_layers": 10**9}, "more parameters than it holds weights"),
-        ({"hidden_size": 10**6}, "more parameters than it holds weights"),
+        ({"context_length": 10**9}, "more parameters and buffers than it holds"),
+        ({"num_layers": 10**9}, "more parameters and buffers than it holds"),
+        ({"hidden_size": 10**6}, "more parameters and buffers than it holds"),
     ],
 )
 def test_a_network_that_would_remember_too_much_is_refused(
@@ -858,12 +938,18 @@ pathlib.Path(__file__).with_suffix(".imported").touch()
 class Class: pass
 def function(*args): pass
 """
-NO_NAMES = [
-    *("evil", "./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
+NO_NAMES = ["evil", "evil file", "a-b/evil.yaml", "layer norm"]
+ESCAPED = {
+    "json": '{"class\\u005fpath": "hostile_module.Class"}',
+    # What is no date ends one reader of YAML with an error; another one takes the rest for a class.
+    "timestamp": '"class\\x5fpath": hostile_module.Class\n"init\\x5fargs":\n  k: 2001-99-99\n',
+    "float": '{"class\\u005fpath": "hostile_module.Class", "init_args": {"a": 1_0.e+99}}',
+}
+NAMES = [
+    *("./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
     *("!!python/name:hostile_module.function", "hostile_module:function"),
     *("${oc.env:HOME}", "${hostile_module.function}"),
-]
-NAMES = [
+    *ESCAPED.values(),
     "evil.yaml",
     "hostile_module.function",
     "!!python/object/apply:subprocess.Popen [[true]]",

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from seqrl_lightning.files import require_file, write_bytes
+from seqrl_lightning.files import write_bytes
+from seqrl_lightning.reading import read_json
 from seqrl_lightning.types import ConfigurationError
 
 FILE = "condition.json"
 """In a condition's folder, above those of its seeds."""
 _FOLDERS_ABOVE_A_RUN = 4  # CONDITION/seed_1/lightning_logs/version_0
-_MAX_GIB = 2**-14
 
 
 class Levels(NamedTuple):
@@ -43,12 +43,11 @@ def read_levels(run_folder: Path) -> Levels:
 
 
 def _parsed(path: Path) -> Levels:
-    require_file(path, _MAX_GIB)
+    entries = read_json(path)
     try:
-        entries = json.loads(path.read_text())
         place, level_of = entries["place"], entries["levels"]
         return Levels(int(place), {str(factor): str(level) for factor, level in level_of.items()})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"{path} is not what `seqrl experiment` writes; it must have place and levels"
         ) from error

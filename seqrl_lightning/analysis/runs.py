@@ -1,7 +1,6 @@
 """Read the files of a run's folder as tables."""
 
 import glob
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +9,6 @@ from typing import Any
 
 import gymnasium as gym
 import pandas as pd
-import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
@@ -19,10 +17,9 @@ from seqrl_lightning.analysis.trials import read_trials, shows_position
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, values_in
+from seqrl_lightning.reading import read_config
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust
 from seqrl_lightning.types import ConfigurationError
-
-_MAX_CONFIG_GIB = 2**-10
 
 
 @dataclass(frozen=True)
@@ -94,33 +91,6 @@ class Run:
             return pd.Series(dtype=float)
         events = {event.step: event.value for event in self._events.Scalars(tag)}
         return pd.Series(events, name=tag).sort_index()
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML without merge keys (``<<``), which can unfold before anything is counted."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Leave the key as it is; nothing can be constructed from it."""
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the ``config.yaml`` of a run, whoever wrote it.
-
-    Raises:
-        ConfigurationError: If it isn't one that ``seqrl fit`` wrote, or stands for far more than it spells.
-    """
-    require_file(path, _MAX_CONFIG_GIB)
-    with refused_in_a_line(str(path)):
-        text = path.read_text()
-        config: dict[str, Any] = yaml.load(text, _PlainLoader)
-        deque(values_in(config, most=len(text)), maxlen=0)  # refuses what unfolds to more values than it has letters
-    data = config.get("data") if isinstance(config, dict) else None
-    is_one = isinstance(data, dict) and "env_id" in data and isinstance(data.get("env_kwargs") or {}, dict)
-    if not (is_one and isinstance(config.get("seed_everything"), int)):
-        raise ConfigurationError(
-            f"{path} is not the config of a run; it must have seed_everything, data.env_id and data.env_kwargs"
-        )
-    return config
 
 
 def find_runs(patterns: Iterable[str], trust: Trust | None = None, max_gib: float = MAX_FILE_GIB) -> list[Run]:

@@ -19,16 +19,23 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.records import Record, UnusableFileError, read_records
-from seqrl_lightning.trust import values_in
+from seqrl_lightning.reading import values_in
 from seqrl_lightning.types import ConfigurationError
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
 
+_STORAGES = {  # the bytes of an element by the name that torch writes, which warns when it is asked for the class
+    **{f"{name}Storage": 1 for name in ("Bool", "Byte", "Char", "Untyped")},
+    **{f"{name}Storage": 2 for name in ("Short", "Half", "BFloat16")},
+    **{f"{name}Storage": 4 for name in ("Int", "Float")},
+    **{f"{name}Storage": 8 for name in ("Long", "Double", "ComplexFloat")},
+    "ComplexDoubleStorage": 16,
+}
 _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors and plain values is written with
     r"collections (OrderedDict|Counter)"
     r"|torch._utils _rebuild_(tensor_v2|tensor_v3|parameter)"
-    r"|torch (\w+Storage|Size|(b?float|u?int|complex|bool)\w*)"
+    rf"|torch ({'|'.join(_STORAGES)}|Size|(b?float|u?int|complex|bool)\w*)"
     r"|torch.storage UntypedStorage"
 )
 
@@ -150,8 +157,7 @@ def _check_program(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]], sizes:
 def _require_held(storage: Any, sizes: Mapping[str, int]) -> None:
     """Refuse a storage, as a pickle names it, of more bytes than its record has."""
     _, kind, key, _, num_elements = storage
-    name = str(kind).rpartition(" ")[2]
-    num_bytes = num_elements * (1 if name == "UntypedStorage" else getattr(torch, name).dtype.itemsize)
+    num_bytes = num_elements * _STORAGES[str(kind).rpartition(" ")[2]]
     if not 0 <= num_bytes <= sizes[f"data/{key}"]:
         raise UnusableFileError(f"data/{key} claims more than its record holds")
 

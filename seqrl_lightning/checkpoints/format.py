@@ -11,6 +11,7 @@ from torch import Tensor
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.trust import Trust
+from seqrl_lightning.types import shortened
 
 FORMAT = 2
 """The version that is written. It rises when what a checkpoint holds changes; ``tests/formats`` keeps one of each."""
@@ -90,21 +91,22 @@ def require_format(note: object, to_resume: bool = False) -> dict[str, Any]:
         UnusableFileError: If it is of another version, or has none.
     """
     found = note.get("format") if isinstance(note, dict) else None
-    is_version = type(found) is int  # True and 1.0 are equal to 1
     if not isinstance(note, dict) or found is None:
         raise UnusableFileError(
             "it has no format version: it isn't seqrl-lightning's, or is from before 0.2, and only the version that "
             "wrote it can read it"
         )
-    if is_version and found in _WITH_SAME_POLICY:
+    if type(found) is not int or found < 1:  # True and 1.0 are equal to 1
+        raise UnusableFileError(f"its format is {shortened(repr(found), 100)}, which no version writes: it was changed")
+    if found in _WITH_SAME_POLICY:
         if to_resume:
             raise UnusableFileError(
                 f"its format is {found} and this version resumes runs of format {FORMAT}: resume it with the version "
                 "that wrote it; its policy can be used (load_policy, seqrl test, seqrl export)"
             )
-    elif not is_version or found != FORMAT:
-        advice = "install the version that wrote it" if is_version and found < FORMAT else "upgrade"
-        raise UnusableFileError(f"its format is {found!r} and this version reads {FORMAT}: {advice}")
+    elif found != FORMAT:
+        advice = "install the version that wrote it" if found < FORMAT else "upgrade"
+        raise UnusableFileError(f"its format is {found} and this version reads {FORMAT}: {advice}")
     return note
 
 

@@ -9,7 +9,7 @@ from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import require_own_files
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, shortened
 
 
 def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB) -> Path:
@@ -96,7 +96,7 @@ def usable_checkpoint(run: Path, resumes: bool = True, max_gib: float = MAX_GIB)
     if (why := fault(previous, max_gib)) is not None:
         raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before it, {previous.name}: {why}")
     note = f"{last} can't be used: {reason}; resuming from the one before it, {previous.name}"
-    sys.stderr.write(f"seqrl: {printable(note)}\n")
+    sys.stderr.write(f"seqrl: {printable(shortened(note))}\n")
     if last.exists() and resumes:  # so that it never takes the place of the one before it
         last.replace(last.with_name("last.damaged"))
     return previous

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,9 +67,7 @@ def run(arguments: Namespace) -> None:
     root = arguments.output or Path("runs") / arguments.experiment.stem
     conditions = conditions_of(design)
     runs = [runs_of(condition, design, root, seeds) for condition in conditions]
-    for condition, of_one in zip(conditions, runs, strict=True):
-        if not all(run.is_over for run in of_one):
-            check(condition, design)
+    tasks = [check(condition, design) for condition in conditions]
     require_own_files(root)
     with FolderLock(root):
         for condition in conditions:  # all of them: a new level moves the places of the others
@@ -87,7 +85,7 @@ def run(arguments: Namespace) -> None:
         raise RunError(f"{len(failed)} of {len(runs)} conditions have failed runs ({', '.join(failed)}): see {root}")
     print(f"\n{root}: {len(runs)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
     command = "compare" if len(runs) > 1 else "analyse"
-    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(root)}")
+    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(tasks)}")
 
 
 def read_design(path: Path) -> Design:
@@ -142,8 +140,11 @@ def fit_arguments(condition: Condition, design: Design) -> list[str]:
     return [*configs, *(f"--{name}={_as_text(value)}" for name, value in condition.settings.items())]
 
 
-def check(condition: Condition, design: Design) -> None:
+def check(condition: Condition, design: Design) -> str:
     """Check a condition's settings without training.
+
+    Returns:
+        The id of its task.
 
     Raises:
         ConfigurationError: If they can't work.
@@ -151,7 +152,7 @@ def check(condition: Condition, design: Design) -> None:
     command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own
     try:
         with quiet():
-            DryFit(fit_arguments(condition, design))
+            return str(DryFit(fit_arguments(condition, design)).settings.data.env_id)
     except ConfigurationError as error:
         raise ConfigurationError(f"condition {condition.name}: {error}") from error
     finally:
@@ -165,10 +166,8 @@ def runs_of(condition: Condition, design: Design, root: Path, seeds: int) -> lis
     return [FitRun(f"{condition.name}, seed {seed}", seed, folder, arguments) for seed in range(1, seeds + 1)]
 
 
-def allowing(root: Path) -> str:
-    """Return the option by which a command may import the runs' own tasks: `` --allow my_tasks``, or nothing."""
-    configs = [yaml.safe_load(path.read_text()) for path in root.glob("*/seed_*/lightning_logs/*/config.yaml")]
-    tasks = {str(config["data"]["env_id"]) for config in configs}
+def allowing(tasks: Iterable[str]) -> str:
+    """Return the option by which a command may import the design's own tasks: `` --allow my_tasks``, or nothing."""
     modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
     return "".join(f" --allow {module}" for module in modules)
 

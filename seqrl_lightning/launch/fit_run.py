@@ -8,6 +8,7 @@ from shutil import rmtree
 
 from seqrl_lightning.files import LOCK, is_in_use
 from seqrl_lightning.launch.job import Job
+from seqrl_lightning.reading import read_json
 from seqrl_lightning.types import ConfigurationError
 
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -48,7 +49,7 @@ class FitRun(Job):
     @property
     def is_over(self) -> bool:
         """Whether it ended without an error, with exactly these settings."""
-        return self._over.exists() and json.loads(self._over.read_text()) == self._settings
+        return self._over.exists() and read_json(self._over) == self._settings
 
     def start_from(self, ckpt_path: str | None) -> None:
         """Start from a checkpoint, given as for ``seqrl fit``, or anew."""

@@ -1,5 +1,6 @@
 """Experiments: conditions are named after their levels, and two factors have main effects and an interaction."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,20 @@ def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[
 
 
 def test_a_file_of_levels_that_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("gamma: 0.9\n")
-    with pytest.raises(ConfigurationError, match="it must have place and levels"):
-        read_levels(tmp_path)
+    for text in (
+        "{}",
+        "3",
+        '{"place": "x", "levels": {}}',
+        '{"place": 1e999, "levels": {}}',
+        '{"place": 1, "levels": []}',
+    ):
+        (tmp_path / FILE).write_text(text)
+        with pytest.raises(ConfigurationError, match="it must have place and levels"):
+            read_levels(tmp_path)
+    for text in ("gamma: 0.9", "[" * 100_000, f'{{"place": {"9" * 10_000}}}'):
+        (tmp_path / FILE).write_text(text)
+        with pytest.raises(ConfigurationError, match="isn't JSON as the package writes it"):
+            read_levels(tmp_path)
+    (tmp_path / FILE).unlink()
+    os.mkfifo(tmp_path / FILE)  # which would be waited for
     assert read_levels(tmp_path.parent) == Levels()

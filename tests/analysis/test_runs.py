@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seqrl_lightning.analysis.runs import read_config
+from seqrl_lightning.reading import read_config
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 

@@ -103,12 +103,19 @@ def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> 
     assert "data.sampler is 'seqrl_lightning.replay.PrioritizedSampler'; it must be the checkpoint's None" in err
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
+    config = run / "config.yaml"
+    own = config.read_text()
+    config.write_text(own + "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)))
+    status, _, err = seqrl(*arguments, "--ckpt_path=last")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "config.yaml can't be rebuilt: its collections claim more than the file holds" in err
+    config.write_text(own)
+
     more = ("--ckpt_path=last", "--trainer.max_steps=20", "--data.batch_size=4", "--model.gamma=0.5")
     status, _, err = seqrl(*arguments, *more)
     assert status == 0, err
     assert "seqrl: data.batch_size: 4 is used from here on, not 8 as before" in err
     assert "seqrl: model.gamma: the checkpoint's 0.99 is used, not 0.5" in err
-    config = run / "config.yaml"
     assert yaml.safe_load(config.read_text())["ckpt_path"] is None
     status, _, err = seqrl("fit", f"--config={config}")
     assert status == 0, err

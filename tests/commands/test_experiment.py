@@ -104,12 +104,32 @@ def test_a_design_that_cannot_work_gets_one_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_printed_command_allows_own_tasks(tmp_path: Path) -> None:
-    folder = tmp_path / "a_1" / "seed_1" / "lightning_logs" / "version_0"
-    folder.mkdir(parents=True)
-    for env_id, option in (("CartPole-v1", ""), ("my_tasks:Mine-v0", " --allow my_tasks")):
-        (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"env_id": env_id}}))
-        assert allowing(tmp_path) == option
+def test_the_printed_command_allows_own_tasks(start: Any, tmp_path: Path) -> None:
+    """Those of the design, whatever a folder of runs from somebody else names."""
+    assert allowing(["CartPole-v1", "CartPole-v1"]) == ""
+    assert allowing(["b:B-v0", "CartPole-v1", "a:A-v0", "b:C-v0"]) == " --allow a --allow b"
+    assert start()[0] == 0
+    theirs = tmp_path / "runs/gamma_low/seed_1/lightning_logs/version_0/config.yaml"
+    theirs.write_text("data: {env_id: 'subprocess; rm:Id'}\n")
+    status, out, err = start()
+    assert status == 0, err
+    assert out.splitlines()[-1].endswith("/runs/report")
+
+
+@pytest.mark.parametrize("target", ["condition", "seed"])
+def test_runs_from_somebody_else_with_links_out_of_them_are_refused(start: Any, target: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/seed_1").mkdir(parents=True)
+    (tmp_path / "elsewhere/seed_1/config.yaml").write_text("mine")
+    (tmp_path / "runs").mkdir()
+    if target == "condition":
+        (tmp_path / "runs/gamma_low").symlink_to(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "runs/gamma_low").mkdir()
+        (tmp_path / "runs/gamma_low/seed_1").symlink_to(tmp_path / "elsewhere/seed_1")
+    status, _, err = start()
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is a symbolic link out of" in err
+    assert [path.name for path in (tmp_path / "elsewhere").rglob("*")] == ["seed_1", "config.yaml"]
 
 
 def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """``seqrl fit --seeds N``."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from seqrl_lightning.analysis.runs import find_runs
-from seqrl_lightning.launch import job
+from seqrl_lightning.launch import FitRun, job
+from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
 CONFIG = """
@@ -187,6 +189,19 @@ def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -
     assert result.returncode == 0, result.stdout
     for run in find_runs([str(root)]):
         assert list(run.episodes["env_steps"]) == sorted(set(run.episodes["env_steps"]))  # nothing was written twice
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", " " * 2**20])
+def test_a_seeds_end_is_read_as_a_strangers(text: str, tmp_path: Path) -> None:
+    seed = FitRun("seed 1", 1, tmp_path, ["--a=1"])
+    over = tmp_path / "seed_1" / "over.json"
+    over.parent.mkdir()
+    over.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"over\.json"):
+        _ = seed.is_over
+    for arguments, is_over in ((seed.arguments[1:], True), (["--a=2"], False), ({"a": 1}, False)):
+        over.write_text(json.dumps(arguments))
+        assert seed.is_over is is_over
 
 
 def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
