@@ -10,7 +10,7 @@ import torch
 from gymnasium.envs.classic_control import AcrobotEnv, CartPoleEnv, MountainCarEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv, TaxiEnv
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.wrappers import transform_action, transform_observation, transform_reward
 
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
@@ -114,7 +114,7 @@ def _is_stateful(layer: object) -> TypeGuard[Stateful]:
 def layers(env: Layered) -> list[Layered]:
     """Return an environment's wrappers, the outermost first, and the environment itself."""
     layers: list[Layered] = [env]
-    while isinstance(env, gym.Wrapper):
+    while isinstance(env, gym.Wrapper | VectorWrapper):
         env = env.env
         layers.append(env)
     return layers

@@ -1,5 +1,6 @@
 """Wrappers for ``data.wrappers``, beside Gymnasium's own."""
 
+import math
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -7,6 +8,9 @@ import numpy as np
 import torch
 
 from seqrl_lightning.types import ConfigurationError, FloatArray, require
+
+MAX_COMBINATIONS = 4096
+"""The most combinations of MultiDiscrete actions that become actions by themselves."""
 
 
 class MaskInObservation(gym.Wrapper[Any, Any, Any, Any]):
@@ -131,9 +135,39 @@ class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
         space = env.action_space
         if not isinstance(space, gym.spaces.MultiDiscrete):
             raise ConfigurationError(f"FlattenMultiDiscreteAction needs MultiDiscrete actions; {env} has {space}")
+        super().__init__(env, lambda action: _combination(action, space), gym.spaces.Discrete(num_combinations(space)))
 
-        def combination(action: Any) -> Any:
-            digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
-            return (digits + space.start).astype(space.dtype)
 
-        super().__init__(env, combination, gym.spaces.Discrete(int(space.nvec.prod())))
+class FlattenMultiDiscreteVectorAction(gym.vector.VectorActionWrapper):
+    """Make one Discrete action of each combination, in a task's own vectorized implementation.
+
+    Args:
+        envs: Environments with MultiDiscrete actions.
+    """
+
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(envs)
+        space = envs.single_action_space
+        assert isinstance(space, gym.spaces.MultiDiscrete)
+        self._space = space
+        self.single_action_space = gym.spaces.Discrete(num_combinations(space))
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, envs.num_envs)
+
+    def actions(self, actions: Any) -> Any:
+        """Return the combinations, [N, ...], of actions [N]."""
+        return np.stack([_combination(action, self._space) for action in actions])
+
+
+def is_enumerable(space: gym.Space[Any]) -> bool:
+    """Return whether a space's actions are combinations that are few enough to make an action of each."""
+    return isinstance(space, gym.spaces.MultiDiscrete) and num_combinations(space) <= MAX_COMBINATIONS
+
+
+def num_combinations(space: gym.spaces.MultiDiscrete) -> int:
+    """Return the number of combinations of actions."""
+    return math.prod(space.nvec.ravel().tolist())
+
+
+def _combination(action: Any, space: gym.spaces.MultiDiscrete) -> Any:
+    digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
+    return (digits + space.start).astype(space.dtype)
