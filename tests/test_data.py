@@ -188,7 +188,7 @@ def test_combined_actions_become_actions_and_the_log_says_so(caplog: pytest.LogC
 
 def test_too_many_combined_actions_are_refused_and_the_error_names_the_wrapper() -> None:
     class ManyLights(Lights):
-        action_space = gym.spaces.MultiDiscrete([4097])
+        action_space = observation_space = gym.spaces.MultiDiscrete([17, 241])
 
     gym.register("tests/ManyLights-v0", ManyLights)
     with pytest.raises(ConfigurationError, match=r"with 4,097 combinations; .* at most 4,096.*FlattenMultiDiscrete"):

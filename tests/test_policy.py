@@ -170,7 +170,8 @@ def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> No
     lines = [
         "import sys; from types import SimpleNamespace; from seqrl_lightning.policy import Policy; "
         "from seqrl_lightning.recipe import Recipe",
-        f"env = Policy(SimpleNamespace(act_values=None, obs_shape=(2,)), Recipe('', {{}}, {settings}, 'float32')).make_env()",
+        "learner = SimpleNamespace(act_values=None, obs_shape=(2,))",
+        f"env = Policy(learner, Recipe('', {{}}, {settings}, 'float32')).make_env()",
         "print(env.observation_space.high, 'seqrl_lightning.cli' in sys.modules)",
     ]
     result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
