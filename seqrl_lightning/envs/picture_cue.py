@@ -73,6 +73,8 @@ class PictureCueEnv(SymbolEnv):
 
     def in_words(self, observation: Any, letters: str) -> str:
         """Describe the bar and the numbers."""
+        if not observation["picture"].any():
+            return "nothing"
         bar = "a vertical bar" if self._is_vertical(observation["picture"]) else "a horizontal bar"
         numbers = ", ".join(f"{letter} {x:+.2f}" for letter, x in zip(letters, observation["numbers"], strict=False))
         return f"{bar}; {numbers}"
