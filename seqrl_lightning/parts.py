@@ -94,7 +94,7 @@ class PackedShape(tuple[int, ...]):
         """Return the parts of rows, ``[..., num_bytes] uint8``, each as a view of them, ``[..., *shape]``."""
         lead = rows.shape[:-1]
         return {
-            name: rows[..., part.start : part.end].view(part.dtype).reshape(*lead, *part.shape)
+            name: rows[..., part.start : part.end].view(part.dtype).reshape((*lead, *part.shape))
             for name, part in self.parts.items()
         }
 
@@ -102,7 +102,7 @@ class PackedShape(tuple[int, ...]):
         """Return the parts of rows, ``[..., num_bytes] uint8``, each ``[..., *shape]`` on the rows' device."""
         lead = rows.shape[:-1]
         return {
-            name: rows[..., part.start : part.end].view(torch_dtype(part.dtype)).reshape(*lead, *part.shape)
+            name: rows[..., part.start : part.end].view(torch_dtype(part.dtype)).reshape((*lead, *part.shape))
             for name, part in self.parts.items()
         }
 

@@ -22,8 +22,9 @@ from seqrl_lightning.envs.admitted import (
     num_blocks_of,
 )
 from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBorder
-from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts, has_picture, is_composed
+from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts
 from seqrl_lightning.envs.partial_resets import PartialResets
+from seqrl_lightning.envs.spaces import has_picture, is_composed
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.envs.wrappers import (

@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.admitted import CheckedParts, EnvValueError, own_observation, stored_space
+from seqrl_lightning.envs.spaces import leaves
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Array, ConfigurationError, IntArray
 
@@ -49,34 +50,6 @@ class PackedSpace(Box):
     def stacked(self, num_frames: int) -> "PackedSpace":
         """Return the space of stacks of these observations."""
         return PackedSpace(self.parts, num_frames)
-
-
-def is_composed(space: gym.Space[Any]) -> bool:
-    """Return whether a space has parts."""
-    return isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)
-
-
-def has_picture(space: gym.Space[Any]) -> bool:
-    """Return whether a part of a composed space is a picture, which would lose its rows and columns when flattened."""
-    return is_composed(space) and any(is_picture(leaf.dtype, leaf.shape or ()) for _, leaf in leaves(space))
-
-
-def is_picture(dtype: Any, shape: tuple[int, ...]) -> bool:
-    """Return whether a part is a picture: uint8, ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``."""
-    return dtype == np.uint8 and len(shape) in (2, 3)
-
-
-def leaves(space: gym.Space[Any], name: str = "") -> Iterator[tuple[str, gym.Space[Any]]]:
-    """Yield the parts of a space by their names; those of a nested space are called ``outer.inner``."""
-    if isinstance(space, gym.spaces.Dict):
-        inner: list[tuple[str, gym.Space[Any]]] = [(str(key), part) for key, part in space.items()]
-    elif isinstance(space, gym.spaces.Tuple):
-        inner = [(str(k), part) for k, part in enumerate(space.spaces)]
-    else:
-        yield name, space
-        return
-    for key, part in inner:
-        yield from leaves(part, f"{name}.{key}" if name else key)
 
 
 def part_space(leaf: gym.Space[Any]) -> Box:

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from seqrl_lightning.envs.spaces import has_picture
 from seqrl_lightning.types import ConfigurationError, FloatArray, require
 
 MAX_COMBINATIONS = 4096
@@ -63,31 +64,36 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
     Args:
         env: An environment with Discrete actions. Observations that are no Box (Discrete, Dict, ...) are flattened by
             Gymnasium's ``FlattenObservation`` first; a Box must be flat, ``[size]``. The new observations are
-            ``[size + n_actions + 1] float32``.
+            ``[size + n_actions + 1] float32``. A Dict with a picture gets another part instead, ``previous``,
+            ``[n_actions + 1] float32``.
 
     Raises:
         ConfigurationError: If the environment's spaces don't fit.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        if not isinstance(env.observation_space, gym.spaces.Box):
+        self._is_part = isinstance(env.observation_space, gym.spaces.Dict) and has_picture(env.observation_space)
+        if not (self._is_part or isinstance(env.observation_space, gym.spaces.Box)):
             env = gym.wrappers.FlattenObservation(env)
         super().__init__(env)
         space, actions = env.observation_space, env.action_space
         must_be = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
         require(
-            isinstance(space, gym.spaces.Box) and len(space.shape) == 1,
+            self._is_part or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1),
             "the observation space that PreviousActionReward wraps",
             space,
             must_be,
         )
         if not isinstance(actions, gym.spaces.Discrete):
             raise ConfigurationError(f"PreviousActionReward needs Discrete actions; {env} has {actions}")
-        assert isinstance(space, gym.spaces.Box)
         self._first_action = int(actions.start)
         low, high = np.zeros(int(actions.n) + 1, np.float32), np.ones(int(actions.n) + 1, np.float32)
         low[-1], high[-1] = -np.inf, np.inf
         self._previous = np.zeros_like(low)
+        if isinstance(space, gym.spaces.Dict):
+            self.observation_space = gym.spaces.Dict({**space, "previous": gym.spaces.Box(low, high)})
+            return
+        assert isinstance(space, gym.spaces.Box)
         self.observation_space = gym.spaces.Box(
             np.concatenate([space.low, low], dtype=np.float32), np.concatenate([space.high, high], dtype=np.float32)
         )
@@ -106,7 +112,9 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         self._previous[-1] = reward
         return self._appended(observation), reward, terminated, truncated, info
 
-    def _appended(self, observation: Any) -> FloatArray:
+    def _appended(self, observation: Any) -> FloatArray | dict[str, Any]:
+        if self._is_part:
+            return {**observation, "previous": self._previous.copy()}
         return np.concatenate([observation, self._previous], dtype=np.float32)
 
     def state_dict(self) -> dict[str, Any]:
