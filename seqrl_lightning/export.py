@@ -146,10 +146,12 @@ def _to_onnx(policy: Policy) -> bytes:
     with _explained("onnx", policy):
         graph = torch.onnx.export(
             GreedyPolicy(policy.module),
-            _example(policy),
+            kwargs=dict(
+                zip(("observation", "state"), _example(policy), strict=False)
+            ),  # a last dict would be taken for it
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=_dynamic_shapes(policy),
+            dynamic_shapes=dict(zip(("observation", "state"), _dynamic_shapes(policy), strict=False)),
             dynamo=True,
             verbose=False,
         )

@@ -54,20 +54,23 @@ def test_torch_export_of_a_recurrent_policy(tmp_path: Path) -> None:
         assert q_values.numpy() == pytest.approx(policy.values, abs=1e-5)
 
 
-def parts() -> Policy:
-    """Of a picture and numbers, also in a network that remembers."""
+def parts(network: Any = MLP) -> Policy:
     shape = PackedShape({"picture": ("uint8", (5, 4)), "numbers.0": ("float32", (3,))})
-    return policy_of(DQN(shape, 3, network=functools.partial(Composed, network=GRU)), "uint8")
+    return policy_of(DQN(shape, 3, network=functools.partial(Composed, network=network)), "uint8")
+
+
+def remembered_parts() -> Policy:
+    return parts(GRU)
 
 
 def test_torch_export_of_a_policy_whose_observations_have_parts(tmp_path: Path) -> None:
-    policy = parts()
+    policy = remembered_parts()
     assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
     inputs, _ = signature(policy)
     assert inputs == {"picture": ("batch", 5, 4), "numbers.0": ("batch", 3), "state": (1, "batch", 64)}
 
 
-@pytest.mark.parametrize("make", [recurrent, images, parts])
+@pytest.mark.parametrize("make", [recurrent, images, parts, remembered_parts])
 def test_onnx(tmp_path: Path, make: Any) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra export")
