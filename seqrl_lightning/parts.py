@@ -23,6 +23,11 @@ class Part(NamedTuple):
     start: int  # its first byte
     end: int  # the byte after its last one
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture; see :func:`is_picture`."""
+        return is_picture(self.dtype, self.shape)
+
 
 class PackedSettings(TypedDict):
     """A :class:`PackedShape` as plain values, which configs and checkpoints hold."""
@@ -139,6 +144,11 @@ def blank_observations(shape: tuple[int, ...], length: int = 1, batch_size: int 
     """Return observations that are all zero, ``[length, batch_size, *shape]``, to try a network on."""
     dtype = torch.uint8 if isinstance(shape, PackedShape) else torch.float32
     return torch.zeros(length, batch_size, *shape, dtype=dtype)
+
+
+def is_picture(dtype: str, shape: tuple[int, ...]) -> bool:
+    """Return whether a part is a picture: uint8, ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``."""
+    return dtype == "uint8" and len(shape) in (2, 3)
 
 
 def torch_dtype(dtype: str) -> torch.dtype:

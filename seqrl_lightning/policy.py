@@ -152,7 +152,7 @@ def _packed(observation: Any, shape: PackedShape) -> Array:
     Raises:
         ConfigurationError: If they aren't those that the policy was trained on.
     """
-    must_be = f"a dict of {shape}, or of (N, ...) of N environments; policy.make_env() makes one that fits"
+    must_be = f"a dict of {shape}, or of each with N in front; policy.make_env() makes one that fits"
     is_dict = isinstance(observation, Mapping)
     given = sorted(map(str, observation)) if is_dict else type(observation).__name__
     require(is_dict and set(observation) == set(shape.parts), "the observation", given, must_be)

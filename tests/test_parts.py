@@ -162,6 +162,23 @@ def test_what_cant_read_parts_is_refused_in_a_line() -> None:
         Composed(PICTURE, (2,), {"numbers": GRU})
 
 
+def test_a_checkpoint_holds_the_shape_as_plain_values() -> None:
+    learner = DQN(PICTURE, 2, Composed)
+    assert learner.hparams["obs_shape"] == {
+        "parts": {"picture": ["uint8", 5, 4], "numbers": ["float32", 2], "count": ["int64", 1]},
+        "num_frames": 1,
+    }
+    again = DQN(learner.hparams["obs_shape"], 2, Composed)
+    assert isinstance(again.obs_shape, PackedShape)
+    assert again.obs_shape.parts == PICTURE.parts
+    assert "args" not in Positional(PICTURE, 2, network=Composed).hparams  # where it would be a class of the package's
+
+
+class Positional(DQN):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+
+
 def test_blank_observations_are_of_the_stored_dtype() -> None:
     assert blank_observations((2, 3), 4, 5).shape == (4, 5, 2, 3)
     assert blank_observations(PICTURE).dtype == torch.uint8

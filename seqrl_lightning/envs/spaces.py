@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from seqrl_lightning.parts import is_picture
+
 
 def is_composed(space: gym.Space[Any]) -> bool:
     """Return whether a space has parts."""
@@ -14,12 +16,8 @@ def is_composed(space: gym.Space[Any]) -> bool:
 
 def has_picture(space: gym.Space[Any]) -> bool:
     """Return whether a part of a composed space is a picture, which would lose its rows and columns when flattened."""
-    return is_composed(space) and any(is_picture(leaf.dtype, leaf.shape or ()) for _, leaf in leaves(space))
-
-
-def is_picture(dtype: Any, shape: tuple[int, ...]) -> bool:
-    """Return whether a part is a picture: uint8, ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``."""
-    return dtype == np.uint8 and len(shape) in (2, 3)
+    boxes = (leaf for _, leaf in leaves(space) if isinstance(leaf, gym.spaces.Box))
+    return is_composed(space) and any(is_picture(np.dtype(box.dtype).name, box.shape) for box in boxes)
 
 
 def leaves(space: gym.Space[Any], name: str = "") -> Iterator[tuple[str, gym.Space[Any]]]:

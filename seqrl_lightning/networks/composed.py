@@ -80,7 +80,7 @@ class Composed(Network):
 
 def default_torso(part: Part, shape: tuple[int, ...]) -> NetworkCallable:
     """Return what builds the torso of a part whose shape, with its frames, is ``shape``."""
-    if part.dtype != "uint8" or len(part.shape) not in (2, 3):
+    if not part.is_picture:
         return lambda obs_shape, out_shape: MLP(obs_shape, out_shape, hidden_sizes=(128,))
     return NatureCNN if min(image_shape(shape)[1:]) >= 36 else SmallCNN
 
