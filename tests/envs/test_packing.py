@@ -1,5 +1,6 @@
 """Composed observations at the border: every part arrives as its space says, or is refused by its name."""
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -8,7 +9,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.envs import EnvFactory, EnvFault, PreviousActionReward
+from seqrl_lightning.envs import EnvFactory, EnvFault, MaskInObservation, PreviousActionReward
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts, UnpackedParts
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import ConfigurationError
@@ -197,3 +198,21 @@ def test_packing_carries_nothing_from_step_to_step() -> None:
     env = PackedParts(Scene())
     assert env.state_dict() == {}
     env.load_state_dict({})
+
+
+def test_a_mask_is_no_part() -> None:
+    class Masked(Scene):
+        observation_space = gym.spaces.Dict(view=Scene.observation_space["picture"], legal=gym.spaces.MultiBinary(6))
+
+        def look(self) -> dict[str, Any]:
+            return {"view": super().look()["picture"], "legal": np.arange(6) == self.t}
+
+    gym.register("tests/Masked-v0", Masked)
+    factory = EnvFactory("tests/Masked-v0", wrappers=[functools.partial(MaskInObservation, key="legal")])
+    shape = factory.read_facts().obs_shape
+    assert str(shape) == "view uint8(5, 4)"
+    envs = factory.make_envs(2)
+    envs.reset(seed=0)
+    shown = envs.step(np.zeros(2, np.int64)).shown
+    assert shown.action_mask is not None
+    assert shown.action_mask.tolist() == [[False, True, False, False, False, False]] * 2
