@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import Array
+from seqrl_lightning.types import Array, require
+
+_DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32")  # that parts are stored in
 
 
 class Part(NamedTuple):
@@ -124,15 +126,26 @@ ObsShape = tuple[int, ...] | PackedSettings
 
 
 def shape_of_observation(shape: ObsShape) -> tuple[int, ...]:
-    """Return the shape of one observation; of parts, a :class:`PackedShape`."""
-    if isinstance(shape, PackedShape):
-        return shape
-    if isinstance(shape, Mapping):
-        parts = {
-            name: (str(dtype), tuple(int(size) for size in sizes)) for name, (dtype, *sizes) in shape["parts"].items()
-        }
-        return PackedShape(parts, shape["num_frames"])
-    return tuple(shape)
+    """Return the shape of one observation; of parts, a :class:`PackedShape`.
+
+    Raises:
+        ConfigurationError: If parts have no dtype that is stored, or no shape.
+    """
+    if isinstance(shape, PackedShape) or not isinstance(shape, Mapping):
+        return shape if isinstance(shape, PackedShape) else tuple(shape)
+    parts, num_frames = shape.get("parts"), shape.get("num_frames")
+    fits = isinstance(parts, Mapping) and len(parts) > 0 and isinstance(num_frames, int) and num_frames > 0
+    fits = fits and all(map(_is_part, parts.values()))
+    must_be = f"parts by their names, each with a dtype ({', '.join(_DTYPES)}) and a shape, and num_frames of 1 or more"
+    require(fits, "the observations' shape", str(shape)[:60], must_be)
+    return PackedShape({name: (str(part[0]), tuple(map(int, part[1:]))) for name, part in parts.items()}, num_frames)
+
+
+def _is_part(part: object) -> bool:
+    """Return whether plain values, which may come from a file, say a part's dtype and shape."""
+    if not isinstance(part, list | tuple) or not part or part[0] not in _DTYPES:
+        return False
+    return all(isinstance(size, int) and size >= 0 for size in part[1:])
 
 
 def plain_shape(shape: tuple[int, ...]) -> ObsShape:

@@ -17,7 +17,7 @@ from seqrl_lightning.parts import PackedShape, blank_observations, plain_shape, 
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.types import ConfigurationError, Transitions, Windows
 
-DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32")
+DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32")
 shapes = st.dictionaries(
     st.text(min_size=1, max_size=4),
     st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(1, 3), max_size=3).map(tuple)),
@@ -27,10 +27,7 @@ shapes = st.dictionaries(
 
 
 def random_parts(shape: PackedShape, lead: tuple[int, ...], rng: Any) -> dict[str, Any]:
-    return {
-        name: rng.integers(0, 2 if part.dtype == "bool" else 100, (*lead, *part.shape)).astype(part.dtype)
-        for name, part in shape.parts.items()
-    }
+    return {name: rng.integers(0, 100, (*lead, *part.shape)).astype(part.dtype) for name, part in shape.parts.items()}
 
 
 @settings(max_examples=60, deadline=None)
@@ -177,6 +174,27 @@ def test_a_checkpoint_holds_the_shape_as_plain_values() -> None:
 class Positional(DQN):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"parts": {}, "num_frames": 1},
+        {"parts": "text", "num_frames": 1},
+        {"parts": {"x": ["float32", 2]}},
+        {"parts": {"x": ["float32", 2]}, "num_frames": 0},
+        {"parts": {"x": []}, "num_frames": 1},
+        {"parts": {"x": [3, 2]}, "num_frames": 1},
+        {"parts": {"x": ["object", 2]}, "num_frames": 1},
+        {"parts": {"x": ["float32", -2]}, "num_frames": 1},
+        {"parts": {"x": ["float32", "2"]}, "num_frames": 1},
+    ],
+    ids=str,
+)
+def test_a_shape_that_is_none_is_refused(shape: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"the observations' shape is .*; it must be parts by their names"):
+        shape_of_observation(shape)
 
 
 def test_blank_observations_are_of_the_stored_dtype() -> None:
