@@ -48,6 +48,7 @@ from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.launched import is_reporting
 from seqrl_lightning.lightning_messages import silence_misleading_messages
+from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
@@ -121,11 +122,12 @@ class SeqRLCLI(LightningCLI):
         for name, as_trained in (("obs_shape", self._obs_shape), ("n_actions", self._n_actions)):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
 
-    def _obs_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
         """Return the task's, by which the network is built, unless a checkpoint's weights are for another one."""
-        trained = shape if self._trained_on is None else tuple(self._trained_on["obs_shape"])
-        require(trained == shape, "the observations' shape in data.env_id", shape, f"the checkpoint's {trained}")
-        return shape
+        trained = shape if self._trained_on is None else shape_of_observation(self._trained_on["obs_shape"])
+        fits = plain_shape(trained) == plain_shape(shape)
+        require(fits, "the observations' shape in data.env_id", str(shape), f"the checkpoint's {trained}")
+        return plain_shape(shape)
 
     def _n_actions(self, n_actions: int) -> int:
         """Return the task's number of actions, like :meth:`_obs_shape`."""

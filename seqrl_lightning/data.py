@@ -18,6 +18,7 @@ from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
 from seqrl_lightning.envs.admitted import EnvValueError, block_after, close_quietly
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.trainer_access import attributes_of, learner_of
@@ -58,6 +59,8 @@ class ReplayDataModule(LightningDataModule):
         capacity: Slots of the replay memory, over all environments.
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``); the replay memory stores each of them once.
+        flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise
+            their parts are read by a ``Composed`` network. By default those without a picture are flattened.
         sampler: Picks the transitions of a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
         mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
@@ -71,7 +74,7 @@ class ReplayDataModule(LightningDataModule):
         eval_max_steps: Env steps after which an evaluation gives an episode up, and counts it as it is.
 
     Attributes:
-        obs_shape: Shape of one observation.
+        obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
         obs_dtype: NumPy's name of its dtype.
         n_actions: Number of actions.
         num_blocks: Number of blocks; 0 for a task in which one rule holds throughout.
@@ -99,6 +102,7 @@ class ReplayDataModule(LightningDataModule):
         autoreset_mode: str | None = None,
         wrappers: list[Wrapper] | None = None,
         frame_stack: int = 1,
+        flatten_observations: bool | None = None,
         batch_size: int = 128,
         capacity: int = 10_000,
         sampler: Sampler | None = None,
@@ -147,7 +151,15 @@ class ReplayDataModule(LightningDataModule):
         self.take_rollout: Callable[[], None] | None = None
         self._on_eval_fault: Callable[[EnvFault], int] | None = None  # from check_eval_envs on
 
-        self.factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, vectorization_mode, autoreset_mode)
+        self.factory = EnvFactory(
+            env_id,
+            env_kwargs,
+            wrappers or (),
+            frame_stack,
+            vectorization_mode,
+            autoreset_mode,
+            flatten_observations,
+        )
         facts = self.factory.read_facts()
         self.obs_shape, self.obs_dtype, self.n_actions = facts.obs_shape, facts.obs_dtype, facts.n_actions
         self.num_blocks = facts.num_blocks
@@ -156,6 +168,13 @@ class ReplayDataModule(LightningDataModule):
             rank_zero_info(
                 f"The observations of {env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
                 "Discrete parts become one-hot."
+            )
+        if isinstance(self.obs_shape, PackedShape):
+            rank_zero_info(f"The observations of {env_id} have parts: {self.obs_shape}.")
+        if facts.flattened_actions is not None:
+            rank_zero_info(
+                f"The actions of {env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for each "
+                "combination."
             )
         if facts.unrepeated is not None:
             rank_zero_warn(

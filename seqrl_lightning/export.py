@@ -18,9 +18,10 @@ from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.format import note_on
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_bytes
+from seqrl_lightning.parts import PackedShape, blank_observations
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, exported
-from seqrl_lightning.types import ConfigurationError, RunError, State, require
+from seqrl_lightning.types import Array, ConfigurationError, RunError, State, require
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 """The formats and their files' suffixes."""
@@ -29,8 +30,11 @@ _TOLERANCE = 1e-4  # relative to the largest value
 _NUM_STEPS = 10  # in a row that are checked
 _BATCH_SIZES = (1, 2, 7)  # that are checked
 
-Run = Callable[[Tensor, State], tuple[Tensor, State]]
-"""A policy: (observations [B, *obs], state or None at the start) -> (q_values [B, A], next state)."""
+Shown = Tensor | dict[str, Tensor]
+"""Observations, [B, *obs], or each of their parts."""
+
+Run = Callable[[Shown, State], tuple[Tensor, State]]
+"""A policy: (observations, state or None at the start) -> (q_values [B, A], next state)."""
 
 
 class GreedyPolicy(nn.Module):
@@ -45,17 +49,21 @@ class GreedyPolicy(nn.Module):
         self.network = module.policy_net
         self.q_values = module.q_values
 
-    def forward(self, observation: Tensor, state: State = None) -> tuple[Tensor, ...]:
+    def forward(self, observation: Shown, state: State = None) -> tuple[Tensor, ...]:
         """One step in B environments.
 
         Args:
-            observation: [B, *obs].
+            observation: [B, *obs], or a dict of the observations' parts, each [B, *shape].
             state: [S, B, ...] of a network that remembers (zeros at an episode's start), else None.
 
         Returns:
             ``q_values`` [B, A] float32, ``action`` [B] int64 and, of a network that remembers, ``next_state``.
         """
-        outputs, next_state = self.network(observation.unsqueeze(0), state, None)
+        if isinstance(observation, dict):
+            row: Shown = {name: part.unsqueeze(0) for name, part in observation.items()}
+        else:
+            row = observation.unsqueeze(0)
+        outputs, next_state = self.network(row, state, None)
         q_values = self.q_values(outputs).squeeze(0)
         action = q_values.argmax(-1)
         return (q_values, action) if state is None else (q_values, action, next_state)
@@ -67,7 +75,8 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
     - ``onnx`` and ``torch_export``: the inputs are ``observation`` [B, *obs] and, for a network that remembers,
       ``state`` [S, B, ...], zeros at an episode's start; the outputs ``q_values`` [B, A] (of ``DiscreteSAC`` the
       policy's logits), ``action`` [B] (the best; where a task allows some actions only, take the best of these), and
-      ``next_state``. B can be any number.
+      ``next_state``. B can be any number. Where observations have parts, each of them is an input of its own name
+      (of ``torch_export``: ``observation`` is a dict of them).
     - ``safetensors``: the weights, and in the metadata what :func:`seqrl_lightning.load_policy` rebuilds the policy
       from: a checkpoint without optimizer and target network, to hand out.
 
@@ -106,7 +115,7 @@ def compare(policy: Policy, run: Run) -> tuple[float, float]:
         for _ in range(_NUM_STEPS):
             observation = _random_observations(policy, batch_size, rng)
             expected, module_state = policy.module.act_values(observation.numpy(), module_state)
-            q_values, state = run(observation, state)
+            q_values, state = run(_shown(policy, observation), state)
             difference = max(difference, float(np.abs(q_values.numpy() - expected).max()))
             largest = max(largest, float(np.abs(expected).max()))
     return difference, largest
@@ -114,7 +123,10 @@ def compare(policy: Policy, run: Run) -> tuple[float, float]:
 
 def signature(policy: Policy) -> tuple[dict[str, tuple[int | str, ...]], list[str]]:
     """Return an exported policy's inputs, with their shapes, and its outputs."""
-    inputs: dict[str, tuple[int | str, ...]] = {"observation": ("batch", *policy.module.obs_shape)}
+    shape = policy.module.obs_shape
+    inputs: dict[str, tuple[int | str, ...]] = {"observation": ("batch", *shape)}
+    if isinstance(shape, PackedShape):
+        inputs = {name: ("batch", *shape.shape_of(name)) for name in shape.parts}
     state = _initial_state(policy, 1)
     if state is None:
         return inputs, ["q_values", "action"]
@@ -133,10 +145,12 @@ def _to_onnx(policy: Policy) -> bytes:
     with _explained("onnx", policy):
         graph = torch.onnx.export(
             GreedyPolicy(policy.module),
-            _example(policy),
+            kwargs=dict(
+                zip(("observation", "state"), _example(policy), strict=False)
+            ),  # a last dict would be taken for it
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=_dynamic_shapes(policy),
+            dynamic_shapes=dict(zip(("observation", "state"), _dynamic_shapes(policy), strict=False)),
             dynamo=True,
             verbose=False,
         )
@@ -151,10 +165,11 @@ def _read_onnx(policy: Policy, path: Path) -> Run:
     session = InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
 
-    def run(*inputs: Tensor) -> tuple[Tensor, State]:
-        arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=False)}
-        q_values, _, *state = map(torch.from_numpy, session.run(None, arrays))
-        return q_values, state[0] if state else None
+    def run(observation: Shown, state: State) -> tuple[Tensor, State]:
+        shown = list(observation.values()) if isinstance(observation, dict) else [observation]
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, [*shown, state], strict=False)}
+        q_values, _, *next_state = map(torch.from_numpy, session.run(None, arrays))
+        return q_values, next_state[0] if next_state else None
 
     return run
 
@@ -172,9 +187,9 @@ def _to_torch_export(policy: Policy) -> bytes:
 def _read_torch_export(policy: Policy, path: Path) -> Run:
     module = torch.export.load(path).module()
 
-    def run(*inputs: Tensor) -> tuple[Tensor, State]:
-        q_values, _, *state = module(*(tensor for tensor in inputs if tensor is not None))
-        return q_values, state[0] if state else None
+    def run(observation: Shown, state: State) -> tuple[Tensor, State]:
+        q_values, _, *next_state = module(observation) if state is None else module(observation, state)
+        return q_values, next_state[0] if next_state else None
 
     return run
 
@@ -192,8 +207,8 @@ def _to_safetensors(policy: Policy) -> bytes:
 def _read_safetensors(policy: Policy, path: Path) -> Run:
     act_values = load_policy(path, policy.network, allow=policy.trust.allow).module.act_values
 
-    def run(observation: Tensor, state: State) -> tuple[Tensor, State]:
-        q_values, state = act_values(observation.numpy(), state)
+    def run(observation: Shown, state: State) -> tuple[Tensor, State]:
+        q_values, state = act_values(_stored(policy, observation), state)
         return torch.from_numpy(q_values), state
 
     return run
@@ -212,29 +227,57 @@ _FORMATS: dict[str, tuple[Callable[[Policy], bytes], Callable[[Policy, Path], Ru
 def _initial_state(policy: Policy, batch_size: int) -> Tensor | None:
     """Return the state at an episode's start, [S, B, ...] zeros; None for a network that doesn't remember."""
     with torch.no_grad():
-        _, state = policy.module.policy_net(torch.zeros(1, batch_size, *policy.module.obs_shape))
+        _, state = policy.module.policy_net(blank_observations(policy.module.obs_shape, batch_size=batch_size))
     return None if state is None else torch.zeros_like(state)
 
 
 def _random_observations(policy: Policy, batch_size: int, rng: np.random.Generator) -> Tensor:
-    """Return [B, *obs] in the task's dtype: standard normal numbers, or integers from 0 on."""
-    shape, dtype = (batch_size, *policy.module.obs_shape), np.dtype(policy.recipe.obs_dtype)
-    if np.issubdtype(dtype, np.integer):
-        return torch.from_numpy(rng.integers(0, min(np.iinfo(dtype).max, 255), shape).astype(dtype))
-    return torch.from_numpy(rng.normal(size=shape).astype(dtype))
+    """Return [B, *obs] as they are stored: standard normal numbers, or integers from 0 on."""
+
+    def random(dtype: str, shape: tuple[int, ...]) -> Array:
+        if np.issubdtype(dtype, np.integer):
+            return rng.integers(0, min(np.iinfo(dtype).max, 255), shape).astype(dtype)
+        return rng.normal(size=shape).astype(dtype)
+
+    shape = policy.module.obs_shape
+    if isinstance(shape, PackedShape):
+        lead = (batch_size, *shape[:-1])
+        parts = {name: random(part.dtype, (*lead, *part.shape)) for name, part in shape.parts.items()}
+        return torch.from_numpy(shape.pack(parts))
+    return torch.from_numpy(random(policy.recipe.obs_dtype, (batch_size, *shape)))
 
 
-def _example(policy: Policy) -> tuple[Tensor, ...]:
+def _shown(policy: Policy, observation: Tensor) -> Shown:
+    """Return stored observations as a graph takes them, each part in memory of its own."""
+    shape = policy.module.obs_shape
+    if not isinstance(shape, PackedShape):
+        return observation
+    return {name: part.clone() for name, part in shape.unpack_tensor(observation).items()}
+
+
+def _stored(policy: Policy, shown: Shown) -> Array:
+    """Return observations that a graph takes as they are stored; the inverse of :func:`_shown`."""
+    shape = policy.module.obs_shape
+    if isinstance(shape, PackedShape) and isinstance(shown, dict):
+        return shape.pack({name: part.numpy() for name, part in shown.items()})
+    assert isinstance(shown, Tensor)
+    return shown.numpy()
+
+
+def _example(policy: Policy) -> tuple[Shown | Tensor, ...]:
     batch_size = 2  # a size of 1 in the example would be fixed in the graph
     state = _initial_state(policy, batch_size)
-    observation = _random_observations(policy, batch_size, np.random.default_rng(0))
+    observation = _shown(policy, _random_observations(policy, batch_size, np.random.default_rng(0)))
     return (observation,) if state is None else (observation, state)
 
 
-def _dynamic_shapes(policy: Policy) -> tuple[dict[int, Any], ...]:
+def _dynamic_shapes(policy: Policy) -> tuple[dict[Any, Any], ...]:
     """Return the dimensions that may vary: the batch, which is 0 of the observation and 1 of the state."""
-    batch = torch.export.Dim("batch")
-    return ({0: batch},) if _initial_state(policy, 1) is None else ({0: batch}, {1: batch})
+    batch, shape = torch.export.Dim("batch"), policy.module.obs_shape
+    of_observation: dict[Any, Any] = {0: batch}
+    if isinstance(shape, PackedShape):
+        of_observation = {name: {0: batch} for name in shape.parts}
+    return (of_observation,) if _initial_state(policy, 1) is None else (of_observation, {1: batch})
 
 
 @contextmanager

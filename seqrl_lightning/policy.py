@@ -1,6 +1,7 @@
 """A trained policy, rebuilt from a file, to act in any Gymnasium loop."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.envs.admitted import as_mask
+from seqrl_lightning.envs.packing import UnpackedParts
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.networks import NetworkCallable
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of
@@ -81,7 +84,8 @@ class Policy:
 
         Args:
             observation: One observation ``[*obs]``, or those of N environments that are played side by side,
-                ``[N, *obs]``, as :meth:`make_env` shows them, with the wrappers of the training.
+                ``[N, *obs]``, as :meth:`make_env` shows them, with the wrappers of the training; where observations
+                have parts, a dict of them.
             action_mask: ``[n_actions]`` or ``[N, n_actions]``, true (or 1) where an action is allowed; None allows all.
             is_first: ``[N]`` bool, which of the N environments have just started an episode; None: none of them, since
                 :meth:`reset`.
@@ -93,7 +97,8 @@ class Policy:
             ConfigurationError: If the observation isn't of the shape that the policy was trained on, or N has changed
                 since :meth:`reset`.
         """
-        observation, obs_shape = np.asarray(observation), self.module.obs_shape
+        obs_shape = self.module.obs_shape
+        observation = _packed(observation, obs_shape) if isinstance(obs_shape, PackedShape) else np.asarray(observation)
         is_single = observation.shape == obs_shape
         rows = observation[None] if is_single else observation
         must_be = f"{obs_shape}, or (N, ...) of N environments; policy.make_env() makes one that fits"
@@ -131,11 +136,32 @@ class Policy:
         self.trust.require_task(data.get("env_id"), self._source)
         self.trust.require_names(data, self._source)
         settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
-        num_frames, most = settings.get("frame_stack", 1), int(np.prod(self.recipe.model.get("obs_shape", ())))
+        has_parts = isinstance(self.module.obs_shape, PackedShape)
+        settings["flatten_observations"] = not has_parts
+        num_frames, most = settings.get("frame_stack", 1), math.prod(self.module.obs_shape)
         fits = isinstance(num_frames, int) and num_frames <= max(1, most)
         require(fits, f"data.frame_stack in {self._source}", num_frames, f"at most {most}, by the observation's shape")
         with refused_in_a_line(self._source), limited_memory(self._max_gib):
-            return rebuild(EnvFactory, settings, self.trust, self._source).make_env(**env_kwargs)
+            env = rebuild(EnvFactory, settings, self.trust, self._source).make_env(**env_kwargs)
+        return UnpackedParts(env) if has_parts else env
+
+
+def _packed(observation: Any, shape: PackedShape) -> Array:
+    """Pack the parts of one observation or of several.
+
+    Raises:
+        ConfigurationError: If they aren't those that the policy was trained on.
+    """
+    must_be = f"a dict of {shape}, or of each with N in front; policy.make_env() makes one that fits"
+    is_dict = isinstance(observation, Mapping)
+    given = sorted(map(str, observation)) if is_dict else type(observation).__name__
+    require(is_dict and set(observation) == set(shape.parts), "the observation", given, must_be)
+    arrays = {name: np.asarray(part) for name, part in observation.items()}
+    lead = {array.shape[: array.ndim - len(shape.shape_of(name))] for name, array in arrays.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    fits = len(lead) == 1 and all(size == (*next(iter(lead)), *shape.shape_of(n)) for n, size in shapes.items())
+    require(fits, "the observation's shape", shapes, must_be)
+    return shape.pack(arrays)
 
 
 def load_policy(

@@ -23,6 +23,7 @@ from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, 
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
+from seqrl_lightning.parts import blank_observations
 from seqrl_lightning.reading import values_in
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust
@@ -147,7 +148,7 @@ def _require_little_memory(module: LearnerModule, weights: Mapping[str, Tensor])
     Not everything depends on the weights' shapes: a network that pools has the same ones for images of any size.
     """
     with torch.no_grad(), _Results() as results:
-        outputs, _ = module.policy_net(torch.zeros(1, 1, *module.obs_shape))
+        outputs, _ = module.policy_net(blank_observations(module.obs_shape))
         module.q_values(outputs)
     gib = (results.num_bytes - 4 * sum(_num_bytes(tensor) for tensor in weights.values())) / 2**30  # some are reshaped
     require(gib <= _MAX_GIB, "what the network takes for one observation, in GiB,", gib, f"at most {_MAX_GIB}")

@@ -295,7 +295,8 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        is_own_class = type(value) not in (list, tuple)  # which would have to be imported to be read
+        return not is_own_class and all(map(_is_plain, value))
     return isinstance(value, type(None) | bool | int | float | str)
 
 

@@ -218,3 +218,24 @@ class Doors(gym.Env[Any, Any]):
 
 
 gym.register("tests/Doors-v0", Doors)
+
+
+class InParts(gym.ObservationWrapper[Any, Any, Any]):
+    """Shows an observation's first number and the others as parts, and a picture of nothing."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        assert isinstance(space, gym.spaces.Box)
+        first, others = (gym.spaces.Box(space.low[part], space.high[part]) for part in (slice(1), slice(1, None)))
+        picture = gym.spaces.Box(0, 255, (5, 4), np.uint8)
+        self.observation_space = gym.spaces.Dict(first=first, others=others, picture=picture)
+
+    def observation(self, observation: Any) -> Any:
+        return {"first": observation[:1], "others": observation[1:], "picture": np.zeros((5, 4), np.uint8)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass

@@ -21,7 +21,8 @@ from torch import Tensor
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule
 from seqrl_lightning.algorithms.updates import learn_from_parts
 from seqrl_lightning.cli import SeqRLCLI
-from seqrl_lightning.networks import GRU, MLP, DuelingHead, LinearHead, NoisyLinear
+from seqrl_lightning.networks import GRU, MLP, Composed, DuelingHead, LinearHead, NoisyLinear
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.replay import (
     LatestSampler,
     PrioritizedSampler,
@@ -77,6 +78,7 @@ class Combination(NamedTuple):
     dueling: bool
     updates_per_step: int
     num_envs: int
+    parts: bool  # observations are packed parts, one for each number
 
     def __str__(self) -> str:
         return "-".join(f"{name}={value}" for name, value in self._asdict().items())
@@ -90,7 +92,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("masks", "rescaling", "burn_in", "stored_state", "noisy", "dueling"), (False, True)),
     "updates_per_step": (1, 2),
     "num_envs": (1, 3),
+    "parts": (False, True),
 }
+PARTS = PackedShape({"first": ("float32", (1,)), "second": ("float32", (1,))})
 
 
 def product() -> list[Combination]:
@@ -146,8 +150,11 @@ def build_network(combination: Combination) -> Any:
     linear = {"linear": NoisyLinear} if combination.noisy else {}
     head = functools.partial(DuelingHead if combination.dueling else LinearHead, **linear)  # type: ignore[arg-type]
     if combination.network == "GRU":
-        return lambda *shapes: GRU(*shapes, hidden_size=HIDDEN, chrono_init=None, head=head)
-    return lambda *shapes: MLP(*shapes, hidden_sizes=(HIDDEN,), head=head, **linear)  # type: ignore[arg-type]
+        network: Any = functools.partial(GRU, hidden_size=HIDDEN, chrono_init=None, head=head)
+    else:
+        network = functools.partial(MLP, hidden_sizes=(HIDDEN,), head=head, **linear)  # type: ignore[arg-type]
+    as_they_are: dict[str, Any] = dict.fromkeys(PARTS.parts, functools.partial(MLP, hidden_sizes=()))
+    return functools.partial(Composed, torsos=as_they_are, network=network) if combination.parts else network
 
 
 def build_learner(combination: Combination) -> Any:
@@ -155,7 +162,9 @@ def build_learner(combination: Combination) -> Any:
     shared: dict[str, Any] = {"gamma": GAMMA, "value_rescaling": RESCALING if combination.rescaling else None}
     if learner_class is not PQN:
         shared["updates_per_step"] = combination.updates_per_step
-    learner = learner_class((OBS,), ACTIONS, build_network(combination), **settings, **shared)
+    learner = learner_class(
+        PARTS if combination.parts else (OBS,), ACTIONS, build_network(combination), **settings, **shared
+    )
     with torch.no_grad():  # so that values differ, between the networks too
         for parameter in learner.parameters():
             if parameter.dim():
@@ -227,7 +236,9 @@ class World:
         self.rng = np.random.default_rng(seed)
         self.num_envs = combination.num_envs
         self.masks = combination.masks
-        self.ring = RingBuffer(14 * self.num_envs, self.num_envs, (OBS,), "float32")
+        self.parts = combination.parts
+        shape, dtype = (PARTS, "uint8") if self.parts else ((OBS,), "float32")
+        self.ring = RingBuffer(14 * self.num_envs, self.num_envs, shape, dtype)
         self.rows: list[list[Row]] = [[] for _ in range(self.num_envs)]
         self.where: dict[tuple[float, ...], tuple[int, int]] = {}  # observation -> env, row
         self.state: Any = None
@@ -246,7 +257,10 @@ class World:
             row.step = 0 if is_first[env] or row.is_final else rows[-1].step + 1
             self.where[tuple(row.observation)] = env, len(rows)
             rows.append(row)
-        return observation, mask if self.masks else None
+        return self._packed(observation), mask if self.masks else None
+
+    def _packed(self, observation: Any) -> Any:
+        return PARTS.pack({"first": observation[:, :1], "second": observation[:, 1:]}) if self.parts else observation
 
     def play(self, learner: LearnerModule, sampler: Sampler, num_rows: int) -> None:
         """Acts at random, the learner's network looking on as an agent's does."""
@@ -255,7 +269,7 @@ class World:
             observation = np.array([row.observation for row in heads], np.float32)
             sampler.keep_state(self.ring, self.state, np.array([row.step for row in heads]))
             is_first = np.array([row.is_first for row in heads])
-            _, self.state = learner.act_values(observation, self.state, is_first)
+            _, self.state = learner.act_values(self._packed(observation), self.state, is_first)
             is_final = np.array([row.is_final for row in heads])
             action = np.array([self.rng.choice(oracle.allowed(row.mask, ACTIONS)) for row in heads])
             reward = np.where(is_final, 0.0, self.rng.normal(size=self.num_envs)).astype(np.float32)
@@ -283,12 +297,24 @@ class World:
 # What the oracle makes of it
 
 
-def lists(module: torch.nn.Module) -> dict[str, Any]:
-    return {name: parameter.tolist() for name, parameter in module.named_parameters()}
+def numbers(observation: Tensor) -> Tensor:
+    """Observations as numbers, also those of packed parts."""
+    return observation.view(torch.float32) if observation.dtype == torch.uint8 else observation
+
+
+def pieces(net: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """What computes something, by the beginning of its names: of a Composed one what reads the features."""
+    return {"": net.core, "head.": net.head} if isinstance(net, Composed) else {"": net}
+
+
+def lists(net: torch.nn.Module) -> dict[str, Any]:
+    named = ((f"{piece}{name}", p) for piece, module in pieces(net).items() for name, p in module.named_parameters())
+    return {name: parameter.tolist() for name, parameter in named}
 
 
 def plain_net(net: torch.nn.Module, draws: dict[str, Any], n_atoms: int | None) -> oracle.Net:
-    noise = {name: draws["noise"][id(m)] for name, m in net.named_modules() if id(m) in draws["noise"]}
+    modules = [(f"{piece}{name}", m) for piece, module in pieces(net).items() for name, m in module.named_modules()]
+    noise = {name: draws["noise"][id(m)] for name, m in modules if id(m) in draws["noise"]}
     return oracle.Net(lists(net), noise, ACTIONS, n_atoms)
 
 
@@ -329,7 +355,7 @@ class Oracle:
 
     def locate(self, batch: Batch) -> list[tuple[int, int]]:
         """Environment and row of each column's first state."""
-        return [self.world.where[tuple(state)] for state in batch.state_batch[0].tolist()]
+        return [self.world.where[tuple(state)] for state in numbers(batch.state_batch)[0].tolist()]
 
     def outlooks(self, env: int, first: int, end: int) -> dict[int, Outlook]:
         """How the networks see rows ``first`` to ``end - 1``, read in order if they remember."""
@@ -391,7 +417,7 @@ class Oracle:
             if at < max(first - rows[first].step, 1) or at >= len(rows):
                 continue  # before the episode with which the window begins, or not there yet
             row, before = rows[at], rows[at - 1]
-            assert batch.observation[i, column].tolist() == row.observation
+            assert numbers(batch.observation)[i, column].tolist() == row.observation
             assert bool(batch.is_first[i, column]) == row.is_first
             assert batch.previous_action[i, column].item() == (-1 if row.is_first else before.action)
             assert batch.previous_reward[i, column].item() == (0.0 if row.is_first else before.reward)
@@ -640,13 +666,19 @@ def config_of(combination: Combination, root: str) -> dict[str, Any]:
         updates = 4 * combination.num_envs
         agent = {"warmup_env_steps": LENGTH * combination.num_envs, "updates_per_collect": updates}
         agent |= {"env_steps_per_update": LENGTH * combination.num_envs / updates}
-    model = {"network": {"class_path": combination.network, "init_args": {"head": head, **layers}}, **settings}
+    network: dict[str, Any] = {"class_path": combination.network, "init_args": {"head": head, **layers}}
+    wrappers = [{"class_path": "tests.tasks.InParts"}] if combination.parts else []
+    if combination.parts:
+        network = {"class_path": "Composed", "init_args": {"network": network}}
+    model = {"network": network, **settings}
     model |= {"value_rescaling": RESCALING} if combination.rescaling else {}
     model |= {} if combination.learner == "PQN" else {"updates_per_step": k}
     return {
         "data": {
             "env_id": "tests/Doors-v0" if combination.masks else "tests/Diary-v0",
             "num_envs": combination.num_envs,
+            "wrappers": wrappers,
+            "flatten_observations": False,
             "batch_size": batch_size,
             "capacity": 120,
             "eval_episodes": 1,

@@ -13,6 +13,7 @@ from seqrl_lightning.envs.border import VectorBorder
 from seqrl_lightning.replay import PrioritizedSampler
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
 from tests.running import assert_identical, fit
+from tests.tasks import Lights
 
 TASK = {"env_id": "seqrl/Sequence-v0"}
 BLOCKS = {"blocks": [{"sequence": "ABCDEFGHIJ", "episodes": 5}, {"sequence": "reversed"}]}
@@ -178,10 +179,21 @@ def test_box_observations_are_left_alone(caplog: pytest.LogCaptureFixture) -> No
     assert "flattened" not in caplog.text
 
 
-def test_combined_actions_need_a_wrapper_and_the_error_names_it() -> None:
-    with pytest.raises(ConfigurationError, match=r"actions are MultiDiscrete.*FlattenMultiDiscreteAction"):
-        ReplayDataModule("tests/Lights-v0")
+def test_combined_actions_become_actions_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert ReplayDataModule("tests/Lights-v0").n_actions == 6
+    assert "The actions of tests/Lights-v0, MultiDiscrete([2 3]), are flattened to 6" in caplog.text
     assert ReplayDataModule("tests/Lights-v0", wrappers=[FlattenMultiDiscreteAction]).n_actions == 6
+
+
+def test_too_many_combined_actions_are_refused_and_the_error_names_the_wrapper() -> None:
+    class ManyLights(Lights):
+        action_space = observation_space = gym.spaces.MultiDiscrete([17, 241])
+
+    gym.register("tests/ManyLights-v0", ManyLights)
+    with pytest.raises(ConfigurationError, match=r"with 4,097 combinations; .* at most 4,096.*FlattenMultiDiscrete"):
+        ReplayDataModule("tests/ManyLights-v0")
+    assert ReplayDataModule("tests/ManyLights-v0", wrappers=[FlattenMultiDiscreteAction]).n_actions == 4097
 
 
 def test_a_sampler_can_be_given_to_one_run_after_another(tmp_path: Path) -> None:

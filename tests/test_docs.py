@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 import yaml
 
 from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.parts import blank_observations
 from tests.running import seqrl
 
 ROOT = Path(__file__).parent.parent
@@ -192,8 +192,8 @@ def test_configs_are_built_over_the_defaults(
     built = parser.instantiate_classes(parser.parse_args(["fit", "--config=config.yaml"])).fit
     assert type(built.model).__name__ == settings.get("model", {}).get("class_path", "DQN")
     built.model.check_sampler(built.data.sampler)
-    observations = torch.zeros(2, *built.data.obs_shape)
-    values, _ = built.model.act_values(observations.numpy())
+    observations = blank_observations(built.data.obs_shape, batch_size=2)
+    values, _ = built.model.act_values(observations[0].numpy())
     assert values.shape == (2, built.data.n_actions)
 
 

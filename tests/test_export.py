@@ -14,7 +14,8 @@ from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.checkpoints.format import FORMAT
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import FFM, GRU, LRU, MLP, RNN, DeltaNet, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, MLP, RNN, Composed, DeltaNet, Transformer
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, Recipe
 from seqrl_lightning.types import ConfigurationError, RunError, State
@@ -53,7 +54,23 @@ def test_torch_export_of_a_recurrent_policy(tmp_path: Path) -> None:
         assert q_values.numpy() == pytest.approx(policy.values, abs=1e-5)
 
 
-@pytest.mark.parametrize("make", [recurrent, images])
+def parts(network: Any = MLP) -> Policy:
+    shape = PackedShape({"picture": ("uint8", (5, 4)), "numbers.0": ("float32", (3,))})
+    return policy_of(DQN(shape, 3, network=functools.partial(Composed, network=network)), "uint8")
+
+
+def remembered_parts() -> Policy:
+    return parts(GRU)
+
+
+def test_torch_export_of_a_policy_whose_observations_have_parts(tmp_path: Path) -> None:
+    policy = remembered_parts()
+    assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
+    inputs, _ = signature(policy)
+    assert inputs == {"picture": ("batch", 5, 4), "numbers.0": ("batch", 3), "state": (1, "batch", 64)}
+
+
+@pytest.mark.parametrize("make", [recurrent, images, parts, remembered_parts])
 def test_onnx(tmp_path: Path, make: Any) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra export")

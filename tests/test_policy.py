@@ -16,7 +16,7 @@ from seqrl_lightning import collect
 from seqrl_lightning.algorithms import DQN, QRDQN
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.export import export_policy
-from seqrl_lightning.networks import GRU, MLP
+from seqrl_lightning.networks import GRU, MLP, Composed
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.replay import SequenceSampler
 from seqrl_lightning.types import ConfigurationError
@@ -66,6 +66,30 @@ def test_every_algorithm_plays_as_its_module_does(
         assert played(policy, env, seed) == played_by(module, datamodule, seed)
     assert policy.values is not None
     assert policy.values.shape == (3,)
+
+
+def test_parts_are_shown_and_taken_by_their_names(tmp_path: Path) -> None:
+    settings = {"env_id": "seqrl/PictureCue-v0", "batch_size": 8, "capacity": 100, "frame_stack": 2}
+    trainer, module, datamodule = fit(tmp_path, settings, {"network": Composed}, {"warmup_env_steps": 16}, max_steps=4)
+    trainer.save_checkpoint(tmp_path / "policy.ckpt")
+
+    policy = load_policy(tmp_path / "policy.ckpt", network=Composed)
+    env = policy.make_env()
+    for seed in range(3):
+        assert played(policy, env, seed) == played_by(module, datamodule, seed)
+    observation, _ = env.reset(seed=0)
+    policy.reset()
+    both = policy.act({name: np.stack([part, part]) for name, part in observation.items()})
+    assert isinstance(both, np.ndarray)
+    policy.reset()
+    assert both.tolist() == [policy.act(observation)] * 2
+    for wrong, given in [
+        (observation["picture"], "the observation is 'ndarray'"),
+        ({"picture": observation["picture"]}, r"the observation is \['picture'\]"),
+        ({**observation, "numbers": np.zeros(3)}, "the observation's shape is "),
+    ]:
+        with pytest.raises(ConfigurationError, match=rf"{given}.*; it must be a dict of picture uint8\(2, 8, 8\)"):
+            policy.act(wrong)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +194,8 @@ def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> No
     lines = [
         "import sys; from types import SimpleNamespace; from seqrl_lightning.policy import Policy; "
         "from seqrl_lightning.recipe import Recipe",
-        f"env = Policy(SimpleNamespace(act_values=None), Recipe('', {{}}, {settings}, 'float32')).make_env()",
+        "learner = SimpleNamespace(act_values=None, obs_shape=(2,))",
+        f"env = Policy(learner, Recipe('', {{}}, {settings}, 'float32')).make_env()",
         "print(env.observation_space.high, 'seqrl_lightning.cli' in sys.modules)",
     ]
     result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)

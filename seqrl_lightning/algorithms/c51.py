@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms.learner import LearnerModule, build_network
 from seqrl_lightning.functional import bellman_target, categorical_projection, mask_actions, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, Update, require
 
 
@@ -34,7 +35,7 @@ class C51(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         double: bool = False,

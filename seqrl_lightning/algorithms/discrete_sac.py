@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms.learner import LearnerModule, build_network, require_positive
 from seqrl_lightning.functional import expected_value, huber_losses, soft_q_target, softmax_policy, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Array, Batch, BoolArray, State, Update, require
 
 
@@ -39,7 +40,7 @@ class DiscreteSAC(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         huber_delta: float | None = 1.0,

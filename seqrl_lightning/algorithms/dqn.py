@@ -8,6 +8,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms.learner import LearnerModule, require_positive
 from seqrl_lightning.functional import double_q_target, huber_losses, munchausen_target, q_target, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, Reader, Update, require
 
 
@@ -33,7 +34,7 @@ class DQN(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         huber_delta: float | None = 1.0,

@@ -15,6 +15,7 @@ from seqrl_lightning.functional import (
     value_of,
 )
 from seqrl_lightning.networks import MLP, Network, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, ConfigurationError, State, Update, require
 
 
@@ -46,7 +47,7 @@ class IQN(DQN):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         n_fractions: int = 8,

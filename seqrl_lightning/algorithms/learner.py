@@ -32,7 +32,8 @@ from seqrl_lightning.functional import (
     unscale_values,
     weighted_mean,
 )
-from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.networks import MLP, Network, NetworkCallable
+from seqrl_lightning.parts import ObsShape, PackedShape, blank_observations, shape_of_observation
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Allowed, settings_of
@@ -113,7 +114,7 @@ class LearnerModule(GreedyEvaluation):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         optimizer: OptimizerCallable = lambda params, lr: torch.optim.Adam(params, lr, fused=True),
@@ -138,7 +139,9 @@ class LearnerModule(GreedyEvaluation):
         self.automatic_optimization = updates_per_step == 1
         self.updates_per_step = updates_per_step
         self.use_compile = compile  # `compile` is nn.Module's method
-        self.obs_shape = tuple(obs_shape)
+        self.obs_shape = shape_of_observation(obs_shape)
+        if isinstance(self.obs_shape, PackedShape):
+            self.hparams["obs_shape"] = self.obs_shape.settings()  # as a checkpoint holds it
         self.n_actions = n_actions
         self.learning_rate = learning_rate
         self.gamma = gamma
@@ -258,7 +261,7 @@ class LearnerModule(GreedyEvaluation):
     def remembers(self) -> bool:
         """Whether the network carries a state from step to step."""
         with torch.no_grad():
-            return self.policy_net(torch.zeros(1, 1, *self.obs_shape))[1] is not None
+            return self.policy_net(blank_observations(self.obs_shape))[1] is not None
 
     @property
     def cadence(self) -> Cadence | None:
@@ -476,12 +479,17 @@ def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shap
     Raises:
         ConfigurationError: If it doesn't turn observations of ``obs_shape`` into outputs of ``out_shape``.
     """
-    fits = f"a network that turns observations of shape {obs_shape} into outputs of shape {out_shape}"
+    has_parts = isinstance(obs_shape, PackedShape)
+    given = f"with the parts {obs_shape}" if has_parts else f"of shape {obs_shape}"
+    fits = f"a network that turns observations {given} into outputs of shape {out_shape}"
     name = getattr(network, "__name__", "the network")  # of a class; a partial has none
     try:
         net = network(obs_shape, out_shape)
+        reads_them = not has_parts or (isinstance(net, Network) and net.reads_parts)
+        must_be = f"Composed, or data.flatten_observations true: the observations have parts ({obs_shape})"
+        require(reads_them, "model.network", type(net).__name__, must_be)
         with torch.no_grad():
-            outputs, _ = net(torch.zeros(1, 1, *obs_shape))
+            outputs, _ = net(blank_observations(obs_shape))
     except ConfigurationError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable, require_count, require_positive
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.types import Batch, Cadence, Update, Windows, require
 
@@ -48,7 +49,7 @@ class PQN(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         optimizer: OptimizerCallable = lambda params, lr: torch.optim.Adam(params, lr, fused=True),

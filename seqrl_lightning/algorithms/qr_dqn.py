@@ -9,6 +9,7 @@ from seqrl_lightning.algorithms.dqn import DQN
 from seqrl_lightning.algorithms.learner import build_network
 from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, Update, require
 
 
@@ -30,7 +31,7 @@ class QRDQN(DQN):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         n_quantiles: int = 51,

@@ -13,6 +13,7 @@ from seqrl_lightning.functional import (
     value_of,
 )
 from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, Update
 
 
@@ -40,7 +41,7 @@ class SARSA(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         huber_delta: float | None = 1.0,
@@ -89,7 +90,7 @@ class ExpectedSARSA(LearnerModule):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         n_actions: int,
         network: NetworkCallable = MLP,
         huber_delta: float | None = 1.0,

@@ -8,6 +8,7 @@ import torch
 from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Choices, IntArray
 
 _COLUMNS = ("env", "is_start", "is_end", "block", "position", "action", "correct_action")
@@ -33,8 +34,8 @@ class ChoiceBuffer:
     @classmethod
     def of(cls, data: ReplayDataModule) -> "ChoiceBuffer":
         """Make a buffer for the task of a datamodule."""
-        shows_position = len(data.obs_shape) == 1  # a stack of observations doesn't begin with it
-        num_positions = TaskFacts.of(data.task).num_positions if shows_position else None
+        is_vector = len(data.obs_shape) == 1 and not isinstance(data.obs_shape, PackedShape)
+        num_positions = TaskFacts.of(data.task).num_positions if is_vector else None  # a stack doesn't begin with it
         return cls(num_positions, has_blocks=data.num_blocks > 0)
 
     def add(self, steps: Sequence[TrialStep]) -> None:

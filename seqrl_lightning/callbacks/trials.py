@@ -16,6 +16,7 @@ from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
+from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Array, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
@@ -28,7 +29,7 @@ class Trial(NamedTuple):
     env: int  # number of the environment, over all processes
     trial: int  # number in the episode, from 0
     block: int | str  # whose rule held; empty where the task doesn't state it
-    state: str  # the observation, as a JSON list
+    state: str  # the observation, as a JSON list; of several parts, an object with a list for each
     action: int  # the object or symbol that was chosen
     correct_action: int | str  # the one that was right; -1 where none counted; empty where the task doesn't state it
     reward: float  # the task's own
@@ -55,6 +56,7 @@ class TrialWriter(Callback):
         self._is_started = False  # whether the file was started in this fit
         self._first_env = 0  # number of this process's first environment
         self._n_actions = 0
+        self._obs_shape: tuple[int, ...] = ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Subscribe to the agent's steps, from the first on."""
@@ -69,6 +71,7 @@ class TrialWriter(Callback):
         self._is_started = False
         self._first_env = trainer.global_rank * data.num_envs
         self._n_actions = data.n_actions
+        self._obs_shape = data.obs_shape
         if not self._episodes:
             self._episodes = [-1] * data.num_envs
 
@@ -115,7 +118,7 @@ class TrialWriter(Callback):
                     self._first_env + env,
                     int(step.trial[env]),
                     label(step.shown.block, env),
-                    as_json(step.shown.observation[env]),
+                    as_json(step.shown.observation[env], self._obs_shape),
                     int(step.action[env]),
                     label(step.shown.correct_action, env),
                     float(step.outcome.task_reward[env]),
@@ -165,7 +168,7 @@ class PredictionWriter(Callback):
                         env,
                         t,
                         label(step.shown.block, env),
-                        as_json(step.shown.observation[env]),
+                        as_json(step.shown.observation[env], ReplayDataModule.of(trainer).obs_shape),
                         int(step.action[env]),
                         label(step.shown.correct_action, env),
                         float(step.outcome.task_reward[env]),
@@ -208,9 +211,15 @@ def label(labels: IntArray | None, env: int) -> int | str:
     return "" if labels is None else int(labels[env])
 
 
-def as_json(observation: Array) -> str:
-    """Return an observation as a JSON list."""
-    observation = np.asarray(observation)
+def as_json(observation: Array, shape: tuple[int, ...]) -> str:
+    """Return an observation as JSON: a list, or an object with a list for each of its parts.
+
+    Args:
+        observation: The observation.
+        shape: Its shape; of packed parts, a :class:`~seqrl_lightning.parts.PackedShape`.
+    """
+    if isinstance(shape, PackedShape):
+        return json.dumps({name: part.tolist() for name, part in shape.unpack(observation).items()})
     return _as_json(observation.tobytes(), observation.dtype.str, observation.shape)
 
 

@@ -15,6 +15,7 @@ from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequen
 from seqrl_lightning.envs.make import EnvFactory, EnvFacts, Wrapper
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
+from seqrl_lightning.envs.picture_cue import PictureCueEnv, PictureCueVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
@@ -50,6 +51,8 @@ __all__ = [
     "NBackEnv",
     "NBackVectorEnv",
     "Outcome",
+    "PictureCueEnv",
+    "PictureCueVectorEnv",
     "PreviousActionReward",
     "RecallEnv",
     "RecallVectorEnv",
@@ -81,6 +84,7 @@ _register("seqrl/DelayedRecall-v0", DelayedRecallEnv)
 _register("seqrl/HiddenSequence-v0", HiddenSequenceEnv)
 _register("seqrl/MemoryChain-v0", MemoryChainEnv)
 _register("seqrl/NBack-v0", NBackEnv)
+_register("seqrl/PictureCue-v0", PictureCueEnv)
 _register("seqrl/Recall-v0", RecallEnv)
 _register("seqrl/Sequence-v0", SequenceEnv)
 _register("seqrl/SequenceDistractor-v0", SequenceDistractorEnv)

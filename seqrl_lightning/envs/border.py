@@ -37,6 +37,7 @@ from seqrl_lightning.envs.admitted import (
     told_masks,
 )
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelVectorEnv
+from seqrl_lightning.envs.packing import PackedSpace
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
@@ -82,6 +83,43 @@ class Outcome(NamedTuple):
     truncated: BoolArray  # [N]
 
 
+class Bounds:
+    """The bounds of an array of N environments.
+
+    Args:
+        space: The space of the array of one of them.
+        shape: The array's shape, [N, ...].
+    """
+
+    def __init__(self, space: Box, shape: tuple[int, ...]) -> None:
+        lowest, highest = limits_of(space)
+        low, high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
+        self._can_be_infinite = np.issubdtype(space.dtype, np.floating)
+        fills_dtype = bool((low == lowest).all() and (high == highest).all())
+        self._can_be_outside = self._can_be_infinite or not fills_dtype
+        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything, and take half the
+        # time with bounds for each environment.
+        if self._can_be_outside:
+            self._low, self._high = (np.broadcast_to(bound, shape).copy() for bound in (low, high))
+            self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
+            self._space = space
+
+    def require(self, array: Array, check_bounds: bool, name: str) -> None:
+        """Refuse an array with NaN or infinity in it, or, with ``check_bounds``, with a value outside its space.
+
+        Raises:
+            EnvValueError: If there is such a value; ``name`` is the array's name in it.
+        """
+        if not (self._can_be_outside if check_bounds else self._can_be_infinite):
+            return
+        low, high = (self._low, self._high) if check_bounds else (self._dtype_low, self._dtype_high)
+        is_above, is_below = array >= low, array <= high
+        # count_nonzero() is several times as fast as all().
+        if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * array.size:
+            low, high, hint = self._space.low, self._space.high, " (agent.check_bounds: false accepts it)"
+            require_inside(array, is_above & is_below, low, high, name, hint)
+
+
 class Border(ABC):
     """N environments that reset in the step after an episode's end (Gymnasium's next-step autoreset).
 
@@ -104,16 +142,10 @@ class Border(ABC):
         self.check_bounds = True
         self.seed = self.num_steps = 0
         self._shape = (num_envs, *space.shape)
-        lowest, highest = limits_of(space)
-        low, high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
-        self._can_be_infinite = np.issubdtype(space.dtype, np.floating)
-        fills_dtype = bool((low == lowest).all() and (high == highest).all())
-        self._can_be_outside = self._can_be_infinite or not fills_dtype
-        # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything, and take half the
-        # time with bounds for each environment.
-        if self._can_be_outside:
-            self._low, self._high = (np.broadcast_to(bound, self._shape).copy() for bound in (low, high))
-            self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
+        self._layout = space.layout if isinstance(space, PackedSpace) else None
+        parts = space.parts if isinstance(space, PackedSpace) else {"": space}
+        lead = self._shape[:-1] if self._layout else (num_envs,)
+        self._bounds = {name: Bounds(part, (*lead, *part.shape)) for name, part in parts.items()}
         self._has_told_mask = self._has_told_action = False
         self._block: IntArray | None = None  # told last
 
@@ -214,14 +246,11 @@ class Border(ABC):
     # Checks
 
     def _require_in_space(self, observation: Array) -> None:
-        if not (self._can_be_outside if self.check_bounds else self._can_be_infinite):
+        if self._layout is None:
+            self._bounds[""].require(observation, self.check_bounds, "observation")
             return
-        low, high = (self._low, self._high) if self.check_bounds else (self._dtype_low, self._dtype_high)
-        is_above, is_below = observation >= low, observation <= high
-        # count_nonzero() is several times as fast as all().
-        if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * observation.size:
-            space, hint = self.observation_space, " (agent.check_bounds: false accepts it)"
-            require_inside(observation, is_above & is_below, space.low, space.high, hint=hint)
+        for name, part in self._layout.unpack(observation).items():
+            self._bounds[name].require(part, self.check_bounds, f"observation[{name!r}]")
 
     def _require_rewards(self, reward: FloatArray) -> None:
         is_good = np.abs(reward) <= _MAX_REWARD  # neither NaN nor infinite

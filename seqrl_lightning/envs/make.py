@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from seqrl_lightning.envs.admitted import (
@@ -25,10 +25,19 @@ from seqrl_lightning.envs.admitted import (
     num_blocks_of,
 )
 from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
+from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts
 from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
+from seqrl_lightning.envs.spaces import has_picture, is_composed
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
+from seqrl_lightning.envs.wrappers import (
+    MAX_COMBINATIONS,
+    FlattenMultiDiscreteAction,
+    FlattenMultiDiscreteVectorAction,
+    is_enumerable,
+    num_combinations,
+)
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require, stated
 
@@ -40,13 +49,14 @@ Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 class EnvFacts(NamedTuple):
     """Facts about a task, read from one of its environments."""
 
-    obs_shape: tuple[int, ...]  # of one observation
+    obs_shape: tuple[int, ...]  # of one observation; a PackedShape if it has parts
     obs_dtype: str  # NumPy's name of the dtype that it is stored in
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
     unrepeated: str | None  # what shows other observations when it is reset with the same seed again
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
+    flattened_actions: str | None  # the task's own action space, where each combination became an action
 
 
 class EnvFactory:
@@ -62,6 +72,8 @@ class EnvFactory:
             task's own vectorized implementation where it has one, else one after the other.
         autoreset_mode: When a vectorized implementation that doesn't say so resets an environment whose episode has
             ended: one of ``gym.vector.AutoresetMode``.
+        flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise they
+            are packed. None flattens those without a picture.
 
     Raises:
         ConfigurationError: If there is no such mode, or the task's own vectorized implementation can't be wrapped.
@@ -75,6 +87,7 @@ class EnvFactory:
         frame_stack: int = 1,
         vectorization_mode: str | None = None,
         autoreset_mode: str | None = None,
+        flatten_observations: bool | None = None,
     ) -> None:
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
@@ -93,16 +106,17 @@ class EnvFactory:
         self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
         self.autoreset_mode = autoreset_mode
+        self.flatten_observations = flatten_observations
 
     def make_env(self, **env_kwargs: Any) -> AdmittedEnv:
-        """Make one environment, wrapped and flattened; ``env_kwargs`` add to the task's own.
+        """Make one environment, wrapped, with observations as they are stored; ``env_kwargs`` add to the task's own.
 
         Raises:
             ConfigurationError: If there is no such task, or it or a wrapper refuses its arguments.
         """
         arguments = {**self.env_kwargs, **env_kwargs}
         mode = None if self._has_single_env else self._native_mode
-        made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode)
+        made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode, self.flatten_observations)
         return AdmittedEnv(*made, keeps_infos=True)
 
     def make_envs(self, num_envs: int) -> Border:
@@ -134,14 +148,16 @@ class EnvFactory:
             num_blocks = self._num_blocks(envs, seen[1])
         finally:
             envs.discard()
+        space = envs.observation_space
         return EnvFacts(
-            tuple(envs.observation_space.shape),
-            np.dtype(envs.observation_space.dtype).name,
+            space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
+            np.dtype(space.dtype).name,
             envs.n_actions,
             num_blocks,
             tells_correct_action=seen[1].correct_action is not None,
             unrepeated=None if repeats else self._changing_part(),
-            flattened_space=_flattened_space(envs),
+            flattened_space=_space_before(envs, _FLATTENING),
+            flattened_actions=_space_before(envs, _ENUMERATING),
         )
 
     def _first_steps(self, envs: Border) -> list[Shown]:
@@ -240,9 +256,7 @@ class EnvFactory:
         if self._has_single_env:
             may_be_native &= self._spec.vector_entry_point is not None and (is_asked_for or num_envs > 1)
         if may_be_native and self._native_mode is AutoresetMode.NEXT_STEP:
-            envs = _make_native(self.env_id, self.env_kwargs, num_envs)
-            is_flat = isinstance(envs.single_observation_space, Box)
-            return VectorBorder(envs if is_flat else FlatVectorEnv(envs), is_native=True)
+            return VectorBorder(self._with_plain_spaces(_make_native(self.env_id, self.env_kwargs, num_envs)), True)
         single = self._single(is_asked_for and may_be_native)
         if num_envs == 1 and (vectorization_mode is None or is_asked_for):
             return SoloBorder(single())
@@ -253,6 +267,17 @@ class EnvFactory:
             return VectorBorder(workers, is_native=False)
         return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
 
+    def _with_plain_spaces(self, envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+        """Give the task's own vectorized implementation a Box observation space and Discrete actions."""
+        if is_enumerable(envs.single_action_space):
+            envs = FlattenMultiDiscreteVectorAction(envs)
+        _require_discrete(envs.single_action_space, self.env_id)
+        if isinstance(envs.single_observation_space, Box):
+            return envs
+        _require_flat(envs.single_observation_space, self.env_id)
+        is_flat = _is_flattened(envs.single_observation_space, self.flatten_observations)
+        return FlatVectorEnv(envs) if is_flat else PackedVectorParts(envs)
+
     def _single(self, is_native: bool) -> Callable[[], VectorizedEnv]:
         """Return a function that makes one environment of several, which can be sent to another process.
 
@@ -260,18 +285,15 @@ class EnvFactory:
             is_native: Whether it is one of the task's own vectorized implementation, even if there are others.
         """
         mode = self._native_mode if is_native or not self._has_single_env else None
-        return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack, mode)
+        settings = self.wrappers, self.frame_stack, mode, self.flatten_observations
+        return functools.partial(_make_single, self.env_id, self.env_kwargs, *settings)
 
 
 def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
     """Make a task's own vectorized implementation."""
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
-        envs = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
-    _require_discrete(envs.single_action_space, env_id)
-    if not isinstance(envs.single_observation_space, Box):
-        _require_flat(envs.single_observation_space, env_id)
-    return envs
+        return gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
@@ -288,13 +310,27 @@ def _task_of(envs: Border) -> Any:
     return envs.envs.unwrapped
 
 
-def _flattened_space(envs: Border) -> str | None:
-    """Return the task's own observation space, if it had to be flattened."""
-    if isinstance(envs, SoloBorder):
-        spaces = (layer.observation_space for layer in layers(envs.env) if isinstance(layer, CheckedParts))
-        return next(map(str, spaces), None)
-    space = _task_of(envs).single_observation_space
-    return None if isinstance(space, Box) else str(space)
+_FLATTENING = (CheckedParts, FlatVectorEnv)
+_ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
+
+
+def _space_before(envs: Border, kinds: tuple[type, ...]) -> str | None:
+    """Return the space that a layer of one of these kinds changed; None if there is no such layer."""
+    assert isinstance(envs, SoloBorder | VectorBorder)
+    for layer in layers(envs.env if isinstance(envs, SoloBorder) else envs.envs):
+        if isinstance(layer, gym.Wrapper) and type(layer) in kinds:
+            return str(layer.env.action_space if kinds is _ENUMERATING else layer.env.observation_space)
+        if isinstance(layer, VectorWrapper) and type(layer) in kinds:
+            inner = layer.env
+            return str(inner.single_action_space if kinds is _ENUMERATING else inner.single_observation_space)
+    return None
+
+
+def _is_flattened(space: gym.Space[Any], flatten_observations: bool | None) -> bool:
+    """Return whether a space that is no Box is flattened, rather than packed."""
+    if not is_composed(space):
+        return True
+    return not has_picture(space) if flatten_observations is None else flatten_observations
 
 
 def make_wrapped(
@@ -303,6 +339,7 @@ def make_wrapped(
     wrappers: Sequence[Wrapper],
     frame_stack: int = 1,
     native_mode: AutoresetMode | None = None,
+    flatten_observations: bool | None = None,
 ) -> tuple[gym.Env[Any, Any], TaskReward | None]:
     """Make a single environment in its wrappers.
 
@@ -312,6 +349,7 @@ def make_wrapped(
         wrappers: Wrappers, the innermost first.
         frame_stack: Number of observations that are shown as one.
         native_mode: Makes it from the task's own vectorized implementation, which resets then; None from the task.
+        flatten_observations: See :class:`EnvFactory`.
 
     Returns:
         The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
@@ -332,13 +370,19 @@ def make_wrapped(
             known = isinstance(error, AssertionError | TypeError | ValueError | gym.error.Error)
             reason = _one_line(error if known else repr(error))
             raise ConfigurationError(f"data.wrappers[{k}] can't wrap {env_id}: {reason}") from error
+    if is_enumerable(env.action_space):
+        env = FlattenMultiDiscreteAction(env)
     _require_discrete(env.action_space, env_id)
     _require_no_statistics(env, env_id)
     if not isinstance(env.observation_space, Box):
         _require_flat(env.observation_space, env_id)
-        env = gym.wrappers.FlattenObservation(CheckedParts(env))
+        is_flat = _is_flattened(env.observation_space, flatten_observations)
+        env = gym.wrappers.FlattenObservation(CheckedParts(env)) if is_flat else PackedParts(env)
     if frame_stack > 1:
+        space = env.observation_space
         env = gym.wrappers.FrameStackObservation(env, frame_stack)
+        if isinstance(space, PackedSpace):
+            env.observation_space = space.stacked(frame_stack)
     return env, task_reward
 
 
@@ -358,8 +402,10 @@ def _make_single(
     wrappers: Sequence[Wrapper],
     frame_stack: int,
     native_mode: AutoresetMode | None,
+    flatten_observations: bool | None,
 ) -> VectorizedEnv:
-    return VectorizedEnv(*make_wrapped(env_id, env_kwargs, wrappers, frame_stack, native_mode))
+    made = make_wrapped(env_id, env_kwargs, wrappers, frame_stack, native_mode, flatten_observations)
+    return VectorizedEnv(*made)
 
 
 @contextmanager
@@ -381,8 +427,9 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
 def _require_discrete(space: gym.Space[Any], env_id: str) -> None:
     if isinstance(space, MultiDiscrete):
         raise ConfigurationError(
-            f"data.env_id is {env_id!r}, whose actions are {space}; "
-            "data.wrappers [FlattenMultiDiscreteAction] makes one action of each combination"
+            f"data.env_id is {env_id!r}, whose actions are {space}, with {num_combinations(space):,} combinations; "
+            f"there must be at most {MAX_COMBINATIONS:,}, so that each can be an action (data.wrappers "
+            "[FlattenMultiDiscreteAction] makes actions of more)"
         )
     if not isinstance(space, Discrete):
         raise ConfigurationError(

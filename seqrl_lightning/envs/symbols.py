@@ -1,6 +1,7 @@
 """Base class of the tasks about a row of symbols, in which actions don't change what is shown."""
 
 from abc import abstractmethod
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -66,7 +67,7 @@ class SymbolEnv(TaskEnv):
         """Draw the script of an episode."""
         return self.draw(rng)
 
-    def in_words(self, observation: FloatArray, letters: str) -> str:
+    def in_words(self, observation: Any, letters: str) -> str:
         """Describe what is shown, and what the last action earned."""
         words = self.shown_in_words(observation[: self.shown_size], letters)
         echo = observation[self.shown_size :]

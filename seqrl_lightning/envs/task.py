@@ -23,7 +23,7 @@ class Board(NamedTuple):
     pick: str | None  # the last action
 
 
-class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
+class TaskEnv(gym.Env[Any, np.int64], ABC):
     """A task in which identities (objects, symbols) are to be chosen, one at each step.
 
     A subclass hands its rule to ``__init__``, sets ``optimal_return``, and writes :meth:`script`, :meth:`board` and
@@ -31,7 +31,7 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
     environments that are stepped at once in NumPy: see :func:`seqrl_lightning.envs.vector.vectorized`.
 
     - Observation: what the script shows in the present state, followed by ``rule.echo`` for the last action, if the
-      rule has one; ``[size] float32``.
+      rule has one; ``[size] float32``, unless the task presents it in another way (:meth:`present`).
     - Info: the ``block`` (0 for a task without blocks) and the ``correct_action`` (-1 where no action counts).
 
     Args:
@@ -110,12 +110,16 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
             pick: The last action; -1 at an episode's start.
         """
 
+    def present(self, rows: FloatArray) -> Any:
+        """Return rows of what is shown, ``[..., size] float32``, as observations; here, as they are."""
+        return rows
+
     @abstractmethod
-    def in_words(self, observation: FloatArray, letters: str) -> str:
+    def in_words(self, observation: Any, letters: str) -> str:
         """Describe an observation to a person who plays: all that it says, and no more.
 
         Args:
-            observation: ``[size] float32``.
+            observation: The observation.
             letters: Names for the actions, one letter each.
         """
 
@@ -155,9 +159,7 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
                 scripts.write(block, self.script(block, rng))
         return scripts
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[FloatArray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
 
         Args:
@@ -189,7 +191,7 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
         self._shown = self.scripts.shown[row]
         self._correct: list[int] = self.scripts.correct[row].tolist()
 
-    def step(self, action: np.int64) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Pick object or symbol ``action``."""
         self._last_pick = pick = int(action)
         correct = self._correct[self._state]
@@ -202,11 +204,11 @@ class TaskEnv(gym.Env[FloatArray, np.int64], ABC):
             self._finished_episodes += 1
         return self._observation(), self._rewards[outcome], terminated, truncated, self._info()
 
-    def _observation(self) -> FloatArray:
+    def _observation(self) -> Any:
         observation: FloatArray = self._shown[self._state].copy()
         if self._echo is not None and self._outcome != UNCOUNTED:
             observation[self.shown_size :] = self._echo[self._outcome][self._last_pick]
-        return observation
+        return self.present(observation)
 
     def _info(self) -> dict[str, Any]:
         return {"block": self.block, "correct_action": self._correct[self._state]}

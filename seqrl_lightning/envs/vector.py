@@ -15,7 +15,7 @@ from seqrl_lightning.envs.task import Board, Picture, TaskEnv
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 
-class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
+class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
     """N environments of a task, stepped at once in NumPy, with next-step autoreset.
 
     They look up the tables of one :class:`~seqrl_lightning.envs.task.TaskEnv`, and play the same episodes as N of them
@@ -83,7 +83,7 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[FloatArray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment.
 
         Args:
@@ -102,7 +102,7 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         self._look_up()
         return self._observations(), self._infos()
 
-    def step(self, actions: IntArray) -> tuple[FloatArray, Array, BoolArray, BoolArray, dict[str, Any]]:
+    def step(self, actions: IntArray) -> tuple[Any, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Act in each environment. One whose episode has ended starts the next episode instead."""
         restarting = self._ended
         self._last_pick = np.array(actions)
@@ -159,11 +159,11 @@ class TaskVectorEnv(VectorEnv[FloatArray, IntArray, Array]):
         self._cell = self._first_cell + self._state
         self._correct_action = self._correct[self._cell]
 
-    def _observations(self) -> FloatArray:
+    def _observations(self) -> Any:
         observations: FloatArray = self._shown.take(self._cell, axis=0)
         if self._rule.echo is not None:
             observations[:, self.task.shown_size :] = self._rule.echo[self._outcome, self._last_pick]
-        return observations
+        return self.task.present(observations)
 
     def _infos(self) -> dict[str, Any]:
         return {

@@ -1,12 +1,17 @@
 """Wrappers for ``data.wrappers``, beside Gymnasium's own."""
 
+import math
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 import torch
 
+from seqrl_lightning.envs.spaces import has_picture
 from seqrl_lightning.types import ConfigurationError, FloatArray, require
+
+MAX_COMBINATIONS = 4096
+"""The most combinations of MultiDiscrete actions that become actions by themselves."""
 
 
 class MaskInObservation(gym.Wrapper[Any, Any, Any, Any]):
@@ -59,31 +64,36 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
     Args:
         env: An environment with Discrete actions. Observations that are no Box (Discrete, Dict, ...) are flattened by
             Gymnasium's ``FlattenObservation`` first; a Box must be flat, ``[size]``. The new observations are
-            ``[size + n_actions + 1] float32``.
+            ``[size + n_actions + 1] float32``. A Dict with a picture gets another part instead, ``previous``,
+            ``[n_actions + 1] float32``.
 
     Raises:
         ConfigurationError: If the environment's spaces don't fit.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        if not isinstance(env.observation_space, gym.spaces.Box):
+        self._is_part = isinstance(env.observation_space, gym.spaces.Dict) and has_picture(env.observation_space)
+        if not (self._is_part or isinstance(env.observation_space, gym.spaces.Box)):
             env = gym.wrappers.FlattenObservation(env)
         super().__init__(env)
         space, actions = env.observation_space, env.action_space
         must_be = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
         require(
-            isinstance(space, gym.spaces.Box) and len(space.shape) == 1,
+            self._is_part or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1),
             "the observation space that PreviousActionReward wraps",
             space,
             must_be,
         )
         if not isinstance(actions, gym.spaces.Discrete):
             raise ConfigurationError(f"PreviousActionReward needs Discrete actions; {env} has {actions}")
-        assert isinstance(space, gym.spaces.Box)
         self._first_action = int(actions.start)
         low, high = np.zeros(int(actions.n) + 1, np.float32), np.ones(int(actions.n) + 1, np.float32)
         low[-1], high[-1] = -np.inf, np.inf
         self._previous = np.zeros_like(low)
+        if isinstance(space, gym.spaces.Dict):
+            self.observation_space = gym.spaces.Dict({**space, "previous": gym.spaces.Box(low, high)})
+            return
+        assert isinstance(space, gym.spaces.Box)
         self.observation_space = gym.spaces.Box(
             np.concatenate([space.low, low], dtype=np.float32), np.concatenate([space.high, high], dtype=np.float32)
         )
@@ -102,7 +112,9 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         self._previous[-1] = reward
         return self._appended(observation), reward, terminated, truncated, info
 
-    def _appended(self, observation: Any) -> FloatArray:
+    def _appended(self, observation: Any) -> FloatArray | dict[str, Any]:
+        if self._is_part:
+            return {**observation, "previous": self._previous.copy()}
         return np.concatenate([observation, self._previous], dtype=np.float32)
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,9 +143,39 @@ class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
         space = env.action_space
         if not isinstance(space, gym.spaces.MultiDiscrete):
             raise ConfigurationError(f"FlattenMultiDiscreteAction needs MultiDiscrete actions; {env} has {space}")
+        super().__init__(env, lambda action: _combination(action, space), gym.spaces.Discrete(num_combinations(space)))
 
-        def combination(action: Any) -> Any:
-            digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
-            return (digits + space.start).astype(space.dtype)
 
-        super().__init__(env, combination, gym.spaces.Discrete(int(space.nvec.prod())))
+class FlattenMultiDiscreteVectorAction(gym.vector.VectorActionWrapper):
+    """Make one Discrete action of each combination, in a task's own vectorized implementation.
+
+    Args:
+        envs: Environments with MultiDiscrete actions.
+    """
+
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(envs)
+        space = envs.single_action_space
+        assert isinstance(space, gym.spaces.MultiDiscrete)
+        self._space = space
+        self.single_action_space = gym.spaces.Discrete(num_combinations(space))
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, envs.num_envs)
+
+    def actions(self, actions: Any) -> Any:
+        """Return the combinations, [N, ...], of actions [N]."""
+        return np.stack([_combination(action, self._space) for action in actions])
+
+
+def is_enumerable(space: gym.Space[Any]) -> bool:
+    """Return whether a space's actions are combinations that are few enough to make an action of each."""
+    return isinstance(space, gym.spaces.MultiDiscrete) and num_combinations(space) <= MAX_COMBINATIONS
+
+
+def num_combinations(space: gym.spaces.MultiDiscrete) -> int:
+    """Return the number of combinations of actions."""
+    return math.prod(space.nvec.ravel().tolist())
+
+
+def _combination(action: Any, space: gym.spaces.MultiDiscrete) -> Any:
+    digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
+    return (digits + space.start).astype(space.dtype)

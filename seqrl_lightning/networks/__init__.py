@@ -6,7 +6,8 @@ A network is built as ``Net(obs_shape, out_shape, **settings)`` and computes
 from one call to the next; ``is_first`` marks the rows in which an episode starts.
 """
 
-from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN
+from seqrl_lightning.networks.cnn import ImpalaResNet, NatureCNN, SmallCNN
+from seqrl_lightning.networks.composed import Composed
 from seqrl_lightning.networks.delta_net import DeltaNet
 from seqrl_lightning.networks.ffm import FFM
 from seqrl_lightning.networks.frame_stack import FrameStack
@@ -28,6 +29,7 @@ __all__ = [
     "LSTM",
     "MLP",
     "RNN",
+    "Composed",
     "DeltaNet",
     "DuelingHead",
     "FrameStack",
@@ -40,6 +42,7 @@ __all__ = [
     "Network",
     "NetworkCallable",
     "NoisyLinear",
+    "SmallCNN",
     "Table",
     "Transformer",
 ]

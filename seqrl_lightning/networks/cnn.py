@@ -92,6 +92,36 @@ class NatureCNN(ConvolutionalNetwork):
         super().__init__(obs_shape, out_shape, convolutions, hidden_size, head, linear)
 
 
+class SmallCNN(ConvolutionalNetwork):
+    """Two convolutions of 3 x 3 and a linear layer, for pictures of a few pixels, like those of gridworlds.
+
+    Args:
+        obs_shape: Shape of one observation: an image of any size, as in :class:`ConvolutionalNetwork`.
+        out_shape: Shape of the outputs for one observation.
+        channels: Channels of each convolution.
+        hidden_size: Units of the linear layer; None for no such layer.
+        head: Builds the head.
+        linear: Builds the linear layer.
+
+    Raises:
+        ConfigurationError: If observations are not images, or a size is not positive.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        channels: tuple[int, ...] = (16, 32),
+        hidden_size: int | None = 128,
+        head: HeadCallable = LinearHead,
+        linear: LinearCallable = nn.Linear,
+    ) -> None:
+        require(min(channels, default=1) > 0, "model.network.channels", channels, "positive sizes")
+        sizes = [image_shape(obs_shape)[0], *channels]
+        layers = [nn.Sequential(nn.Conv2d(n, m, 3, padding=1), nn.ReLU()) for n, m in itertools.pairwise(sizes)]
+        super().__init__(obs_shape, out_shape, nn.Sequential(*layers), hidden_size, head, linear)
+
+
 class ImpalaResNet(ConvolutionalNetwork):
     """The residual network of IMPALA (arXiv:1802.01561, fig. 3, right), with the extensions of Beyond The Rainbow.
 

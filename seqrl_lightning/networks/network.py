@@ -22,7 +22,13 @@ class Network(nn.Module):
         out_shape: Shape of the head's output for one observation: ``(n_actions,)`` for Q-values,
             ``(n_actions, n_atoms)`` for distributions.
         head: Builds the head from ``feature_size`` and ``out_shape``.
+
+    Attributes:
+        reads_parts: Whether it is built from a :class:`~seqrl_lightning.parts.PackedShape`, and reads observations
+            that have parts.
     """
+
+    reads_parts: bool = False
 
     def __init__(self, feature_size: int, out_shape: tuple[int, ...], head: HeadCallable = LinearHead) -> None:
         super().__init__()
@@ -35,6 +41,13 @@ class Network(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype that observations are cast to before they enter the first layer."""
         return self._typical[0].dtype
+
+    def take_head(self) -> nn.Module:
+        """Return the head, and leave none: the network's outputs are then its features, which something else reads."""
+        head, self.head = self.head, nn.Identity()
+        self.out_shape = (self.feature_size,)
+        self._typical = (next(self.parameters(), self._typical[0]),)
+        return head
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """Compute features from observations, in their order.

@@ -18,7 +18,7 @@ from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, E
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, MLP, NoisyLinear, Transformer
+from seqrl_lightning.networks import GRU, MLP, Composed, NoisyLinear, Transformer
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from seqrl_lightning.types import ConfigurationError
 from tests.running import assert_identical, fit
@@ -92,6 +92,23 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
         {"network": GRU, "double": True, "value_rescaling": 1e-3},
         {},
         {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2, prioritized=True)},
+    ),
+    "parts": (
+        DQN,
+        {"network": Composed},
+        {},
+        {"env_id": "seqrl/PictureCue-v0", "env_kwargs": {"size": 5}, "num_envs": 2, "frame_stack": 2},
+    ),
+    "parts in a memory": (
+        DQN,
+        {"network": functools.partial(Composed, network=GRU)},
+        {},
+        {
+            "env_id": "seqrl/PictureCue-v0",
+            "env_kwargs": {"size": 5},
+            "wrappers": [PreviousActionReward],
+            "sampler": SequenceSampler(6, 3, 2, prioritized=True),
+        },
     ),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
     "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),

@@ -1,15 +1,19 @@
 """The table of trials."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, TrialWriter
+from seqrl_lightning.callbacks.trials import as_json
+from seqrl_lightning.parts import PackedShape
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -89,3 +93,10 @@ def test_other_tasks_have_none(tmp_path: Path) -> None:
         tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[TrialWriter()], logger=True, max_steps=10
     )
     assert not (Path(trainer.log_dir) / "trials.csv").exists()
+
+
+def test_parts_are_written_by_their_names() -> None:
+    shape = PackedShape({"picture": ("uint8", (1, 2)), "numbers": ("float32", (2,))})
+    row = shape.pack({"picture": np.array([[3, 4]]), "numbers": np.array([0.5, -1.0])})
+    assert json.loads(as_json(row, shape)) == {"picture": [[3, 4]], "numbers": [0.5, -1.0]}
+    assert json.loads(as_json(np.array([0.5, -1.0], np.float32), (2,))) == [0.5, -1.0]

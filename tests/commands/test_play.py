@@ -58,7 +58,8 @@ def test_words_tell_all_that_is_observed(env_id: str) -> None:
         observation, _ = task.reset(seed=episode)
         ended = False
         while not ended:
-            words[observation.tobytes()] = task.in_words(observation, task.letters)
+            arrays = observation.values() if isinstance(observation, dict) else [observation]
+            words[b"".join(array.tobytes() for array in arrays)] = task.in_words(observation, task.letters)
             observation, _, terminated, truncated, _ = task.step(rng.integers(len(task.letters)))
             ended = terminated or truncated
     assert len(set(words.values())) == len(words)

@@ -356,6 +356,47 @@ class Recall(Symbols):
         return [*watched, *(([*self.one_hot(-1), 1.0], symbol) for symbol in answers)]
 
 
+class PictureCue(Symbols):
+    def __init__(self, num_choices: int = 4, size: int = 8, trials: int = 8) -> None:
+        super().__init__(num_choices, size * size + num_choices, previous_action_reward=False)
+        self.width = size
+        self.trials = trials
+        self.reward_right, self.reward_wrong = 1.0 / trials, -1.0 / trials
+        picture = gym.spaces.Box(0, 255, (size, size), np.uint8)
+        numbers = gym.spaces.Box(-1.0, 1.0, (num_choices,), np.float32)
+        self.observation_space = gym.spaces.Dict(numbers=numbers, picture=picture)
+
+    def draw(self) -> list[tuple[list[float], int]]:
+        noise = self.np_random.random((self.trials, self.width, self.width)).tolist()
+        self.is_vertical = [uniform < 0.5 for uniform in self.np_random.random(self.trials).tolist()]
+        lines, firsts = self.np_random.random((2, self.trials)).tolist()
+        numbers = self.np_random.random((self.trials, self.num_symbols)).tolist()
+        rows = []
+        for t, is_vertical in enumerate(self.is_vertical):
+            picture = [[float(int(100 * uniform)) for uniform in row] for row in noise[t]]
+            line, first = int(lines[t] * self.width), int(firsts[t] * (self.width - 3))
+            for k in range(4):
+                row, column = (first + k, line) if is_vertical else (line, first + k)
+                picture[row][column] = 255.0
+            shown = [float(np.float32(2.0 * uniform - 1.0)) for uniform in numbers[t]]
+            rows.append(
+                (
+                    [*(pixel for row in picture for pixel in row), *shown],
+                    shown.index(min(shown) if is_vertical else max(shown)),
+                )
+            )
+        return rows
+
+    def _result(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super()._result()
+        picture = observation[: self.width**2].astype(np.uint8).reshape(self.width, self.width)
+        return {"numbers": observation[self.width**2 :], "picture": picture}, info
+
+    def board(self) -> tuple[str, int]:
+        bars = "".join("|" if is_vertical else "-" for is_vertical in self.is_vertical[: self.t + 1])
+        return bars, min(self.t, len(bars) - 1)
+
+
 class Chunks(Symbols):
     reward_right, reward_wrong = 1.0, 0.0
 

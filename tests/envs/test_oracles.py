@@ -103,7 +103,8 @@ def test_what_was_handed_out_stays_as_it_was(env_id: str, kwargs: dict[str, Any]
         observation, infos = envs.reset(seed=3)
         others.reset(seed=3)
         for _ in range(30):
-            observation[:] = 7.0
+            for array in observation.values() if isinstance(observation, dict) else [observation]:
+                array[:] = 7
             infos["correct_action"][:] = infos["block"][:] = 7
             action = np.array([0, 1])
             step, expected = envs.step(action), others.step(np.array([0, 1]))
