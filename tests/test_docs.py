@@ -154,6 +154,21 @@ def test_there_is_something_to_try() -> None:
     assert sum(block.page == "README.md" for block in BLOCKS) >= 4
 
 
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    tables = re.findall(r"^\|(?: ---)+.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) == 3  # what is in the box, results, speed
+    assert max(table.count("\n") for table in tables) <= 12
+
+
+@pytest.mark.parametrize("folder", ["algorithms", "tasks"])
+def test_an_index_leads_to_all_of_its_pages(folder: str) -> None:
+    pages = {path.name for path in (ROOT / "docs" / folder).glob("*.md")} - {"index.md"}
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / folder / "index.md").read_text()))
+    assert linked == pages
+
+
 def test_what_is_not_run_is_listed() -> None:
     assert {(block.page, reason) for block in BLOCKS for reason in _REASON.findall(block.code)} == NOT_RUN
 
