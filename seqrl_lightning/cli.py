@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,21 +22,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.callbacks import (
-    AgentCallback,
-    BoardPages,
-    EnvStepLogger,
-    EnvStepProgressBar,
-    GlobalRandomStreams,
-    LastCheckpoint,
-    LearningMetrics,
-    PredictionWriter,
-    PriorityWriter,
-    Sidecars,
-    SkippedUpdates,
-    TargetSync,
-    TrialWriter,
-)
+from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
+from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
@@ -271,15 +258,11 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
-        callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
-        callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(EnvStepProgressBar())
-        if config.get("enable_checkpointing") is not False:
-            callbacks.append(LastCheckpoint())
-        else:
+        saves = config.get("enable_checkpointing") is not False
+        if not saves:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
-        self.trainer_defaults["callbacks"] = callbacks
+        has_bar = config.get("enable_progress_bar") is not False
+        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib)
         if config.get("strategy") == "ddp":
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)

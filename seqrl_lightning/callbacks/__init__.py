@@ -8,6 +8,7 @@ from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar
+from seqrl_lightning.callbacks.run import run_callbacks
 from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
@@ -27,4 +28,5 @@ __all__ = [
     "SkippedUpdates",
     "TargetSync",
     "TrialWriter",
+    "run_callbacks",
 ]
