@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from seqrl_lightning.signals import end_program_at_once
 
-if sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).name == "seqrl":  # the program, whose imports take seconds
+if sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).name == "seqrl":  # the program: it imports what its command needs
     end_program_at_once()
-
-import seqrl_lightning.envs  # noqa: F401  (registers the environments)
+else:
+    import seqrl_lightning.envs  # noqa: F401  (registers the environments)
 
 if TYPE_CHECKING:
     from seqrl_lightning.agent import Agent

@@ -8,18 +8,16 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.algorithms.learner import OptimizerCallable
-from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.checkpoints.last import newest_run
-from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Wrapper
 from seqrl_lightning.envs.registered import EnvMaker, id_of
-from seqrl_lightning.errors import refusal_in, shorten_message
+from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
@@ -27,15 +25,6 @@ from seqrl_lightning.types import ConfigurationError, require
 
 Part = str | Mapping[str, Any]
 """A class by its name, or with settings as in a config: ``{"class_path": "GRU", "init_args": {"hidden_size": 32}}``."""
-
-_GROUPS = {
-    "data": ReplayDataModule,
-    "agent": AgentCallback,
-    "target_sync": TargetSync,
-    "skipped_updates": SkippedUpdates,
-    "trainer": Trainer,
-}
-"""Who takes which settings; all others are the learner's."""
 
 
 class Settings(TypedDict, total=False):
@@ -155,10 +144,10 @@ class Agent:
         folder: str | Path = ".",
         **settings: Unpack[Settings],
     ) -> None:
-        config: dict[str, Any] = {name: {} for name in _GROUPS}
+        config: dict[str, Any] = {name: {} for name in SETTINGS_OF}
         config["model"] = {"class_path": _class_path(learner), "init_args": {}}
         for name, value in settings.items():
-            group = next((group for group, cls in _GROUPS.items() if name in signature(cls).parameters), None)
+            group = next((group for group, cls in SETTINGS_OF.items() if name in signature(cls).parameters), None)
             (config[group] if group else config["model"]["init_args"])[name] = _as_setting(value)
         config["data"]["env_id"] = id_of(env)
         config["trainer"]["default_root_dir"] = str(folder)
@@ -214,7 +203,7 @@ class _Fit(SeqRLCLI):
         try:
             super().__init__({"subcommand": "fit", "fit": settings})
         except (ArgumentError, ValueError) as error:
-            raise refusal_in(error) or ConfigurationError(shorten_message(str(error))) from error
+            raise refusal_in(error) or ConfigurationError(explain(str(error))) from error
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Return the parser; its errors are exceptions."""

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqrl_lightning import algorithms, exploration, networks, replay
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
 from seqrl_lightning.callbacks.run import background_callbacks
@@ -30,7 +32,7 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
+from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
 from seqrl_lightning.files import FolderLock
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.recipe import check_learner, policy_in
@@ -43,8 +45,31 @@ _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
 
 
+SETTINGS_OF: dict[str, type[Any]] = {
+    "data": ReplayDataModule,
+    "agent": AgentCallback,
+    "target_sync": TargetSync,
+    "skipped_updates": SkippedUpdates,
+    "trainer": Trainer,
+}
+"""Who takes the settings with a prefix; those with the prefix ``model`` are the learner's."""
+
+
+def explain(message: str) -> str:
+    """Return a parser's message as one line that suggests a name where one was misspelled."""
+    modules = (algorithms, networks, replay, exploration)
+    parts = {name: cls for module in modules for name, cls in vars(module).items() if isinstance(cls, type)}
+    settings = [f"{prefix}.{name}" for prefix, cls in SETTINGS_OF.items() for name in signature(cls).parameters]
+    settings += {name for cls in parts.values() for name in signature(cls).parameters}
+    return shorten_message(message, settings, parts)
+
+
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line."""
+
+    def explain(self, message: str) -> str:
+        """Return a message as one line."""
+        return explain(message)
 
 
 class RunConfig(SaveConfigCallback):

@@ -20,6 +20,7 @@ from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wr
 from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
+from seqrl_lightning.replay.room import require_room
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
@@ -161,6 +162,8 @@ class ReplayDataModule(LightningDataModule):
                 f"{env_id} shows another first observation when it is reset with the same seed again: evaluations "
                 "can't be repeated, and a wrapper that learns while it is used shows them what training doesn't."
             )
+        if mmap_dir is None and buffer_device == "cpu":
+            require_room(capacity, int(np.prod(self.obs_shape)) * np.dtype(self.obs_dtype).itemsize)
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 
     @classmethod

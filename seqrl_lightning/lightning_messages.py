@@ -22,6 +22,8 @@ _WARNINGS = (
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     # Lightning's and TensorBoard's own dependencies deprecate what these use.
     ".*treespec, LeafSpec.*",
+    # torch's own reading of a checkpoint.
+    ".*TypedStorage is deprecated.*",
     # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
     ".*`broadcast_buffers` is deprecated.*",
     # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 
 import seqrl_lightning
 from seqrl_lightning import Agent, algorithms
-from seqrl_lightning.agent import _GROUPS, Settings
+from seqrl_lightning.agent import Settings
 from seqrl_lightning.algorithms import DQN, PQN
 from seqrl_lightning.callbacks import (
     AgentCallback,
@@ -22,6 +22,7 @@ from seqrl_lightning.callbacks import (
     TargetSync,
     run_callbacks,
 )
+from seqrl_lightning.cli import SETTINGS_OF
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP
@@ -52,7 +53,7 @@ def arguments_of_learners() -> set[str]:
 
 
 def test_every_setting_is_a_keyword_of_one_part() -> None:
-    groups = {group: set(signature(cls).parameters) for group, cls in _GROUPS.items()}
+    groups = {group: set(signature(cls).parameters) for group, cls in SETTINGS_OF.items()}
     groups["model"] = arguments_of_learners()
     names = [name for names in groups.values() for name in names]
     assert sorted(names) == sorted(set(names))
@@ -123,9 +124,9 @@ def test_environments_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gama": 0.9}, "model.gama is not a setting"),
+        ({"gama": 0.9}, "model.gama is not a setting; did you mean 'model.gamma'"),
         ({"gamma": 3.0}, r"model.gamma is 3.0; it must be in \[0, 1\]"),
-        ({"learner": "DQNN"}, "model: .*DQNN"),
+        ({"learner": "DQNN"}, "model is 'DQNN'; .* did you mean 'DQN'"),
         ({"num_envs": 0}, "data.num_envs is 0"),
         ({"env": "CartPole-v7"}, "data.env_id is 'CartPole-v7'"),
         ({"sampler": UniformSampler()}, "sampler is an object; it must be UniformSampler, or"),

@@ -169,9 +169,10 @@ class PredictionWriter(Callback):
                     rows.append(flat(row))
         add_rows(self._path, rows)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the table's path."""
-        rank_zero_info(f"Episodes written to {self._path}")
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log the table's path, after the progress bar's last line."""
+        if stage == "predict":
+            rank_zero_info(f"Episodes written to {self._path}")
 
 
 def header(n_actions: int) -> tuple[str, ...]:

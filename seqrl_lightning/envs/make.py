@@ -25,6 +25,7 @@ from seqrl_lightning.envs.border import Border, EnvFault, SoloBorder, VectorBord
 from seqrl_lightning.envs.partial_resets import PartialResets
 from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
+from seqrl_lightning.errors import extra_in
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require
 
@@ -283,7 +284,8 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
         ) from error
     except (Exception, SystemExit) as error:  # an environment may raise anything
         named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
-        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
+        reason = extra_in(str(error)) or _one_line(named)
+        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error
 
 
 def _require_discrete(space: gym.Space[Any], env_id: str) -> None:

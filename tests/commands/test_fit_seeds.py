@@ -29,7 +29,7 @@ arguments = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in a
 seed, folder = int(arguments["--seed_everything"]), pathlib.Path(arguments["--trainer.default_root_dir"])
 with (folder.parent / "events").open("a") as file:
     print("begin", seed, *([arguments["--ckpt_path"]] if "--ckpt_path" in arguments else []), file=file, flush=True)
-print("Env steps  50%|#####     | 5/10 [00:01<00:01]", end="\\r", flush=True)
+print("Env steps 5 of 10 [1 s, return 3.00]", flush=True)
 try:
     time.sleep({seconds})
     checkpoints = folder / "lightning_logs" / "version_0" / "checkpoints"
@@ -101,7 +101,7 @@ def test_a_seed_that_fails_is_reported_and_the_others_go_on(root: Path, monkeypa
     status, out, err = seqrl(*arguments(root))
     assert status == 1
     assert "seed 2: failed: the disk is full\n" in out
-    assert "seed 3: Env steps  50%" in out
+    assert "seed 3: Env steps 5 of 10" in out
     assert err == f"seqrl: error: 1 of 3 seeds failed (2): see {root}/seed_*/fit.log\n"
 
 
