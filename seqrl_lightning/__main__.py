@@ -25,7 +25,7 @@ def main() -> None:
         print(f"seqrl-lightning {__version__}")
         return
     if (text := quick.answer(name, arguments)) is not None:
-        print(text)
+        print_all(text)
         return
     if os.environ.pop(ENDS_WITH_PARENT, None):
         end_with_standard_input()
@@ -34,6 +34,14 @@ def main() -> None:
 
         with one_line_errors():
             run_command(name, with_paths(arguments))
+
+
+def print_all(text: str) -> None:
+    """Print a text, as much of it as is read: a pager may end before."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its exit
 
 
 def run_command(name: str, arguments: list[str]) -> None:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from sysconfig import get_path
 
-_PACKAGE = Path(__file__).parents[1]
-_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # of an installed package; of the repository
+_REPOSITORY = Path(__file__).parents[2]
 
 
 def configs() -> dict[str, Path]:
-    """Return the configs by their names."""
-    folder = next(folder for folder in _FOLDERS if folder.is_dir())
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    """Return the configs by their names: the repository's, or those that were installed with the package."""
+    is_repository = (_REPOSITORY / "pyproject.toml").exists()
+    root = _REPOSITORY if is_repository else Path(get_path("data"), "share", "seqrl_lightning")
+    return {path.stem: path for path in sorted((root / "configs").glob("*.yaml"))}
 
 
 def with_paths(arguments: Sequence[str]) -> list[str]:
