@@ -25,6 +25,7 @@ import yaml
 
 from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.commands.packaged import with_paths
 from tests.running import seqrl
 
 ROOT = Path(__file__).parent.parent
@@ -131,7 +132,7 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
             try:
-                parser.parse_args([command, *arguments])
+                parser.parse_args([command, *with_paths(arguments)])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise
