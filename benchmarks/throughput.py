@@ -1,9 +1,9 @@
 """Env steps per second beside other libraries: ``python -m benchmarks.throughput``.
 
 Runs each job of ``JOBS`` for every peer that can be imported, in turns (A B C A B C ...), each in a process of its own
-with one thread, and prints medians and ratios. The figures go to ``benchmarks/results/throughput.json`` and ``.png``.
-A run's time counts everything after start-up: acting, learning, logging, the progress bar, checkpoints, but not
-compilation; job S is of updates alone (:mod:`benchmarks.peers.r2d2`).
+with one thread, and prints medians and ratios. The numbers go to ``benchmarks/results/throughput.json``, the figure to
+``docs/images/throughput.png``. A run's time counts everything after start-up: acting, learning, logging, the progress
+bar, checkpoints, but not compilation; job S is of updates alone (:mod:`benchmarks.peers.r2d2`).
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "throughput.png"
 OURS = "seqrl-lightning"
 PACKAGES = {  # what a peer needs
     "Stable-Baselines3": "stable_baselines3",
@@ -123,7 +124,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "throughput.json").write_text(json.dumps(report, indent=1) + "\n")
     print(table(runs))
-    draw(runs, RESULTS / "throughput.png")
+    draw(runs, FIGURE)
 
 
 def measure(name: str, job: Job, missing: list[str], rounds: int) -> dict[str, list[float]]:
@@ -185,6 +186,17 @@ def table(runs: dict[str, dict[str, list[float]]]) -> str:
             times = "" if peer in ours else "; ".join(f"{ratio:.2f}x as fast{way}" for way, ratio in ratios.items())
             median = f"{statistics.median(values):,.1f} {JOBS[name].unit}"
             lines.append(f"| {name}: {JOBS[name].title} | {peer} | {median} | {times} |")
+    return "\n".join(lines)
+
+
+def ratios_table(runs: dict[str, dict[str, list[float]]]) -> str:
+    """A Markdown table with a row for each job: how many times as fast this library is as each of the others."""
+    others = list(dict.fromkeys(peer for figures in runs.values() for peer in figures if not peer.startswith(OURS)))
+    lines = [f"| job | {OURS} | {' | '.join(f'x {peer}' for peer in others)} |", "| --- " * (len(others) + 2) + "|"]
+    for name, figures in runs.items():
+        unit, mine = JOBS[name].unit, figures[OURS]
+        ratios = [f"{speed_up(mine, figures[peer], unit):.2f}" if peer in figures else "" for peer in others]
+        lines.append(f"| {name}: {JOBS[name].title} | {statistics.median(mine):,.1f} {unit} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 

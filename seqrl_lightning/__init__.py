@@ -1,27 +1,27 @@
 """Value-based deep reinforcement learning for sequence learning, as PyTorch Lightning modules."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqrl_lightning.signals import end_program_at_once
 
-if sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).name == "seqrl":  # the program, whose imports take seconds
+if sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).name == "seqrl":  # the program: it imports what its command needs
     end_program_at_once()
-
-import seqrl_lightning.envs  # noqa: F401  (registers the environments)
+else:
+    import seqrl_lightning.envs  # noqa: F401  (registers the environments)
 
 if TYPE_CHECKING:
+    from seqrl_lightning.agent import Agent
     from seqrl_lightning.policy import Policy, load_policy
 
-__all__ = ["Policy", "load_policy"]
+__all__ = ["Agent", "Policy", "load_policy"]
 __version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
     """Import what takes seconds to import on its first use."""
     if name in __all__:
-        from seqrl_lightning import policy
-
-        return getattr(policy, name)
+        return getattr(import_module(f"seqrl_lightning.{'agent' if name == 'Agent' else 'policy'}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

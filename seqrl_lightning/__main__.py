@@ -1,52 +1,67 @@
-"""The program ``seqrl``, also ``python -m seqrl_lightning``: it dispatches to the commands."""
+"""The program ``seqrl``, also ``python -m seqrl_lightning``: it dispatches to the commands.
 
-import difflib
+What takes seconds to import is imported once it is known that the command needs it.
+"""
+
 import os
 import sys
 from collections.abc import Container
 from importlib import import_module
-from typing import Any
-
-from jsonargparse import Namespace
+from typing import TYPE_CHECKING, Any
 
 from seqrl_lightning import __version__
-from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT
-from seqrl_lightning.errors import OneLineErrors, one_line_errors
+from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT, quick
+from seqrl_lightning.commands.packaged import with_paths
 from seqrl_lightning.launched import ENDS_WITH_PARENT, end_with_standard_input
 from seqrl_lightning.signals import signals_end_in_a_line
-from seqrl_lightning.types import ConfigurationError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
 
 
 def main() -> None:
     """Run one of the package's own commands, or one of Lightning's."""
     name, *arguments = sys.argv[1:] or ["--help"]
+    if name == "--version":
+        print(f"seqrl-lightning {__version__}")
+        return
+    if (text := quick.answer(name, arguments)) is not None:
+        print_all(text)
+        return
     if os.environ.pop(ENDS_WITH_PARENT, None):
         end_with_standard_input()
-    with signals_end_in_a_line(), one_line_errors():
-        if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
-            name = "fit-seeds"
-        if name in COMMANDS:
-            run_command(name, arguments)
-            return
-        if name == "--version":
-            print(f"seqrl-lightning {__version__}")
-            return
-        if not name.startswith("-") and name not in LIGHTNINGS:
-            known = sorted((*LIGHTNINGS, *COMMANDS))
-            hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, known, 1))
-            raise ConfigurationError(f"the command is {name!r}; it must be one of {', '.join(known)}{hint}")
-        from seqrl_lightning.cli import SeqRLCLI  # its import takes seconds
+    with signals_end_in_a_line():
+        from seqrl_lightning.errors import one_line_errors
 
-        if name in ("-h", "--help"):
-            print("Commands besides Lightning's, which follow below (`seqrl COMMAND --help` describes one):\n")
-            print("\n".join(f"  {command:14} {line}" for command, line in COMMANDS.items()) + "\n")
-        sys.argv[1:] = [name, *arguments]
-        SeqRLCLI()
+        with one_line_errors():
+            run_command(name, with_paths(arguments))
+
+
+def print_all(text: str) -> None:
+    """Print a text, as much of it as is read: a pager may end before."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its exit
 
 
 def run_command(name: str, arguments: list[str]) -> None:
-    """Run one of the package's own commands."""
-    command_module(name).run(parse(name, arguments))
+    """Run a command."""
+    if name == "fit" and any(argument.partition("=")[0] == "--seeds" for argument in arguments):
+        name = "fit-seeds"
+    if name in COMMANDS:
+        command_module(name).run(parse(name, arguments))
+        return
+    if not name.startswith("-"):
+        from seqrl_lightning.errors import require_known
+
+        require_known("the command", name, (*LIGHTNINGS, *COMMANDS))
+    from seqrl_lightning.cli import SeqRLCLI
+
+    if name in LIGHTNINGS and arguments[-2:] == ["--help", "all"]:
+        arguments.pop()
+    sys.argv[1:] = [name, *arguments]
+    SeqRLCLI()
 
 
 def command_module(name: str) -> Any:
@@ -54,12 +69,14 @@ def command_module(name: str) -> Any:
     return import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}")
 
 
-def parse(name: str, arguments: list[str]) -> Namespace:
+def parse(name: str, arguments: list[str]) -> "Namespace":
     """Parse the arguments of one of the package's own commands.
 
     Returns:
         The parsed arguments, with those to pass to ``seqrl fit`` as ``fit_arguments``.
     """
+    from seqrl_lightning.errors import OneLineErrors
+
     command = command_module(name)
     parser = OneLineErrors(prog=f"seqrl {name}", description=command.__doc__)
     command.add_arguments(parser)

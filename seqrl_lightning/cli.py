@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,25 @@ import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqrl_lightning import algorithms, exploration, networks, replay
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.callbacks import (
-    AgentCallback,
-    BoardPages,
-    EnvStepLogger,
-    EnvStepProgressBar,
-    GlobalRandomStreams,
-    LastCheckpoint,
-    LearningMetrics,
-    PredictionWriter,
-    PriorityWriter,
-    ProgressReport,
-    Sidecars,
-    SkippedUpdates,
-    TargetSync,
-    TrialWriter,
-)
+from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
+from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable
+from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
 from seqrl_lightning.files import FolderLock
-from seqrl_lightning.launched import is_reporting
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
@@ -60,8 +47,31 @@ _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
 
 
+SETTINGS_OF: dict[str, type[Any]] = {
+    "data": ReplayDataModule,
+    "agent": AgentCallback,
+    "target_sync": TargetSync,
+    "skipped_updates": SkippedUpdates,
+    "trainer": Trainer,
+}
+"""Who takes the settings with a prefix; those with the prefix ``model`` are the learner's."""
+
+
+def explain(message: str) -> str:
+    """Return a parser's message as one line that suggests a name where one was misspelled."""
+    modules = (algorithms, networks, replay, exploration)
+    parts = {name: cls for module in modules for name, cls in vars(module).items() if isinstance(cls, type)}
+    settings = [f"{prefix}.{name}" for prefix, cls in SETTINGS_OF.items() for name in signature(cls).parameters]
+    settings += {name for cls in parts.values() for name in signature(cls).parameters}
+    return shorten_message(message, settings, parts)
+
+
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line."""
+
+    def explain(self, message: str) -> str:
+        """Return a message as one line."""
+        return explain(message)
 
 
 class RunConfig(SaveConfigCallback):
@@ -284,17 +294,11 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
-        callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
-        callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(EnvStepProgressBar())
-        if is_reporting():
-            callbacks.append(ProgressReport())
-        if config.get("enable_checkpointing") is not False:
-            callbacks.append(LastCheckpoint())
-        else:
+        saves = config.get("enable_checkpointing") is not False
+        if not saves:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
-        self.trainer_defaults["callbacks"] = callbacks
+        has_bar = config.get("enable_progress_bar") is not False
+        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib)
         if config.get("strategy") == "ddp":
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)

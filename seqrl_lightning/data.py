@@ -21,6 +21,7 @@ from seqrl_lightning.envs.admitted import EnvValueError, block_after, close_quie
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
+from seqrl_lightning.replay.room import require_room
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
@@ -183,6 +184,8 @@ class ReplayDataModule(LightningDataModule):
                 "load_policy begin without it, and show the network what training didn't; it must be a fixed one, like "
                 "gymnasium.wrappers.RescaleObservation's."
             )
+        if mmap_dir is None and buffer_device == "cpu":
+            require_room(capacity, int(np.prod(self.obs_shape)) * np.dtype(self.obs_dtype).itemsize)
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 
     @classmethod

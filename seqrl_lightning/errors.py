@@ -1,10 +1,11 @@
 """Error messages of one line that name the setting."""
 
+import difflib
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -17,6 +18,11 @@ _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
     r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
     r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
+)
+_UNION = re.compile(r"^Does not validate against any of the Union subtypes - ")
+_UNKNOWN = re.compile(  # the ways in which jsonargparse says so
+    r"(?:Option '(\w+)' is not accepted|[Uu]nrecognized arguments: --([\w.]+).*|.*Key '([\w.]+)' is not expected.*"
+    r"|Subcommand '\w+' does not accept option '([\w.]+)')"
 )
 # Settings that every learner took before, and that some of them ignored.
 _MUNCHAUSEN = " of this learner; leave it out (DQN, QRDQN and IQN have it)"
@@ -31,16 +37,48 @@ _OF_OTHER_LEARNERS = {
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
 
-def shorten_message(message: str) -> str:
-    """Shorten a parser's message to the setting's name and the reason."""
+def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterable[str] = ()) -> str:
+    """Shorten a parser's message to the setting's name and the reason.
+
+    Args:
+        message: The message.
+        settings: Names of settings, and
+        classes: names of classes, to suggest where one was misspelled.
+    """
     key = ".".join(_KEY.findall(message))
     lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
     reason = " ".join(" ".join(lines).split()).removeprefix("- ")
-    reason = _CALLABLE.sub("", reason).split(". Got value: Namespace(")[0]
-    if unknown := re.fullmatch(r"Option '(\w+)' is not accepted", reason):
-        setting = f"{key}.{unknown[1]}"
-        return f"{setting} is not a setting{_OF_OTHER_LEARNERS.get(setting, '')}"
+    reason = _UNION.sub("", _CALLABLE.sub("", reason)).split(". Got value: Namespace(")[0]
+    if unknown := _UNKNOWN.fullmatch(reason):
+        name = next(filter(None, unknown.groups()))
+        setting = f"{key}.{name}" if key else name
+        hint = _OF_OTHER_LEARNERS.get(setting) or suggestion(setting, [*settings, *(f"{key}.{s}" for s in settings)])
+        return f"{setting} is not a setting{hint}"
+    if not_found := re.search(r"Expected a dot import path string: (\w+)", reason):
+        must_be = "the name of a class, or where to import it from"
+        return f"{key} is {not_found[1]!r}; it must be {must_be}{suggestion(not_found[1], classes)}"
+    if choice := re.search(r"Expected a typing\.Literal\[(.*)\]\. Got value: (\w+)", reason):
+        names = re.findall(r"'(\w+)'", choice[1])
+        return f"{key} is {choice[2]!r}; it must be one of {', '.join(names)}{suggestion(choice[2], names)}"
     return f"{key}: {reason}" if key else reason
+
+
+def require_known(setting: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a name that isn't known, with the nearest one that is.
+
+    Raises:
+        ConfigurationError: If it isn't.
+    """
+    names = sorted(known)
+    if value not in names:
+        hint = suggestion(value, names)
+        must_be = f"{' It' if hint else '; it'} must be one of {', '.join(names)}"
+        raise ConfigurationError(f"{setting} is {value!r}{hint}{must_be}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the question whether another name was meant; empty if none is near."""
+    return "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, list(known), 1))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -59,11 +97,15 @@ def printable(text: str) -> str:
 class OneLineErrors(ArgumentParser):
     """A parser whose error messages are one line, without the list of all options."""
 
+    def explain(self, message: str) -> str:
+        """Return a message as one line."""
+        return shorten_message(message)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the reason and exit with status 2."""
         if not self.exit_on_error:  # an inner parser of jsonargparse's: its message becomes part of an outer one
             super().error(message, ex)
-        fail(shorten_message(message))
+        fail(self.explain(message))
 
 
 @contextmanager
@@ -121,6 +163,17 @@ def _leave_to_caller(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
+_EXTRA_OF = {"atari": r"Namespace ALE|ale_py|\bcv2\b|opencv", "box2d": r"Box2D", "popgym": r"No module named 'popgym"}
+
+
+def extra_in(message: str) -> str:
+    """Return what to install if a message says that an environment's package is missing; else an empty text."""
+    for extra, pattern in _EXTRA_OF.items():
+        if re.search(pattern, message):
+            return f'it needs the extra `{extra}`: pip install "seqrl-lightning[{extra}]"'
+    return ""
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Guard imports of packages that only an extra installs.
@@ -134,5 +187,5 @@ def needs_extra(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        command = f'pip install -c constraints.txt -e ".[{extra}]"'
+        command = f'pip install "seqrl-lightning[{extra}]"'
         raise ConfigurationError(f"this needs {error.name}, which the extra `{extra}` installs: {command}") from error

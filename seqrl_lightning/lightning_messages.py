@@ -12,6 +12,8 @@ _WARNINGS = (
     ".*your dataloader is not resumable.*",
     # ReplayDataset's length is the epoch's, in every process: none sees fewer batches than another.
     ".*Your `IterableDataset` has `__len__` defined.*",
+    # The program's own arguments are not those of an Agent.
+    ".*LightningCLI's args parameter is intended to run from within Python.*",
     # A resumed run continues in its own folder.
     ".*Checkpoint directory .* exists and is not empty.*",
     # Evaluating a checkpoint writes into a new folder, and keeps no best checkpoints.
@@ -20,6 +22,8 @@ _WARNINGS = (
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     # Lightning's and TensorBoard's own dependencies deprecate what these use.
     ".*treespec, LeafSpec.*",
+    # torch's own reading of a checkpoint.
+    ".*TypedStorage is deprecated.*",
     # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
     ".*`broadcast_buffers` is deprecated.*",
     # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.

@@ -10,7 +10,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, FlattenMultiDiscreteAction, PreviousActionReward, TaskVectorEnv
 from seqrl_lightning.envs.border import VectorBorder
-from seqrl_lightning.replay import PrioritizedSampler
+from seqrl_lightning.replay import PrioritizedSampler, room
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
 from tests.running import assert_identical, fit
 from tests.tasks import Lights
@@ -292,3 +292,23 @@ def test_a_gpu_for_the_replay_memory_is_the_trainers(tmp_path: Path) -> None:
         ConfigurationError, match=r"data.buffer_device is 'cuda'; it must be cpu or auto: the Trainer's"
     ):
         fit(tmp_path, data, {}, {"warmup_env_steps": 8}, accelerator="cpu", max_steps=1)
+
+
+def test_a_replay_memory_that_cannot_fit_is_refused_with_what_fits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(room, "memory_bytes", lambda: 16_000)  # CartPole's observations are of 16 bytes
+    ReplayDataModule("CartPole-v1", capacity=1_000)
+    with pytest.raises(ConfigurationError, match=r"data.capacity is 1001; it must be at most 1,000: .*data.mmap_dir"):
+        ReplayDataModule("CartPole-v1", capacity=1_001)
+    ReplayDataModule("CartPole-v1", capacity=1_001, mmap_dir=str(tmp_path))
+
+
+def test_the_memory_of_a_container_is_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(room, "_CONTAINER_LIMIT", tmp_path / "memory.max")
+    physical = room.memory_bytes()
+    assert physical > 2**28
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.memory_bytes() == physical
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert room.memory_bytes() == 2**20

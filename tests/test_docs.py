@@ -24,6 +24,7 @@ import yaml
 
 from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.commands.packaged import with_paths
 from seqrl_lightning.parts import blank_observations
 from tests.running import seqrl
 
@@ -131,7 +132,7 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
             try:
-                parser.parse_args([command, *arguments])
+                parser.parse_args([command, *with_paths(arguments)])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise
@@ -152,6 +153,21 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
 def test_there_is_something_to_try() -> None:
     assert {block.language for block in BLOCKS} == LANGUAGES
     assert sum(block.page == "README.md" for block in BLOCKS) >= 4
+
+
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    tables = re.findall(r"^\|(?: ---)+.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) == 3  # what is in the box, results, speed
+    assert max(table.count("\n") for table in tables) <= 12
+
+
+@pytest.mark.parametrize("folder", ["algorithms", "tasks"])
+def test_an_index_leads_to_all_of_its_pages(folder: str) -> None:
+    pages = {path.name for path in (ROOT / "docs" / folder).glob("*.md")} - {"index.md"}
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / folder / "index.md").read_text()))
+    assert linked == pages
 
 
 def test_what_is_not_run_is_listed() -> None:
@@ -207,7 +223,7 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if "lightning_logs/version_0" in block.code:
         small = ["--agent.warmup_env_steps=200", "--trainer.max_steps=2", "--trainer.enable_progress_bar=false"]
         assert seqrl("fit", "--data.env_id=seqrl/Sequence-v0", *small)[0] == 0
-    exec(compile(block.code, str(block), "exec"), {})
+    exec(compile(block.code.replace("50_000", "1_200"), str(block), "exec"), {})
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """The scripts in ``examples/``: each is run as it is (slow), and with a tiny budget."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,20 @@ def test_as_it_is(name: str, tmp_path: Path) -> None:
     if name == "memory_models":
         returns = dict(line.split(": ") for line in found.stdout.splitlines() if " of 1" in line)
         assert all(float(returns[blind].split()[0]) < 0.0 for blind in ("MLP", "FrameStack"))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_its_beginning_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    cells = json.loads((ROOT / "examples" / "first_run.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    found: dict[str, Any] = {}
+    for number, cell in enumerate(code):
+        exec(compile(cell, f"cell {number}", "exec"), found)
+    assert found["agent"].evaluate() == 5.0  # of 5
+    assert found["terminated"]
+    assert float(found["trainer"].callback_metrics["val/return_mean"]) > 50.0  # random choices: 22
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name.startswith("own_")])

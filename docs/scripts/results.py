@@ -1,11 +1,11 @@
 """Write the measured results into README, docs and configs: ``python -m docs.scripts.results``.
 
 From ``benchmarks/results/learning_*.json`` (written by :mod:`benchmarks.learning`) it writes ``docs/results.md`` with a
-table for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the summary in
-``README.md`` between its two markers, the first line of each config, and, in the other pages of ``docs/``, the text
-between ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of each config named there. The
-tables between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` come from the results of ``throughput``,
-``replay`` and ``bunching``. None of these are edited by hand.
+table of all configs and one for each config, the learning curves of each task (``docs/images/curves_<task>.png``), the
+rows of ``README_CONFIGS`` in ``README.md`` between its two markers, the first line of each config, and, in the other
+pages of ``docs/``, the text between ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of
+each config named there. The tables between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` come from the
+results of ``throughput``, ``replay`` and ``bunching``. None of these are edited by hand.
 """
 
 import argparse
@@ -31,11 +31,36 @@ ROOT = Path(__file__).parents[2]
 MARKERS = ("<!-- results: python -m docs.scripts.results -->", "<!-- end of results -->")
 MEASURED = re.compile(r"(<!-- measured: (.*?) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 BENCHMARK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
-BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str]] = {
-    "throughput": (throughput.table, "runs"),
-    "replay": (replay.table, "microseconds"),
-    "bunching_sequence_dqn": (bunching.table, "seeds"),
+BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str, str]] = {  # the table, and the file and key of its figures
+    "throughput": (throughput.table, "throughput", "runs"),
+    "throughput_ratios": (throughput.ratios_table, "throughput", "runs"),
+    "replay": (replay.table, "replay", "microseconds"),
+    "bunching_sequence_dqn": (bunching.table, "bunching_sequence_dqn", "seeds"),
 }
+README_CONFIGS = (  # one for each kind of task, algorithm and memory, the reference's failure included
+    "cartpole_dqn",
+    "cartpole_pqn",
+    "cartpole_rainbow",
+    "lunar_lander_qr_dqn",
+    "cartpole_no_vel_r2d2",
+    "delayed_recall_gru",
+    "delayed_recall_transformer",
+    "hidden_sequence_gru",
+    "recall_lstm",
+    "sequence_dqn",
+    "sequence_dqn_reference",
+    "sequence_q_learning",
+)
+NOTES = """\
+In `seqrl/Sequence-v0`, the order of ten objects is reversed after 150 of 300 episodes; the best return is 9. With the
+settings of the reference (`sequence_dqn_reference.yaml`: learning rate 1e-4, gamma 0.99, a replay memory of 10,000),
+150 episodes don't suffice to relearn: the memory still holds every transition of the old order, and these contradict
+the new one. `sequence_optimistic.yaml` acts greedily from initial values above all possible returns, so that every
+object is tried until one is right; it draws nothing at random. In `sequence_q_learning.yaml` (five objects and a
+distractor, ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so that five perfect episodes in a row
+are also a matter of luck. On the memory tasks with a best return of 1, the best return without memory is -0.5
+(MemoryChain: 0).
+"""
 COLUMNS = 4  # panels side by side in a figure
 Curve = list[list[float]]
 
@@ -77,10 +102,11 @@ def with_first_line(config: Path, report: dict[str, Any] | None) -> str:
 
 
 def with_summary(readme: str, reports: dict[str, dict[str, Any]]) -> str:
-    """Return the README's text with the present summary between its markers."""
+    """Return the README's text with the present summary of ``README_CONFIGS`` between its markers."""
     before, rest = readme.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    return f"{before}{MARKERS[0]}\n{summary(reports)}\n{MARKERS[1]}{after}"
+    shown = {name: reports[name] for name in README_CONFIGS}
+    return f"{before}{MARKERS[0]}\n{summary(shown, ROOT)}\n{MARKERS[1]}{after}"
 
 
 def with_measured(text: str, folder: Path, reports: dict[str, dict[str, Any]]) -> str:
@@ -98,8 +124,8 @@ def with_benchmarks(text: str) -> str:
     """Return a page's text with the benchmarks' tables between their markers."""
 
     def table(name: str) -> str:
-        make, key = BENCHMARK_TABLES[name]
-        return make(json.loads((RESULTS / f"{name}.json").read_text())[key])
+        make, file, key = BENCHMARK_TABLES[name]
+        return make(json.loads((RESULTS / f"{file}.json").read_text())[key])
 
     return BENCHMARK.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
 
@@ -147,7 +173,7 @@ def configs_of(name: str) -> list[str]:
 def sentence(report: dict[str, Any]) -> str:
     """Return the result in a line."""
     seeds = report["seeds"]
-    text = f"final return {returns(report)} on seeds 1 to {len(seeds)}"
+    text = f"final return {returns(report)} on {'seed 1' if len(seeds) == 1 else f'seeds 1 to {len(seeds)}'}"
     return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text
 
 
@@ -168,20 +194,23 @@ def median_or_never(episodes: list[int | None]) -> str:
     return "never" if middle == float("inf") else f"{middle:g}"
 
 
-def summary(reports: dict[str, dict[str, Any]]) -> str:
-    """Return the README's table: the result of each config as it is."""
+def summary(reports: dict[str, dict[str, Any]], folder: Path) -> str:
+    """Return a table with the result of each config as it is, with links from a page in ``folder``."""
+    configs, results = (os.path.relpath(ROOT / name, folder) for name in ("configs", "docs/results.md"))
+    link = "" if folder == ROOT / "docs" else results
     rows = [
         [
-            f"[`{name}`](configs/{report['config']}.yaml)",
+            f"[`{name}`]({configs}/{report['config']}.yaml)",
             task(report),
             f"{max(seed['env_steps'] for seed in report['seeds']):,}",
             returns(report),
             criterion(report),
+            f"[command]({link}#{name})",
         ]
         for name, report in sorted(reports.items(), key=lambda item: (task(item[1]), item[0]))
         if name == report["config"]
     ]
-    titles = ["config", "task", "env steps", "final return, seed by seed", "episodes to criterion (medians)"]
+    titles = ["config", "task", "env steps", "final return, seed by seed", "episodes to criterion (medians)", ""]
     return table([titles, *rows])
 
 
@@ -204,6 +233,7 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
         "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
+    text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}")
     by_task = defaultdict(list)
     for report in reports.values():
         by_task[task(report)].append(report)

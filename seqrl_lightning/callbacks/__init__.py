@@ -8,6 +8,7 @@ from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar, ProgressReport
+from seqrl_lightning.callbacks.run import run_callbacks
 from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
 from seqrl_lightning.callbacks.target_sync import TargetSync
@@ -28,4 +29,5 @@ __all__ = [
     "SkippedUpdates",
     "TargetSync",
     "TrialWriter",
+    "run_callbacks",
 ]

@@ -13,6 +13,10 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
+from seqrl_lightning.callbacks.priorities import PriorityWriter
+from seqrl_lightning.callbacks.sidecars import Sidecars
+from seqrl_lightning.callbacks.target_sync import TargetSync
 from seqrl_lightning.checkpoints.changes import changes, described
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.data import ReplayDataModule
@@ -133,6 +137,7 @@ class AgentCallback(Callback):
         on_fault = partial(self._go_on_evaluating, data, trainer.global_rank)
         data.check_eval_envs(self.check_bounds, on_fault)
         if stage == "fit":
+            self._check_callbacks(trainer, pl_module, data)
             self._learner = learner_of(trainer)
             self.cadence = self._choose_cadence(self._learner)
             self._check_data(data)
@@ -216,6 +221,25 @@ class AgentCallback(Callback):
         self._resumed = state_dict["collector"]
 
     # Settings
+
+    def _check_callbacks(self, trainer: Trainer, learner: LightningModule, data: ReplayDataModule) -> None:
+        """Refuse a run without the callbacks that its parts rely on; it would learn something else, without a word."""
+        callbacks = attributes_of(trainer).callbacks
+        before = callbacks[: callbacks.index(self)]
+        has_target = isinstance(learner, LearnerModule) and learner.target_net is not learner.policy_net
+        saves = bool(trainer.checkpoint_callbacks)
+        sampler, by_priority = type(data.sampler).__name__, data.sampler.draws_by_priority
+        for kind, place, is_needed, reason in (
+            (PriorityWriter, before, by_priority, f"before AgentCallback for {sampler}"),
+            (TargetSync, callbacks, has_target, f"for the target network of {type(learner).__name__}"),
+            (Sidecars, callbacks, saves, "for checkpoints"),
+            (GlobalRandomStreams, callbacks, saves, "for checkpoints"),
+        ):
+            if is_needed and not any(isinstance(callback, kind) for callback in place):
+                raise ConfigurationError(
+                    f"trainer.callbacks has no {kind.__name__} {reason}; it must have one "
+                    "(seqrl_lightning.callbacks.run_callbacks returns all that a run needs)"
+                )
 
     def _choose_cadence(self, learner: Learner) -> Cadence:
         """Return the learner's cadence, which settings mustn't contradict; without one, that of the settings."""

@@ -13,8 +13,8 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.launched import report
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
-_SECONDS_BETWEEN_REFRESHES_IN_A_FILE = 2.0  # where each of them stays
 _SECONDS_BETWEEN_REPORTS = 1.0
+_SECONDS_BETWEEN_LINES = 5.0
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _ENDLESS_BAR_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]"
 
@@ -26,19 +26,26 @@ class _Position(NamedTuple):
 
 
 class EnvStepProgressBar(TQDMProgressBar):
-    """One bar over the whole run, in episodes, env steps or updates, whichever limits it; with the time left."""
+    """One bar over the whole run, in episodes, env steps or updates, whichever limits it; with the time left.
+
+    Where the output is not a screen, a line every few seconds says the same, without control characters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._wait = _SECONDS_BETWEEN_REFRESHES
-        self._next_refresh = 0.0
+        self._writes_lines = False
+        self._start = self._next_refresh = 0.0
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether bars are drawn."""
+        return super().is_enabled and sys.stdout.isatty()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar."""
         position = _position_of(trainer)
-        on_screen = sys.stdout.isatty()
-        self._wait = _SECONDS_BETWEEN_REFRESHES if on_screen else _SECONDS_BETWEEN_REFRESHES_IN_A_FILE
-        self._next_refresh = 0.0
+        self._writes_lines = super().is_enabled and not sys.stdout.isatty()
+        self._start, self._next_refresh = time.monotonic(), 0.0
         self.train_progress_bar = Tqdm(
             desc=position.unit.capitalize(),
             initial=position.done,
@@ -57,18 +64,20 @@ class EnvStepProgressBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Redraw the bar, a few times a second."""
+        """Redraw the bar a few times a second, or write a line every few seconds."""
         now = time.monotonic()
         if now >= self._next_refresh:
-            self._next_refresh = now + self._wait
+            self._next_refresh = now + (_SECONDS_BETWEEN_LINES if self._writes_lines else _SECONDS_BETWEEN_REFRESHES)
             self._refresh(trainer)
+            self._write_line(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the bar."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the bar a last time."""
+        """Draw the bar, or write the line, a last time."""
         self._refresh(trainer)
+        self._write_line(trainer)
         self.train_progress_bar.close()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -81,6 +90,13 @@ class EnvStepProgressBar(TQDMProgressBar):
     def init_validation_tqdm(self) -> Tqdm:
         """Return a bar for ``seqrl validate`` only: the evaluations of a run are short."""
         return Tqdm(disable=True) if self.trainer.state.fn == "fit" else super().init_validation_tqdm()
+
+    def _write_line(self, trainer: Trainer) -> None:
+        if self._writes_lines:
+            unit, done, total = _position_of(trainer)
+            of_total = f" of {total:,}" if total else ""
+            figures = [f"{time.monotonic() - self._start:.0f} s", *_figures_of(trainer, unit)]
+            print(f"{unit.capitalize()} {done:,}{of_total} [{', '.join(figures)}]", flush=True)
 
     def _refresh(self, trainer: Trainer) -> None:
         if self.train_progress_bar.disable:

@@ -188,7 +188,11 @@ class PredictionWriter(Callback):
             with writing(self._path):
                 self._unfinished.replace(self._path)
         self._unfinished = None
-        rank_zero_info(f"Episodes written to {self._path}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log the table's path, after the progress bar's last line."""
+        if stage == "predict" and self._unfinished is None:
+            rank_zero_info(f"Episodes written to {self._path}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Delete an incomplete table."""

@@ -6,8 +6,9 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
 from seqrl_lightning import algorithms, networks
-from seqrl_lightning.docstrings import full_text, settings, summary
-from seqrl_lightning.types import require
+from seqrl_lightning.commands.quick import list_algorithms
+from seqrl_lightning.docstrings import full_text, settings
+from seqrl_lightning.errors import require_known
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -17,17 +18,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Print the descriptions."""
-    groups = configurable_classes()
-    known = {cls.__name__: cls for classes in groups.values() for cls in classes}
+    known = {cls.__name__: cls for classes in configurable_classes().values() for cls in classes}
     for name in arguments.names:
-        require(name in known, "names", name, f"one of {', '.join(known)}")
-    if arguments.names:
-        print("\n\n".join(describe(known[name]) for name in arguments.names))
-        return
-    for title, classes in groups.items():
-        print(title)
-        print("\n".join(f"  {cls.__name__:14} {summary(cls)}" for cls in classes) + "\n")
-    print("`seqrl algorithms NAME` describes one in full, with its settings and their defaults.")
+        require_known("the class", name, known)
+    print("\n\n".join(describe(known[name]) for name in arguments.names) or list_algorithms())
 
 
 def configurable_classes() -> dict[str, list[type[Any]]]:

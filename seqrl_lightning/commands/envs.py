@@ -5,8 +5,9 @@ from typing import Any
 import gymnasium as gym
 from jsonargparse import ArgumentParser, Namespace
 
+from seqrl_lightning.commands.quick import list_envs
 from seqrl_lightning.docstrings import full_text, settings, summary
-from seqrl_lightning.types import require
+from seqrl_lightning.errors import require_known
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -16,14 +17,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Print the descriptions."""
-    known = task_ids()
     for env_id in arguments.env_ids:
-        require(env_id in known, "env_ids", env_id, f"one of {', '.join(known)}")
-    if arguments.env_ids:
-        print("\n\n".join(map(describe, arguments.env_ids)))
-    else:
-        print("\n".join(f"{env_id:28} {describe_in_a_line(gym.make(env_id).unwrapped)}" for env_id in known))
-        print("\n`seqrl envs ID` describes a task's rules, spaces and settings.")
+        require_known("the task", env_id, task_ids())
+    print("\n\n".join(map(describe, arguments.env_ids)) or list_envs())
 
 
 def task_ids() -> list[str]:

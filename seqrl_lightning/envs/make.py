@@ -38,6 +38,7 @@ from seqrl_lightning.envs.wrappers import (
     is_enumerable,
     num_combinations,
 )
+from seqrl_lightning.errors import extra_in
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require, stated
 
@@ -421,7 +422,8 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
         ) from error
     except (Exception, SystemExit) as error:  # an environment may raise anything
         named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
-        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
+        reason = extra_in(str(error)) or _one_line(named)
+        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error
 
 
 def _require_discrete(space: gym.Space[Any], env_id: str) -> None:

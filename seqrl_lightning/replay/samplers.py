@@ -50,6 +50,11 @@ class Sampler(ABC):
             step: [num_envs] int64, the number of steps taken so far in each environment's episode.
         """
 
+    @property
+    def draws_by_priority(self) -> bool:
+        """Whether the errors of updates have to be written back by :meth:`update_priorities`."""
+        return type(self).update_priorities is not Sampler.update_priorities
+
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:  # noqa: B027  (only some have priorities)
         """Write new priorities, for samplers that draw by priority.
 

@@ -190,6 +190,11 @@ class SequenceSampler(Sampler):
                 incomplete.append(int(rows[i] * ring.num_envs + env))
         return complete
 
+    @property
+    def draws_by_priority(self) -> bool:
+        """Whether the errors of updates have to be written back by :meth:`update_priorities`."""
+        return self.prioritized
+
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
         """Write the priorities of the windows that start at ``slots`` ([B] int64) from their errors ([T, B]).
 

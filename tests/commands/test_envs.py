@@ -20,7 +20,8 @@ def test_a_task_in_full() -> None:
 def test_an_unknown_task_is_one_line() -> None:
     status, _, err = seqrl("envs", "seqrl/Nothing-v0")
     assert status == 2
-    assert err.startswith("seqrl: error: env_ids is 'seqrl/Nothing-v0'; it must be one of seqrl/BlockSwitch-v0")
+    assert err.startswith("seqrl: error: the task is 'seqrl/Nothing-v0'; ")
+    assert "t must be one of seqrl/BlockSwitch-v0, " in err
     assert err.count("\n") == 1
 
 

@@ -1,0 +1,92 @@
+"""Write what ``seqrl`` lists without importing torch: ``python -m docs.scripts.overview``.
+
+It writes ``seqrl_lightning/commands/overview.json``: first lines of docstrings, and the settings that people set, with
+their defaults. It is not edited by hand.
+"""
+
+import inspect
+import json
+
+import gymnasium as gym
+
+from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.callbacks import AgentCallback, TargetSync
+from seqrl_lightning.commands.algorithms import configurable_classes
+from seqrl_lightning.commands.envs import describe_in_a_line, task_ids
+from seqrl_lightning.commands.quick import OVERVIEW
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.docstrings import parse_docstring, plain, summary
+
+CLASSES = {"data": ReplayDataModule, "agent": AgentCallback, "target_sync": TargetSync, "model": LearnerModule}
+SETTINGS: dict[str, list[str] | dict[str, str]] = {
+    "Run": {
+        "--config": "A YAML file with settings, or the name of a packaged one (`seqrl configs`); later ones override "
+        "earlier ones, and flags override all of them.",
+        "--seed_everything": "Seed of all random streams. Default: 0.",
+        "--seeds": "fit: train with the seeds from 1 to this number, in parallel processes.",
+        "--ckpt_path": "A checkpoint: a file, `last` (fit: resume the newest run), `best`, or, except for fit, "
+        "`untrained`.",
+    },
+    "Task and replay memory": [
+        *("data.env_id", "data.env_kwargs", "data.num_envs", "data.wrappers", "data.frame_stack"),
+        *("data.batch_size", "data.capacity", "data.sampler", "data.batches_per_epoch", "data.eval_episodes"),
+    ],
+    "Learner (`seqrl algorithms` lists the names, `seqrl algorithms NAME` the settings)": [
+        *("model", "model.network", "model.gamma", "model.learning_rate", "model.optimizer"),
+        *("model.clip_grad_norm", "model.updates_per_step", "model.compile"),
+    ],
+    "Acting": [
+        *("agent.max_env_steps", "agent.max_episodes", "agent.warmup_env_steps", "agent.env_steps_per_update"),
+        "agent.epsilon",
+    ],
+    "Target network": ["target_sync.sync_every_updates", "target_sync.tau"],
+    "Trainer": {
+        "--trainer.default_root_dir": "The folder that `lightning_logs/` is in. Default: the present one.",
+        "--trainer.max_steps": "Updates of the network after which the run ends. Default: no limit.",
+        "--trainer.max_time": "Time after which the run ends, as DD:HH:MM:SS. Default: no limit.",
+        "--trainer.accelerator, --trainer.devices": "What to compute on, like `gpu` and 2. Default: `auto`.",
+    },
+}
+DEFAULTS = {  # of settings whose default a signature doesn't show as people write it
+    "data.sampler": "UniformSampler",
+    "agent.epsilon": "ExponentialEpsilon",
+    "model.network": "MLP",
+    "model.optimizer": "torch.optim.Adam",
+}
+
+
+def main() -> None:
+    """Write the file."""
+    OVERVIEW.write_text(text())
+
+
+def text() -> str:
+    """Return its text."""
+    groups = configurable_classes()
+    algorithms = {title: {cls.__name__: summary(cls) for cls in classes} for title, classes in groups.items()}
+    envs = {env_id: describe_in_a_line(gym.make(env_id).unwrapped) for env_id in task_ids()}
+    shown = {
+        title: names if isinstance(names, dict) else {f"--{name}": describe(name) for name in names}
+        for title, names in SETTINGS.items()
+    }
+    overview = {"algorithms": algorithms, "envs": envs, "settings": shown}
+    return json.dumps(overview, indent=1, ensure_ascii=False) + "\n"
+
+
+def describe(name: str) -> str:
+    """Return the meaning of a setting, with its default."""
+    if name == "model":
+        return "The learner's name. Default: DQN."
+    group, _, setting = name.partition(".")
+    cls = CLASSES[group]
+    meaning = next(p.description for p in parse_docstring(cls).params if p.arg_name == setting) or ""
+    default = inspect.signature(cls).parameters[setting].default
+    if default is inspect.Parameter.empty:
+        return f"{plain(' '.join(meaning.split()))} Required."
+    shown = DEFAULTS.get(name, "none" if default is None else str(default))
+    sentences = plain(" ".join(meaning.split()))
+    return sentences if "by default" in sentences or "None for" in sentences else f"{sentences} Default: {shown}."
+
+
+if __name__ == "__main__":
+    main()

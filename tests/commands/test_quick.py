@@ -1,0 +1,111 @@
+"""What the program answers at once, how it takes names that are misspelled, and its packaged configs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.scripts import overview
+from seqrl_lightning.commands import COMMANDS, LIGHTNINGS
+from seqrl_lightning.commands.packaged import configs, with_paths
+from seqrl_lightning.commands.quick import OVERVIEW
+from seqrl_lightning.errors import extra_in, shorten_message
+from seqrl_lightning.types import ConfigurationError
+from tests.running import seqrl
+
+QUICK = (["--help"], [], ["--version"], ["algorithms"], ["envs"], ["configs"], ["fit", "--help"], ["test", "-h"])
+
+
+def test_the_overview_is_that_of_the_classes() -> None:
+    assert OVERVIEW.read_text() == overview.text(), "run python -m docs.scripts.overview"
+
+
+@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
+def test_lists_import_no_torch(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['seqrl', *{arguments}]\n"
+        "from seqrl_lightning.__main__ import main\nmain()\n"
+        "assert not {'torch', 'lightning', 'gymnasium', 'numpy'} & set(sys.modules)"
+    )
+    # argv is what it is when `seqrl` is started: the package looks at it
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv = ['seqrl']\n{code}"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+def test_help_lists_all_commands() -> None:
+    listed = re.findall(r"^  ([\w-]+) ", seqrl("--help")[1], re.MULTILINE)
+    assert sorted(listed) == sorted((*LIGHTNINGS, *COMMANDS))
+
+
+def test_help_has_two_lengths_and_whole_sentences() -> None:
+    short, full = seqrl("fit", "--help")[1], seqrl("fit", "--help", "all")[1]
+    assert len(short.splitlines()) < 100 < len(full.splitlines())
+    elsewhere = ("model.", "seeds", "help", "print_config", "SETTING")
+    named = [name for name in re.findall(r"--([\w.]+)", short) if not name.startswith(elsewhere)]
+    assert len(named) > 20
+    assert all(f"--{name}" in full for name in named)
+    entries = [line for group in json.loads(OVERVIEW.read_text())["settings"].values() for line in group.values()]
+    assert all(line.endswith(".") for line in entries)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["fti"], "fit"),
+        (["envs", "seqrl/Sequnce-v0"], "seqrl/Sequence-v0"),
+        (["algorithms", "DQNN"], "DQN"),
+        (["fit", "--config", "sequence_dqnn"], "sequence_dqn"),
+        (["fit", "--data.env_id=CartPole-v1", "--model", "DQNN"], "DQN"),
+        (["fit", "--data.env_id=CartPole-v1", "--model.gama", "1"], "model.gamma"),
+        (["fit", "--data.env_id=CartPole-v1", "--data.batchsize", "1"], "data.batch_size"),
+        (["fit", "--data.env_id=CartPole-v1", "--model.network", "GRUU"], "GRU"),
+        (["fit", "--data.env_id=CartPole-v1", "--agent.on_env_error", "rais"], "raise"),
+    ],
+)
+def test_a_misspelled_name_is_answered_with_the_nearest(arguments: list[str], near: str) -> None:
+    status, _, errors = seqrl(*arguments)
+    assert status == 2
+    assert f"did you mean {near!r}?" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_an_unknown_key_of_a_file_is_a_setting_too() -> None:
+    message = "Subcommand 'fit' does not accept option 'data.batchsize'"
+    told = shorten_message(message, ["data.batch_size"])
+    assert told == "data.batchsize is not a setting; did you mean 'data.batch_size'?"
+
+
+@pytest.mark.parametrize(
+    ("message", "extra"),
+    [
+        ("Namespace ALE not found. Have you installed the proper package for ALE?", "atari"),
+        ("Box2D is not installed, you can install it by run `pip install swig`", "box2d"),
+        ("No module named 'popgym'", "popgym"),
+        ("No module named 'mine'", None),
+    ],
+)
+def test_a_missing_package_is_named_by_its_extra(message: str, extra: str | None) -> None:
+    told = f'it needs the extra `{extra}`: pip install "seqrl-lightning[{extra}]"' if extra else ""
+    assert extra_in(message) == told
+
+
+def test_a_packaged_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(configs()["sequence_dqn"])
+    assert Path(path).is_file()
+    assert with_paths(["--config", "sequence_dqn", "-c", "sequence_dqn", "--config=sequence_dqn", "sequence_dqn"]) == [
+        *("--config", path, "-c", path, f"--config={path}", "sequence_dqn")
+    ]
+    Path("sequence_dqn").write_text("mine")
+    assert with_paths(["--config", "sequence_dqn"]) == ["--config", "sequence_dqn"]
+    assert with_paths(["--config", "missing.yaml"]) == ["--config", "missing.yaml"]  # the parser refuses it
+    with pytest.raises(ConfigurationError, match="did you mean 'sequence_dqn'"):
+        with_paths(["--config", "sequence_dq"])
+    for line in seqrl("configs")[1].splitlines()[:-2]:
+        assert configs()[line.split()[0]].read_text().startswith(f"# {line.split(maxsplit=1)[1]}")
