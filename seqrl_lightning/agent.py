@@ -37,6 +37,7 @@ class Settings(TypedDict, total=False):
     autoreset_mode: str | None
     wrappers: list[Wrapper | Part] | None
     frame_stack: int
+    flatten_observations: bool | None
     batch_size: int
     capacity: int
     sampler: type[Sampler] | Part | None
