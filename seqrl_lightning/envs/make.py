@@ -26,13 +26,17 @@ from seqrl_lightning.envs.admitted import (
 )
 from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
 from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
-from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require, stated
 
 _NUM_FIRST_STEPS = 3  # that are played to read the facts
+
+_REWARD_SCALES = (gym.wrappers.NormalizeReward, gym.wrappers.vector.NormalizeReward, gym.RewardWrapper)
+_OF_REWARDS = "the same reward would be stored with another scale each time", "TransformReward"
+_OF_OBSERVATIONS = "evaluation would show other observations than training", "RescaleObservation"
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -269,6 +273,7 @@ def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vect
     with _refusing(env_id, env_kwargs):
         envs = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
     _require_discrete(envs.single_action_space, env_id)
+    _require_no_statistics(envs, env_id)
     if not isinstance(envs.single_observation_space, Box):
         _require_flat(envs.single_observation_space, env_id)
     return envs
@@ -397,11 +402,8 @@ def _require_flat(space: gym.Space[Any], env_id: str) -> None:
     require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
 
 
-def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
-    """Refuse wrappers that learn a scale while they are used.
-
-    Each environment would have a scale of its own: evaluation would show a trained network other observations than
-    training did.
+def _require_no_statistics(env: Layered, env_id: str) -> None:
+    """Refuse wrappers that learn a scale while they are used, each in its own environment.
 
     Raises:
         ConfigurationError: If there is such a wrapper.
@@ -409,10 +411,12 @@ def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
     for layer in layers(env)[:-1]:
         keeps_statistics = any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
+            scales_rewards = isinstance(layer, _REWARD_SCALES)
+            reason, fixed = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
+            place = "data.wrappers has" if isinstance(env, gym.Env) else "The vectorized implementation has"
             raise ConfigurationError(
-                f"data.wrappers has {type(layer).__name__} around {env_id}, which learns its scale in each environment "
-                "by itself: evaluation would show other observations than training. Use one with a fixed scale, like "
-                "gymnasium.wrappers.RescaleObservation"
+                f"{place} {type(layer).__name__} around {env_id}, which learns its scale in each environment by "
+                f"itself: {reason}. Use one with a fixed scale, like gymnasium.wrappers.{fixed}"
             )
 
 

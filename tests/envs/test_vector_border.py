@@ -156,7 +156,8 @@ def test_vector_environments_show_what_single_ones_show(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_they_go_on_bit_for_bit_from_every_moment(mode: AutoresetMode, num_envs: int, tmp_path: Any) -> None:
-    factory = EnvFactory("tests/VectorLights-v0", {"mode": mode.value})
+    bends = {"observation": list, "reward": objects, "flag": objects, "mask": "objects", "label": list, "more": {}}
+    factory = EnvFactory("tests/BentLights-v0", {"mode": mode.value, "bends": bends})
     whole, zeros = play(factory.make_envs(num_envs)), np.zeros(num_envs, np.int64)
     for k in range(1, 12):
         envs, others = factory.make_envs(num_envs), factory.make_envs(num_envs)
