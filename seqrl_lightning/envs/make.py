@@ -196,21 +196,11 @@ class EnvFactory:
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
-        if self._has_single_env:
-            env = self._single(is_native=False)()
-            close_quietly(env)
-            return env.unwrapped
-        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
-        close_quietly(envs)
-        return envs.unwrapped
+        return bare_task(self.env_id, self.env_kwargs)
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
-        module, _, name = self.env_id.rpartition(":")
-        with _refusing(self.env_id, self.env_kwargs):
-            if module:
-                importlib.import_module(module)
-            return gym.spec(name)
+        return _spec_of(self.env_id, self.env_kwargs)
 
     @property
     def _has_single_env(self) -> bool:
@@ -265,6 +255,29 @@ class EnvFactory:
         """
         mode = self._native_mode if is_native or not self._has_single_env else None
         return functools.partial(_make_single, self.env_id, self.env_kwargs, self.wrappers, self.frame_stack, mode)
+
+
+def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
+    """Return a task without wrappers, or as a vector environment if there is no other, to read what it states.
+
+    Raises:
+        ConfigurationError: If there is no such task, or it refuses its arguments.
+    """
+    if _spec_of(env_id, env_kwargs).entry_point is None:
+        envs = _make_native(env_id, env_kwargs, num_envs=1)
+        close_quietly(envs)
+        return envs.unwrapped
+    env = _make_task(env_id, env_kwargs, native_mode=None)
+    close_quietly(env)
+    return env.unwrapped
+
+
+def _spec_of(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
+    module, _, name = env_id.rpartition(":")
+    with _refusing(env_id, env_kwargs):
+        if module:
+            importlib.import_module(module)
+        return gym.spec(name)
 
 
 def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
@@ -379,7 +392,8 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
             f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {_one_line(error)}"
         ) from error
     except (Exception, SystemExit) as error:  # an environment may raise anything
-        named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
+        tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
+        named = error if tells_all else repr(error)
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {_one_line(named)}") from error
 
 

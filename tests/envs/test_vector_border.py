@@ -213,6 +213,7 @@ def test_a_vectorized_task_takes_wrappers_and_is_a_single_environment(mode: Auto
     plain = EnvFactory("tests/Light-v0", None, wrappers, frame_stack=2)
     for one, other in zip(play(plain.make_envs(2)), play(factory.make_envs(2)), strict=True):
         assert_same(one, other)
+    assert isinstance(factory.task, Lights)
     env, twin = factory.make_env(), plain.make_env()
     assert_same(env.reset(seed=1)[0], twin.reset(seed=1)[0])
     assert_same(env.step(0)[:4], twin.step(0)[:4])
