@@ -63,7 +63,7 @@ class EnvFactory:
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``).
         vectorization_mode: One of ``gym.VectorizeMode``; None steps a single environment directly, and several by the
-            task's own vectorized implementation where it has one, else one after the other.
+            task's own vectorized implementation where it has one with next-step autoreset, else one after the other.
         autoreset_mode: When a vectorized implementation that doesn't say so resets an environment whose episode has
             ended: one of ``gym.vector.AutoresetMode``.
 
@@ -109,8 +109,12 @@ class EnvFactory:
         made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode)
         return AdmittedEnv(*made, keeps_infos=True)
 
-    def make_envs(self, num_envs: int) -> Border:
+    def make_envs(self, num_envs: int, setting: str = "data.num_envs") -> Border:
         """Make ``num_envs`` environments side by side.
+
+        Args:
+            num_envs: Number of environments.
+            setting: The setting that says so.
 
         Raises:
             ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
@@ -119,7 +123,6 @@ class EnvFactory:
         envs = self._make_envs(num_envs, self.vectorization_mode)
         if envs.num_envs != num_envs:
             envs.discard()
-            setting = "data.num_envs (and data.eval_num_envs)"
             must_be = f"{envs.num_envs}, the number of environments that {self.env_id} makes, whatever is asked for"
             require(False, setting, num_envs, must_be)
         return envs
