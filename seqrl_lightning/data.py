@@ -217,10 +217,10 @@ class ReplayDataModule(LightningDataModule):
             self._rng = random_stream("replay", self._rank)
             self._place_observations()
             self.envs = self._open(self.num_envs)
-        self.eval_envs = self._open(self.eval_num_envs)
+        self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
 
-    def _open(self, num_envs: int) -> Border:
-        self._open_envs.append(self.factory.make_envs(num_envs))
+    def _open(self, num_envs: int, setting: str = "data.num_envs") -> Border:
+        self._open_envs.append(self.factory.make_envs(num_envs, setting))
         return self._open_envs[-1]
 
     def _place_observations(self) -> None:
@@ -249,7 +249,7 @@ class ReplayDataModule(LightningDataModule):
     def remake_eval_envs(self) -> Border:
         """Replace the environments to evaluate in, of which one is broken, and return the new ones."""
         self._discard(self.eval_envs)
-        self.eval_envs = self._open(self.eval_num_envs)
+        self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
         return self.eval_envs
 
     def on_eval_fault(self, fault: EnvFault) -> int:

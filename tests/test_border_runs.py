@@ -18,6 +18,7 @@ from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import Table
 from seqrl_lightning.policy import load_policy
 from seqrl_lightning.types import ConfigurationError
+from tests.envs import lights  # noqa: F401  (registers its tasks)
 from tests.running import fit, seqrl
 
 TINY = ("--data.batch_size=8", "--data.eval_episodes=1", "--agent.warmup_env_steps=20", "--model.network=Table")
@@ -184,19 +185,29 @@ gym.register("tests/Numbers-v0", Numbers)
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
-def test_numpys_numbers_are_saved_and_resumed_bit_for_bit(tmp_path: Path, num_envs: int) -> None:
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        ("tests/Numbers-v0", {}),
+        *(("tests/VectorLights-v0", {"mode": mode}) for mode in ("NextStep", "SameStep", "Disabled")),
+    ],
+)
+def test_runs_of_ones_own_tasks_resume_bit_for_bit(
+    env_id: str, kwargs: dict[str, Any], num_envs: int, tmp_path: Path
+) -> None:
     def run(folder: Path, steps: int, ckpt_path: Path | None = None) -> Any:
         torch.manual_seed(1)
-        data = {"env_id": "tests/Numbers-v0", "batch_size": 8, "capacity": 100, "num_envs": num_envs}
+        data = {"env_id": env_id, "env_kwargs": kwargs, "batch_size": 8, "capacity": 100, "num_envs": num_envs}
         path = None if ckpt_path is None else str(ckpt_path)
         agent = {"warmup_env_steps": 20}
         _, module, _ = fit(folder, data, {}, agent, callbacks=[LastCheckpoint()], max_steps=steps, ckpt_path=path)
         return module.state_dict()
 
     whole = run(tmp_path / "whole", 30)
-    run(tmp_path / "half", 15)
-    resumed = run(tmp_path / "rest", 30, tmp_path / "half" / "checkpoints" / "last.ckpt")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    for half in (15, 17):
+        run(tmp_path / f"half{half}", half)
+        resumed = run(tmp_path / f"rest{half}", 30, tmp_path / f"half{half}" / "checkpoints" / "last.ckpt")
+        assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 class Cue(gym.Env[Any, Any]):

@@ -231,6 +231,8 @@ def test_a_network_from_python_is_exported_and_read_back(recurrent: tuple[Path, 
     observation = np.ones(policy.module.obs_shape, np.float32)
     assert load_policy(path, small_gru).act(observation) == policy.act(observation)
     policy.network = None
-    with pytest.raises(ConfigurationError, match=r"network=\.\.\."):
-        export_policy(policy, "safetensors", path)
-    assert not path.exists()  # what can't be read back isn't kept
+    for unwritten in (path, tmp_path / "other.safetensors"):
+        with pytest.raises(ConfigurationError, match=r"network=\.\.\."):
+            export_policy(policy, "safetensors", unwritten)
+    assert path.exists()  # the one that could be read back
+    assert not unwritten.exists()  # what can't be read back isn't kept

@@ -8,6 +8,7 @@ import torch
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.functional import episodes_to_criterion_by_chance, is_mastered
 from seqrl_lightning.types import FloatArray
 
@@ -29,7 +30,9 @@ def chance_of(run: Run) -> Chance:
         run: A run.
     """
     facts = run.facts  # which refuses a task that isn't trusted
-    returns = random_returns(gym.make(run.env_id, **(run.config["data"].get("env_kwargs") or {})))
+    data = run.config["data"]
+    factory = EnvFactory(run.env_id, data.get("env_kwargs"), autoreset_mode=data.get("autoreset_mode"))
+    returns = random_returns(factory.make_env())
     if facts.mastery_return is None:
         return Chance(float(returns.mean()), np.nan)
     mastered = is_mastered(torch.from_numpy(returns), facts.mastery_return).double().mean()

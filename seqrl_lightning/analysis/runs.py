@@ -7,13 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pandas as pd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import seqrl_lightning.envs  # noqa: F401  (registers the tasks)
 from seqrl_lightning.analysis.levels import Levels, read_levels
 from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.envs.make import bare_task
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
@@ -55,8 +54,7 @@ class Run:
         """The facts about the task that measures depend on."""
         self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
         with refused_in_a_line(str(self.folder / "config.yaml")):
-            env = gym.make(self.env_id, **(self.config["data"].get("env_kwargs") or {})).unwrapped
-            facts = TaskFacts.of(env)
+            facts = TaskFacts.of(bare_task(self.env_id, self.config["data"].get("env_kwargs") or {}))
         path = self._table_of_trials
         return facts if path is not None and shows_position(path) else facts._replace(num_positions=None)
 

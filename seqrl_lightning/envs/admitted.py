@@ -61,13 +61,13 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
         """Start an episode."""
         self._sum = 0.0
         observation, info = self.env.reset(seed=seed, options=options)
-        return copy.deepcopy(observation), info
+        return _copied(observation), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step, and add its reward to those since the last :meth:`take`."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._sum += as_reward(reward)
-        return copy.deepcopy(observation), reward, terminated, truncated, info
+        return _copied(observation), reward, terminated, truncated, info
 
     def take(self) -> float:
         """Return the sum of the rewards since the last call: a wrapper may take several steps in one of its own."""
@@ -81,6 +81,11 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Forget the reward of another episode."""
         self._sum = 0.0
+
+
+def _copied(observation: Any) -> Any:
+    is_array = type(observation) is np.ndarray and observation.dtype != object
+    return observation.copy() if is_array else copy.deepcopy(observation)  # several times as slow
 
 
 class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
@@ -447,12 +452,17 @@ def told_by_each(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequen
     Returns:
         The N values, and ``[N] bool``; None if there is no value for each environment under the key.
     """
-    values = infos.get(key)
-    if isinstance(values, np.ndarray) and values.ndim == 0:
+    if key not in infos:
         return None
-    if not isinstance(values, list | tuple | np.ndarray) or len(values) != num_envs:
+    values, has_told = infos[key], infos.get(f"_{key}", True)
+    if isinstance(values, np.ndarray):
+        is_of_each = values.shape[:1] == (num_envs,)
+    else:
+        is_of_each = isinstance(values, list | tuple) and len(values) == num_envs
+    if not is_of_each:
         return None
-    has_told: BoolArray = np.broadcast_to(np.asarray(infos.get(f"_{key}", True), np.bool_), (num_envs,))
+    if not (type(has_told) is np.ndarray and has_told.dtype == np.bool_):  # as Gymnasium's have
+        has_told = np.broadcast_to(np.asarray(has_told, np.bool_), (num_envs,))
     if not isinstance(values, np.ndarray) or values.dtype == object:
         has_told = has_told & np.array([value is not None for value in values])
     return values, has_told

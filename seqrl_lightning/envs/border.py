@@ -377,7 +377,9 @@ class VectorBorder(Border):
             observation, reward, terminated, truncated, infos = self.envs.step(action)
             shown = Shown(observation, None, infos.get(BLOCK), infos.get(CORRECT_ACTION))
             return Outcome(shown, reward, reward, terminated, truncated)
-        return self._outcome(*self.envs.step(action.copy()))  # it may write into the array
+        if self._singles is None:
+            action = action.copy()  # they may write into it
+        return self._outcome(*self.envs.step(action))
 
     def start_step(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own; see :meth:`Border.start_step`."""
@@ -402,7 +404,7 @@ class VectorBorder(Border):
         self._require_episodes(ended)
         shown = self._shown(observation, infos, ended, own_terminated)
         own_reward = task_reward = self._own_column(reward, np.float64, "the reward")
-        if np.count_nonzero(restarting):
+        if self._singles is None and np.count_nonzero(restarting):
             own_reward[restarting] = 0.0  # a reset earns nothing
         self._require_rewards(own_reward)
         if self._singles is not None and TASK_REWARD in infos:  # a native environment's key means something else
@@ -476,7 +478,7 @@ class VectorBorder(Border):
                 return None
             labels = np.array([-1 if label is None else label for label in own])
         is_label = is_told & (labels >= -1) & (labels < end)
-        return np.where(is_label, labels.astype(np.int64), -1)
+        return np.where(is_label, labels.astype(np.int64, copy=False), -1)
 
     def follow_block(self, block: int) -> None:
         """Set the block of the episodes that start from now on, if the task leaves it to the learner."""

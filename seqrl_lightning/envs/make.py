@@ -28,7 +28,7 @@ from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, Vec
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts
 from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.spaces import has_picture, is_composed
-from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
 from seqrl_lightning.envs.wrappers import (
@@ -43,6 +43,10 @@ from seqrl_lightning.signals import Terminated
 from seqrl_lightning.types import ConfigurationError, require, stated
 
 _NUM_FIRST_STEPS = 3  # that are played to read the facts
+
+_REWARD_SCALES = (gym.wrappers.NormalizeReward, gym.wrappers.vector.NormalizeReward, gym.RewardWrapper)
+_OF_REWARDS = "the same reward would be stored with another scale each time", "TransformReward"
+_OF_OBSERVATIONS = "evaluation would show other observations than training", "RescaleObservation"
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -70,7 +74,7 @@ class EnvFactory:
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``).
         vectorization_mode: One of ``gym.VectorizeMode``; None steps a single environment directly, and several by the
-            task's own vectorized implementation where it has one, else one after the other.
+            task's own vectorized implementation where it has one with next-step autoreset, else one after the other.
         autoreset_mode: When a vectorized implementation that doesn't say so resets an environment whose episode has
             ended: one of ``gym.vector.AutoresetMode``.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise they
@@ -120,8 +124,12 @@ class EnvFactory:
         made = make_wrapped(self.env_id, arguments, self.wrappers, self.frame_stack, mode, self.flatten_observations)
         return AdmittedEnv(*made, keeps_infos=True)
 
-    def make_envs(self, num_envs: int) -> Border:
+    def make_envs(self, num_envs: int, setting: str = "data.num_envs") -> Border:
         """Make ``num_envs`` environments side by side.
+
+        Args:
+            num_envs: Number of environments.
+            setting: The setting that says so.
 
         Raises:
             ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
@@ -130,7 +138,6 @@ class EnvFactory:
         envs = self._make_envs(num_envs, self.vectorization_mode)
         if envs.num_envs != num_envs:
             envs.discard()
-            setting = "data.num_envs (and data.eval_num_envs)"
             must_be = f"{envs.num_envs}, the number of environments that {self.env_id} makes, whatever is asked for"
             require(False, setting, num_envs, must_be)
         return envs
@@ -209,21 +216,11 @@ class EnvFactory:
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
-        if self._has_single_env:
-            env = self._single(is_native=False)()
-            close_quietly(env)
-            return env.unwrapped
-        envs = _make_native(self.env_id, self.env_kwargs, num_envs=1)
-        close_quietly(envs)
-        return envs.unwrapped
+        return bare_task(self.env_id, self.env_kwargs)
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
-        module, _, name = self.env_id.rpartition(":")
-        with _refusing(self.env_id, self.env_kwargs):
-            if module:
-                importlib.import_module(module)
-            return gym.spec(name)
+        return _spec_of(self.env_id, self.env_kwargs)
 
     @property
     def _has_single_env(self) -> bool:
@@ -290,11 +287,36 @@ class EnvFactory:
         return functools.partial(_make_single, self.env_id, self.env_kwargs, *settings)
 
 
+def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
+    """Return a task without wrappers, or as a vector environment if there is no other, to read what it states.
+
+    Raises:
+        ConfigurationError: If there is no such task, or it refuses its arguments.
+    """
+    if _spec_of(env_id, env_kwargs).entry_point is None:
+        envs = _make_native(env_id, env_kwargs, num_envs=1)
+        close_quietly(envs)
+        return envs.unwrapped
+    env = _make_task(env_id, env_kwargs, native_mode=None)
+    close_quietly(env)
+    return env.unwrapped
+
+
+def _spec_of(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
+    module, _, name = env_id.rpartition(":")
+    with _refusing(env_id, env_kwargs):
+        if module:
+            importlib.import_module(module)
+        return gym.spec(name)
+
+
 def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
     """Make a task's own vectorized implementation."""
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
-        return gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
+    _require_no_statistics(envs, env_id)
+    return envs
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
@@ -421,8 +443,8 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
             f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {_one_line(error)}"
         ) from error
     except (Exception, SystemExit) as error:  # an environment may raise anything
-        named = error if isinstance(error, gym.error.Error | ModuleNotFoundError) else repr(error)
-        reason = extra_in(str(error)) or _one_line(named)
+        tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
+        reason = extra_in(str(error)) or _one_line(error if tells_all else repr(error))
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error
 
 
@@ -446,11 +468,8 @@ def _require_flat(space: gym.Space[Any], env_id: str) -> None:
     require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
 
 
-def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
-    """Refuse wrappers that learn a scale while they are used.
-
-    Each environment would have a scale of its own: evaluation would show a trained network other observations than
-    training did.
+def _require_no_statistics(env: Layered, env_id: str) -> None:
+    """Refuse wrappers that learn a scale while they are used, each in its own environment.
 
     Raises:
         ConfigurationError: If there is such a wrapper.
@@ -458,10 +477,12 @@ def _require_no_statistics(env: gym.Env[Any, Any], env_id: str) -> None:
     for layer in layers(env)[:-1]:
         keeps_statistics = any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
+            scales_rewards = isinstance(layer, _REWARD_SCALES)
+            reason, fixed = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
+            place = "data.wrappers has" if isinstance(env, gym.Env) else "The vectorized implementation has"
             raise ConfigurationError(
-                f"data.wrappers has {type(layer).__name__} around {env_id}, which learns its scale in each environment "
-                "by itself: evaluation would show other observations than training. Use one with a fixed scale, like "
-                "gymnasium.wrappers.RescaleObservation"
+                f"{place} {type(layer).__name__} around {env_id}, which learns its scale in each environment by "
+                f"itself: {reason}. Use one with a fixed scale, like gymnasium.wrappers.{fixed}"
             )
 
 

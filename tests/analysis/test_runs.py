@@ -63,7 +63,8 @@ def test_a_task_takes_no_more_memory_than_the_limit(folder: Path) -> None:
     (folder / "config.yaml").write_text(config)
     status, err = analyse(folder, "--max_gib=1")
     assert (status, err.count("\n")) == (2, 1)
-    assert "config.yaml can't be rebuilt: Unable to allocate" in err
+    assert "config.yaml can't be used: data.env_id is 'seqrl/MemoryChain-v0'" in err
+    assert "which can't be made: Unable to allocate" in err
 
 
 @pytest.mark.parametrize("name", ["trials.csv", "episodes.csv", "events.out.tfevents.1", "config.yaml"])

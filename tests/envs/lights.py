@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from seqrl_lightning.envs import Border
 
@@ -34,7 +35,33 @@ class Light(gym.Env[Any, Any]):
         return observation, {"action_mask": mask, "correct_action": 1 if self.red else 2, "block": self.t % 2}
 
 
+class Lights(SyncVectorEnv):
+    """Several lights, made by the task itself. With disabled autoreset none may be stepped after its end."""
+
+    num_blocks = 2
+
+    def __init__(self, num_envs: int, mode: AutoresetMode) -> None:
+        super().__init__([Light] * num_envs, autoreset_mode=mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "lights": [{"t": env.t, "red": env.red, "rng": env.np_random.bit_generator.state} for env in self.envs],
+            "restarting": self._autoreset_envs.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._autoreset_envs = np.array(state["restarting"])
+        for env, light in zip(self.envs, state["lights"], strict=True):
+            env.t, env.red, env.np_random.bit_generator.state = light["t"], light["red"], light["rng"]
+
+
+def vector_lights(num_envs: int, mode: str) -> Lights:
+    """Several lights, by the name of their autoreset mode."""
+    return Lights(num_envs, AutoresetMode(mode))
+
+
 gym.register("tests/Light-v0", Light)
+gym.register("tests/VectorLights-v0", vector_entry_point=vector_lights)
 
 
 def play(envs: Border, steps: int = 40) -> list[Any]:

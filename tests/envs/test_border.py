@@ -537,12 +537,24 @@ def test_environments_that_cannot_enter_are_named(env_class: Any, message: str) 
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("wrapper", [gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward])
-def test_wrappers_that_learn_their_scale_are_refused(wrapper: Any) -> None:
-    own = type("MyScale", (wrapper,), {})
-    for refused in (wrapper, own):
-        with pytest.raises(ConfigurationError, match=f"data.wrappers has {refused.__name__} around tests/Light-v0"):
+@pytest.mark.parametrize(
+    ("wrapper", "reason"),
+    [
+        ("NormalizeObservation", "evaluation would show other observations than training.*RescaleObservation"),
+        ("NormalizeReward", "the same reward would be stored with another scale each time.*TransformReward"),
+    ],
+)
+def test_wrappers_that_learn_their_scale_are_refused(wrapper: str, reason: str) -> None:
+    single, vector = getattr(gym.wrappers, wrapper), getattr(gym.wrappers.vector, wrapper)
+    reason = f"around {{}}, which learns its scale in each environment by itself: {reason}"
+    for refused in (single, type("MyScale", (single,), {})):
+        line = f"data.wrappers has {refused.__name__} {reason.format('tests/Light-v0')}"
+        with pytest.raises(ConfigurationError, match=line):
             EnvFactory("tests/Light-v0", wrappers=[refused]).make_envs(1)
+    gym.register("tests/Scaled-v0", vector_entry_point=lambda num_envs: vector(Clock(num_envs, "NextStep")))
+    line = f"The vectorized implementation has {wrapper} {reason.format('tests/Scaled-v0')}"
+    with pytest.raises(ConfigurationError, match=line):
+        EnvFactory("tests/Scaled-v0").make_envs(2)
 
 
 def test_what_starts_differently_from_the_same_seed_is_known() -> None:
