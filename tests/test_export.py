@@ -114,7 +114,7 @@ def test_safetensors_are_a_policy_again(tmp_path: Path) -> None:
     [
         (None, "it has no format version: it isn't seqrl-lightning's, or is from before 0.2"),
         ({"format": FORMAT + 1}, rf"its format is {FORMAT + 1} and this version reads {FORMAT}: upgrade"),
-        ({"format": 0}, "its format is 0 .* install the version that wrote it"),
+        ({"format": 0}, "its format is 0, which no version writes"),
         ({"format": FORMAT}, "it was changed after it was written"),
         ([], "it has no format version"),
     ],

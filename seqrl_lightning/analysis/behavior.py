@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.optimize import differential_evolution
 from scipy.stats import chi2
 
+from seqrl_lightning.analysis.trials import MAX_ACTIONS
 from seqrl_lightning.types import ConfigurationError, FloatArray, IntArray, require
 
 BOUNDS = {"alpha": (0.001, 1.0), "beta": (0.0, 20.0), "forgetting": (0.0, 1.0), "perseveration": (-5.0, 5.0)}
@@ -26,9 +27,6 @@ MODELS: dict[str, tuple[str, ...]] = {
     "+ both": ("alpha", "beta", "forgetting", "perseveration"),
 }
 """The free parameters of each model; the others are 0."""
-
-MAX_ACTIONS = 1000
-"""The most actions of a table: the learner has a value for each of them in each state, whether it was chosen or not."""
 
 
 class ChoiceHistory(NamedTuple):
@@ -58,6 +56,10 @@ def read_choices(table: pd.DataFrame) -> dict[str, ChoiceHistory]:
     actions = pd.to_numeric(table["action"], errors="coerce")
     invalid = table["action"][~((actions >= 0) & (actions < MAX_ACTIONS) & (actions % 1 == 0))].tolist()
     require(not invalid, "an action in the table", invalid[:1], f"a whole number from 0 to {MAX_ACTIONS - 1}")
+    rewards = pd.to_numeric(table["reward"], errors="coerce").to_numpy(float)
+    invalid = table["reward"][~np.isfinite(rewards)].tolist()
+    require(not invalid, "a reward in the table", invalid[:1], "a number")
+    require(len(table) > 0, "the number of choices in the table", 0, "at least 1")
     key = next((name for name in ("subject", "seed") if name in table), None)
     groups = table.groupby(key) if key else [("all", table)]
     n_actions = int(actions.max()) + 1

@@ -11,7 +11,7 @@ import pandas as pd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.analysis.trials import read_table, read_trials, shows_position
 from seqrl_lightning.envs.make import bare_task
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
@@ -19,6 +19,8 @@ from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust
 from seqrl_lightning.types import ConfigurationError
+
+_EPISODE = ("env_steps", "env", "block", "episode_return", "episode_length", "terminated")
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,23 @@ class Run:
         with refused_in_a_line(str(self.folder / "config.yaml")):
             facts = TaskFacts.of(bare_task(self.env_id, self.config["data"].get("env_kwargs") or {}))
         path = self._table_of_trials
-        return facts if path is not None and shows_position(path) else facts._replace(num_positions=None)
+        with refused_in_a_line(str(path)):
+            is_shown = path is not None and shows_position(path)
+        return facts if is_shown else facts._replace(num_positions=None)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
         """``episodes.csv``: a row for every training episode."""
-        return pd.read_csv(self._checked("episodes.csv"))
+        return read_table(self._checked("episodes.csv"), _EPISODE)
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
         """``trials.csv`` with derived columns (:func:`read_trials`); None for tasks without."""
         path = self._table_of_trials
-        return None if path is None else read_trials(path, self.facts)
+        if path is None:
+            return None
+        with refused_in_a_line(str(path)):
+            return read_trials(path, self.facts)
 
     @property
     def _table_of_trials(self) -> Path | None:
@@ -81,7 +88,8 @@ class Run:
     def _events(self) -> EventAccumulator:
         for path in self.folder.glob("*tfevents*"):
             self._checked(path.name)
-        return EventAccumulator(str(self.folder), size_guidance={"scalars": 0}).Reload()
+        with refused_in_a_line(f"what {self.folder} holds for TensorBoard"):
+            return EventAccumulator(str(self.folder), size_guidance={"scalars": 0}).Reload()
 
     def curve(self, tag: str) -> pd.Series:
         """A scalar's last value at each number of env steps; empty if it was never logged."""

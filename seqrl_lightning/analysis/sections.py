@@ -201,7 +201,7 @@ def positions(groups: Groups) -> Section:
     blocks = sorted(data["block"].unique())
     names = rule_names(next(iter(groups.values()))[0].facts)
     actions = {num_actions(run) for runs in groups.values() for run in runs}
-    chance = 1 / actions.pop() if len(actions) == 1 else None
+    chance = 1 / actions.pop() if len(actions) == 1 and 0 not in actions else None  # a table may not tell them
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)
@@ -269,6 +269,8 @@ def errors(tables: Mapping[int, pd.DataFrame], facts: TaskFacts) -> Section:
     """Kinds of errors over training."""
     measured = {seed: measure_episodes(table, facts) for seed, table in tables.items()}
     rows = pd.concat(measured.values())
+    if rows.empty:
+        return Section("errors", "Errors", "In no episode that ended was an action right or wrong.")
     number = rows.index.to_numpy()
     width = max(1, int(number.max() + 1) // 60)
     starts = rows.reset_index().groupby("block")["number"].min()

@@ -4,17 +4,46 @@ A trial is one choice: a row of ``trials.csv`` (:class:`seqrl_lightning.callback
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.functional import ERROR_KINDS, error_kinds
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.types import Choices, IntArray
+from seqrl_lightning.types import Choices, IntArray, require
+
+MAX_ACTIONS = 1000
+"""The most actions of a table: what is made of one has an entry for each of them, whether it was chosen or not."""
 
 RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
+
+
+def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV file, whoever wrote it.
+
+    Args:
+        path: The file.
+        numbers: Columns that have to be there, with a finite number in every row.
+        options: Further arguments of ``pandas.read_csv``.
+
+    Raises:
+        ConfigurationError: If it isn't a table, has no rows, or one of the columns is another one.
+    """
+    with refused_in_a_line(str(path)):
+        table = pd.read_csv(path, compression=None, **options)
+    must_be = f"a table with rows and {', '.join(numbers)}"
+    require(set(numbers) <= set(table), f"the columns of {path}", list(table), must_be)
+    require(len(table) > 0, f"the number of rows of {path}", 0, must_be)
+    for name in numbers:
+        values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+        invalid = table[name][~np.isfinite(values)]
+        require(invalid.empty, f"{name} in {path}", invalid.iloc[:1].tolist(), "a number in every row")
+    return table
 
 
 def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
@@ -36,7 +65,10 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
         - ``outcome``: ``right``, or one of :data:`seqrl_lightning.functional.ERROR_KINDS` (``wrong`` for tasks without
           an order of objects). ``uncounted`` where no action was right or wrong, and in episodes that did not end.
     """
-    trials = pd.read_csv(path, dtype={"state": "category"})
+    trials = read_table(path, ("episode", "action", "correct_action"), dtype={"state": "category"})
+    for name in ("action", "correct_action"):
+        largest = int(trials[name].max())
+        require(largest < MAX_ACTIONS, f"{name} in {path}", largest, f"below {MAX_ACTIONS}")
     for column in ("env", "block"):
         trials[column] = trials[column].fillna(0).astype(int) if column in trials else 0
     if facts.num_blocks == 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.errors import needs_extra, printable
+from seqrl_lightning.errors import needs_extra, printable, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.trust import add_max_gib
 from seqrl_lightning.types import ConfigurationError, require
@@ -51,7 +51,9 @@ def fit_table(arguments: Namespace) -> None:
     if path is None or not path.is_file():
         raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file, or left out with --recover N")
     require_file(path, arguments.max_gib)
-    fits = fit_all(read_choices(pd.read_csv(path, compression=None)))
+    with refused_in_a_line(str(path)):
+        choices = read_choices(pd.read_csv(path, compression=None))
+    fits = fit_all(choices)
     output = arguments.output or path.with_name("fits.csv")
     write_table(fits, output)
     print(printable(fits.to_string(float_format="{:.4g}".format, na_rep="-")))

@@ -176,7 +176,7 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
                 # Agents still explore at the first two evaluations, so these decide nothing.
                 pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
             )
-        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError) as error:
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError, LookupError) as error:
             if not attempts_left:
                 reason = str(error).splitlines()[0]
                 raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error

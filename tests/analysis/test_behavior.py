@@ -108,6 +108,11 @@ def test_states_are_numbered_anew() -> None:
             "state,action,reward\n0,1000,1\n",
             "is [1000]; it must be a whole number from 0 to 999",
         ),
+        ("state,action,reward\n0,1,x\n", "a reward in the table is ['x']; it must be a number"),
+        ("state,action,reward\n0,1,inf\n", "a reward in the table is [inf]; it must be a number"),
+        ("state,action,reward\n", "the number of choices in the table is 0; it must be at least 1"),
+        ('state,action,reward\n"', "choices.csv can't be used: Error tokenizing data"),
+        ("", "choices.csv can't be used: No columns"),
         (None, "it must be a CSV file"),
     ],
 )

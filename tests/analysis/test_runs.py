@@ -1,9 +1,13 @@
 """The folder of a run may be a stranger's: reading it takes little more than it holds, and never waits."""
 
 import os
+import re
+import struct
 from pathlib import Path
 
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.types import ConfigurationError
@@ -81,3 +85,79 @@ def test_what_is_no_table_or_too_large_is_refused(folder: Path) -> None:
     assert "episodes.csv has 7.26e-08 GiB; it must have at most max_gib = 1e-08" in analyse(folder, "--max_gib=1e-8")[1]
     (folder / "trials.csv").mkdir()
     assert "trials.csv is not a regular file; it must be a file" in analyse(folder)[1]
+
+
+EPISODE = "9,0,0,9.0,9,True"
+HEAD = EPISODES.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "episodes.csv can't be used: No columns"),
+        (b"a,b\n1,2\n", r"the columns of .*episodes.csv is \['a', 'b'\]; it must be a table with rows and env"),
+        (HEAD.encode(), "the number of rows of .*episodes.csv is 0"),
+        (f"{HEAD}\n{EPISODE.replace('9.0', 'x')}".encode(), r"episode_return in .*episodes.csv is \['x'\]"),
+        (f"{HEAD}\n{EPISODE.replace('9.0', 'inf')}".encode(), r"episode_return in .*episodes.csv is \[inf\]"),
+        (f"{HEAD}\n{EPISODE}\n,,,,,".encode(), r"env_steps in .*episodes.csv is \[nan\]"),
+        (f'{HEAD}\n"'.encode(), "episodes.csv can't be used: .*EOF inside string"),
+        (HEAD.encode() + b"\n\xff", "episodes.csv can't be used: .*utf-8"),
+    ],
+)
+def test_a_table_of_episodes_that_is_none_is_refused(folder: Path, contents: bytes, reason: str) -> None:
+    (folder / "episodes.csv").write_bytes(contents)
+    status, err = analyse(folder)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert re.search(reason, err)
+
+
+TRIALS = "episode,trial,action,correct_action,state\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ("", "trials.csv can't be used: No columns"),
+        ("a\n1\n", r"the columns of .*trials.csv is \['a'\]"),
+        (f"{TRIALS}0,0,x,1,[1]\n", r"action in .*trials.csv is \['x'\]"),
+        (f"{TRIALS}inf,0,1,1,[1]\n", r"episode in .*trials.csv is \[inf\]"),
+        (f"{TRIALS}0,0,1,1,{'[' * 5000}\n", "trials.csv can't be used: .*recursion"),
+        (f"{TRIALS}0,0,1,1,{{\n", "trials.csv can't be used: Expecting property name"),
+        (f"{TRIALS}0,0,1,1,[{'9' * 5000}]\n", "trials.csv can't be used: Exceeds the limit"),
+        (f"{TRIALS}0,0,1000,1,[1.0]\n", "action in .*trials.csv is 1000; it must be below 1000"),
+        (f"{TRIALS}0,0,1,9999999999,[1.0]\n", "correct_action in .*trials.csv is 9999999999; it must be below"),
+        (f"{TRIALS}0,0,-5,-7,[1.0]\n", ""),
+    ],
+)
+def test_a_table_of_trials_that_is_none_is_refused(folder: Path, contents: str, reason: str) -> None:
+    """One in which nothing can be counted is no fault."""
+    (folder / "config.yaml").write_text(CONFIG.replace("CartPole-v1", "seqrl/Sequence-v0"))
+    (folder / "trials.csv").write_text(contents)
+    status, err = analyse(folder)
+    assert (status, err.count("\n")) == ((2, 1) if reason else (0, 0)), err
+    assert re.search(reason, err)
+
+
+def record(data: bytes, length: int | None = None) -> bytes:
+    """An entry of a TensorBoard file, which may claim another length."""
+    head = struct.pack("<Q", len(data) if length is None else length)
+    return b"".join([head, struct.pack("<I", masked_crc32c(head)), data, struct.pack("<I", masked_crc32c(data))])
+
+
+VERSION = record(Event(file_version="brain.Event:2").SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (VERSION + record(b"x", length=2**62), "for TensorBoard can't be used: MemoryError"),
+        (VERSION + record(b"x", length=2**36), "for TensorBoard can't be used: MemoryError"),
+        (VERSION + record(b"\xff" * 9), "for TensorBoard can't be used: Error parsing message"),
+        (VERSION + record(b"x")[:-1], ""),  # as a run that was killed leaves it
+    ],
+)
+def test_a_file_for_tensorboard_takes_no_more_than_it_holds(folder: Path, contents: bytes, reason: str) -> None:
+    (folder / "events.out.tfevents.1").write_bytes(contents)
+    status, err = analyse(folder, "--max_gib=2")
+    assert (status, err.count("\n")) == ((2, 1) if reason else (0, 0)), err
+    assert re.search(reason, err)

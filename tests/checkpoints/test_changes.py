@@ -108,7 +108,7 @@ def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> 
     config.write_text(own + "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)))
     status, _, err = seqrl(*arguments, "--ckpt_path=last")
     assert (status, err.count("\n")) == (2, 1)
-    assert "config.yaml can't be rebuilt: its collections claim more than the file holds" in err
+    assert "config.yaml can't be used: its collections claim more than the file holds" in err
     config.write_text(own)
 
     more = ("--ckpt_path=last", "--trainer.max_steps=20", "--data.batch_size=4", "--model.gamma=0.5")

@@ -351,6 +351,17 @@ def test_a_study_that_no_sweep_wrote_is_refused_in_a_line(planted: str, swept: P
     assert "\n" not in str(told.value)
 
 
+def test_a_study_of_no_direction_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
+    url = f"sqlite:///{tmp_path}/study.db"
+    sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("update study_directions set direction = 'x'")
+        database.commit()
+    with pytest.raises(ConfigurationError, match="can't be opened: 'x' is not among the defined enum values"):
+        sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+
+
 def test_a_readable_study_is_read(swept: Path) -> None:
     sweep.require_readable(open_study(swept))
 
