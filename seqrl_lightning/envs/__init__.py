@@ -21,7 +21,12 @@ from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, Sequ
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
-from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, MaskInObservation, PreviousActionReward
+from seqrl_lightning.envs.wrappers import (
+    FlattenMultiDiscreteAction,
+    MaskInObservation,
+    PreviousActionReward,
+    ScaleReward,
+)
 
 __all__ = [
     "AdmittedEnv",
@@ -53,6 +58,7 @@ __all__ = [
     "PreviousActionReward",
     "RecallEnv",
     "RecallVectorEnv",
+    "ScaleReward",
     "SequenceDistractorEnv",
     "SequenceDistractorVectorEnv",
     "SequenceEnv",

@@ -137,3 +137,33 @@ class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
             return (digits + space.start).astype(space.dtype)
 
         super().__init__(env, combination, gym.spaces.Discrete(int(space.nvec.prod())))
+
+
+class ScaleReward(gym.RewardWrapper[Any, Any]):
+    """Multiply rewards by a constant, so that what is learned has a size that optimizers and losses are made for.
+
+    Returns remain those of the task's own rewards.
+
+    Args:
+        env: An environment.
+        factor: The constant.
+
+    Raises:
+        ConfigurationError: If the factor isn't positive.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], factor: float) -> None:
+        super().__init__(env)
+        require(factor > 0, "the factor of ScaleReward", factor, "positive")
+        self.factor = factor
+
+    def reward(self, reward: SupportsFloat) -> float:
+        """Scale a reward."""
+        return self.factor * float(reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
