@@ -22,7 +22,12 @@ from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, Sequ
 from seqrl_lightning.envs.serial_reaction import SerialReactionEnv, SerialReactionVectorEnv
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.envs.vector import TaskVectorEnv, vectorized
-from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, MaskInObservation, PreviousActionReward
+from seqrl_lightning.envs.wrappers import (
+    FlattenMultiDiscreteAction,
+    MaskInObservation,
+    PreviousActionReward,
+    ScaleReward,
+)
 
 __all__ = [
     "AdmittedEnv",
@@ -56,6 +61,7 @@ __all__ = [
     "PreviousActionReward",
     "RecallEnv",
     "RecallVectorEnv",
+    "ScaleReward",
     "SequenceDistractorEnv",
     "SequenceDistractorVectorEnv",
     "SequenceEnv",

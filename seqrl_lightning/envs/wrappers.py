@@ -165,6 +165,13 @@ class FlattenMultiDiscreteVectorAction(gym.vector.VectorActionWrapper):
         """Return the combinations, [N, ...], of actions [N]."""
         return np.stack([_combination(action, self._space) for action in actions])
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""
+
 
 def is_enumerable(space: gym.Space[Any]) -> bool:
     """Return whether a space's actions are combinations that are few enough to make an action of each."""
@@ -179,3 +186,33 @@ def num_combinations(space: gym.spaces.MultiDiscrete) -> int:
 def _combination(action: Any, space: gym.spaces.MultiDiscrete) -> Any:
     digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
     return (digits + space.start).astype(space.dtype)
+
+
+class ScaleReward(gym.RewardWrapper[Any, Any]):
+    """Multiply rewards by a constant, so that what is learned has a size that optimizers and losses are made for.
+
+    Returns remain those of the task's own rewards.
+
+    Args:
+        env: An environment.
+        factor: The constant.
+
+    Raises:
+        ConfigurationError: If the factor isn't positive.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], factor: float) -> None:
+        super().__init__(env)
+        require(factor > 0, "the factor of ScaleReward", factor, "positive")
+        self.factor = factor
+
+    def reward(self, reward: SupportsFloat) -> float:
+        """Scale a reward."""
+        return self.factor * float(reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: it carries nothing from step to step."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore nothing."""

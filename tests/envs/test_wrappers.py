@@ -1,10 +1,11 @@
+import functools
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from seqrl_lightning.envs import EnvFactory, FlattenMultiDiscreteAction, PreviousActionReward
+from seqrl_lightning.envs import EnvFactory, FlattenMultiDiscreteAction, PreviousActionReward, ScaleReward
 from seqrl_lightning.types import ConfigurationError
 from tests.tasks import Lights
 
@@ -100,3 +101,15 @@ def test_a_wrapper_that_cannot_tell_its_state_makes_the_whole_unable() -> None:
     assert state() is not None
     assert state(lambda env: gym.wrappers.TimeLimit(env, max_episode_steps=5)) is not None
     assert state(gym.wrappers.RecordEpisodeStatistics) is None
+
+
+def test_scaled_rewards_are_learned_from_and_returns_stay_the_tasks_own() -> None:
+    envs = EnvFactory("tests/Diary-v0", wrappers=[functools.partial(ScaleReward, factor=3.0)]).make_envs(1)
+    plain = EnvFactory("tests/Diary-v0").make_envs(1)
+    for some in (envs, plain):
+        some.reset(seed=0)
+    outcome, expected = (some.step(np.zeros(1, dtype=np.int64)) for some in (envs, plain))
+    assert outcome.reward.tolist() == (3 * expected.reward).tolist()
+    assert outcome.task_reward.tolist() == expected.reward.tolist()
+    with pytest.raises(ConfigurationError, match="the factor of ScaleReward is 0; it must be positive"):
+        ScaleReward(gym.make("CartPole-v1"), 0)
