@@ -31,7 +31,12 @@ def main() -> None:
     """Write both."""
     reports = read_reports()
     PAGE.write_text(with_tables(PAGE.read_text(), reports))
-    draw({cell: [seed["curve"] for seed in report["seeds"]] for cell, report in reports.items()}, FIGURE, share_y=False)
+    if reports:
+        draw(
+            {cell: [seed["curve"] for seed in report["seeds"]] for cell, report in reports.items()},
+            FIGURE,
+            share_y=False,
+        )
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
