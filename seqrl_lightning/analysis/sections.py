@@ -80,7 +80,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     curves = {block: of_block for block, of_block in curves.items() if of_block}
     if not curves:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
-    names = rule_names(facts)
+    names = facts.block_names if facts.num_blocks > 1 else [""]
     xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
     levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
     known = {name: level for name, level in levels.items() if level is not None}
@@ -126,7 +126,7 @@ def episodes(runs: Sequence[Run]) -> Section:
         f"Return and length of every training episode of seed {run.seed}, in the order in which they ended. A dashed "
         "line marks each switch of the rule."
     )
-    figure = figures.draw_episodes(run.episodes, rule_names(run.facts) if run.facts.num_blocks > 1 else None)
+    figure = figures.draw_episodes(run.episodes, run.facts.block_names if run.facts.num_blocks > 1 else None)
     return Section("episodes", "Training episodes", text, figure, None, run.episodes)
 
 
@@ -199,7 +199,8 @@ def positions(groups: Groups) -> Section:
         why = "No greedy choice was made in the last fifth of a block."
         return Section("positions", "Accuracy by serial position", why)
     blocks = sorted(data["block"].unique())
-    names = rule_names(next(iter(groups.values()))[0].facts)
+    facts = next(iter(groups.values()))[0].facts
+    names = facts.block_names if facts.num_blocks > 1 else [""]
     actions = {num_actions(run) for runs in groups.values() for run in runs}
     chance = 1 / actions.pop() if len(actions) == 1 else None
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
@@ -369,14 +370,3 @@ def num_actions(run: Run) -> int:
     """Return the number of actions, from the run's table of trials."""
     assert run.trials is not None
     return sum(column.startswith("q_") for column in run.trials)
-
-
-def rule_names(facts: TaskFacts) -> list[str]:
-    """Return the name of each block: its number, and the order of its objects if it has one."""
-    if facts.num_blocks == 1:
-        return [""]
-    names = [f"block {block}" for block in range(facts.num_blocks)]
-    if facts.order is None:
-        return names
-    orders = ["".join(facts.order.letters[i] for i in row) for row in facts.order.sequences]
-    return [f"{name}: {order}" for name, order in zip(names, orders, strict=True)]

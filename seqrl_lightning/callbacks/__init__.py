@@ -1,6 +1,7 @@
 """One job a file."""
 
 from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.callbacks.best_checkpoint import BestOfBlock
 from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
@@ -15,6 +16,7 @@ from seqrl_lightning.callbacks.trials import PredictionWriter, TrialWriter
 
 __all__ = [
     "AgentCallback",
+    "BestOfBlock",
     "BoardPages",
     "EnvStepLogger",
     "EnvStepProgressBar",

@@ -20,9 +20,8 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.envs.drawing import draw_matrix
-from seqrl_lightning.envs.ordered import OrderedEnv
 from seqrl_lightning.files import write_bytes
-from seqrl_lightning.metrics import PositionConfusion
+from seqrl_lightning.metrics import PositionConfusion, TaskFacts
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray
 
@@ -167,8 +166,7 @@ class BoardPages(Callback):
         except ModuleNotFoundError as error:
             rank_zero_info(f"No picture of the training episodes: {error.name} is not installed (extra `analysis`).")
             return
-        task = self._data.task
-        names = task.schedule.names if isinstance(task, OrderedEnv) else None
+        names = TaskFacts.of(self._data.task).block_names
         figure = draw_episodes(pd.read_csv(self._folder / "episodes.csv"), names)
         save(figure, self._folder / "episodes")
         picture = Image.open(self._folder / "episodes.png").convert("RGB")
