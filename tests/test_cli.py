@@ -100,7 +100,7 @@ def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
         "train/episode_length",
         "train/epsilon",
         "train/q_value_mean",
-        "train/env_steps_per_second",
+        "workload/env_steps_per_second",
         "workload/updates_per_second",
         "workload/buffer_fill",
         "val/return_mean",

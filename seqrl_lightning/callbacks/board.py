@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
@@ -33,8 +34,7 @@ _LAYOUT = {
     },
     "What is learned?": {
         "completion": ["Multiline", ["learning/completion"]],
-        "accuracy by position": ["Multiline", [r"learning/accuracy/position_\d+"]],
-        "kinds of errors": ["Multiline", [r"errors/.*"]],
+        "kinds of errors": ["Multiline", [r"learning/errors/.*"]],
         "episodes to criterion": ["Multiline", [r"learning/episodes_to_criterion/block_\d+"]],
         "savings": ["Multiline", [r"learning/savings/block_\d+"]],
     },
@@ -44,7 +44,7 @@ _LAYOUT = {
         "epsilon": ["Multiline", ["train/epsilon"]],
     },
     "How fast?": {
-        "env steps per second": ["Multiline", ["train/env_steps_per_second"]],
+        "env steps per second": ["Multiline", ["workload/env_steps_per_second"]],
         "updates per second": ["Multiline", ["workload/updates_per_second"]],
     },
 }
@@ -52,10 +52,7 @@ _MAX_STATES = 64  # in a picture of state values
 _MAX_POSITIONS = 32  # in a picture of choices
 _MAX_FRAMES = 200  # of an episode
 _MAX_FRAME_PIXELS = 400  # in width and height
-_FIRST_SETTINGS = (
-    *("algorithm", "env_id", "network.class_path", "learning_rate", "gamma", "batch_size", "capacity", "num_envs"),
-    *("sampler.class_path", "sampler.n_step", "double"),
-)
+_FIRST_SETTINGS = ("algorithm", "env_id", "gamma", "learning_rate", "network")  # as many as HPARAMS shows at first
 _NOT_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and facts about the task
 _SETTING_NAMES = {"_class_path": "algorithm"}
 
@@ -97,9 +94,9 @@ class BoardPages(Callback):
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
-        settings = most_important_first(plain_settings(pl_module.hparams, self._data.hparams))
+        settings = plain_settings(pl_module.hparams, self._data.hparams)
         for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
-            self._writer.file_writer.add_summary(summary)
+            self._writer.file_writer.add_summary(most_important_first(summary))
 
     def on_validation_batch_end(
         self,
@@ -223,23 +220,32 @@ def states_of(data: ReplayDataModule) -> FloatArray | None:
     return np.eye(num_states, dtype=np.float32)
 
 
-def most_important_first(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Move the settings that people compare runs by to the front, where HPARAMS shows them without scrolling."""
-    first = {name: settings[name] for name in _FIRST_SETTINGS if name in settings}
-    return first | {name: value for name, value in settings.items() if name not in first}
+def most_important_first(summary: Summary) -> Summary:
+    """Make HPARAMS list the settings that people compare runs by before the others.
+
+    TensorBoard lists settings that are marked as different between runs first, and shows the first five.
+    """
+    plugin = summary.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(plugin.content)
+    if data.HasField("experiment"):
+        for info in data.experiment.hparam_infos:
+            info.differs = info.name in _FIRST_SETTINGS
+        plugin.content = data.SerializeToString()
+    return summary
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten settings into numbers and texts by dotted names, as TensorBoard takes them."""
+    """Flatten settings into numbers and texts by dotted names, as TensorBoard takes them, with the names of classes."""
     flat: dict[str, Any] = {}
     for mapping in settings:
         for name, value in mapping.items():
             if name in _NOT_SETTINGS:
                 continue
-            name = _SETTING_NAMES.get(name, name)
+            path = f"{prefix}{_SETTING_NAMES.get(name, name)}".replace("init_args.", "")
             if isinstance(value, Mapping):
-                flat.update(plain_settings(value, prefix=f"{prefix}{name}."))
+                flat.update(plain_settings(value, prefix=f"{path}."))
+            elif name in ("class_path", "_class_path"):
+                flat[path.removesuffix(".class_path")] = str(value).rpartition(".")[2]
             else:
-                is_plain = isinstance(value, bool | int | float | str)
-                flat[f"{prefix}{name}".replace("init_args.", "")] = value if is_plain else str(value)
+                flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
