@@ -91,6 +91,19 @@ def test_the_axis_is_the_budget_that_runs_have_in_common(tmp_path: Path) -> None
     assert axis_of([short], "updates").name == "updates"
     with pytest.raises(ConfigurationError, match="--axis is 'trials'; it must be one of"):
         axis_of([short], "trials")
+    with pytest.raises(ConfigurationError, match="--axis is 'steps'; it must be one of env_steps, episodes, updates "):
+        axis_of([short], "steps")
+
+
+def test_trials_are_the_choices_for_which_an_action_was_right(tmp_path: Path) -> None:
+    picks = [(episode, 0, letter, False) for episode in range(4) for letter in "ABC"]
+    run = make_run(tmp_path / "run", 1, ([BEST] * 4,), trials=picks, curve={3: 0.0, 6: 1.0, 12: 2.0})
+    table = pd.read_csv(run.folder / "trials.csv")
+    table.loc[table["trial"] % 3 == 1, "correct_action"] = -1  # as while waiting
+    table.to_csv(run.folder / "trials.csv", index=False)
+    axis = axis_of([run], "trials")
+    assert axis.label == "trials"
+    assert evaluations(run, axis.name)["x"].tolist() == [2.0, 4.0, 8.0]
 
 
 def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> None:
