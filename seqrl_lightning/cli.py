@@ -33,6 +33,7 @@ from seqrl_lightning.callbacks import (
     LearningMetrics,
     PredictionWriter,
     PriorityWriter,
+    ProbeWriter,
     ProgressReport,
     Sidecars,
     SkippedUpdates,
@@ -300,7 +301,7 @@ class SeqRLCLI(LightningCLI):
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
         callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
-        callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
+        callbacks += [TrialWriter(), ProbeWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(EnvStepProgressBar())
         if is_reporting():

@@ -12,7 +12,7 @@ from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, returns
+from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, probed_errors, returns
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
 from seqrl_lightning.functional import CRITERION_EPISODES
 
@@ -43,6 +43,8 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         sections.append(planning(effect, groups))
     if all(run.trials is not None for runs in groups.values() for run in runs):
         sections.append(positions(groups))
+        if all(run.facts.num_objects is not None for runs in groups.values() for run in runs):
+            sections.append(probed_errors(groups))
     return [*sections, profiles(groups)]
 
 

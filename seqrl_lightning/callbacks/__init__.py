@@ -8,6 +8,7 @@ from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
+from seqrl_lightning.callbacks.probes import ProbeWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar, ProgressReport
 from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
@@ -25,6 +26,7 @@ __all__ = [
     "LearningMetrics",
     "PredictionWriter",
     "PriorityWriter",
+    "ProbeWriter",
     "ProgressReport",
     "Sidecars",
     "SkippedUpdates",

@@ -18,7 +18,7 @@ from seqrl_lightning.analysis.curves import (
     shared_axis,
     unfinished,
 )
-from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, late_greedy
+from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
 from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.types import ConfigurationError
@@ -116,31 +116,40 @@ def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> No
     assert sections.warning({"delay=4": [whole]}) == ""
 
 
-def test_accuracy_at_the_end_is_of_greedy_choices_at_the_end(tmp_path: Path) -> None:
-    early = [(episode, 0, letter, False) for episode in range(8) for letter in "ZZZABC"]  # wrong, but early
-    late = [
-        (8, 0, "A", False),
-        (8, 0, "Z", True),
-        (8, 0, "Z", False),
-        (8, 0, "B", False),
-    ]  # wrong, but after a random one
-    last = [(9, 0, "A", False), (9, 0, "C", False), (9, 0, "B", False), (9, 0, "C", False)]
-    run = make_run(tmp_path / "run", 1, ([BEST] * 10,), trials=[*early, *late, *last])
-    assert run.trials is not None
-    found = accuracy_by_position(late_greedy(run.trials)).loc[0]
+def picks(*episodes: tuple[int, str]) -> list[tuple[int, int, str, bool]]:
+    """The choices of episodes, each with its block and the objects chosen."""
+    return [(number, block, letter, False) for number, (block, letters) in enumerate(episodes) for letter in letters]
+
+
+def test_accuracy_and_errors_are_those_of_evaluations(tmp_path: Path) -> None:
+    trained = picks(*[(0, "ZZZABC")] * 4)  # random choices, which say nothing about the policy
+    probes = picks((0, "ZZZABC"), (0, "ACBC"), (1, "AACBA"), (1, "CBA"))
+    run = make_run(tmp_path / "run", trials=trained, probes=probes)
+    assert run.probes is not None
+    found = accuracy_by_position(probes_at(run.probes, "last")).loc[0]
     assert found["accuracy"].tolist() == [1.0, 0.5, 1.0]
-    assert found["choices"].tolist() == [2, 2, 1]
+    assert found["choices"].tolist() == [1, 2, 1]
+    errors = sections.probed_errors({"all": [run]}).table
+    assert errors is not None
+    assert errors.loc[("all", 0, "first")].tolist() == [0.5, 0.0, 0.0, 0.0, 0.5]
+    assert errors.loc[("all", 1, "first"), "right"] == 3 / 5
+    assert errors.loc[("all", 1, "first"), "perseverative"] == 1 / 5  # A once more
+    assert errors.loc[("all", 1, "last"), "right"] == 1.0
+    without = make_run(tmp_path / "without", 2, trials=trained)
+    section = sections.positions({"all": [run, without]})
+    assert section.figure is None
+    assert "Not every run has" in section.text
 
 
 def test_objects_that_are_right_at_one_position_are_not_mixed(tmp_path: Path) -> None:
-    words = ("ABC", "CBA")
-    picks = [(episode, episode % 2, letter, False) for episode in range(10) for letter in words[episode % 2]]
-    run = make_run(tmp_path / "run", 1, trials=picks)
-    assert run.trials is not None
-    by_position = sections.confusions([run.trials], run.facts.order)
+    probes = picks((0, "ABC"), (1, "CBA"))
+    run = make_run(tmp_path / "run", trials=probes, probes=probes)
+    by_position = sections.confusions([run], run.facts.order)
     assert by_position.data is not None
     assert set(by_position.data["block"]) == {"block 0", "block 1"}
-    mixed = sections.confusions([run.trials.assign(block=0)], run.facts.order)  # as where a context decides
+    assert run.probes is not None
+    run.__dict__["probes"] = run.probes.assign(block=0, env_steps=0)  # as where a context decides
+    mixed = sections.confusions([run], run.facts.order)
     assert mixed.data is not None
     assert "correct_action" in mixed.data
     right = mixed.data[mixed.data["correct_action"] == mixed.data["action"]]

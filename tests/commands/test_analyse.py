@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -61,7 +62,7 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     report = Path(out.strip())
     assert report == tmp_path / "report.html"
     found = sections(report)
-    assert len(found) == 10
+    assert len(found) == 11
     assert "DQN was trained on seqrl/SequenceDistractor-v0" in found["Methods"]
     assert "left-out" not in report.read_text().split("</style>")[1]
     assert found["Objects chosen"].count("data:image/png") == 1
@@ -70,7 +71,12 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     for ending in SUFFIXES:
         assert {path.stem for path in tmp_path.glob(f"*.{ending}")} == names
 
+    errors = pd.read_csv(tmp_path / "probed_errors_data.csv")
+    assert set(errors["seed"]) == {1, 2}
+    np.testing.assert_allclose(errors[["right", *ERROR_KINDS]].sum(axis=1), 1.0)
     trials = pd.read_csv(tmp_path / "trials.csv")
+    assert "state" not in trials
+    assert (trials[[f"at_position_{k}" for k in range(1, 5)]].to_numpy().argmax(1) == trials["position"]).all()
     assert set(trials["seed"]) == {1, 2}
     assert set(trials["outcome"]) <= {"right", "uncounted", *ERROR_KINDS}
     counted = trials[trials["outcome"] != "uncounted"]
