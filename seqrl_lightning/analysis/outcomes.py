@@ -71,11 +71,11 @@ def speed(groups: Groups) -> list[Outcome]:
     num_blocks = shared_blocks(groups)
     found = []
     for block in range(num_blocks):
-        rows = {name: [table.loc[block] for table in of_one if block in table.index] for name, of_one in tables.items()}
-        if all(rows.values()):
-            values = {name: np.array([row["episodes"] for row in of_one], float) for name, of_one in rows.items()}
-            is_met = {name: np.array([row["is_met"] for row in of_one], bool) for name, of_one in rows.items()}
-            found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
+        values, is_met = {}, {}
+        for name, of_one in tables.items():  # a run that ended in an earlier block has no number
+            values[name] = np.array([table["episodes"].get(block, np.nan) for table in of_one], float)
+            is_met[name] = np.array([table["is_met"].get(block, False) for table in of_one], bool)
+        found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
     for block in range(1, num_blocks):
         found.append(_of_tables(f"savings in block {block}", tables, partial(savings_in, block=block)))
     return found

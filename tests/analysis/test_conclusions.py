@@ -254,3 +254,15 @@ def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None: 
     assert "each needs 21 seeds" in found["planning"].text
     assert found["criterion"].data is not None
     assert (~found["criterion"].data["is_met"]).sum() == 1
+
+
+def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_path: Path) -> None:
+    learned = (0.0,) * 4 + (BEST,) * 16
+    whole = make_run(tmp_path / "whole", 1)
+    short = make_run(tmp_path / "short", 2, (learned, ()))
+    found = {outcome.name: outcome for outcome in outcomes({"one": [whole], "two": [short]}, EPISODES)}
+    first, second = (found[f"episodes to criterion in block {block}"] for block in (0, 1))
+    assert [first.values[name].tolist() for name in ("one", "two")] == [[5.0], [5.0]]
+    assert has_every_run(first)
+    assert np.isnan(second.values["two"]).all()
+    assert not has_every_run(second)

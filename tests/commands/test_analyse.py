@@ -104,6 +104,10 @@ def test_conditions_are_compared(runs: Path, tmp_path: Path) -> None:
     tests = pd.read_csv(tmp_path / "report" / "tests.csv")
     assert tests["P(A > B)"].between(0, 1).all()
     assert tests["p"].isna().all()
+    outcomes = pd.read_csv(tmp_path / "report" / "outcomes_data.csv")
+    final = outcomes[outcomes["outcome"] == "final return"].set_index(["condition", "seed"])["value"]
+    assert list(final.index) == [("gamma=0.5", 1), ("gamma=0.99", 1), ("gamma=0.99", 2)]
+    assert {"savings in block 1"} <= set(outcomes["outcome"])  # also without a number in some run
     trials = pd.read_csv(tmp_path / "report" / "trials.csv")
     assert set(trials["condition"]) == {"gamma=0.5", "gamma=0.99"}
     named = f"--runs=one={other},two={runs}/sequence"
