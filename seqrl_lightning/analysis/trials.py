@@ -87,6 +87,23 @@ def with_observation_columns(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataF
     return pd.concat([trials.drop(columns="state"), columns], axis=1)
 
 
+def accuracy_of_probes(path: Path, facts: TaskFacts) -> pd.DataFrame:
+    """Measure the fraction of right choices at each serial position in each evaluation.
+
+    Args:
+        path: ``probes.csv``.
+        facts: What the task tells about itself.
+
+    Returns:
+        A row for each evaluation, by its ``env_steps``, and a column for each position, from 0; NaN where there were no
+        choices. Empty if no episode ended.
+    """
+    if not shows_position(path):
+        facts = facts._replace(num_positions=None)
+    counted = counted_trials(read_trials(path, facts))
+    return counted.groupby(["env_steps", "position"])["is_right"].mean().unstack("position")
+
+
 def counted_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials in which an action was right, of whole episodes, one episode after the other."""
     return trials[trials["outcome"] != UNCOUNTED].sort_values("number", kind="stable")

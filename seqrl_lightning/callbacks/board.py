@@ -65,8 +65,9 @@ class BoardPages(Callback):
     - CUSTOM SCALARS: the charts to look at first.
     - IMAGES (``watch/*``), at each evaluation: the choices at each position (tasks that tell the ``correct_action``)
       and the values of each state (tasks with a few discrete states). At the end: the training episodes with the
-      switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), and a greedy episode
-      (tasks that draw themselves; also as ``episode.gif``).
+      switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), the evaluations' accuracy
+      at each position (from ``probes.csv``; also as ``positions.png``), and a greedy episode (tasks that draw
+      themselves; also as ``episode.gif``).
 
     It uses no random stream that training uses: a run is the same with and without it.
     """
@@ -136,8 +137,8 @@ class BoardPages(Callback):
         if self._writer is None:
             return
         env_steps = self._data.progress.env_steps
-        if self._data.num_blocks > 1:
-            self._write_episodes(env_steps)
+        if self._data.num_blocks > 1 or self._data.tells_correct_action:
+            self._write_figures(env_steps)
         try:
             frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
             if frames:
@@ -155,19 +156,30 @@ class BoardPages(Callback):
     def _row_names(self, count: int) -> list[str]:
         return [str(i + 1) for i in range(count)]
 
-    def _write_episodes(self, env_steps: int) -> None:
+    def _write_figures(self, env_steps: int) -> None:
+        """Write the training episodes, of tasks with blocks, and the evaluations' accuracy at each position."""
+        probes = self._folder / "probes.csv"
         try:
             import pandas as pd
 
-            from seqrl_lightning.analysis.figures import draw_episodes, save
+            from seqrl_lightning.analysis.figures import draw_episodes, draw_position_map
+            from seqrl_lightning.analysis.trials import accuracy_of_probes
         except ModuleNotFoundError as error:
-            rank_zero_info(f"No picture of the training episodes: {error.name} is not installed (extra `analysis`).")
+            rank_zero_info(f"No figures of the run: {error.name} is not installed (extra `analysis`).")
             return
-        names = TaskFacts.of(self._data.task).block_names
-        figure = draw_episodes(pd.read_csv(self._folder / "episodes.csv"), names)
-        save(figure, self._folder / "episodes")
-        picture = Image.open(self._folder / "episodes.png").convert("RGB")
-        self._writer.add_image("watch/training episodes", np.asarray(picture), env_steps, dataformats="HWC")
+        facts = TaskFacts.of(self._data.task)
+        if self._data.num_blocks > 1:
+            episodes = pd.read_csv(self._folder / "episodes.csv")
+            self._write_figure("training episodes", draw_episodes(episodes, facts.block_names), "episodes", env_steps)
+        if probes.exists() and not (accuracy := accuracy_of_probes(probes, facts)).empty:
+            self._write_figure("accuracy by position", draw_position_map(accuracy), "positions", env_steps)
+
+    def _write_figure(self, title: str, figure: Any, name: str, env_steps: int) -> None:
+        from seqrl_lightning.analysis.figures import save
+
+        save(figure, self._folder / name)
+        picture = Image.open(self._folder / f"{name}.png").convert("RGB")
+        self._writer.add_image(f"watch/{title}", np.asarray(picture), env_steps, dataformats="HWC")
 
     def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
         """Yield the frames of a greedy episode; none if the task doesn't draw itself."""

@@ -21,6 +21,7 @@ from seqrl_lightning.analysis.curves import (
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
 from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
 from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.trials import accuracy_of_probes
 from seqrl_lightning.types import ConfigurationError
 from tests.analysis.made_runs import BEST, make_run
 from tests.running import seqrl
@@ -129,6 +130,9 @@ def test_accuracy_and_errors_are_those_of_evaluations(tmp_path: Path) -> None:
     found = accuracy_by_position(probes_at(run.probes, "last")).loc[0]
     assert found["accuracy"].tolist() == [1.0, 0.5, 1.0]
     assert found["choices"].tolist() == [1, 2, 1]
+    over_training = accuracy_of_probes(run.folder / "probes.csv", run.facts)
+    assert over_training.index.tolist() == [10, 20, 30, 40]
+    assert over_training.loc[20].tolist() == [1.0, 0.5, 1.0]
     errors = sections.probed_errors({"all": [run]}).table
     assert errors is not None
     assert errors.loc[("all", 0, "first")].tolist() == [0.5, 0.0, 0.0, 0.0, 0.5]

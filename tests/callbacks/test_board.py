@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from seqrl_lightning.callbacks import BoardPages, EnvStepLogger
+from seqrl_lightning.callbacks import BoardPages, EnvStepLogger, ProbeWriter
 from seqrl_lightning.callbacks.board import plain_settings
 from tests.running import fit
 
@@ -25,7 +25,7 @@ DATA: dict[str, Any] = {
 
 def run(folder: Path, board: bool = True, **data: Any) -> tuple[Path, Any]:
     torch.manual_seed(3)
-    callbacks = [EnvStepLogger(), *([BoardPages()] if board else [])]
+    callbacks = [EnvStepLogger(), ProbeWriter(), *([BoardPages()] if board else [])]
     settings = {**DATA, **data}
     trainer, module, _ = fit(
         folder, settings, {}, {"warmup_env_steps": 16}, callbacks=callbacks, logger=True, max_steps=90
@@ -48,6 +48,7 @@ def test_pictures_of_each_evaluation_and_of_the_end(events: EventAccumulator) ->
     assert counts == {
         "watch/choices by position": 3,
         "watch/values of states": 3,
+        "watch/accuracy by position": 1,
         "watch/training episodes": 1,
         "watch/greedy episode": 1,
     }
