@@ -233,6 +233,22 @@ def test_an_evaluation_writes_into_its_runs_folder(
     assert events.Scalars("test/return_mean")[-1].step == max(int(row["env_steps"]) for row in episodes(run))
 
 
+def test_an_evaluation_does_not_follow_a_link_out_of_the_runs_folder(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy, outside = tmp_path / "run", tmp_path / "outside"
+    (copy / "checkpoints").mkdir(parents=True)
+    outside.mkdir()
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    (copy / "test").symlink_to(outside)
+    words = ("--config", Q_LEARNING, "--ckpt_path", copy / "checkpoints" / "last.ckpt")
+    status, _, err = call(capsys, monkeypatch, "test", *words)
+    assert status == 2
+    assert f"{copy / 'test'} is a symbolic link out of {copy}" in err
+    assert list(outside.iterdir()) == []
+
+
 def test_the_program_knows_its_version_and_its_commands() -> None:
     assert running.seqrl("--version")[1] == f"seqrl-lightning {seqrl_lightning.__version__}\n"
     for wrong, right in (("fti", "fit"), ("analyze", "analyse")):
