@@ -33,8 +33,9 @@ from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
-from seqrl_lightning.files import FolderLock
+from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.lightning_messages import silence_misleading_messages
+from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
@@ -291,6 +292,22 @@ class SeqRLCLI(LightningCLI):
             f"                {program()} analyse {shlex.quote(folder)}{allow}"
         )
 
+    def after_test(self) -> None:
+        """Say which rule the results are of."""
+        self._tell_rules("test")
+
+    def after_validate(self) -> None:
+        """Say which rule the results are of."""
+        self._tell_rules("val")
+
+    def _tell_rules(self, stage: str) -> None:
+        data = ReplayDataModule.of(self.trainer)
+        if not data.num_blocks or not self.trainer.is_global_zero:
+            return
+        for block, name in enumerate(TaskFacts.of(data.task).block_names):
+            present = f" ({stage}/return_mean is of this one)" if block == data.progress.block else ""
+            print(f"{stage}/block_{block}: the rule of {printable(name)}{present}")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
@@ -307,12 +324,29 @@ class SeqRLCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _logger(self, root: str) -> TensorBoardLogger:
-        """Log into a new run's folder below ``root``, or into that of the run that is resumed."""
+        """Log into a new run's folder below ``root``, into that of a resumed run, or into one within an evaluated run.
+
+        An evaluation's own folder keeps its results out of the run's curves, and TensorBoard reads both.
+        """
+        if self.subcommand != "fit" and (run := self._evaluated_run) is not None:
+            return TensorBoardLogger(run, name="", version=self.subcommand, default_hp_metric=False)
         if self._run_folder is None:
             return TensorBoardLogger(root, default_hp_metric=False)
         return TensorBoardLogger(
             root, version=self._run_folder.name, default_hp_metric=False, purge_step=self._env_steps + 1
         )
+
+    @property
+    def _evaluated_run(self) -> Path | None:
+        """The folder of the run whose checkpoint is evaluated; None if it is in none, or can't be written into."""
+        checkpoint = self.config[self.subcommand].ckpt_path
+        if checkpoint is None:
+            return None
+        run = Path(checkpoint).absolute().parent.parent
+        if not (run / "config.yaml").is_file() or not os.access(run, os.W_OK):
+            return None
+        require_own_files(run)
+        return run
 
 
 def program() -> str:

@@ -101,7 +101,7 @@ def test_tensorboard_has_the_promised_tags_over_env_steps(run: Path) -> None:
         "train/episode_length",
         "train/epsilon",
         "train/q_value_mean",
-        "train/env_steps_per_second",
+        "workload/env_steps_per_second",
         "workload/updates_per_second",
         "workload/buffer_fill",
         "val/return_mean",
@@ -157,7 +157,7 @@ def test_validate_test_and_predict_work_from_a_checkpoint(
     assert "test/block_1/return_mean" in out
     status, _, _ = call(capsys, monkeypatch, "predict", *common)
     assert status == 0
-    (path,) = root.glob("lightning_logs/*/predictions.csv")
+    (path,) = root.glob("lightning_logs/*/predict/predictions.csv")
     with path.open() as file:
         rows = list(csv.DictReader(file))
     by_block = {block: [row for row in rows if row["block"] == block] for block in ("0", "1")}
@@ -217,6 +217,37 @@ def test_the_best_checkpoint_is_found(
     status, out, _ = call(capsys, monkeypatch, "validate", *words)
     assert status == 0
     assert "val/return_mean" in out
+    assert "val/block_1: the rule of block 1: ADCBE (val/return_mean is of this one)" in out
+
+
+def test_an_evaluation_writes_into_its_runs_folder(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    words = ("--config", Q_LEARNING, "--trainer.default_root_dir", tmp_path, "--ckpt_path", last)
+    assert call(capsys, monkeypatch, "test", *words)[0] == 0
+    assert list(tmp_path.iterdir()) == []
+    events = EventAccumulator(str(run / "test")).Reload()
+    names = events.Tags()["scalars"]
+    assert {name.partition("/")[0] for name in names} == {"test"}  # neither Lightning's epoch nor its step
+    assert events.Scalars("test/block")[-1].value == 1.0
+    assert events.Scalars("test/return_mean")[-1].step == max(int(row["env_steps"]) for row in episodes(run))
+
+
+def test_an_evaluation_does_not_follow_a_link_out_of_the_runs_folder(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy, outside = tmp_path / "run", tmp_path / "outside"
+    (copy / "checkpoints").mkdir(parents=True)
+    outside.mkdir()
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    (copy / "test").symlink_to(outside)
+    words = ("--config", Q_LEARNING, "--ckpt_path", copy / "checkpoints" / "last.ckpt")
+    status, _, err = call(capsys, monkeypatch, "test", *words)
+    assert status == 2
+    assert f"{copy / 'test'} is a symbolic link out of {copy}" in err
+    assert list(outside.iterdir()) == []
 
 
 def test_the_program_knows_its_version_and_its_commands() -> None:

@@ -243,7 +243,8 @@ def test_the_first_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> No
             found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
             assert found.returncode == 0, f"{block}: {found.stderr}"
     run = tmp_path / "lightning_logs" / "version_0"
-    promised = ["config.yaml", "episodes.csv", "trials.csv", "episodes.png", "episode.gif", "checkpoints/last.ckpt"]
+    promised = ["config.yaml", "episodes.csv", "trials.csv", "probes.csv", "episodes.png", "episode.gif"]
+    promised.append("checkpoints/last.ckpt")
     assert all((run / name).exists() for name in [*promised, "analysis/report.html"])
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.scripts import tasks
+from docs.scripts import studies, tasks
 from docs.scripts.results import (
     ROOT,
     measured,
@@ -34,6 +34,12 @@ def test_the_readme_shows_the_measured_results() -> None:
 
 def test_the_page_of_results_shows_the_measured_results() -> None:
     assert (ROOT / "docs" / "results.md").read_text() == page(read_reports()), "run python -m docs.scripts.results"
+
+
+def test_the_page_of_a_study_shows_its_report() -> None:
+    assert (ROOT / "docs" / "studies" / "reversal.md").read_text() == studies.reversal_page(), (
+        "run python -m docs.scripts.studies"
+    )
 
 
 def test_every_page_shows_the_measured_results() -> None:

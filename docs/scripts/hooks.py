@@ -21,8 +21,10 @@ _ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
 def on_files(files: Files, config: Any) -> Files:
     """Add the files that pages link to."""
     for folder in COPIED:
-        for path in sorted((ROOT / folder).rglob("*.*")):
-            files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
+        for path in sorted(path for path in (ROOT / folder).rglob("*.*") if path.is_file()):
+            name = path.relative_to(ROOT).as_posix()
+            if "__pycache__" not in name:
+                files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 

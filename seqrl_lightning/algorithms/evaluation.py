@@ -15,7 +15,7 @@ from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.metrics import EpisodeStatistics
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import Array, BoolArray, EvaluationTask, FloatArray, State
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, FloatArray, Progress, State
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ class LearningData(Protocol):
     sampler: Sampler
     eval_envs: Border
     eval_max_steps: int
+    num_blocks: int
+    progress: Progress
 
     def on_eval_fault(self, fault: EnvFault) -> int:
         """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew."""
@@ -90,7 +92,7 @@ class GreedyEvaluation(LightningModule):
         self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/return_mean`` and the like."""
+        """Log ``test/return_mean`` and the like, and ``test/block``, the block whose rule these are of."""
         self._log_evaluation("test")
 
     def _play(self, policy: Policy, task: EvaluationTask, play: Callable[[Iterator[Step]], T]) -> T:
@@ -116,11 +118,14 @@ class GreedyEvaluation(LightningModule):
         return {"steps": steps}
 
     def _log_evaluation(self, stage: str) -> None:
-        # While fitting, EnvStepLogger writes what is logged here, with env steps as the x axis.
-        to_logger = self.trainer.state.fn != "fit"
+        is_fitting = self.trainer.state.fn == "fit"  # EnvStepLogger then writes what is logged here, over env steps
         for name, statistics in self.episode_statistics.items():
             values: dict[str, Any] = {f"{stage}/{name}{key}": value for key, value in statistics.compute().items()}
-            self.log_dict(values, logger=to_logger)
+            self.log_dict(values, logger=not is_fitting)
+        if not is_fitting:
+            self.log("step", float(self.data.progress.env_steps))  # Lightning's name for the x axis
+            if self.data.num_blocks:
+                self.log(f"{stage}/block", float(self.data.progress.block))
 
 
 def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:

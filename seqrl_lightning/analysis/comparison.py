@@ -12,7 +12,7 @@ from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, returns
+from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, probed_errors, returns
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
 from seqrl_lightning.functional import CRITERION_EPISODES
 
@@ -33,8 +33,8 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     sections = [
         learning(groups, axis, chances),
         returns(groups),
-        criteria(found, chances),
-        seeds(found),
+        criteria(found, groups, chances),
+        seeds(every, groups),
         tests(found, left_out),
     ]
     if (crossing := crossing_of(groups)) is not None:
@@ -43,10 +43,12 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         sections.append(planning(effect, groups))
     if all(run.trials is not None for runs in groups.values() for run in runs):
         sections.append(positions(groups))
+        if all(run.facts.num_objects is not None for runs in groups.values() for run in runs):
+            sections.append(probed_errors(groups))
     return [*sections, profiles(groups)]
 
 
-def criteria(found: Sequence[Outcome], chances: Mapping[str, Chance]) -> Section:
+def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Chance]) -> Section:
     """The fraction of runs that have met the criterion, over the episodes of each block."""
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
@@ -66,12 +68,12 @@ def criteria(found: Sequence[Outcome], chances: Mapping[str, Chance]) -> Section
         "after so many episodes of the block, by the Kaplan-Meier estimate, in which runs that never meet it count. A "
         "curve ends where the last run met it or the block ended. " + by_chance(chances)
     )
-    return Section("criterion", "Learning the rule", text, figure, None, _tidy(times))
+    return Section("criterion", "Learning the rule", text, figure, None, _tidy(times, groups))
 
 
-def seeds(found: Sequence[Outcome]) -> Section:
-    """Every outcome of every seed."""
-    shown = [outcome for outcome in found if outcome.is_met is None]
+def seeds(every: Sequence[Outcome], groups: Groups) -> Section:
+    """Every outcome of every seed; the figure is of those that all runs have."""
+    shown = [outcome for outcome in every if outcome.is_met is None and has_every_run(outcome)]
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
     rows = -(-len(shown) // _PANELS_IN_A_ROW)
@@ -84,7 +86,7 @@ def seeds(found: Sequence[Outcome]) -> Section:
         axes.set_visible(False)
     figures.add_legend(figure, panels)
     text = f"Every seed, and beside it {SPREAD}. The table below has the tests; each outcome is defined in the docs."
-    return Section("outcomes", "Outcomes", text, figure, None, _tidy(found))
+    return Section("outcomes", "Outcomes", text, figure, None, _tidy(every, groups))
 
 
 def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
@@ -151,11 +153,12 @@ def profiles(groups: Groups) -> Section:
     return Section("profiles", "Performance profiles", text, figure, None, data)
 
 
-def _tidy(found: Sequence[Outcome]) -> pd.DataFrame:
-    """A row for each outcome, condition and run."""
+def _tidy(found: Sequence[Outcome], groups: Groups) -> pd.DataFrame:
+    """A row for each outcome, condition and run; without a value where the run has none."""
     rows = []
     for outcome in found:
         for name, values in outcome.values.items():
             met = np.ones(len(values), bool) if outcome.is_met is None else outcome.is_met[name]
-            rows += [(outcome.name, name, value, is_met) for value, is_met in zip(values, met, strict=True)]
-    return pd.DataFrame(rows, columns=["outcome", "condition", "value", "is_met"])
+            of_runs = zip(groups[name], values, met, strict=True)
+            rows += [(outcome.name, name, run.seed, value, is_met) for run, value, is_met in of_runs]
+    return pd.DataFrame(rows, columns=["outcome", "condition", "seed", "value", "is_met"])

@@ -9,6 +9,7 @@ import pandas as pd
 
 from seqrl_lightning.analysis.levels import Levels
 from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.trials import with_observation_columns
 from seqrl_lightning.types import ConfigurationError
 
 Groups = Mapping[str, Sequence[Run]]
@@ -81,9 +82,14 @@ def one_condition(runs: Sequence[Run], of_what: str = "the runs") -> list[Run]:
 
 
 def all_trials(groups: Groups) -> pd.DataFrame | None:
-    """Put the trials of all runs into one table, with columns ``condition`` and ``seed``; None if there are none."""
+    """Put the trials of all runs into one table; None if there are none.
+
+    Returns:
+        The tables of trials with the columns ``condition`` and ``seed`` in addition and, for observations that are
+        vectors, a column for each of their numbers in place of ``state``.
+    """
     tables = [
-        run.trials.assign(condition=name, seed=run.seed)
+        with_observation_columns(run.trials, run.facts).assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
         for run in runs
         if run.trials is not None

@@ -1,4 +1,4 @@
-"""Curves of the greedy policy's return: in each block, from its start, over env steps, episodes or updates."""
+"""Curves of the greedy policy's return: in each block, from its start, over env steps, episodes, trials or updates."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.types import FloatArray, require
 
 VALIDATION = "val/return_mean"
-AXES = {"env_steps": "env steps", "episodes": "training episodes", "updates": "updates"}
+AXES = {"env_steps": "env steps", "episodes": "training episodes", "trials": "trials", "updates": "updates"}
 """The axes that curves can be drawn over, each with its label in figures."""
 _BUDGETS = {
     "episodes": ("agent", "max_episodes"),
@@ -39,11 +39,14 @@ def axis_of(runs: Sequence[Run], name: str | None) -> Axis:
         name: One of ``AXES``, or None.
 
     Raises:
-        ConfigurationError: If there is no such axis.
+        ConfigurationError: If there is no such axis, or the runs have no trials to count.
     """
     if name is None:
         return shared_axis(runs)
-    require(name in AXES, "--axis", name, f"one of {', '.join(AXES)}")
+    counts_trials = all(run.trials is not None for run in runs)
+    names = [axis for axis in AXES if axis != "trials" or counts_trials]
+    why = "" if counts_trials else " (the task does not tell which action is right, so there are no trials)"
+    require(name in names, "--axis", name, f"one of {', '.join(names)}{why}")
     return Axis(name, "as asked for")
 
 
@@ -136,7 +139,8 @@ def amount_at(run: Run, axis: str, env_steps: FloatArray) -> FloatArray:
 
     Args:
         run: A run.
-        axis: One of ``AXES``. Updates are counted to the last time that they were logged.
+        axis: One of ``AXES``. Trials are the choices for which an action was right, and updates are counted to the
+            last time that they were logged.
         env_steps: [K] float.
 
     Returns:
@@ -146,6 +150,10 @@ def amount_at(run: Run, axis: str, env_steps: FloatArray) -> FloatArray:
         return np.asarray(env_steps, float)
     if axis == "episodes":
         return np.searchsorted(run.episodes["env_steps"], env_steps, side="right").astype(float)
+    if axis == "trials":
+        assert run.trials is not None  # its rows are the env steps, in their order
+        counts = np.append(0, np.cumsum(run.trials["correct_action"] >= 0))
+        return np.asarray(counts[np.clip(env_steps, 0, len(counts) - 1).astype(int)], float)
     updates = run.curve("workload/updates")
     return np.asarray(np.interp(env_steps, [0.0, *updates.index], [0.0, *updates]))
 

@@ -13,6 +13,7 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqrl_lightning.analysis.curves import on_grid
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquartile_means, kaplan_meier, summarize
@@ -215,6 +216,24 @@ def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: flo
     if chance is not None:
         axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="random choices")
     axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
+
+
+def draw_position_map(accuracy: pd.DataFrame) -> Figure:
+    """Draw the accuracy at each serial position over training: a line for each position, colored by the accuracy.
+
+    Args:
+        accuracy: A row for each evaluation, by its env steps, and a column for each position, from 0; NaN, drawn white,
+            where the position was not reached.
+    """
+    figure, (axes,) = new_figure(9.0, 3.4)
+    axes.grid(visible=False)
+    places = accuracy.columns.to_numpy() + 1
+    cells = axes.pcolormesh(accuracy.index, places, accuracy.T, shading="nearest", cmap="viridis", vmin=0.0, vmax=1.0)
+    axes.set(xlabel="env steps", ylabel="serial position")
+    axes.yaxis.set_major_locator(MaxNLocator(9, integer=True))
+    axes.invert_yaxis()
+    figure.colorbar(cells, ax=axes, label="fraction right, greedy policy")
+    return figure
 
 
 def draw_shares(

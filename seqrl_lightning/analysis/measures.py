@@ -35,25 +35,15 @@ def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["block", "episodes", "env_steps", "is_met"]).set_index("block")
 
 
-def late_greedy(trials: pd.DataFrame) -> pd.DataFrame:
-    """Select the choices that show what was learned: greedy ones of whole episodes in the last fifth of each block.
-
-    Of each episode, they are the counted choices before its first random one: what follows a random choice is not what
-    the greedy policy would have met. Tables that don't tell ``explored`` are taken as they are.
+def probes_at(probes: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Select the counted choices of one evaluation of each block.
 
     Args:
-        trials: The table of trials.
+        probes: The table of probes.
+        stage: ``first`` or ``last``: which evaluation of the block.
     """
-    late = pd.concat([last_fifth(of_block) for _, of_block in trials.groupby("block")])
-    if "explored" in late:
-        late = late[late.groupby("number")["explored"].cumsum() == 0]
-    return counted_trials(late)
-
-
-def last_fifth(trials: pd.DataFrame) -> pd.DataFrame:
-    """Select the trials of the last fifth of the episodes, rounded up."""
-    numbers = np.sort(trials["number"].unique())
-    return trials[trials["number"] >= numbers[-int(np.ceil(len(numbers) / 5))]]
+    at = probes.groupby("block")["env_steps"].transform({"first": "min", "last": "max"}[stage])
+    return counted_trials(probes[probes["env_steps"] == at])
 
 
 def measure_episodes(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:

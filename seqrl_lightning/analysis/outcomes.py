@@ -11,7 +11,7 @@ import torch
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, mean_over_training
-from seqrl_lightning.analysis.measures import criterion_by_block, late_greedy, measure_episodes, rank_transfer
+from seqrl_lightning.analysis.measures import criterion_by_block, measure_episodes, probes_at, rank_transfer
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
@@ -71,11 +71,11 @@ def speed(groups: Groups) -> list[Outcome]:
     num_blocks = shared_blocks(groups)
     found = []
     for block in range(num_blocks):
-        rows = {name: [table.loc[block] for table in of_one if block in table.index] for name, of_one in tables.items()}
-        if all(rows.values()):
-            values = {name: np.array([row["episodes"] for row in of_one], float) for name, of_one in rows.items()}
-            is_met = {name: np.array([row["is_met"] for row in of_one], bool) for name, of_one in rows.items()}
-            found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
+        values, is_met = {}, {}
+        for name, of_one in tables.items():  # a run that ended in an earlier block has no number
+            values[name] = np.array([table["episodes"].get(block, np.nan) for table in of_one], float)
+            is_met[name] = np.array([table["is_met"].get(block, False) for table in of_one], bool)
+        found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
     for block in range(1, num_blocks):
         found.append(_of_tables(f"savings in block {block}", tables, partial(savings_in, block=block)))
     return found
@@ -113,9 +113,7 @@ def behavior(groups: Groups) -> list[Outcome]:
         return []
     facts = [run.facts for runs in groups.values() for run in runs]
     found = [
-        _of_tables(
-            "fraction right, greedy, end of each block", tables, lambda table: late_greedy(table)["is_right"].mean()
-        ),
+        _of_runs("fraction right in the last evaluation of each block", groups, _probed_accuracy),
         _of_tables("share of choices that were errors", tables, _error_share),
     ]
     if any(of_run.num_positions is None or of_run.num_objects is None for of_run in facts):
@@ -202,6 +200,10 @@ def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float]) -> Outc
     return Outcome(
         name, {condition: np.array([measure(run) for run in runs], float) for condition, runs in groups.items()}
     )
+
+
+def _probed_accuracy(run: Run) -> float:
+    return np.nan if run.probes is None else float(probes_at(run.probes, "last")["is_right"].mean())
 
 
 def _transfer(run: Run, block: int) -> float:

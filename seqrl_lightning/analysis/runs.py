@@ -76,6 +76,11 @@ class Run:
         with refused_in_a_line(str(path)):
             return read_trials(path, self.facts)
 
+    @cached_property
+    def probes(self) -> pd.DataFrame | None:
+        """``probes.csv``, the choices of evaluations, with derived columns (:func:`read_trials`); None without one."""
+        return read_trials(self._checked("probes.csv"), self.facts) if (self.folder / "probes.csv").exists() else None
+
     @property
     def _table_of_trials(self) -> Path | None:
         return self._checked("trials.csv") if (self.folder / "trials.csv").exists() else None

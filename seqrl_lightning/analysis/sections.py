@@ -17,8 +17,8 @@ from seqrl_lightning.analysis.measures import (
     criterion_by_block,
     error_shares,
     has_one_order,
-    late_greedy,
     measure_episodes,
+    probes_at,
     rank_transfer,
     swap_inference,
 )
@@ -35,6 +35,7 @@ SPREAD = (
     "its 95 % percentile bootstrap interval"
 )
 """The name of the summary over seeds, in captions."""
+_NO_PROBES = "Not every run has a whole episode of an evaluation in its table of probes (probes.csv)."
 _VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 
 
@@ -47,11 +48,11 @@ def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
     if len(tables) < len(runs):
         why = "The task does not tell which action is right, so there is no table of trials (trials.csv)."
         return [*sections, Section("trials", "Trials", why)]
-    sections += [positions({"seeds": runs}), confusions(list(tables.values()), facts.order)]
+    sections += [positions({"seeds": runs}), confusions(runs, facts.order)]
     if facts.num_positions is None or facts.num_objects is None:
         why = "The observations don't show a position in an order of objects, so errors have no kinds."
         return [*sections, Section("errors", "Errors", why)]
-    sections.append(errors(tables, facts))
+    sections += [probed_errors({"seeds": runs}), errors(tables, facts)]
     if facts.order is None or facts.num_blocks == 1:
         why = "No order of objects changes from block to block, so there is no transfer of ranks."
         return [*sections, Section("transfer", "Transfer of rank order", why)]
@@ -80,7 +81,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     curves = {block: of_block for block, of_block in curves.items() if of_block}
     if not curves:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
-    names = rule_names(facts)
+    names = facts.block_names if facts.num_blocks > 1 else [""]
     xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
     levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
     known = {name: level for name, level in levels.items() if level is not None}
@@ -126,7 +127,7 @@ def episodes(runs: Sequence[Run]) -> Section:
         f"Return and length of every training episode of seed {run.seed}, in the order in which they ended. A dashed "
         "line marks each switch of the rule."
     )
-    figure = figures.draw_episodes(run.episodes, rule_names(run.facts) if run.facts.num_blocks > 1 else None)
+    figure = figures.draw_episodes(run.episodes, run.facts.block_names if run.facts.num_blocks > 1 else None)
     return Section("episodes", "Training episodes", text, figure, None, run.episodes)
 
 
@@ -193,13 +194,13 @@ def _median(rows: pd.DataFrame) -> str:
 
 
 def positions(groups: Groups) -> Section:
-    """Accuracy by serial position of the late greedy choices, in a panel for each block."""
-    data = late_accuracy(groups)
-    if data.empty:
-        why = "No greedy choice was made in the last fifth of a block."
-        return Section("positions", "Accuracy by serial position", why)
+    """Accuracy by serial position in the last evaluation of each block, in a panel for each block."""
+    if not all(_probes_of(groups)):
+        return Section("positions", "Accuracy by serial position", _NO_PROBES)
+    data = probed_accuracy(groups)
     blocks = sorted(data["block"].unique())
-    names = rule_names(next(iter(groups.values()))[0].facts)
+    facts = next(iter(groups.values()))[0].facts
+    names = facts.block_names if facts.num_blocks > 1 else [""]
     actions = {num_actions(run) for runs in groups.values() for run in runs}
     chance = 1 / actions.pop() if len(actions) == 1 and 0 not in actions else None  # a table may not tell them
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
@@ -211,9 +212,8 @@ def positions(groups: Groups) -> Section:
     panels[0].set_ylabel("fraction right")
     figures.add_legend(figure, panels)
     text = (
-        "Fraction of right choices at each serial position, of the policy at the end of each block: greedy choices of "
-        "the last fifth of the block's training episodes, in each episode up to its first random choice. Each seed "
-        f"(thin), and {SPREAD}. The dotted line is one over the number of actions."
+        "Fraction of right choices at each serial position, of the greedy policy in the last evaluation of each block "
+        f"(probes.csv). Each seed (thin), and {SPREAD}. The dotted line is one over the number of actions."
     )
     table = data.groupby(["condition", "block", "position"], sort=False).agg(
         accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
@@ -221,30 +221,57 @@ def positions(groups: Groups) -> Section:
     return Section("positions", "Accuracy by serial position", text, figure, table, data)
 
 
-def late_accuracy(groups: Groups) -> pd.DataFrame:
-    """Measure the accuracy of the late greedy choices of each run.
+def probed_accuracy(groups: Groups) -> pd.DataFrame:
+    """Measure the accuracy of each run in the last evaluation of each block.
 
     Returns:
         A row for each run, block and position, counted from 1: ``condition``, ``seed``, ``block``, ``position``,
         ``accuracy``, ``choices``.
     """
     rows = [
-        accuracy_by_position(late_greedy(run.trials)).assign(condition=name, seed=run.seed)
+        accuracy_by_position(probes_at(run.probes, "last")).assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
         for run in runs
-        if run.trials is not None
+        if run.probes is not None
     ]
     data = pd.concat(rows).reset_index()
     data["position"] += 1
     return data[["condition", "seed", "block", "position", "accuracy", "choices"]]
 
 
-def confusions(tables: Sequence[pd.DataFrame], order: Order | None) -> Section:
-    """The late greedy choices at each position or, where no position stands for an object, beside the right ones."""
-    late = pd.concat([late_greedy(table) for table in tables])
-    if late.empty:
-        return Section("confusion", "Objects chosen", "No greedy choice was made in the last fifth of a block.")
-    n_actions = sum(column.startswith("q_") for column in tables[0]) or int(late["action"].max()) + 1
+def probed_errors(groups: Groups) -> Section:
+    """Kinds of errors in the first and in the last evaluation of each block."""
+    title = "Errors of the greedy policy, by kind"
+    if not all(_probes_of(groups)):
+        return Section("probed_errors", title, _NO_PROBES)
+    kinds = ["right", *ERROR_KINDS]
+    shares = [
+        probes_at(run.probes, stage)
+        .groupby("block")["outcome"]
+        .value_counts(normalize=True)
+        .unstack(fill_value=0.0)
+        .reindex(columns=kinds, fill_value=0.0)
+        .assign(condition=name, seed=run.seed, evaluation=stage)
+        for name, runs in groups.items()
+        for run in runs
+        for stage in ("first", "last")
+        if run.probes is not None
+    ]
+    data = pd.concat(shares).reset_index()[["condition", "seed", "block", "evaluation", *kinds]]
+    table = data.groupby(["condition", "block", "evaluation"], sort=False)[kinds].mean()
+    text = (
+        "Share of choices of each kind in the first and in the last evaluation of each block (probes.csv), in which no "
+        "choice is random; mean over seeds. The kinds are those of training choices, below."
+    )
+    return Section("probed_errors", title, text, None, table, data)
+
+
+def confusions(runs: Sequence[Run], order: Order | None) -> Section:
+    """Objects chosen in each block's last evaluation, by position or, where none stands for an object, by right one."""
+    if not all(_probes_of({"": runs})):
+        return Section("confusion", "Objects chosen", _NO_PROBES)
+    late = pd.concat([probes_at(run.probes, "last") for run in runs if run.probes is not None])
+    n_actions = num_actions(runs[0])
     of_block = dict(list(late.groupby("block")))
     by_position = all(has_one_order(trials) for trials in of_block.values())
     rows = "position" if by_position else "correct_action"
@@ -253,8 +280,8 @@ def confusions(tables: Sequence[pd.DataFrame], order: Order | None) -> Section:
     marks = {f"block {block}": right[block].to_dict() for block in of_block}
     text = (
         f"Share of each object in the choices {'at each serial position' if by_position else 'for each right object'}, "
-        "of the same greedy choices at the end of each block; the right object is framed. All seeds together "
-        f"(n = {len(tables)})."
+        "of the greedy policy in the last evaluation of each block; the right object is framed. All seeds together "
+        f"(n = {len(runs)})."
     )
     if not by_position:
         text += " At one position, different objects are right in different episodes, so positions are not shown."
@@ -367,18 +394,14 @@ def methods(groups: Groups, axis: Axis, command: str) -> Section:
     return Section("methods", "Methods", text, None, table)
 
 
+def _probes_of(groups: Groups) -> list[bool]:
+    """Whether each run has choices that count in the table of probes."""
+    return [
+        run.probes is not None and not probes_at(run.probes, "last").empty for runs in groups.values() for run in runs
+    ]
+
+
 def num_actions(run: Run) -> int:
     """Return the number of actions, from the run's table of trials."""
     assert run.trials is not None
     return sum(column.startswith("q_") for column in run.trials)
-
-
-def rule_names(facts: TaskFacts) -> list[str]:
-    """Return the name of each block: its number, and the order of its objects if it has one."""
-    if facts.num_blocks == 1:
-        return [""]
-    names = [f"block {block}" for block in range(facts.num_blocks)]
-    if facts.order is None:
-        return names
-    orders = ["".join(facts.order.letters[i] for i in row) for row in facts.order.sequences]
-    return [f"{name}: {order}" for name, order in zip(names, orders, strict=True)]

@@ -95,6 +95,47 @@ def shows_position(path: Path) -> bool:
     return not any(isinstance(value, list) for state in first["state"] for value in json.loads(state))
 
 
+def with_observation_columns(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
+    """Replace ``state``, which holds observations as JSON lists, by a column for each of their numbers.
+
+    Args:
+        trials: The table of trials.
+        facts: What the task tells about itself.
+
+    Returns:
+        The table with the columns ``at_position_1`` and so on for the serial position that an observation begins with,
+        and ``observation_1`` and so on for what follows. The table as it is if observations are not vectors.
+    """
+    if "state" not in trials:
+        return trials
+    states = [json.loads(text) for text in trials["state"].cat.categories]
+    if not all(isinstance(state, list) and not any(isinstance(value, list) for value in state) for state in states):
+        return trials
+    num_positions = facts.num_positions or 0
+    size = len(states[0])
+    names = [f"at_position_{k + 1}" for k in range(num_positions)]
+    names += [f"observation_{k + 1}" for k in range(size - num_positions)]
+    columns = pd.DataFrame(np.array(states)[trials["state"].cat.codes], index=trials.index, columns=names)
+    return pd.concat([trials.drop(columns="state"), columns], axis=1)
+
+
+def accuracy_of_probes(path: Path, facts: TaskFacts) -> pd.DataFrame:
+    """Measure the fraction of right choices at each serial position in each evaluation.
+
+    Args:
+        path: ``probes.csv``.
+        facts: What the task tells about itself.
+
+    Returns:
+        A row for each evaluation, by its ``env_steps``, and a column for each position, from 0; NaN where there were no
+        choices. Empty if no episode ended.
+    """
+    if not shows_position(path):
+        facts = facts._replace(num_positions=None)
+    counted = counted_trials(read_trials(path, facts))
+    return counted.groupby(["env_steps", "position"])["is_right"].mean().unstack("position")
+
+
 def counted_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials in which an action was right, of whole episodes, one episode after the other."""
     return trials[trials["outcome"] != UNCOUNTED].sort_values("number", kind="stable")

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
@@ -20,10 +21,8 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.envs.drawing import draw_matrix
-from seqrl_lightning.envs.ordered import OrderedEnv
-from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
-from seqrl_lightning.metrics import PositionConfusion
+from seqrl_lightning.metrics import PositionConfusion, TaskFacts
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, stated
 
@@ -35,8 +34,7 @@ _LAYOUT = {
     },
     "What is learned?": {
         "completion": ["Multiline", ["learning/completion"]],
-        "accuracy by position": ["Multiline", [r"learning/accuracy/position_\d+"]],
-        "kinds of errors": ["Multiline", [r"errors/.*"]],
+        "kinds of errors": ["Multiline", [r"learning/errors/.*"]],
         "episodes to criterion": ["Multiline", [r"learning/episodes_to_criterion/block_\d+"]],
         "savings": ["Multiline", [r"learning/savings/block_\d+"]],
     },
@@ -46,7 +44,7 @@ _LAYOUT = {
         "epsilon": ["Multiline", ["train/epsilon"]],
     },
     "How fast?": {
-        "env steps per second": ["Multiline", ["train/env_steps_per_second"]],
+        "env steps per second": ["Multiline", ["workload/env_steps_per_second"]],
         "updates per second": ["Multiline", ["workload/updates_per_second"]],
     },
 }
@@ -54,10 +52,7 @@ _MAX_STATES = 64  # in a picture of state values
 _MAX_POSITIONS = 32  # in a picture of choices
 _MAX_FRAMES = 200  # of an episode
 _MAX_FRAME_PIXELS = 400  # in width and height
-_FIRST_SETTINGS = (
-    *("algorithm", "env_id", "network.class_path", "learning_rate", "gamma", "batch_size", "capacity", "num_envs"),
-    *("sampler.class_path", "sampler.n_step", "double"),
-)
+_FIRST_SETTINGS = ("algorithm", "env_id", "gamma", "learning_rate", "network")  # as many as HPARAMS shows at first
 _NOT_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and facts about the task
 _SETTING_NAMES = {"_class_path": "algorithm"}
 
@@ -70,8 +65,9 @@ class BoardPages(Callback):
     - CUSTOM SCALARS: the charts to look at first.
     - IMAGES (``watch/*``), at each evaluation: the choices at each position (tasks that tell the ``correct_action``)
       and the values of each state (tasks with a few discrete states). At the end: the training episodes with the
-      switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), and a greedy episode
-      (tasks that draw themselves; also as ``episode.gif``).
+      switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), the evaluations' accuracy
+      at each position (from ``probes.csv``; also as ``positions.png``), and a greedy episode (tasks that draw
+      themselves; also as ``episode.gif``).
 
     It uses no random stream that training uses: a run is the same with and without it.
     """
@@ -101,9 +97,9 @@ class BoardPages(Callback):
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
-        settings = most_important_first(plain_settings(pl_module.hparams, self._data.hparams))
+        settings = plain_settings(pl_module.hparams, self._data.hparams)
         for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
-            self._writer.file_writer.add_summary(summary)
+            self._writer.file_writer.add_summary(most_important_first(summary))
 
     def on_validation_batch_end(
         self,
@@ -143,8 +139,8 @@ class BoardPages(Callback):
         if self._writer is None:
             return
         env_steps = self._data.progress.env_steps
-        if self._data.num_blocks > 1:
-            self._write_episodes(env_steps)
+        if self._data.num_blocks > 1 or self._data.tells_correct_action:
+            self._write_figures(env_steps)
         try:
             frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
             if frames:
@@ -156,20 +152,30 @@ class BoardPages(Callback):
     def _row_names(self, count: int) -> list[str]:
         return [str(i + 1) for i in range(count)]
 
-    def _write_episodes(self, env_steps: int) -> None:
+    def _write_figures(self, env_steps: int) -> None:
+        """Write the training episodes, of tasks with blocks, and the evaluations' accuracy at each position."""
+        probes = self._folder / "probes.csv"
         try:
             import pandas as pd
 
-            from seqrl_lightning.analysis.figures import draw_episodes, save
+            from seqrl_lightning.analysis.figures import draw_episodes, draw_position_map
+            from seqrl_lightning.analysis.trials import accuracy_of_probes
         except ModuleNotFoundError as error:
-            rank_zero_info(f"No picture of the training episodes: {error.name} is not installed (extra `analysis`).")
+            rank_zero_info(f"No figures of the run: {error.name} is not installed (extra `analysis`).")
             return
-        task = self._data.task
-        names = task.schedule.names if isinstance(task, OrderedEnv) else None
-        figure = draw_episodes(pd.read_csv(self._folder / "episodes.csv"), names)
-        save(figure, self._folder / "episodes")
-        picture = Image.open(self._folder / "episodes.png").convert("RGB")
-        self._writer.add_image("watch/training episodes", np.asarray(picture), env_steps, dataformats="HWC")
+        facts = TaskFacts.of(self._data.task)
+        if self._data.num_blocks > 1:
+            episodes = pd.read_csv(self._folder / "episodes.csv")
+            self._write_figure("training episodes", draw_episodes(episodes, facts.block_names), "episodes", env_steps)
+        if probes.exists() and not (accuracy := accuracy_of_probes(probes, facts)).empty:
+            self._write_figure("accuracy by position", draw_position_map(accuracy), "positions", env_steps)
+
+    def _write_figure(self, title: str, figure: Any, name: str, env_steps: int) -> None:
+        from seqrl_lightning.analysis.figures import save
+
+        save(figure, self._folder / name)
+        picture = Image.open(self._folder / f"{name}.png").convert("RGB")
+        self._writer.add_image(f"watch/{title}", np.asarray(picture), env_steps, dataformats="HWC")
 
     def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
         """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
@@ -228,23 +234,32 @@ def action_names(data: ReplayDataModule) -> list[str]:
     return list(letters) if isinstance(letters, str) and letters else [str(k) for k in range(data.n_actions)]
 
 
-def most_important_first(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Move the settings that people compare runs by to the front, where HPARAMS shows them without scrolling."""
-    first = {name: settings[name] for name in _FIRST_SETTINGS if name in settings}
-    return first | {name: value for name, value in settings.items() if name not in first}
+def most_important_first(summary: Summary) -> Summary:
+    """Make HPARAMS list the settings that people compare runs by before the others.
+
+    TensorBoard lists settings that are marked as different between runs first, and shows the first five.
+    """
+    plugin = summary.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(plugin.content)
+    if data.HasField("experiment"):
+        for info in data.experiment.hparam_infos:
+            info.differs = info.name in _FIRST_SETTINGS
+        plugin.content = data.SerializeToString()
+    return summary
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten settings into numbers and texts by dotted names, as TensorBoard takes them."""
+    """Flatten settings into numbers and texts by dotted names, as TensorBoard takes them, with the names of classes."""
     flat: dict[str, Any] = {}
     for mapping in settings:
         for name, value in mapping.items():
             if name in _NOT_SETTINGS:
                 continue
-            name = _SETTING_NAMES.get(name, name)
+            path = f"{prefix}{_SETTING_NAMES.get(name, name)}".replace("init_args.", "")
             if isinstance(value, Mapping):
-                flat.update(plain_settings(value, prefix=f"{prefix}{name}."))
+                flat.update(plain_settings(value, prefix=f"{path}."))
+            elif name in ("class_path", "_class_path"):
+                flat[path.removesuffix(".class_path")] = str(value).rpartition(".")[2]
             else:
-                is_plain = isinstance(value, bool | int | float | str)
-                flat[f"{prefix}{name}".replace("init_args.", "")] = value if is_plain else str(value)
+                flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat

@@ -162,7 +162,7 @@ class EnvStepLogger(Callback):
         self._last = now
         seconds = now.seconds - then.seconds
         return {
-            "train/env_steps_per_second": (now.env_steps - then.env_steps) / seconds,
+            "workload/env_steps_per_second": (now.env_steps - then.env_steps) / seconds,
             "workload/updates_per_second": (now.updates - then.updates) / seconds,
         }
 

@@ -21,11 +21,11 @@ class LearningMetrics(Callback):
     Every ``trainer.log_every_n_steps`` batches, it measures the episodes that ended since the last time, in all
     environments and processes, random choices included (:mod:`seqrl_lightning.metrics`):
 
-    - ``learning/completion``, ``learning/accuracy/position_1`` and so on;
-    - ``errors/exploration``, ``rule_breaking``, ``perseverative`` and ``distractor``, in tasks about an order of
-      objects;
-    - ``errors/previous_order``, ``errors/anticipated_swap`` and ``errors/ordinal_inference``, where the order changes
-      from block to block.
+    - ``learning/completion``, ``learning/position_1/accuracy`` and so on;
+    - ``learning/errors/exploration``, ``rule_breaking``, ``perseverative`` and ``distractor``, in tasks about an order
+      of objects;
+    - ``learning/errors/previous_order``, ``anticipated_swap`` and ``ordinal_inference``, where the order changes from
+      block to block.
 
     Nothing is computed between two writes, and a resumed run writes the same as one that was never interrupted.
     """

@@ -4,12 +4,14 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.callbacks.agent import AgentCallback
+from seqrl_lightning.callbacks.best_checkpoint import BestOfBlock
 from seqrl_lightning.callbacks.board import BoardPages
 from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
 from seqrl_lightning.callbacks.priorities import PriorityWriter
+from seqrl_lightning.callbacks.probes import ProbeWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar, ProgressReport
 from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.skipped_updates import SkippedUpdates
@@ -49,11 +51,11 @@ def run_callbacks(
 def background_callbacks(progress_bar: bool, checkpointing: bool, max_gib: float) -> list[Callback]:
     """Return the callbacks without settings of their own; see :func:`run_callbacks`."""
     callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
-    callbacks += [TrialWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
+    callbacks += [TrialWriter(), ProbeWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
     if progress_bar:
         callbacks.append(EnvStepProgressBar())
     if is_reporting():
         callbacks.append(ProgressReport())
     if checkpointing:
-        callbacks.append(LastCheckpoint())
+        callbacks += [BestOfBlock(), LastCheckpoint()]
     return callbacks

@@ -1,7 +1,7 @@
 """The table of trials: a row for every choice, with what was shown, chosen and right."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
-from seqrl_lightning.collect import TrialStep
+from seqrl_lightning.collect import Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
@@ -159,26 +159,8 @@ class PredictionWriter(Callback):
     ) -> None:
         """Write the episodes one after the other."""
         assert self._unfinished is not None
-        rows: list[Row] = []
-        for env in range(len(outputs[0][0].action)):
-            for t, (step, q_values) in enumerate(outputs):
-                if step.is_playing[env]:
-                    row = Trial(
-                        batch.seed + env,
-                        env,
-                        t,
-                        label(step.shown.block, env),
-                        as_json(step.shown.observation[env], ReplayDataModule.of(trainer).obs_shape),
-                        int(step.action[env]),
-                        label(step.shown.correct_action, env),
-                        float(step.outcome.task_reward[env]),
-                        int(step.outcome.terminated[env]),
-                        int(step.outcome.truncated[env]),
-                        0,
-                        q_values[env].tolist(),
-                    )
-                    rows.append(flat(row))
-        add_rows(self._unfinished, rows)
+        episodes = range(batch.seed, batch.seed + len(outputs[0][0].action))
+        add_rows(self._unfinished, greedy_rows(outputs, ReplayDataModule.of(trainer).obs_shape, episodes))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the complete table its name, and log it."""
@@ -200,8 +182,44 @@ class PredictionWriter(Callback):
             self._unfinished.unlink(missing_ok=True)
 
 
+def greedy_rows(
+    played: Iterable[tuple[Step, Array | None]], obs_shape: tuple[int, ...], episodes: Sequence[int], first_env: int = 0
+) -> list[Row]:
+    """Return the rows of greedy episodes, one episode after the other.
+
+    Args:
+        played: The steps of N environments, each with the values [N, A] that its actions were chosen by; None for a
+            table without values.
+        obs_shape: Shape of one observation, as for :func:`as_json`.
+        episodes: [N], the number of each environment's episode.
+        first_env: Number of the first environment.
+    """
+    steps = list(played)
+    return [
+        flat(
+            Trial(
+                episode,
+                first_env + env,
+                t,
+                label(step.shown.block, env),
+                as_json(step.shown.observation[env], obs_shape),
+                int(step.action[env]),
+                label(step.shown.correct_action, env),
+                float(step.outcome.task_reward[env]),
+                int(step.outcome.terminated[env]),
+                int(step.outcome.truncated[env]),
+                0,
+                () if q_values is None else q_values[env].tolist(),
+            )
+        )
+        for env, episode in enumerate(episodes)
+        for t, (step, q_values) in enumerate(steps)
+        if step.is_playing[env]
+    ]
+
+
 def header(n_actions: int) -> tuple[str, ...]:
-    """Return the names of the columns."""
+    """Return the names of the columns; without actions, those of a table without values."""
     return (*Trial._fields[:-1], *(f"q_{action}" for action in range(n_actions)))
 
 

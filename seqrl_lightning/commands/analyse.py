@@ -28,8 +28,8 @@ def add_axis(parser: ArgumentParser) -> None:
     """Add what learning curves are drawn over."""
     parser.add_argument(
         "--axis",
-        help="what learning curves are drawn over: env_steps, episodes or updates; by default, what all runs had the "
-        "same budget of",
+        help="what learning curves are drawn over: env_steps, episodes, trials (choices for which an action was right) "
+        "or updates; by default, what all runs had the same budget of",
     )
 
 

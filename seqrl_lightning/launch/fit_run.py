@@ -14,8 +14,8 @@ from seqrl_lightning.types import ConfigurationError
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LOST = 60.0  # to save and end
 _WRITTEN_BY_RUNS = (
-    *("fit.log", "fit.progress", "over.json", "config.yaml", "hparams.yaml", "episodes.csv", "trials.csv"),
-    *("events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
+    *("fit.log", "fit.progress", "over.json", "config.yaml", "hparams.yaml", "episodes.csv"),
+    *("trials.csv", "probes.csv", "events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
 )
 
 

@@ -72,8 +72,8 @@ class PositionAccuracy(Metric):
         self.count += wrong + right
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``learning/accuracy/position_1`` and so on, in [0, 1]."""
-        return {f"learning/accuracy/position_{k + 1}": value for k, value in enumerate(self.right / self.count)}
+        """Return ``learning/position_1/accuracy`` and so on, in [0, 1]."""
+        return {f"learning/position_{k + 1}/accuracy": value for k, value in enumerate(self.right / self.count)}
 
 
 class ErrorShares(Metric):
@@ -97,9 +97,9 @@ class ErrorShares(Metric):
         self.counts += torch.bincount(kinds, minlength=len(self.counts))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``errors/exploration`` and so on: the share of each of ``ERROR_KINDS``, in [0, 1]."""
+        """Return ``learning/errors/exploration`` and so on: the share of each of ``ERROR_KINDS``, in [0, 1]."""
         shares = self.counts[:-1] / self.counts.sum()
-        return {f"errors/{kind}": share for kind, share in zip(ERROR_KINDS, shares, strict=True)}
+        return {f"learning/errors/{kind}": share for kind, share in zip(ERROR_KINDS, shares, strict=True)}
 
 
 class SwitchErrors(Metric):
@@ -131,12 +131,12 @@ class SwitchErrors(Metric):
         self.swaps += swap_counts(choices, self.order)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``errors/previous_order``, ``errors/anticipated_swap`` and ``errors/ordinal_inference``, in [0, 1]."""
+        """Return ``learning/errors/previous_order``, ``anticipated_swap`` and ``ordinal_inference``, in [0, 1]."""
         reached, at_once, tried_old, then_new = self.swaps.sum(1)
         return {
-            "errors/previous_order": self.previous / self.count,
-            "errors/anticipated_swap": at_once / reached,
-            "errors/ordinal_inference": then_new / tried_old,
+            "learning/errors/previous_order": self.previous / self.count,
+            "learning/errors/anticipated_swap": at_once / reached,
+            "learning/errors/ordinal_inference": then_new / tried_old,
         }
 
 

@@ -55,3 +55,12 @@ class TaskFacts(NamedTuple):
     def num_picks(self) -> int | None:
         """Number of objects that complete the sequence."""
         return None if self.num_positions is None else self.num_positions - 1
+
+    @property
+    def block_names(self) -> list[str]:
+        """The name of each block: its number and, if it decides one, the order of its objects, ``block 0: ABC``."""
+        names = [f"block {block}" for block in range(self.num_blocks)]
+        if self.order is None:
+            return names
+        orders = ["".join(self.order.letters[i] for i in row) for row in self.order.sequences]
+        return [f"{name}: {order}" for name, order in zip(names, orders, strict=True)]

@@ -22,6 +22,7 @@ def make_run(
     lengths: int = 3,
     curve: Mapping[int, float] | None = None,
     trials: Sequence[tuple[int, int, str, bool]] = (),
+    probes: Sequence[tuple[int, int, str, bool]] = (),
     **settings: Any,
 ) -> Run:
     """Write a run of SequenceDistractor with ABC and then CBA, among one distractor.
@@ -33,6 +34,7 @@ def make_run(
         lengths: Env steps of each episode.
         curve: The greedy policy's return under the present rule, by env steps; by default, the best one all along.
         trials: (episode, block, object chosen, whether at random), each episode from the first position on.
+        probes: The same of evaluations, of which each has one episode, at the env steps 10, 20 and so on.
         settings: ``data.env_kwargs`` and the like, by section, in addition.
     """
     folder.mkdir(parents=True)
@@ -53,7 +55,10 @@ def make_run(
     episodes.to_csv(folder / "episodes.csv", index=False)
     _write_curve(folder, curve or {int(steps): BEST for steps in episodes["env_steps"]}, num_blocks=len(returns))
     if trials:
-        _write_trials(folder, trials)
+        _trials(trials).to_csv(folder / "trials.csv", index=False)
+    if probes:
+        table = _trials(probes)
+        table.assign(env_steps=10 * (table["episode"] + 1)).to_csv(folder / "probes.csv", index=False)
     return Run(folder)
 
 
@@ -64,7 +69,7 @@ def _write_curve(folder: Path, curve: Mapping[int, float], num_blocks: int) -> N
                 writer.add_scalar(tag, value, env_steps)
 
 
-def _write_trials(folder: Path, trials: Sequence[tuple[int, int, str, bool]]) -> None:
+def _trials(trials: Sequence[tuple[int, int, str, bool]]) -> pd.DataFrame:
     """The task sets nobody back: a wrong choice is followed by another one at the same position."""
     rows = []
     episode, position = -1, 0
@@ -76,5 +81,4 @@ def _write_trials(folder: Path, trials: Sequence[tuple[int, int, str, bool]]) ->
         position += chosen == right
     names = ["episode", "env", "trial", "block", "state", "action", "correct_action", "explored"]
     table = pd.DataFrame(rows, columns=names).assign(reward=0.0, truncated=0, **{f"q_{k}": 0.0 for k in range(4)})
-    table["terminated"] = (~table["episode"].duplicated(keep="last")).astype(int)
-    table.to_csv(folder / "trials.csv", index=False)
+    return table.assign(terminated=(~table["episode"].duplicated(keep="last")).astype(int))

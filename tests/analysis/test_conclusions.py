@@ -18,9 +18,10 @@ from seqrl_lightning.analysis.curves import (
     shared_axis,
     unfinished,
 )
-from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, late_greedy
+from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
 from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
 from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.trials import accuracy_of_probes
 from seqrl_lightning.types import ConfigurationError
 from tests.analysis.made_runs import BEST, make_run
 from tests.running import seqrl
@@ -91,6 +92,19 @@ def test_the_axis_is_the_budget_that_runs_have_in_common(tmp_path: Path) -> None
     assert axis_of([short], "updates").name == "updates"
     with pytest.raises(ConfigurationError, match="--axis is 'trials'; it must be one of"):
         axis_of([short], "trials")
+    with pytest.raises(ConfigurationError, match="--axis is 'steps'; it must be one of env_steps, episodes, updates "):
+        axis_of([short], "steps")
+
+
+def test_trials_are_the_choices_for_which_an_action_was_right(tmp_path: Path) -> None:
+    picks = [(episode, 0, letter, False) for episode in range(4) for letter in "ABC"]
+    run = make_run(tmp_path / "run", 1, ([BEST] * 4,), trials=picks, curve={3: 0.0, 6: 1.0, 12: 2.0})
+    table = pd.read_csv(run.folder / "trials.csv")
+    table.loc[table["trial"] % 3 == 1, "correct_action"] = -1  # as while waiting
+    table.to_csv(run.folder / "trials.csv", index=False)
+    axis = axis_of([run], "trials")
+    assert axis.label == "trials"
+    assert evaluations(run, axis.name)["x"].tolist() == [2.0, 4.0, 8.0]
 
 
 def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> None:
@@ -103,31 +117,43 @@ def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> No
     assert sections.warning({"delay=4": [whole]}) == ""
 
 
-def test_accuracy_at_the_end_is_of_greedy_choices_at_the_end(tmp_path: Path) -> None:
-    early = [(episode, 0, letter, False) for episode in range(8) for letter in "ZZZABC"]  # wrong, but early
-    late = [
-        (8, 0, "A", False),
-        (8, 0, "Z", True),
-        (8, 0, "Z", False),
-        (8, 0, "B", False),
-    ]  # wrong, but after a random one
-    last = [(9, 0, "A", False), (9, 0, "C", False), (9, 0, "B", False), (9, 0, "C", False)]
-    run = make_run(tmp_path / "run", 1, ([BEST] * 10,), trials=[*early, *late, *last])
-    assert run.trials is not None
-    found = accuracy_by_position(late_greedy(run.trials)).loc[0]
+def picks(*episodes: tuple[int, str]) -> list[tuple[int, int, str, bool]]:
+    """The choices of episodes, each with its block and the objects chosen."""
+    return [(number, block, letter, False) for number, (block, letters) in enumerate(episodes) for letter in letters]
+
+
+def test_accuracy_and_errors_are_those_of_evaluations(tmp_path: Path) -> None:
+    trained = picks(*[(0, "ZZZABC")] * 4)  # random choices, which say nothing about the policy
+    probes = picks((0, "ZZZABC"), (0, "ACBC"), (1, "AACBA"), (1, "CBA"))
+    run = make_run(tmp_path / "run", trials=trained, probes=probes)
+    assert run.probes is not None
+    found = accuracy_by_position(probes_at(run.probes, "last")).loc[0]
     assert found["accuracy"].tolist() == [1.0, 0.5, 1.0]
-    assert found["choices"].tolist() == [2, 2, 1]
+    assert found["choices"].tolist() == [1, 2, 1]
+    over_training = accuracy_of_probes(run.folder / "probes.csv", run.facts)
+    assert over_training.index.tolist() == [10, 20, 30, 40]
+    assert over_training.loc[20].tolist() == [1.0, 0.5, 1.0]
+    errors = sections.probed_errors({"all": [run]}).table
+    assert errors is not None
+    assert errors.loc[("all", 0, "first")].tolist() == [0.5, 0.0, 0.0, 0.0, 0.5]
+    assert errors.loc[("all", 1, "first"), "right"] == 3 / 5
+    assert errors.loc[("all", 1, "first"), "perseverative"] == 1 / 5  # A once more
+    assert errors.loc[("all", 1, "last"), "right"] == 1.0
+    without = make_run(tmp_path / "without", 2, trials=trained)
+    section = sections.positions({"all": [run, without]})
+    assert section.figure is None
+    assert "Not every run has" in section.text
 
 
 def test_objects_that_are_right_at_one_position_are_not_mixed(tmp_path: Path) -> None:
-    words = ("ABC", "CBA")
-    picks = [(episode, episode % 2, letter, False) for episode in range(10) for letter in words[episode % 2]]
-    run = make_run(tmp_path / "run", 1, trials=picks)
-    assert run.trials is not None
-    by_position = sections.confusions([run.trials], run.facts.order)
+    probes = picks((0, "ABC"), (1, "CBA"))
+    run = make_run(tmp_path / "run", trials=probes, probes=probes)
+    by_position = sections.confusions([run], run.facts.order)
     assert by_position.data is not None
     assert set(by_position.data["block"]) == {"block 0", "block 1"}
-    mixed = sections.confusions([run.trials.assign(block=0)], run.facts.order)  # as where a context decides
+    assert run.probes is not None
+    run.__dict__["probes"] = run.probes.assign(block=0, env_steps=0)  # as where a context decides
+    mixed = sections.confusions([run], run.facts.order)
     assert mixed.data is not None
     assert "correct_action" in mixed.data
     right = mixed.data[mixed.data["correct_action"] == mixed.data["action"]]
@@ -232,3 +258,15 @@ def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None: 
     assert "each needs 21 seeds" in found["planning"].text
     assert found["criterion"].data is not None
     assert (~found["criterion"].data["is_met"]).sum() == 1
+
+
+def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_path: Path) -> None:
+    learned = (0.0,) * 4 + (BEST,) * 16
+    whole = make_run(tmp_path / "whole", 1)
+    short = make_run(tmp_path / "short", 2, (learned, ()))
+    found = {outcome.name: outcome for outcome in outcomes({"one": [whole], "two": [short]}, EPISODES)}
+    first, second = (found[f"episodes to criterion in block {block}"] for block in (0, 1))
+    assert [first.values[name].tolist() for name in ("one", "two")] == [[5.0], [5.0]]
+    assert has_every_run(first)
+    assert np.isnan(second.values["two"]).all()
+    assert not has_every_run(second)

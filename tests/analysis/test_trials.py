@@ -18,7 +18,7 @@ from seqrl_lightning.analysis.measures import (
     rank_transfer,
     swap_inference,
 )
-from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.analysis.trials import read_trials, shows_position, with_observation_columns
 from seqrl_lightning.functional import ERROR_KINDS
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Order
@@ -47,6 +47,17 @@ def table(tmp_path: Path) -> Any:
         return read_trials(path, facts_of(order))
 
     return make
+
+
+def test_observations_become_columns(table: Any) -> None:
+    trials = table((0, 0, 0, "A"), (0, 0, 1, "D"))
+    wide = with_observation_columns(trials, facts_of(ORDER)._replace(num_positions=4))
+    assert "state" not in wide
+    columns = ["at_position_1", "at_position_2", "at_position_3", "at_position_4", "observation_1", "observation_2"]
+    assert wide[columns].to_numpy().tolist() == [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]]
+    assert wide["action"].tolist() == trials["action"].tolist()
+    pictures = trials.assign(state=pd.Categorical(["[[1.0], [0.0]]"] * 2))
+    assert with_observation_columns(pictures, facts_of(ORDER)).equals(pictures)
 
 
 def test_every_wrong_choice_has_a_kind(table: Any) -> None:

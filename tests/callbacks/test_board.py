@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from seqrl_lightning.callbacks import BoardPages, EnvStepLogger
+from seqrl_lightning.callbacks import BoardPages, EnvStepLogger, ProbeWriter
 from seqrl_lightning.callbacks.board import plain_settings
 from tests.running import fit
 
@@ -25,7 +25,7 @@ DATA: dict[str, Any] = {
 
 def run(folder: Path, board: bool = True, **data: Any) -> tuple[Path, Any]:
     torch.manual_seed(3)
-    callbacks = [EnvStepLogger(), *([BoardPages()] if board else [])]
+    callbacks = [EnvStepLogger(), ProbeWriter(), *([BoardPages()] if board else [])]
     settings = {**DATA, **data}
     trainer, module, _ = fit(
         folder, settings, {}, {"warmup_env_steps": 16}, callbacks=callbacks, logger=True, max_steps=90
@@ -48,6 +48,7 @@ def test_pictures_of_each_evaluation_and_of_the_end(events: EventAccumulator) ->
     assert counts == {
         "watch/choices by position": 3,
         "watch/values of states": 3,
+        "watch/accuracy by position": 1,
         "watch/training episodes": 1,
         "watch/greedy episode": 1,
     }
@@ -77,17 +78,25 @@ def test_hparams_hold_the_settings_and_name_the_result(events: EventAccumulator)
 
 def test_the_settings_that_matter_come_first(events: EventAccumulator) -> None:
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    names = [info.name for info in plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos]
-    assert names[:4] == ["env_id", "learning_rate", "gamma", "batch_size"]
+    infos = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
+    names = [info.name for info in infos]
+    first = {info.name for info in infos if info.differs}  # TensorBoard puts these before the others
+    assert first == {"env_id", "gamma", "learning_rate"}  # a module from Python notes neither algorithm nor network
     assert len(names) == len(set(names)) > 20
 
 
 def test_settings_become_flat_and_plain() -> None:
     network = {"class_path": "MLP", "init_args": {"hidden_sizes": [8, 8]}}
-    settings = {"_class_path": "DQN", "network": network, "gamma": 0.9, "_instantiator": "x", "obs_shape": (3,)}
+    settings = {
+        "_class_path": "seqrl_lightning.algorithms.DQN",
+        "network": network,
+        "gamma": 0.9,
+        "_instantiator": "x",
+        "obs_shape": (3,),
+    }
     assert plain_settings(settings) == {
         "algorithm": "DQN",
-        "network.class_path": "MLP",
+        "network": "MLP",
         "network.hidden_sizes": "[8, 8]",
         "gamma": 0.9,
     }

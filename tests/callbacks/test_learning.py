@@ -49,7 +49,7 @@ def run(folder: Path, callbacks: list[Callback], **settings: Any) -> tuple[Any, 
 
 def curves(trainer: Any) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(trainer.log_dir), size_guidance={"scalars": 0}).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith(("learning/", "errors/"))]
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("learning/")]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
@@ -80,14 +80,14 @@ def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> Non
     assert found["learning/completion"] == pytest.approx(episodes["completion"].mean())
     shares = error_shares(episodes.sum().to_frame().T).iloc[0]
     for kind in (*ERROR_KINDS, "previous_order"):
-        assert found[f"errors/{kind}"] == pytest.approx(shares[kind])
+        assert found[f"learning/errors/{kind}"] == pytest.approx(shares[kind])
         assert shares[kind] > 0
     counted = counted_trials(report.trials)
     for position, accuracy in counted.groupby("position")["is_right"].mean().items():
-        assert found[f"learning/accuracy/position_{position + 1}"] == pytest.approx(accuracy)
+        assert found[f"learning/position_{position + 1}/accuracy"] == pytest.approx(accuracy)
     anticipated, inferred = swap_inference(report.trials, trainer.datamodule.task.order_by_block, 1)
-    assert found["errors/anticipated_swap"] == pytest.approx(anticipated)
-    assert found["errors/ordinal_inference"] == pytest.approx(inferred)
+    assert found["learning/errors/anticipated_swap"] == pytest.approx(anticipated)
+    assert found["learning/errors/ordinal_inference"] == pytest.approx(inferred)
 
 
 def test_the_readme_counts_the_criterion_like_tensorboard(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_a_task_of_answers_has_accuracy_and_no_kinds_of_errors(tmp_path: Path) -
     data = {"env_id": "seqrl/NBack-v0", "env_kwargs": {"n": 1, "trials": 3}, "num_envs": 1}
     trainer, _ = run(tmp_path, [LearningMetrics()], data=data, max_steps=30)
     found = curves(trainer)
-    assert {f"learning/accuracy/position_{k}" for k in (1, 2, 3)} < found.keys()
-    assert not any(tag.startswith("errors/") or tag.endswith("position_4") for tag in found)
-    points = zip(*(found[f"learning/accuracy/position_{k}"] for k in (1, 2, 3)), strict=True)
+    assert {f"learning/position_{k}/accuracy" for k in (1, 2, 3)} < found.keys()
+    assert not any(tag.startswith("learning/errors/") or tag.startswith("learning/position_4") for tag in found)
+    points = zip(*(found[f"learning/position_{k}/accuracy"] for k in (1, 2, 3)), strict=True)
     means = [np.mean([value for _, value in of_positions]) for of_positions in points]  # each answers all three
     np.testing.assert_allclose(means, [value for _, value in found["learning/completion"]], rtol=1e-6)
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, TrialWriter
+from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, ProbeWriter, TrialWriter
 from seqrl_lightning.callbacks.trials import as_json
 from seqrl_lightning.parts import PackedShape
 from tests.running import fit
@@ -100,3 +100,34 @@ def test_parts_are_written_by_their_names() -> None:
     row = shape.pack({"picture": np.array([[3, 4]]), "numbers": np.array([0.5, -1.0])})
     assert json.loads(as_json(row, shape)) == {"picture": [[3, 4]], "numbers": [0.5, -1.0]}
     assert json.loads(as_json(np.array([0.5, -1.0], np.float32), (2,))) == [0.5, -1.0]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_probes_are_the_evaluations_under_the_present_rule(tmp_path: Path, num_envs: int) -> None:
+    trainer, _ = run(tmp_path, [EnvStepLogger(), ProbeWriter()], num_envs=num_envs)
+    probes, episodes = read(trainer, "probes"), read(trainer, "episodes")
+    assert len({row["episode"] for row in probes}) == 6  # one of each evaluation
+    for number in range(6):
+        of_it = [row for row in probes if row["episode"] == str(number)]
+        (env_steps,) = {int(row["env_steps"]) for row in of_it}
+        assert [int(row["trial"]) for row in of_it] == list(range(len(of_it)))
+        assert int(of_it[-1]["terminated"]) + int(of_it[-1]["truncated"]) == 1
+        finished = sum(int(episode["env_steps"]) <= env_steps for episode in episodes)
+        assert {row["block"] for row in of_it} == {str(int(finished >= 4))}  # BLOCKS
+    result = float(trainer.callback_metrics["val/return_mean"])
+    assert sum(float(row["reward"]) for row in of_it) == result
+    assert all((float(row["reward"]) > 0) == (row["action"] == row["correct_action"]) for row in probes)
+
+
+def test_probes_change_nothing_and_resume(tmp_path: Path) -> None:
+    _, without = run(tmp_path / "without", [])
+    whole, module = run(tmp_path / "whole", [ProbeWriter(), LastCheckpoint()])
+    for one, two in zip(module.parameters(), without.parameters(), strict=True):
+        assert torch.equal(one, two)
+    half, _ = run(tmp_path / "half", [ProbeWriter(), LastCheckpoint()], max_steps=30)
+    with (Path(half.log_dir) / "probes.csv").open("a") as file:
+        file.write("9,9,9,half a row")
+    last = str(Path(half.log_dir) / "checkpoints" / "last.ckpt")
+    same_folder = TensorBoardLogger(tmp_path / "half", version=0, default_hp_metric=False)
+    goes_on, _ = run(tmp_path / "half", [ProbeWriter(), LastCheckpoint()], ckpt_path=last, logger=same_folder)
+    assert read(goes_on, "probes") == read(whole, "probes")

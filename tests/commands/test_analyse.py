@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -61,7 +62,7 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     report = Path(out.strip())
     assert report == tmp_path / "report.html"
     found = sections(report)
-    assert len(found) == 10
+    assert len(found) == 11
     assert "DQN was trained on seqrl/SequenceDistractor-v0" in found["Methods"]
     assert "left-out" not in report.read_text().split("</style>")[1]
     assert found["Objects chosen"].count("data:image/png") == 1
@@ -70,7 +71,12 @@ def test_the_report_on_a_task_with_an_order_has_everything(runs: Path, tmp_path:
     for ending in SUFFIXES:
         assert {path.stem for path in tmp_path.glob(f"*.{ending}")} == names
 
+    errors = pd.read_csv(tmp_path / "probed_errors_data.csv")
+    assert set(errors["seed"]) == {1, 2}
+    np.testing.assert_allclose(errors[["right", *ERROR_KINDS]].sum(axis=1), 1.0)
     trials = pd.read_csv(tmp_path / "trials.csv")
+    assert "state" not in trials
+    assert (trials[[f"at_position_{k}" for k in range(1, 5)]].to_numpy().argmax(1) == trials["position"]).all()
     assert set(trials["seed"]) == {1, 2}
     assert set(trials["outcome"]) <= {"right", "uncounted", *ERROR_KINDS}
     counted = trials[trials["outcome"] != "uncounted"]
@@ -98,6 +104,10 @@ def test_conditions_are_compared(runs: Path, tmp_path: Path) -> None:
     tests = pd.read_csv(tmp_path / "report" / "tests.csv")
     assert tests["P(A > B)"].between(0, 1).all()
     assert tests["p"].isna().all()
+    outcomes = pd.read_csv(tmp_path / "report" / "outcomes_data.csv")
+    final = outcomes[outcomes["outcome"] == "final return"].set_index(["condition", "seed"])["value"]
+    assert list(final.index) == [("gamma=0.5", 1), ("gamma=0.99", 1), ("gamma=0.99", 2)]
+    assert {"savings in block 1"} <= set(outcomes["outcome"])  # also without a number in some run
     trials = pd.read_csv(tmp_path / "report" / "trials.csv")
     assert set(trials["condition"]) == {"gamma=0.5", "gamma=0.99"}
     named = f"--runs=one={other},two={runs}/sequence"

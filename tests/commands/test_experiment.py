@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.commands.experiment import allowing
+from seqrl_lightning.commands.experiment import allowing, check, conditions_of, read_design
 from seqrl_lightning.launch import LocalProcesses, job
 from tests.running import seqrl
 
@@ -50,6 +50,15 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def events(folder: Path) -> list[str]:
     return sorted((folder / "runs" / "events").read_text().splitlines())
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_condition_of_the_experiments_here_can_be_run(path: Path) -> None:
+    design = read_design(path)
+    conditions = conditions_of(design)
+    assert len(conditions) > 1
+    for condition in conditions:
+        check(condition, design)
 
 
 def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path) -> None:

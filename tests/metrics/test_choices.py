@@ -65,7 +65,7 @@ def test_without_a_sequence_completion_is_how_many_answers_were_right() -> None:
 def test_accuracy_by_serial_position() -> None:
     found = computed(PositionAccuracy(3), play("ABC", "AC", "CAB"), play("AB"))
     expected = {"position_1": 4 / 5, "position_2": 3 / 4, "position_3": 1.0}
-    assert found == {f"learning/accuracy/{name}": pytest.approx(share) for name, share in expected.items()}
+    assert found == {f"learning/{name}/accuracy": pytest.approx(share) for name, share in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_an_episode_knows_nothing_of_the_one_before() -> None:
 def test_shares_of_errors_are_of_all_choices() -> None:
     found = computed(ErrorShares(5), play("ACDAB", "AZAC"), play("B"))  # 10 choices
     expected = {"exploration": 0.3, "rule_breaking": 0.1, "perseverative": 0.0, "distractor": 0.1}
-    assert found == {f"errors/{name}": pytest.approx(share) for name, share in expected.items()}
+    assert found == {f"learning/errors/{name}": pytest.approx(share) for name, share in expected.items()}
 
 
 def test_swaps_are_anticipated_or_inferred() -> None:
@@ -109,19 +109,23 @@ def test_swaps_are_anticipated_or_inferred() -> None:
         block=1,
     )
     found = computed(SwitchErrors(ORDER), before, after)
-    del found["errors/previous_order"]
-    assert found == {"errors/anticipated_swap": 1 / 4, "errors/ordinal_inference": 1 / 2}
+    del found["learning/errors/previous_order"]
+    assert found == {"learning/errors/anticipated_swap": 1 / 4, "learning/errors/ordinal_inference": 1 / 2}
 
 
 def test_what_is_inferred_without_going_back() -> None:
     found = computed(SwitchErrors(ORDER), play("ABD", block=1, backtrack="none"))
-    expected = {"errors/anticipated_swap": 0.0, "errors/ordinal_inference": 1.0, "errors/previous_order": 1 / 3}
+    expected = {
+        "learning/errors/anticipated_swap": 0.0,
+        "learning/errors/ordinal_inference": 1.0,
+        "learning/errors/previous_order": 1 / 3,
+    }
     assert found == {name: pytest.approx(value) for name, value in expected.items()}
 
 
 def test_orders_without_a_change_infer_nothing() -> None:
     same = Order(ORDER.sequences[[0, 0]], 0, "ABCDEZ")
-    assert computed(SwitchErrors(same), play("ABC")) == {"errors/previous_order": 0.0}
+    assert computed(SwitchErrors(same), play("ABC")) == {"learning/errors/previous_order": 0.0}
 
 
 def test_errors_that_were_right_before_the_switch() -> None:
@@ -130,7 +134,7 @@ def test_errors_that_were_right_before_the_switch() -> None:
     choices = joined(before, after)
     expected = [False] * 5 + [False, False, False, True] + [False, True, False, False, False, False] + [False]
     assert follows_previous_order(choices, ORDER).tolist() == expected
-    assert computed(SwitchErrors(ORDER), choices)["errors/previous_order"] == pytest.approx(2 / len(expected))
+    assert computed(SwitchErrors(ORDER), choices)["learning/errors/previous_order"] == pytest.approx(2 / len(expected))
 
 
 def test_a_given_object_shifts_the_previous_order() -> None:

@@ -12,6 +12,7 @@ def test_a_task_about_an_order_tells_everything() -> None:
     assert facts.order is not None
     assert facts.order.sequences.tolist() == [[0, 1, 2], [2, 1, 0]]
     assert facts.num_blocks == 2
+    assert facts.block_names == ["block 0: ABC", "block 1: CBA"]
     assert facts.mastery_return == 3.0
 
 
@@ -27,3 +28,4 @@ def test_a_task_of_gymnasiums_is_mastered_at_its_threshold() -> None:
 def test_a_task_that_tells_nothing() -> None:
     assert TaskFacts.of(gym.Env()) == TaskFacts()
     assert TaskFacts().num_picks is None
+    assert TaskFacts().block_names == ["block 0"]
