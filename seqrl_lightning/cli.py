@@ -136,8 +136,9 @@ class SeqRLCLI(LightningCLI):
     def _obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
         """Return the task's, by which the network is built, unless a checkpoint's weights are for another one."""
         trained = shape if self._trained_on is None else shape_of_observation(self._trained_on["obs_shape"])
-        fits = plain_shape(trained) == plain_shape(shape)
-        require(fits, "the observations' shape in data.env_id", str(shape), f"the checkpoint's {trained}")
+        if plain_shape(trained) != plain_shape(shape):
+            given = f"the observations' shape in data.env_id is {shape}"
+            raise ConfigurationError(f"{given}; it must be the checkpoint's {trained}")
         return plain_shape(shape)
 
     def _n_actions(self, n_actions: int) -> int:

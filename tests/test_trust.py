@@ -540,7 +540,8 @@ def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path
     folder = tmp_path / "run"
     folder.mkdir()
     source = run / "lightning_logs/version_0"
-    (folder / "episodes.csv").write_text((source / "episodes.csv").read_text())
+    header, *_ = (source / "episodes.csv").read_text().splitlines()
+    (folder / "episodes.csv").write_text(f"{header}\n9,0,0,9.0,9,True\n")
     (folder / "config.yaml").write_text("seed_everything: 1\ndata: {env_id: 'their_module:Own-v0', env_kwargs: {}}\n")
     for command in (["analyse", str(folder)], ["compare", f"--runs=a={folder},b={folder}"]):
         status, _, err = seqrl(*command, f"--output={tmp_path / 'report'}")

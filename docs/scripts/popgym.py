@@ -68,7 +68,8 @@ def results(reports: dict[str, dict[str, Any]]) -> str:
                 ", ".join(f"{name} {value:.3f}" for name, value in rules.get(cell, {}).items()),
             ]
         )
-    return table(rows)
+    figure = f"\n\n![Return of the greedy policy during training, by task](images/{FIGURE.name})" if reports else ""
+    return table(rows) + figure
 
 
 def settings(reports: dict[str, dict[str, Any]]) -> str:

@@ -15,7 +15,7 @@ import torch
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.functional import ERROR_KINDS, error_kinds
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.types import Choices, IntArray, require
+from seqrl_lightning.types import Choices, ConfigurationError, IntArray, require
 
 MAX_ACTIONS = 1000
 """The most actions of a table: what is made of one has an entry for each of them, whether it was chosen or not."""
@@ -38,7 +38,8 @@ def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFra
         table = pd.read_csv(path, compression=None, **options)
     must_be = f"a table with rows and {', '.join(numbers)}"
     require(set(numbers) <= set(table), f"the columns of {path}", list(table), must_be)
-    require(len(table) > 0, f"the number of rows of {path}", 0, must_be)
+    if not len(table):
+        raise ConfigurationError(f"{path} has no rows; the run must have got as far as the first of them")
     for name in numbers:
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
         invalid = table[name][~np.isfinite(values)]
@@ -113,6 +114,8 @@ def with_observation_columns(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataF
         return trials
     num_positions = facts.num_positions or 0
     size = len(states[0])
+    if size < num_positions:
+        return trials
     names = [f"at_position_{k + 1}" for k in range(num_positions)]
     names += [f"observation_{k + 1}" for k in range(size - num_positions)]
     columns = pd.DataFrame(np.array(states)[trials["state"].cat.codes], index=trials.index, columns=names)

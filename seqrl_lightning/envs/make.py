@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env_id
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers.utils import RunningMeanStd
@@ -307,7 +307,9 @@ def _spec_of(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
     with _refusing(env_id, env_kwargs):
         if module:
             importlib.import_module(module)
-        return gym.spec(name)
+        namespace, title, version = parse_env_id(name)
+        newest = find_highest_version(namespace, title) if version is None else None
+        return gym.spec(name if newest is None else f"{name}-v{newest}")
 
 
 def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:

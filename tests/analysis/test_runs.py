@@ -96,7 +96,7 @@ HEAD = EPISODES.splitlines()[0]
     [
         (b"", "episodes.csv can't be used: No columns"),
         (b"a,b\n1,2\n", r"the columns of .*episodes.csv is \['a', 'b'\]; it must be a table with rows and env"),
-        (HEAD.encode(), "the number of rows of .*episodes.csv is 0"),
+        (HEAD.encode(), "episodes.csv has no rows; the run must have got"),
         (f"{HEAD}\n{EPISODE.replace('9.0', 'x')}".encode(), r"episode_return in .*episodes.csv is \['x'\]"),
         (f"{HEAD}\n{EPISODE.replace('9.0', 'inf')}".encode(), r"episode_return in .*episodes.csv is \[inf\]"),
         (f"{HEAD}\n{EPISODE}\n,,,,,".encode(), r"env_steps in .*episodes.csv is \[nan\]"),
