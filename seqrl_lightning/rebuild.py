@@ -7,6 +7,7 @@ setting's type asks for.
 
 import dataclasses
 import functools
+import inspect
 import os
 import re
 import types
@@ -26,7 +27,7 @@ from seqrl_lightning.types import ConfigurationError, shortened
 
 T = TypeVar("T")
 
-_WORDS = re.compile(r"\w([\w ./+=-]*[\w./+=-])?")  # of which no parser makes a collection, whichever it is
+_WORDS = re.compile(r"\w([\w .+=-]*[\w.+=-])?")  # of which no parser makes a collection or a path, whichever it is
 _NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -58,10 +59,13 @@ class _Builder:
         self.is_parsed = is_parsed
 
     def arguments(self, cls: Callable[..., Any], settings: object) -> dict[str, Any]:
-        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+        are_named = isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)
+        if not (isinstance(settings, Mapping) and are_named and all(name.isidentifier() for name in settings)):
             raise ConfigurationError(
                 f"the settings of {_name(cls)} in {self.where} are {settings!r}; they must have names"
             )
+        if unknown := sorted(set(settings) - _names_of_arguments(cls, settings)):
+            raise ConfigurationError(f"{self.where} gives {_name(cls)} {unknown}; it must give it settings that it has")
         takes_any = not is_known(cls)
         found = {name: self._value(value, _annotation(cls, name), takes_any) for name, value in settings.items()}
         if is_listed(cls):  # whoever loads a file decides where it is computed
@@ -133,6 +137,16 @@ class _Builder:
         return cls(**self.arguments(cls, settings))
 
 
+def _names_of_arguments(cls: Callable[..., Any], settings: Mapping[str, Any]) -> set[str]:
+    """Return the names of the arguments that a class or function takes; all that are given, if it takes any."""
+    try:
+        parameters = inspect.signature(cls).parameters
+    except (TypeError, ValueError):  # some classes that are written in C
+        return set(settings)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return set(settings) if takes_any else set(parameters)
+
+
 def _annotation(cls: Callable[..., Any], name: str) -> Any:
     """Return the type of a class's argument, also where ``**kwargs`` hand it on to a parent; else ``Any``."""
     owners = cls.__mro__ if isinstance(cls, type) else (cls,)
@@ -171,11 +185,11 @@ def _takes_no_class(annotation: Any) -> bool:
 
 
 def _reads_as_more(text: str) -> bool:
-    """Return whether a parser may see more than a text in it: a collection, a number, or a name to import.
+    """Return whether a parser may see more than a text in it: a collection, a number, a file, or a name to import.
 
     Parsers differ in what they accept, so all that isn't a few plain words counts as more.
     """
-    if not _WORDS.fullmatch(text) or ("." in text and is_dotted(text)):
+    if not _WORDS.fullmatch(text) or ("." in text and is_dotted(text)) or os.path.exists(text):
         return True
     with suppress(ValueError):
         float(text)  # also 1e3, which is a number to some parsers only

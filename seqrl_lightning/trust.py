@@ -83,6 +83,10 @@ _LISTED: dict[str, type[Any]] = {
 }
 
 
+_OF_CLASSES = frozenset(("class_path", "_class_path", "init_args", "dict_kwargs"))
+"""The keys by which a config names a class and its settings."""
+
+
 class Trust:
     """The names that files may turn into objects.
 
@@ -184,7 +188,11 @@ class Trust:
         """
         if isinstance(settings, Mapping):
             for key, value in settings.items():
-                if str(key).rpartition(".")[2] in ("class_path", "_class_path"):  # parsers split dotted keys
+                *outer, name = str(key).split(".")
+                if outer and not _OF_CLASSES.isdisjoint((*outer, name)):  # which a parser would take apart
+                    shown = shortened(repr(key), 300)
+                    raise ConfigurationError(f"{where} has a setting called {shown}; names of settings have no dots")
+                if name in ("class_path", "_class_path"):
                     self.find(value, where)
                 self.require_names(value, where)
         elif isinstance(settings, list | tuple):

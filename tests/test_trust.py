@@ -1001,11 +1001,51 @@ def test_no_parser_follows_a_text_in_any_setting(
     assert not (tmp_path / "hostile_module.imported").exists()
 
 
-@pytest.mark.parametrize("key", ["class_path", "_class_path", "x.class_path"])
-def test_a_class_path_is_one_by_any_key_that_a_parser_reads(key: str) -> None:
+@pytest.mark.parametrize("key", ["class_path", "_class_path"])
+def test_a_class_path_is_one_at_any_depth(key: str) -> None:
     with pytest.raises(ConfigurationError, match=r"a file names 'os\.system'"):
         Trust().require_names({"a": [{key: "os.system"}]}, "a file")
-    Trust().require_names({f"{key}_of": "os.system", 1: "os.system"}, "a file")
+    Trust().require_names({f"{key}_of": "os.system", 1: "os.system", "a.b": "os.system"}, "a file")
+
+
+@pytest.mark.parametrize("key", ["x.class_path", "class_path.x", "x.init_args", "x.init_args.y", "x.dict_kwargs"])
+def test_keys_that_a_parser_takes_apart_are_refused(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="names of settings have no dots"):
+        Trust().require_names({"a": [{key: "torch.nn.Linear"}]}, "a file")
+
+
+@pytest.mark.parametrize(
+    ("linear", "reason"),
+    [
+        (
+            {
+                "device.class_path": "seqrl_lightning.networks.MLP",
+                "device.init_args": {"obs_shape": [4], "out_shape": [2], "head": "notes.yaml"},
+            },
+            "names of settings have no dots",
+        ),
+        ({"device.x": 1}, "they must have names"),
+        ({"size": 1}, r"gives Linear \['size'\]; it must give it settings that it has"),
+        ({"device": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}}}, "it must be a number, a text"),
+        ({"dtype": "notes.yaml"}, "names 'notes.yaml'"),
+        ({"dtype": "notes"}, "names 'notes'"),
+    ],
+)
+def test_the_settings_of_a_layer_that_nothing_is_built_of_are_checked_all_the_same(
+    linear: dict[str, Any], reason: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parser would build them, and open a file by such a name."""
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "mark"
+    popen = {"class_path": "subprocess.Popen", "init_args": {"args": f"touch {mark}", "shell": True}}
+    for name in ("notes.yaml", "notes"):
+        Path(name).write_text(json.dumps({"class_path": "torch.nn.Linear", "init_args": {"device": popen}}))
+    spec = {"class_path": "torch.nn.Linear", "init_args": linear}
+    evil = edited(checkpoint, set_in(*MODEL, "network", "init_args", "linear", value=spec), tmp_path / "evil.ckpt")
+    status, _, err = seqrl("test", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={evil}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert re.search(reason, err)
+    assert not mark.exists()
 
 
 def test_a_parser_builds_the_learner_that_was_checked(checkpoint: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             EnvValueError: If the environment returns what Gymnasium's API doesn't allow.
         """
         try:
-            result = self.env.reset(seed=seed, options=options)
+            result = self.env.reset(seed=seed, options=copy.deepcopy(options))  # a task may change what it is given
         except SystemExit as error:
             raise exit_refused(error) from error
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):

@@ -102,7 +102,7 @@ def _values(observation: Any, space: gym.Space[Any]) -> Iterator[Any]:
 def _stored(value: Any, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
     """Return a part of an observation, or of several, as it is stored, ``[*batch, *shape]``."""
     if isinstance(leaf, Box | MultiBinary):
-        return np.asarray(value, stored.dtype).reshape(*batch, *stored.shape)
+        return np.asarray(value, stored.dtype).reshape((*batch, *stored.shape))
     if isinstance(leaf, Discrete):
         one_hot: Array = np.eye(int(leaf.n), dtype=np.uint8)[value - leaf.start]
         return one_hot
