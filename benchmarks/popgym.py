@@ -72,7 +72,7 @@ def settings_of(cell: str) -> dict[str, Any]:
     return {
         **settings,
         "agent.max_env_steps": env_steps,
-        "agent.epsilon.decay_env_steps": env_steps // 3,
+        "agent.epsilon.decay_env_steps": env_steps * 2 // 3,
         "model.lr_scheduler.total_iters": env_steps // _ENV_STEPS_PER_UPDATE,
     }
 

@@ -388,7 +388,7 @@ def make_wrapped(
     env = env if task_reward is None else task_reward
     for k, wrapper in enumerate(wrappers):
         try:
-            env = wrapper(env)
+            env = _with_own_arguments(wrapper)(env)
         except (ConfigurationError, Terminated):
             raise
         except (Exception, SystemExit) as error:
@@ -409,6 +409,17 @@ def make_wrapped(
         if isinstance(space, PackedSpace):
             env.observation_space = space.stacked(frame_stack)
     return env, task_reward
+
+
+def _with_own_arguments(wrapper: Wrapper) -> Wrapper:
+    """Return a wrapper whose collections aren't those of the next environment's: it may change what it is given."""
+    if not isinstance(wrapper, functools.partial):
+        return wrapper
+    own = {
+        name: copy.deepcopy(value) if isinstance(value, list | dict | set | np.ndarray) else value
+        for name, value in wrapper.keywords.items()
+    }
+    return functools.partial(wrapper.func, *wrapper.args, **own)
 
 
 def _make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:

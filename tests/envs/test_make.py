@@ -1,5 +1,6 @@
 """Environments from an id and settings, without a datamodule."""
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -99,3 +100,24 @@ def test_broken_environments_are_discarded_however_they_close() -> None:
         envs.discard()
     assert isinstance(envs, VectorBorder)
     assert envs.envs.closed
+
+
+class TakesFromItsArguments(gym.Wrapper[Any, Any, Any, Any]):
+    """Takes a number out of a list that it is given, and the block out of reset's options."""
+
+    def __init__(self, env: gym.Env[Any, Any], scales: list[float]) -> None:
+        super().__init__(env)
+        self.scale = scales.pop(0) if scales else 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        _, info = self.env.reset(seed=seed)
+        return np.full(4, self.scale * (options or {}).pop("size", 0.0), np.float32), info
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_what_an_environment_is_given_is_its_own(num_envs: int) -> None:
+    factory = EnvFactory("CartPole-v1", wrappers=[functools.partial(TakesFromItsArguments, scales=[2.0])])
+    factory.read_facts()
+    for _ in range(2):
+        envs = factory.make_envs(num_envs)
+        assert envs.reset(0, {"size": 0.125}).observation.tolist() == [[0.25] * 4] * num_envs
