@@ -436,7 +436,7 @@ class OwnNet(MLP):
         some: Optional[Any] = None, more: Optional[dict[str, Any]] = None, free: Any = None, hidden: int = 6,
     ):
         super().__init__(obs_shape, out_shape, hidden_sizes=(hidden,))
-        assert (note, kind, more) == ("layer norm", "layer norm", {"a": "kernels/3x3"})
+        assert (note, kind, more) == ("layer norm", "layer norm", {"a": "kernels 3x3"})
         assert isinstance(extra, nn.Tanh) and isinstance(some, nn.Tanh) and isinstance(free, nn.Tanh)
         self.register_buffer("scale", torch.from_numpy(np.linspace(0.5, 1, 4, dtype=np.float32)))
         self.first = torch.linspace(0, 1, 3)[0].item()
@@ -448,7 +448,7 @@ class OwnNet(MLP):
 OWN_SETTINGS: dict[str, Any] = {
     **{name: {"class_path": "torch.nn.Tanh"} for name in ("extra", "some", "free")},
     **dict.fromkeys(("note", "kind"), "layer norm"),
-    "more": {"a": "kernels/3x3"},
+    "more": {"a": "kernels 3x3"},
 }
 
 
@@ -942,7 +942,7 @@ pathlib.Path(__file__).with_suffix(".imported").touch()
 class Class: pass
 def function(*args): pass
 """
-NO_NAMES = ["evil", "evil file", "a-b/evil.yaml", "layer norm"]
+NO_NAMES = ["evi", "evil file", "a-b evil", "layer norm"]
 ESCAPED = {
     "json": '{"class\\u005fpath": "hostile_module.Class"}',
     # What is no date ends one reader of YAML with an error; another one takes the rest for a class.
@@ -950,7 +950,7 @@ ESCAPED = {
     "float": '{"class\\u005fpath": "hostile_module.Class", "init_args": {"a": 1_0.e+99}}',
 }
 NAMES = [
-    *("./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
+    *("evil", "a-b/evil.yaml", "./evil.yaml", "@evil", "@./evil.yaml", "file:evil.yaml", "!include evil.yaml"),
     *("!!python/name:hostile_module.function", "hostile_module:function"),
     *("${oc.env:HOME}", "${hostile_module.function}"),
     *ESCAPED.values(),

@@ -66,13 +66,16 @@ def run(arguments: Namespace) -> None:
     require(seeds > 0, "--seeds", seeds, "at least 1")
     root = arguments.output or Path("runs") / arguments.experiment.stem
     conditions = conditions_of(design)
-    runs = [runs_of(condition, design, root, seeds) for condition in conditions]
-    tasks = [check(condition, design) for condition in conditions]
+    configs = [check(condition, design) for condition in conditions]
+    pairs = zip(conditions, configs, strict=True)
+    runs = [runs_of(condition, config, design, root, seeds) for condition, config in pairs]
+    tasks = [str(config["data"]["env_id"]) for config in configs]
     require_own_files(root)
     with FolderLock(root):
+        left = resume(run for of_seed in zip(*runs, strict=True) for run in of_seed)
         for condition in conditions:  # all of them: a new level moves the places of the others
             write_levels(condition.levels, root / condition.name)
-        received = launcher.run(resume(run for of_seed in zip(*runs, strict=True) for run in of_seed))
+        received = launcher.run(left)
     if received:
         sys.stderr.write(
             "seqrl: interrupted; the same `seqrl experiment` resumes what was saved and runs what is left\n"
@@ -140,11 +143,11 @@ def fit_arguments(condition: Condition, design: Design) -> list[str]:
     return [*configs, *(f"--{name}={_as_text(value)}" for name, value in condition.settings.items())]
 
 
-def check(condition: Condition, design: Design) -> str:
+def check(condition: Condition, design: Design) -> dict[str, Any]:
     """Check a condition's settings without training.
 
     Returns:
-        The id of its task.
+        All settings, as plain values.
 
     Raises:
         ConfigurationError: If they can't work.
@@ -152,18 +155,18 @@ def check(condition: Condition, design: Design) -> str:
     command, sys.argv = sys.argv[1:], sys.argv[:1]  # the CLI is called with arguments of its own
     try:
         with quiet():
-            return str(DryFit(fit_arguments(condition, design)).settings.data.env_id)
+            return DryFit(fit_arguments(condition, design)).as_plain()
     except ConfigurationError as error:
         raise ConfigurationError(f"condition {condition.name}: {error}") from error
     finally:
         sys.argv[1:] = command
 
 
-def runs_of(condition: Condition, design: Design, root: Path, seeds: int) -> list[FitRun]:
-    """Return the runs of a condition, one for each seed, as ``seqrl fit --seeds`` would start them."""
+def runs_of(condition: Condition, config: dict[str, Any], design: Design, root: Path, seeds: int) -> list[FitRun]:
+    """Return the runs of a condition with these settings, one for each seed."""
     folder = root / condition.name
     arguments = [*fit_arguments(condition, design), f"--trainer.default_root_dir={folder}"]
-    return [FitRun(f"{condition.name}, seed {seed}", seed, folder, arguments) for seed in range(1, seeds + 1)]
+    return [FitRun(f"{condition.name}, seed {seed}", seed, folder, arguments, config) for seed in range(1, seeds + 1)]
 
 
 def allowing(tasks: Iterable[str]) -> str:

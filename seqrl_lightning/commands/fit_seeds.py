@@ -37,9 +37,11 @@ def run(arguments: Namespace) -> None:
     if any(argument.startswith("--seed_everything") for argument in arguments.fit_arguments):
         raise ConfigurationError("--seed_everything is given; with --seeds N, which means 1 to N, it must be left out")
     with quiet():
-        settings = DryFit(arguments.fit_arguments).settings
+        fit = DryFit(arguments.fit_arguments)
+    settings, config = fit.settings, fit.as_plain()
     root = Path(settings.trainer.default_root_dir or Path("runs") / name_of(settings.config or ["fit"]))
-    seeds = [FitRun(f"seed {seed}", seed, root, arguments.fit_arguments) for seed in range(1, arguments.seeds + 1)]
+    numbers = range(1, arguments.seeds + 1)
+    seeds = [FitRun(f"seed {seed}", seed, root, arguments.fit_arguments, config) for seed in numbers]
     require_room(seeds, root, arguments.ckpt_path)
     with FolderLock(root):
         received = launcher.run(starting_from(arguments.ckpt_path, seeds))

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
@@ -86,6 +87,11 @@ class DryFit(Fit):
     def as_yaml(self) -> str:
         """Return the whole config as YAML, for ``seqrl fit --config``."""
         return str(self._parser("fit").dump(self.settings, skip_none=False))
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the whole config as numbers, texts and collections."""
+        plain: dict[str, Any] = yaml.safe_load(self.as_yaml())
+        return plain
 
 
 class _Started(Exception):

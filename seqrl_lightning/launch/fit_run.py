@@ -1,18 +1,24 @@
 """A run of ``seqrl fit`` with a folder of its own, which can be resumed."""
 
 import json
+import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
+from seqrl_lightning.checkpoints.changes import changes
 from seqrl_lightning.files import LOCK, is_in_use
 from seqrl_lightning.launch.job import Job
-from seqrl_lightning.reading import read_json
+from seqrl_lightning.reading import read_config, read_json
 from seqrl_lightning.types import ConfigurationError
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LOST = 60.0  # to save and end
+_MAY_CHANGE = re.compile(
+    r"seed_everything$|agent\.max_(env_steps|episodes)$|data\.(eval_|save_replay|mmap_dir)|checkpoint\b"
+)
 _WRITTEN_BY_RUNS = (
     *("fit.log", "fit.progress", "over.json", "config.yaml", "hparams.yaml", "episodes.csv"),
     *("trials.csv", "probes.csv", "events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
@@ -27,12 +33,17 @@ class FitRun(Job):
         seed: Its ``seed_everything``.
         root: The folder of runs that differ in their seed, which gets the run's folder, ``seed_N``.
         fit_arguments: The arguments of ``seqrl fit`` that these runs have in common.
+        config: The settings that follow from them, as plain values.
     """
 
-    def __init__(self, name: str, seed: int, root: Path, fit_arguments: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, seed: int, root: Path, fit_arguments: Sequence[str], config: Mapping[str, Any]
+    ) -> None:
         self.seed = seed
         self.folder = root / f"seed_{seed}"
         self._settings = [*fit_arguments, f"--seed_everything={seed}", f"--trainer.default_root_dir={self.folder}"]
+        self._config = {**config, "seed_everything": seed}
+        self._config["trainer"] = {**config["trainer"], "default_root_dir": None}  # a folder may be moved
         self._over = self.folder / "over.json"
         super().__init__(name, ["fit", *self._settings], self.folder / "fit.log")
 
@@ -49,7 +60,7 @@ class FitRun(Job):
     @property
     def is_over(self) -> bool:
         """Whether it ended without an error, with exactly these settings."""
-        return self._over.exists() and read_json(self._over) == self._settings
+        return self._over.exists() and read_json(self._over) == self._config
 
     def start_from(self, ckpt_path: str | None) -> None:
         """Start from a checkpoint, given as for ``seqrl fit``, or anew."""
@@ -64,7 +75,21 @@ class FitRun(Job):
         """Note in the folder that the run is over."""
         super().end(status)
         if status == 0:
-            self._over.write_text(json.dumps(self._settings))
+            self._over.write_text(json.dumps(self._config))
+
+    def require_same_experiment(self) -> None:
+        """Refuse to go on with a run of other settings: it would be taken for one of these.
+
+        Raises:
+            ConfigurationError: If a setting is another one that isn't a budget.
+        """
+        for path in sorted(self.folder.glob("lightning_logs/*/config.yaml")):
+            for change in changes(read_config(path), self._config):
+                if not _MAY_CHANGE.match(change.name):
+                    raise ConfigurationError(
+                        f"{self.folder} was started with {change.name} {change.before!r}; it is {change.now!r} now. "
+                        "Runs go on with their own settings, but for budgets: give another folder, or delete this one"
+                    )
 
 
 def resume(runs: Iterable[FitRun]) -> list[FitRun]:
@@ -74,10 +99,13 @@ def resume(runs: Iterable[FitRun]) -> list[FitRun]:
         Those that aren't over.
 
     Raises:
-        ConfigurationError: If one is still running, or would have to be deleted and holds what a user may want.
+        ConfigurationError: If one is still running, has other settings, or would have to be deleted and holds what a
+            user may want.
     """
     left = [run for run in runs if not run.is_over]
     wait_for_lost(left)
+    for run in left:
+        run.require_same_experiment()
     for run in left:
         if run.has_saved:
             run.start_from("last")

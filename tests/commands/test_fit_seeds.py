@@ -8,11 +8,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.launch import FitRun, job
+from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -193,15 +196,39 @@ def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", " " * 2**20])
 def test_a_seeds_end_is_read_as_a_strangers(text: str, tmp_path: Path) -> None:
-    seed = FitRun("seed 1", 1, tmp_path, ["--a=1"])
+    seed = FitRun("seed 1", 1, tmp_path, ["--a=1"], {"a": 1, "trainer": {}})
     over = tmp_path / "seed_1" / "over.json"
     over.parent.mkdir()
     over.write_text(text)
     with pytest.raises(ConfigurationError, match=r"over\.json"):
         _ = seed.is_over
-    for arguments, is_over in ((seed.arguments[1:], True), (["--a=2"], False), ({"a": 1}, False)):
+    for arguments, is_over in ((seed._config, True), ({"a": 2}, False), (["--a=1"], False)):
         over.write_text(json.dumps(arguments))
         assert seed.is_over is is_over
+
+
+def test_a_run_is_over_and_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
+    def run(gamma: float = 0.9, episodes: int = 10) -> FitRun:
+        config: dict[str, Any] = {
+            "seed_everything": 0,
+            "trainer": {},
+            "data": {"env_id": "CartPole-v1", "env_kwargs": {}},
+        }
+        config |= {"model": {"init_args": {"gamma": gamma}}, "agent": {"max_episodes": episodes}}
+        return FitRun("seed 2", 2, tmp_path, [], config)
+
+    first = run()
+    first.begin()
+    first.end(0)
+    folder = first.folder / "lightning_logs/version_0"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints/last.ckpt").touch()
+    (folder / "config.yaml").write_text(yaml.safe_dump(first._config))
+    assert resume([run()]) == []
+    (longer,) = resume([run(episodes=20)])
+    assert longer.arguments[-1] == "--ckpt_path=last"
+    with pytest.raises(ConfigurationError, match=r"seed_2 was started with model.gamma 0\.9; it is 0\.5 now"):
+        resume([run(gamma=0.5)])
 
 
 def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path: Path) -> None:
