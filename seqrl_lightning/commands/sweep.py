@@ -205,8 +205,11 @@ def require_readable(study: optuna.Study) -> None:
     except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigurationError(f"{must_be}{reason}") from error
-    if not (is_maximized and isinstance(about, dict) and all(isinstance(trial.number, int) for trial in trials)):
-        raise ConfigurationError(f"{must_be}it must maximize, have numbered trials, and say what it is about")
+    are_numbered = all(isinstance(trial.number, int) for trial in trials)
+    have_values = all(isinstance(value, float) for trial in trials for value in trial.values or ())
+    if not (is_maximized and isinstance(about, dict) and are_numbered and have_values):
+        must = "it must maximize, have numbered trials whose values are numbers, and say what it is about"
+        raise ConfigurationError(f"{must_be}{must}")
 
 
 def require_same_subject(study: optuna.Study, facts: dict[str, Any]) -> None:

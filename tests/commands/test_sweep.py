@@ -332,6 +332,7 @@ def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
         "update study_directions set direction = 'MINIMIZE'",
         "insert into study_directions (direction, study_id, objective) values ('MAXIMIZE', 1, 1)",
         "delete from trial_values",
+        "update trial_values set value = 'abc'",
         "update trials set state = 'FOO'",
         "update trials set number = null",
         "update trials set datetime_start = 'foo'",
