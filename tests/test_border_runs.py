@@ -156,6 +156,9 @@ def test_an_evaluation_has_an_end(tmp_path: Path) -> None:
         trainer, *_ = fit(tmp_path, data, {"network": Table}, {"warmup_env_steps": 20}, max_steps=20)
     assert float(trainer.callback_metrics["val/episodes_cut"]) == 1
     assert float(trainer.callback_metrics["val/episode_length_mean"]) == 50
+    words = ("--data.env_id=CliffWalking-v1", "--data.eval_max_steps=5", "--data.eval_episodes=2")
+    with pytest.warns(UserWarning, match="2 of 2 evaluation episodes hadn't ended after data.eval_max_steps = 5"):
+        assert seqrl("predict", "--ckpt_path=untrained", *words, f"--trainer.default_root_dir={tmp_path}")[0] == 0
 
 
 class Numbers(gym.Env[Any, Any]):

@@ -79,7 +79,9 @@ class GreedyEvaluation(LightningModule):
         def play(steps: Iterator[Step]) -> list[tuple[Step, Array]]:
             return [(step, policy.values) for step in steps if policy.values is not None]
 
-        return self._play(policy, batch, play)
+        steps = self._play(policy, batch, play)
+        self._tell_of_cut(is_cut(steps[-1][0]))
+        return steps
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics, under the same names in every process."""
@@ -107,15 +109,18 @@ class GreedyEvaluation(LightningModule):
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
         steps, *episodes = self._play(Policy(self.act_values), task, _summary)
-        if num_cut := int(episodes[-1].sum()):
-            rank_zero_warn(
-                f"{num_cut} of {len(episodes[-1])} evaluation episodes hadn't ended after data.eval_max_steps = "
-                f"{self.data.eval_max_steps} env steps. They were cut, and count with the return until then."
-            )
+        self._tell_of_cut(episodes[-1].numpy())
         columns = [column.to(self.device) for column in episodes]
         for name in task.names:
             self.episode_statistics[name].update(*columns)
         return {"steps": steps}
+
+    def _tell_of_cut(self, is_cut: BoolArray) -> None:
+        if num_cut := np.count_nonzero(is_cut):
+            rank_zero_warn(
+                f"{num_cut} of {len(is_cut)} evaluation episodes hadn't ended after data.eval_max_steps = "
+                f"{self.data.eval_max_steps} env steps. They were cut, and count with the return until then."
+            )
 
     def _log_evaluation(self, stage: str) -> None:
         is_fitting = self.trainer.state.fn == "fit"  # EnvStepLogger then writes what is logged here, over env steps
@@ -126,6 +131,12 @@ class GreedyEvaluation(LightningModule):
             self.log("step", float(self.data.progress.env_steps))  # Lightning's name for the x axis
             if self.data.num_blocks:
                 self.log(f"{stage}/block", float(self.data.progress.block))
+
+
+def is_cut(last: Step) -> BoolArray:
+    """Return which episodes, [N], hadn't ended with the last step of an evaluation."""
+    hasnt_ended: BoolArray = last.is_playing & ~(last.outcome.terminated | last.outcome.truncated)
+    return hasnt_ended
 
 
 def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:
@@ -141,6 +152,5 @@ def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor
         columns.append((step.outcome.task_reward * step.is_playing, step.is_playing))
         if step.shown.correct_action is not None:
             steps.append(step)
-    is_cut = step.is_playing & ~(step.outcome.terminated | step.outcome.truncated)
     returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*columns, strict=True))
-    return steps, returns, lengths, torch.from_numpy(is_cut)
+    return steps, returns, lengths, torch.from_numpy(is_cut(step))
