@@ -92,6 +92,7 @@ def test_it_is_the_run_of_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / names[1]).read_text() == (tmp_path / "again" / names[1]).read_text()
 
 
+@pytest.mark.slow
 def test_learning_twice_is_learning_once(tmp_path: Path) -> None:
     once = Agent("CartPole-v1", folder=tmp_path / "once", **SMALL).learn(90)
     twice = Agent("CartPole-v1", folder=tmp_path / "twice", **SMALL).learn(40)

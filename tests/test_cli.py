@@ -169,6 +169,7 @@ def test_validate_test_and_predict_work_from_a_checkpoint(
     assert [float(row["reward"]) for row in by_block["1"]] == [1.0] * 5
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_result_and_commands_that_work(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_checkpoint_of_another_task_is_refused(
     assert "data.env_id is 'seqrl/Sequence-v0'; it must be the checkpoint's 'seqrl/SequenceDistractor-v0'" in line
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(run: Path, tmp_path: Path) -> None:
     args = ["fit", "--config", Q_LEARNING, "--trainer.default_root_dir", str(tmp_path), "--agent.max_episodes", "60"]
     process = subprocess.Popen(

@@ -710,6 +710,7 @@ class Unrun(SeqRLCLI):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_value_is_built_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["seqrl"])

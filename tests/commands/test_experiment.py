@@ -52,6 +52,7 @@ def events(folder: Path) -> list[str]:
     return sorted((folder / "runs" / "events").read_text().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_condition_of_the_experiments_here_can_be_run(path: Path) -> None:
     design = read_design(path)

@@ -176,6 +176,7 @@ def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch
     assert clock.states_after(sweep.GRACE_SECONDS + 1, study) == [TrialState.FAIL]
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_beside_trials_that_claim_to_run(
     swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +299,7 @@ def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     assert states(open_study(tmp_path)) == [TrialState.FAIL]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
@@ -367,6 +369,7 @@ def test_a_readable_study_is_read(swept: Path) -> None:
     sweep.require_readable(open_study(swept))
 
 
+@pytest.mark.slow
 def test_a_fixed_value_that_is_no_number_is_no_setting(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "swept", tmp_path / "swept")
     open_study(tmp_path).enqueue_trial({"data.batch_size": {"a": "\x1b[2J"}})
@@ -377,6 +380,7 @@ def test_a_fixed_value_that_is_no_number_is_no_setting(swept: Path, tmp_path: Pa
     assert "data.batch_size can't be drawn in trial 2: " in refused.user_attrs["reason"]
 
 
+@pytest.mark.slow
 def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "swept", tmp_path / "swept")
     open_study(tmp_path).enqueue_trial({"data.batch_size": 4000})
