@@ -55,7 +55,7 @@ SETTINGS_OF: dict[str, type[Any]] = {
     "skipped_updates": SkippedUpdates,
     "trainer": Trainer,
 }
-"""Who takes the settings with a prefix; those with the prefix ``model`` are the learner's."""
+"""The class that takes the settings of each prefix; those of ``model`` go to the learner."""
 
 
 def explain(message: str) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 ENDS_WITH_PARENT = "SEQRL_ENDS_WITH_PARENT"
@@ -33,6 +34,7 @@ def is_reporting() -> bool:
 
 
 def report(line: str) -> None:
-    """Tell the program that started this one how far it is, or nobody."""
+    """Tell the program that started this one how far it is, or nobody. A full disk ends no run here."""
     if is_reporting():
-        Path(os.environ[REPORT_TO]).write_text(line)
+        with suppress(OSError):
+            Path(os.environ[REPORT_TO]).write_text(line, encoding="utf-8")

@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     result = seqrl("fit", "--config", Q_LEARNING, "--trainer.default_root_dir", root, "--agent.max_episodes", 60)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^Episodes 60 of 60 \[\d+ s, env steps \d+, return .*\]$", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ s: episodes 60/60, env steps \d+, return .*$", result.stdout, re.MULTILINE)
     assert "\r" not in result.stdout + result.stderr
     assert "UserWarning" not in result.stderr
     return root / "lightning_logs" / "version_0"

@@ -93,10 +93,7 @@ class EnvStepProgressBar(TQDMProgressBar):
 
     def _write_line(self, trainer: Trainer) -> None:
         if self._writes_lines:
-            unit, done, total = _position_of(trainer)
-            of_total = f" of {total:,}" if total else ""
-            figures = [f"{time.monotonic() - self._start:.0f} s", *_figures_of(trainer, unit)]
-            print(f"{unit.capitalize()} {done:,}{of_total} [{', '.join(figures)}]", flush=True)
+            print(f"{time.monotonic() - self._start:.0f} s: {_line_of(trainer)}", flush=True)
 
     def _refresh(self, trainer: Trainer) -> None:
         if self.train_progress_bar.disable:
@@ -128,9 +125,7 @@ class ProgressReport(Callback):
 
     def _report(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            unit, done, total = _position_of(trainer)
-            of_total = f"/{total:,}" if total else ""
-            report(", ".join([f"{unit} {done:,}{of_total}", *_figures_of(trainer, unit)]))
+            report(_line_of(trainer))
 
 
 def _position_of(trainer: Trainer) -> _Position:
@@ -140,6 +135,12 @@ def _position_of(trainer: Trainer) -> _Position:
     if agent.max_env_steps is not None:
         return _Position("env steps", progress.env_steps, agent.max_env_steps)
     return _Position("updates", trainer.global_step, trainer.max_steps if trainer.max_steps > 0 else None)
+
+
+def _line_of(trainer: Trainer) -> str:
+    unit, done, total = _position_of(trainer)
+    of_total = f"/{total:,}" if total else ""
+    return ", ".join([f"{unit} {done:,}{of_total}", *_figures_of(trainer, unit)])
 
 
 def _figures_of(trainer: Trainer, unit: str) -> list[str]:

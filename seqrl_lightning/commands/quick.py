@@ -1,4 +1,4 @@
-"""What ``seqrl`` answers at once, without importing torch: overviews and lists.
+"""Overviews and lists that ``seqrl`` prints at once, without importing torch.
 
 Names, defaults and first lines of docstrings come from ``overview.json``, which ``python -m docs.scripts.overview``
 writes.

@@ -55,7 +55,8 @@ class Job:
     def progress(self) -> str:
         """Its last report: how far it is, or why it ended."""
         if self.report.exists():
-            self._last_report = self.report.read_text() or self._last_report  # it may just be written
+            written = self.report.read_text(encoding="utf-8", errors="replace")
+            self._last_report = written or self._last_report  # it may just be written
         return self._last_report or "starting"
 
     @property
@@ -70,7 +71,7 @@ class Job:
 
 
 class Launcher(Protocol):
-    """Whatever runs jobs: processes of this machine, or a cluster."""
+    """The interface of what runs jobs: local processes today, a cluster later."""
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Run all jobs to their ends, and show how far they are.

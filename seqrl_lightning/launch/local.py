@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def num_cpus() -> int:
+def _num_cpus() -> int:
     """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
@@ -39,7 +39,7 @@ class LocalProcesses:
     """
 
     def __init__(self, at_once: int | None = None) -> None:
-        self.at_once = num_cpus() if at_once is None else at_once
+        self.at_once = _num_cpus() if at_once is None else at_once
         require(self.at_once > 0, "--jobs", self.at_once, "at least 1")
 
     def run(self, jobs: Sequence[Job]) -> int:

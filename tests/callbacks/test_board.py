@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides curves."""
+"""Pages of TensorBoard besides the curves."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run that goes on from its checkpoint."""
+"""Resuming a run from its checkpoint."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""What changed between a run and its resumption."""
+"""Settings that differ between a run and its resumption."""
 
 from pathlib import Path
 from typing import Any

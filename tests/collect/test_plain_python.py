@@ -1,4 +1,4 @@
-"""What acts doesn't need Lightning."""
+"""Acting works without Lightning."""
 
 import subprocess
 import sys

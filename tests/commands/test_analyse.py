@@ -51,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sections(report: Path) -> dict[str, str]:
-    """What the report says, by title."""
+    """Return the sections of the report by their titles."""
     parts = re.split(r"<h2>(.*?)</h2>", report.read_text())[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

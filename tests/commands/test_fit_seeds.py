@@ -16,6 +16,7 @@ import yaml
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.launch import FitRun, job
 from seqrl_lightning.launch.fit_run import resume
+from seqrl_lightning.launched import REPORT_TO, report
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -65,7 +66,7 @@ def arguments(root: Path, *more: str) -> list[str]:
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.3, fails: str = "False") -> None:
-    """Lets a small program take the place of ``seqrl fit``."""
+    """Replace ``seqrl fit`` by a small program."""
     program = STAND_IN.replace("{seconds}", str(seconds)).replace("{fails}", fails)
     monkeypatch.setattr(job, "SEQRL", (sys.executable, "-c", program))
 
@@ -205,6 +206,15 @@ def test_a_seeds_end_is_read_as_a_strangers(text: str, tmp_path: Path) -> None:
     for arguments, is_over in ((seed._config, True), ({"a": 2}, False), (["--a=1"], False)):
         over.write_text(json.dumps(arguments))
         assert seed.is_over is is_over
+
+
+def test_a_report_that_cannot_be_written_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REPORT_TO, str(tmp_path / "no folder" / "fit.progress"))
+    report("env steps 5/10")
+    later = job.Job("later", [], tmp_path / "fit.log")
+    assert later.progress == "starting"
+    later.report.write_bytes("return 1 \u2026".encode()[:-1])  # a part of what is being written
+    assert later.progress.startswith("return 1 ")
 
 
 def test_a_run_is_over_and_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
