@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from seqrl_lightning.envs.admitted import stored_space
 from seqrl_lightning.envs.parts import CheckedParts, own_parts
 from seqrl_lightning.envs.spaces import leaves
+from seqrl_lightning.envs.stateless import Stateless
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Array, ConfigurationError, IntArray
 
@@ -131,7 +132,7 @@ class PackedParts(CheckedParts):
         return pack(observation, self.env.observation_space, self.packed_space)
 
 
-class PackedVectorParts(VectorWrapper[Any, Any, Any, Any, Any]):
+class PackedVectorParts(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
     """Pack the parts of the observations of a task's own vectorized implementation.
 
     Args:
@@ -154,13 +155,6 @@ class PackedVectorParts(VectorWrapper[Any, Any, Any, Any, Any]):
         observation, reward, terminated, truncated, infos = self.env.step(actions)
         packed = pack(observation, self._space, self.packed_space, (self.num_envs,))
         return packed, reward, terminated, truncated, infos
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
 
 
 class UnpackedParts(gym.ObservationWrapper[Any, Any, Any]):

@@ -10,10 +10,11 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
 from seqrl_lightning.envs.admitted import EnvValueError, own_observation, require_inside, short
+from seqrl_lightning.envs.stateless import Stateless
 from seqrl_lightning.types import Array
 
 
-class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
+class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
     """Refuse observations that aren't in their space, before they are flattened: flattening casts and wraps around.
 
     Args:
@@ -28,15 +29,8 @@ class CheckedParts(gym.ObservationWrapper[Any, Any, Any]):
         """
         return own_parts(observation, self.env.observation_space)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
-
-
-class FlatVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
+class FlatVectorEnv(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
     """Check and flatten the observations of a vector environment.
 
     Args:
@@ -67,13 +61,6 @@ class FlatVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     def _flat(self, observation: Any) -> Array:
         own = own_parts(observation, self._parts, (self.num_envs,))
         return np.stack([np.asarray(flatten(self._parts, one)) for one in iterate(self._batched_parts, own)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
 
 
 def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from seqrl_lightning.envs.spaces import has_picture
+from seqrl_lightning.envs.stateless import Stateless
 from seqrl_lightning.types import ConfigurationError, FloatArray, require
 
 MAX_COMBINATIONS = 4096
 """The most combinations of MultiDiscrete actions that become actions by themselves."""
 
 
-class MaskInObservation(gym.Wrapper[Any, Any, Any, Any]):
+class MaskInObservation(Stateless, gym.Wrapper[Any, Any, Any, Any]):
     """Move an action mask from a Dict observation to ``info["action_mask"]``, where it is looked for.
 
     Args:
@@ -46,13 +47,6 @@ class MaskInObservation(gym.Wrapper[Any, Any, Any, Any]):
     def _split(self, observation: dict[str, Any], info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         rest = {name: part for name, part in observation.items() if name != self._key}
         return rest, {**info, "action_mask": observation[self._key]}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
 
 
 class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
@@ -146,7 +140,7 @@ class FlattenMultiDiscreteAction(gym.wrappers.TransformAction[Any, Any, Any]):
         super().__init__(env, lambda action: _combination(action, space), gym.spaces.Discrete(num_combinations(space)))
 
 
-class FlattenMultiDiscreteVectorAction(gym.vector.VectorActionWrapper):
+class FlattenMultiDiscreteVectorAction(Stateless, gym.vector.VectorActionWrapper):
     """Make one Discrete action of each combination, in a task's own vectorized implementation.
 
     Args:
@@ -165,13 +159,6 @@ class FlattenMultiDiscreteVectorAction(gym.vector.VectorActionWrapper):
         """Return the combinations, [N, ...], of actions [N]."""
         return np.stack([_combination(action, self._space) for action in actions])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
-
 
 def is_enumerable(space: gym.Space[Any]) -> bool:
     """Return whether a space's actions are combinations that are few enough to make an action of each."""
@@ -188,7 +175,7 @@ def _combination(action: Any, space: gym.spaces.MultiDiscrete) -> Any:
     return (digits + space.start).astype(space.dtype)
 
 
-class ScaleReward(gym.RewardWrapper[Any, Any]):
+class ScaleReward(Stateless, gym.RewardWrapper[Any, Any]):
     """Multiply rewards by a constant, so that what is learned has a size that optimizers and losses are made for.
 
     Returns remain those of the task's own rewards.
@@ -209,10 +196,3 @@ class ScaleReward(gym.RewardWrapper[Any, Any]):
     def reward(self, reward: SupportsFloat) -> float:
         """Scale a reward."""
         return self.factor * float(reward)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: it carries nothing from step to step."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore nothing."""
