@@ -57,8 +57,8 @@ def states(study: optuna.Study) -> list[TrialState]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep over two trials."""
+def sweep_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep over two trials, which no test writes into."""
     folder = tmp_path_factory.mktemp("sweep")
     status, out, err = seqrl("sweep", *write(folder), "--trials=2")
     assert status == 0, err
@@ -66,13 +66,20 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def swept(sweep_of_two: Path, tmp_path: Path) -> Path:
+    """A copy of that sweep of the test's own, in ``tmp_path``."""
+    shutil.copytree(sweep_of_two, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Path) -> None:
     best = open_study(swept).best_trial
     path = swept / "swept" / "best.yaml"
     assert path.read_text().startswith(f"# val/return_mean {best.value:g} in trial {best.number} of the sweep tiny\n")
-    status, _, err = seqrl("fit", f"--config={path}", f"--trainer.default_root_dir={tmp_path}")
+    status, _, err = seqrl("fit", f"--config={path}", f"--trainer.default_root_dir={swept}/again")
     assert status == 0, err
-    (again,), (trial,) = find_runs([str(tmp_path)]), find_runs([f"{swept}/swept/trial_{best.number:04}"])
+    (again,), (trial,) = find_runs([f"{swept}/again"]), find_runs([f"{swept}/swept/trial_{best.number:04}"])
     assert again.config["data"]["batch_size"] == best.params["data.batch_size"]
     assert again.config["trainer"]["max_steps"] == 40
     assert again.config["data"]["save_replay"]
@@ -177,15 +184,12 @@ def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_sweep_ends_beside_trials_that_claim_to_run(
-    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    study = open_study(tmp_path)
+def test_a_sweep_ends_beside_trials_that_claim_to_run(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(swept)
     for _ in range(3):
         study.ask(sweep.read_space(swept / "space.yaml"))
     monkeypatch.setattr(sweep, "GRACE_SECONDS", 1)
-    status, out, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    status, out, err = seqrl("sweep", *write(swept), "--trials=3")
     assert status == 0, err
     assert "3 of 3 trials" in out
     assert states(study) == [TrialState.COMPLETE] * 2 + [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
@@ -307,18 +311,13 @@ def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
         {"data.batch_size": 4000},
     ],
 )
-def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
-    params: dict[str, Any], swept: Path, tmp_path: Path
-) -> None:
+def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(params: dict[str, Any], swept: Path) -> None:
     """A shared database is data: only values from one's own space become settings."""
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    for name in ("tiny.yaml", "space.yaml"):
-        shutil.copy(swept / name, tmp_path)
     ((name, value),) = params.items()
     distributions = optuna.distributions
     drawn = distributions.IntDistribution(1, 4000) if value == 4000 else distributions.CategoricalDistribution([value])
-    open_study(tmp_path).add_trial(create_trial(params=params, distributions={name: drawn}, value=1e9))
-    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+    open_study(swept).add_trial(create_trial(params=params, distributions={name: drawn}, value=1e9))
+    status, _, err = seqrl("sweep", *write(swept), "--trials=3")
     assert (status, err.count("\n")) == (2, 1), err
     assert f"has {name} = " in err
     assert "which --space doesn't hold" in err
@@ -340,13 +339,12 @@ def test_a_trial_that_somebody_else_put_into_the_study_is_no_setting(
         "update trials set datetime_start = 'foo'",
     ],
 )
-def test_a_study_that_no_sweep_wrote_is_refused_in_a_line(planted: str, swept: Path, tmp_path: Path) -> None:
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    database = sqlite3.connect(tmp_path / "swept" / "study.db")
+def test_a_study_that_no_sweep_wrote_is_refused_in_a_line(planted: str, swept: Path) -> None:
+    database = sqlite3.connect(swept / "swept" / "study.db")
     database.execute(planted)
     database.commit()
     database.close()
-    study = sweep.open_study("tiny", f"sqlite:///{tmp_path}/swept/study.db", tmp_path / "swept", no_pruning=True)
+    study = sweep.open_study("tiny", f"sqlite:///{swept}/swept/study.db", swept / "swept", no_pruning=True)
     with pytest.raises(
         ConfigurationError, match="the study 'tiny' isn't one of a sweep; give another --study: "
     ) as told:
@@ -370,23 +368,21 @@ def test_a_readable_study_is_read(swept: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fixed_value_that_is_no_number_is_no_setting(swept: Path, tmp_path: Path) -> None:
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    open_study(tmp_path).enqueue_trial({"data.batch_size": {"a": "\x1b[2J"}})
-    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+def test_a_fixed_value_that_is_no_number_is_no_setting(swept: Path) -> None:
+    open_study(swept).enqueue_trial({"data.batch_size": {"a": "\x1b[2J"}})
+    status, _, err = seqrl("sweep", *write(swept), "--trials=3")
     assert status == 0, err
-    refused = open_study(tmp_path).get_trials()[-1]
+    refused = open_study(swept).get_trials()[-1]
     assert refused.state is TrialState.PRUNED
     assert "data.batch_size can't be drawn in trial 2: " in refused.user_attrs["reason"]
 
 
 @pytest.mark.slow
-def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path, tmp_path: Path) -> None:
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    open_study(tmp_path).enqueue_trial({"data.batch_size": 4000})
-    status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+def test_a_fixed_value_out_of_the_space_is_no_setting(swept: Path) -> None:
+    open_study(swept).enqueue_trial({"data.batch_size": 4000})
+    status, _, err = seqrl("sweep", *write(swept), "--trials=3")
     assert status == 0, err
-    refused = open_study(tmp_path).get_trials()[-1]
+    refused = open_study(swept).get_trials()[-1]
     assert refused.state is TrialState.PRUNED
     assert "has data.batch_size = 4000, which --space doesn't hold" in refused.user_attrs["reason"]
 
@@ -414,10 +410,9 @@ def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> 
         ("insert into trial_heartbeats (trial_id, heartbeat) values (99, 5)", "a heartbeat at 5"),
     ],
 )
-def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path, tmp_path: Path) -> None:
+def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path) -> None:
     """What else may be in one runs when it is read."""
-    path = tmp_path / "study.db"
-    shutil.copy(swept / "swept" / "study.db", path)
+    path = swept / "swept" / "study.db"
     require_own_database(f"sqlite:///{path}", 1.0)
     with closing(sqlite3.connect(path)) as database:
         database.execute(planted)
@@ -455,25 +450,23 @@ def journal(database: Path, other: Path) -> bytes:
     return head + struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
 
 
-def test_a_journal_deletes_no_other_file(swept: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    shutil.copytree(swept / "swept", tmp_path / "swept")
-    database = tmp_path / "swept" / "study.db"
+def test_a_journal_deletes_no_other_file(swept: Path) -> None:
+    victim = swept / "victim"
+    database = swept / "swept" / "study.db"
     for is_checked in (True, False):
         victim.write_text("precious")
         (database.parent / "study.db-journal").write_bytes(journal(database, victim))
         if is_checked:
-            status, _, err = seqrl("sweep", *write(tmp_path), "--trials=3")
+            status, _, err = seqrl("sweep", *write(swept), "--trials=3")
             assert (status, err.count("\n")) == (2, 1), err
             assert "study.db-journal names another file" in err
         else:  # or the journal of this test were no danger
-            open_study(tmp_path)
+            open_study(swept)
         assert victim.exists() == is_checked
 
 
-def test_a_killed_sweeps_own_journal_is_replayed(swept: Path, tmp_path: Path) -> None:
-    shutil.copy(swept / "swept" / "study.db", tmp_path)
-    database = tmp_path / "study.db"
+def test_a_killed_sweeps_own_journal_is_replayed(swept: Path) -> None:
+    database = swept / "swept" / "study.db"
     program = (
         f"import os, sqlite3; d = sqlite3.connect({str(database)!r}); d.execute('pragma cache_size=1'); "
         "d.execute('update trial_params set param_value = 1'); "
