@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.defaults import defaults_by_kind, options_of_kind, without_given
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
 from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.lightning_messages import silence_misleading_messages
@@ -132,6 +134,21 @@ class SeqRLCLI(LightningCLI):
         )
         for name, as_trained in (("obs_shape", self._obs_shape), ("n_actions", self._n_actions)):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments; ``fit`` has the defaults of the kind of learner and network that they name."""
+        words = sys.argv[1:] if args is None else args
+        if isinstance(words, list) and words[:1] == ["fit"]:
+            self._set_defaults(parser.parse_args(options_of_kind(*words), defaults=False).fit, words)
+        elif isinstance(words, dict) and words["subcommand"] == "fit":
+            self._set_defaults(parser.parse_object(words, defaults=False).fit)
+        super().parse_arguments(parser, args)
+
+    def _set_defaults(self, given: Namespace, words: Iterable[str] = ()) -> None:
+        reason, defaults = defaults_by_kind(given)
+        self._parser("fit").set_defaults(defaults)
+        if chosen := without_given(defaults, given, words):
+            _tell(f"defaults for {reason}: {', '.join(chosen)}")
 
     def _obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
         """Return the task's, by which the network is built, unless a checkpoint's weights are for another one."""

@@ -1,0 +1,89 @@
+"""Defaults by kind of learner and network."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seqrl_lightning.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict, str]:
+    """The settings that ``seqrl fit`` would have, and what it said about them."""
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *arguments, "--print_config"])
+    assert ended.value.code in (0, None)
+    out, err = capsys.readouterr()
+    return yaml.safe_load(out), err
+
+
+@pytest.mark.parametrize("network", ["GRU", "FFM", "Transformer", "FrameStack"])
+def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, f"--model.network={network}")
+    sampler, epsilon = settings["data"]["sampler"], settings["agent"]["epsilon"]["init_args"]
+    assert sampler["class_path"].endswith(".SequenceSampler")
+    assert not sampler["init_args"]["prioritized"]
+    assert (settings["data"]["num_envs"], settings["data"]["batch_size"]) == (16, 32)
+    assert (settings["model"]["init_args"]["double"], settings["model"]["init_args"]["clip_grad_norm"]) == (True, 10.0)
+    assert (epsilon["start"], epsilon["end"], epsilon["decay_env_steps"]) == (1.0, 0.05, 10_000)
+    assert (settings["agent"]["max_env_steps"], settings["target_sync"]["tau"]) == (30_000, 0.01)
+    assert said.startswith(f"seqrl: defaults for model.network {network}: data.num_envs 16, data.batch_size 32, ")
+    assert said.count("\n") == 1
+
+
+def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    given = (
+        "--data.batch_size=8",
+        "--data.sampler.overlap=3",
+        "--agent.epsilon.decay_env_steps=77",
+        "--model.double=false",
+    )
+    settings, said = printed(capsys, "--model.network=GRU", *given, "--trainer.max_epochs", "1")
+    assert settings["data"]["batch_size"] == 8
+    assert settings["data"]["sampler"]["init_args"]["overlap"] == 3
+    assert not settings["data"]["sampler"]["init_args"]["prioritized"]
+    assert settings["agent"]["epsilon"]["init_args"] == {"start": 1.0, "end": 0.05, "decay_env_steps": 77}
+    assert not settings["model"]["init_args"]["double"]
+    assert settings["agent"]["max_env_steps"] is None
+    assert "data.num_envs 16" in said
+    for name in ("batch_size", "sampler", "epsilon", "double", "max_env_steps"):
+        assert name not in said
+
+
+@pytest.mark.parametrize(
+    "budget", ["--agent.max_episodes=5", "--trainer.max_steps=5", "--trainer.max_time=00:00:01:00"]
+)
+def test_a_budget_that_is_given_is_the_only_one(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("--model.network=GRU", "--model=PQN"):
+        assert printed(capsys, kind, budget)[0]["agent"]["max_env_steps"] is None
+
+
+def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model=PQN")
+    assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
+    assert settings["model"]["init_args"]["network"]["init_args"]["layer_norm"]
+    assert settings["agent"]["max_env_steps"] == 100_000
+    assert "model.network MLP" in said
+    settings, _ = printed(capsys, "--model=PQN", "--model.network=GRU")
+    assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
+    assert "layer_norm" not in settings["model"]["init_args"]["network"]["init_args"]
+
+
+def test_composed_remembers_if_its_network_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for core, num_envs in (("GRU", 16), ("MLP", 1)):
+        settings, _ = printed(capsys, "--model.network=Composed", f"--model.network.network={core}")
+        assert settings["data"]["num_envs"] == num_envs
+
+
+def test_other_kinds_have_the_classes_own(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, said = printed(capsys)
+    assert (plain["data"]["num_envs"], plain["data"]["sampler"], said) == (1, None, "")
+    assert printed(capsys, "--model=C51", "--model.network=Table")[0]["data"] == plain["data"]
+
+
+@pytest.mark.parametrize("name", ["recall_gru", "delayed_recall_transformer", "delayed_recall_pqn", "cartpole_pqn"])
+def test_configs_of_these_kinds_rely_on_none(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change of these defaults can't change results that are published."""
+    assert printed(capsys, f"--config={CONFIGS / name}.yaml")[1] == ""
