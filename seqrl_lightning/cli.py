@@ -26,6 +26,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from seqrl_lightning import algorithms, exploration, networks, replay
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
+from seqrl_lightning.callbacks.network_summary import NetworkSummary
 from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
@@ -334,6 +335,8 @@ class SeqRLCLI(LightningCLI):
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         has_bar = config.get("enable_progress_bar") is not False
         self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib)
+        if config.get("enable_model_summary") is not False:
+            self.trainer_defaults["callbacks"].append(NetworkSummary())
         if config.get("strategy") == "ddp":
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)

@@ -34,6 +34,7 @@ _OF_OTHER_LEARNERS = {
     "model.munchausen_clip": _MUNCHAUSEN,
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
+_MISSING = re.compile(r"the following arguments are required: (.*)")
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
 
@@ -105,6 +106,10 @@ class OneLineErrors(ArgumentParser):
         """Print the reason and exit with status 2."""
         if not self.exit_on_error:  # an inner parser of jsonargparse's: its message becomes part of an outer one
             super().error(message, ex)
+        if missing := _MISSING.fullmatch(message):
+            positional = {action.dest for action in self._actions if not action.option_strings}
+            names = [name.removeprefix("fit.") for name in missing[1].split(", ")]
+            fail(f"{', '.join(name.upper() if name in positional else f'--{name}' for name in names)}: missing")
         fail(self.explain(message))
 
 

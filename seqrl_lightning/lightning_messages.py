@@ -29,13 +29,14 @@ _WARNINGS = (
     # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
-# An advertisement, a remark about saving optimizers that reads as if it were about loading pickles, and a signal, of
-# which the program's last line tells.
-_REMARKS = {
-    "utilities.rank_zero": "litlogger",
-    "trainer.connectors.checkpoint_connector": "`weights_only`",
-    "trainer.connectors.signal_connector": "Received SIGTERM",
-}
+# An advertisement, the summary that this package replaces, a remark about saving optimizers that reads as if it were
+# about loading pickles, and a signal, of which the program's last line tells.
+_REMARKS = (
+    ("utilities.rank_zero", "litlogger"),
+    ("utilities.rank_zero", "Trainer already configured with model summary callbacks"),
+    ("trainer.connectors.checkpoint_connector", "`weights_only`"),
+    ("trainer.connectors.signal_connector", "Received SIGTERM"),
+)
 
 
 def silence_misleading_messages() -> None:
@@ -45,7 +46,7 @@ def silence_misleading_messages() -> None:
     """
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message)
-    for module, text in _REMARKS.items():
+    for module, text in _REMARKS:
         logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_make_printable)
     warnings.formatwarning = _format_warning

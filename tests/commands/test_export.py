@@ -30,7 +30,7 @@ def test_the_newest_checkpoint_beside_itself(root: Path) -> None:
     [
         (["--ckpt_path=none.ckpt", "--format=onnx"], "none.ckpt can't be used: it is missing"),
         (["--ckpt_path=none.ckpt", "--format=gguf"], "format"),
-        (["--ckpt_path=none.ckpt"], "the following arguments are required: format"),
+        (["--ckpt_path=none.ckpt"], "--format: missing"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(arguments: list[str], message: str) -> None:

@@ -1,0 +1,19 @@
+"""The networks of a learner and their sizes, printed when a run starts."""
+
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelSummary
+
+
+class NetworkSummary(ModelSummary):
+    """Print a line for each network: its class and its number of parameters.
+
+    Lightning's own table also counts FLOPs, which are 0 without an example input, modes and megabytes.
+    """
+
+    @staticmethod
+    def summarize(summary_data: list[tuple[str, list[str]]], *_: Any, **__: Any) -> None:
+        """Print the columns ``Name``, ``Type`` and ``Params`` of Lightning's summary."""
+        columns = dict(summary_data)
+        for name, network, parameters in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
+            print(f"{name + ':':15} {network}, {' '.join(parameters.split())} parameters")
