@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
-from seqrl_lightning.envs.admitted import EnvValueError, block_after, close_quietly
+from seqrl_lightning.envs.faults import EnvValueError, close_quietly
+from seqrl_lightning.envs.followed_blocks import block_after
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler

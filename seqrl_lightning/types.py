@@ -300,6 +300,11 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, type(None) | bool | int | float | str)
 
 
+def one_line(text: object) -> str:
+    """Return an error, or another text, as one line."""
+    return " ".join(str(text).split())
+
+
 def shortened(message: str, most: int = 1500) -> str:
     """Return a message without the middle of what is too long to be read: names and values in a file may be."""
     end = most // 3
@@ -340,7 +345,7 @@ def stated(task: Any, name: str) -> Any:
         if isinstance(error, AttributeError) and name not in dir(type(task)):
             return None
         named = type(task).__name__ if task.spec is None else task.spec.id
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise ConfigurationError(f"{name} of {named} raises {reason}; it must have a value, or be left out") from error
 
 

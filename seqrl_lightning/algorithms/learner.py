@@ -46,6 +46,7 @@ from seqrl_lightning.types import (
     State,
     Update,
     keep_plain,
+    one_line,
     require,
 )
 
@@ -493,7 +494,7 @@ def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shap
     except ConfigurationError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ConfigurationError(f"model.network does not fit data.env_id: it must be {fits} ({reason})") from error
     require(tuple(outputs.shape) == (1, 1, *out_shape), "model.network", name, f"{fits}, not {tuple(outputs.shape)}")
     return net

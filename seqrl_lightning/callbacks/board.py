@@ -19,8 +19,8 @@ from seqrl_lightning.callbacks.choices import ChoiceBuffer
 from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
-from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.envs.drawing import draw_matrix
+from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import PositionConfusion, TaskFacts

@@ -26,7 +26,7 @@ from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.launch import Job, Launcher, LocalProcesses
 from seqrl_lightning.launched import report
 from seqrl_lightning.trust import add_max_gib
-from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
+from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, require
 
 with needs_extra("sweep"):
     import optuna
@@ -203,7 +203,7 @@ def require_readable(study: optuna.Study) -> None:
         if any(trial.state is TrialState.COMPLETE for trial in trials):
             _ = study.best_trial
     except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ConfigurationError(f"{must_be}{reason}") from error
     are_numbered = all(isinstance(trial.number, int) for trial in trials)
     have_values = all(isinstance(value, float) for trial in trials for value in trial.values or ())
@@ -312,7 +312,7 @@ class Sweep:
         try:
             trainer = Fit(self._arguments(trial), callbacks).trainer
         except _CANNOT_WORK as error:
-            trial.set_user_attr("reason", " ".join(str(error).split()))
+            trial.set_user_attr("reason", one_line(error))
             raise optuna.TrialPruned from error  # which tells the sampler to avoid such values
         except SystemExit as end:
             if end.code not in (1, 143):

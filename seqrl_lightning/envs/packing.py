@@ -6,15 +6,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from seqrl_lightning.envs.admitted import stored_space
-from seqrl_lightning.envs.parts import CheckedParts, own_parts
+from seqrl_lightning.envs.parts import ArrayVectorEnv, CheckedParts, own_parts
 from seqrl_lightning.envs.spaces import leaves
-from seqrl_lightning.envs.stateless import Stateless
+from seqrl_lightning.envs.values import stored_space
 from seqrl_lightning.parts import PackedShape
-from seqrl_lightning.types import Array, ConfigurationError, IntArray
+from seqrl_lightning.types import Array, ConfigurationError
 
 
 class PackedSpace(Box):
@@ -132,29 +131,20 @@ class PackedParts(CheckedParts):
         return pack(observation, self.env.observation_space, self.packed_space)
 
 
-class PackedVectorParts(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
-    """Pack the parts of the observations of a task's own vectorized implementation.
+class PackedVectorParts(ArrayVectorEnv):
+    """Check and pack the parts of the observations of a vector environment.
 
     Args:
-        envs: The environments, with composed observations.
+        envs: Environments with composed observations.
     """
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(envs)
-        self._space = envs.single_observation_space
-        self.single_observation_space = self.packed_space = PackedSpace.of(self._space)
-        self.observation_space = batch_space(self.packed_space, envs.num_envs)
+        self.packed_space = PackedSpace.of(envs.single_observation_space)
+        super().__init__(envs, self.packed_space)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode in every environment."""
-        observation, infos = self.env.reset(seed=seed, options=options)
-        return pack(observation, self._space, self.packed_space, (self.num_envs,)), infos
-
-    def step(self, actions: IntArray) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
-        """Act in each environment."""
-        observation, reward, terminated, truncated, infos = self.env.step(actions)
-        packed = pack(observation, self._space, self.packed_space, (self.num_envs,))
-        return packed, reward, terminated, truncated, infos
+    def observations(self, observations: object) -> Array:
+        """Return ``[N, num_bytes] uint8``; see :meth:`ArrayVectorEnv.observations`."""
+        return pack(observations, self.parts, self.packed_space, (self.num_envs,))
 
 
 class UnpackedParts(gym.ObservationWrapper[Any, Any, Any]):

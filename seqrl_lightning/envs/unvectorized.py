@@ -8,18 +8,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from seqrl_lightning.envs.admitted import (
-    ACTION_MASK,
-    BLOCK,
-    CORRECT_ACTION,
-    EnvValueError,
-    as_flag,
-    own_infos,
-    short,
-    told_by_each,
-    told_masks,
-)
+from seqrl_lightning.envs.faults import EnvValueError, short
+from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, own_infos, told_by_each, told_masks
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+from seqrl_lightning.envs.values import as_flag
 
 _Start = tuple[Any, dict[str, Any]]
 
