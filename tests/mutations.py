@@ -16,7 +16,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
 TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
-RING, SAMPLERS, SEQUENCES = (f"seqrl_lightning/replay/{name}.py" for name in ("ring", "samplers", "sequences"))
+ROWS, RING, SAMPLERS, SEQUENCES = (
+    f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences")
+)
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 TYPES = "seqrl_lightning/types.py"
 TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
@@ -60,16 +62,16 @@ MUTATIONS = {
         RING, "np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))", "action.take(next_slots)"
     ),
     "the newest transition doesn't wait for its next action": Mutation(
-        RING,
+        ROWS,
         "        if next_actions:\n            is_transition &=",
         "        if False:\n            is_transition &=",
     ),
     "a final observation isn't marked": Mutation(
-        RING,
+        ROWS,
         "np.logical_or(terminated, truncated, out=self.is_final[self.head])",
         "self.is_final[self.head] = terminated",
     ),
-    "restart leaves no final observation": Mutation(RING, "            self.is_final[self.head] = True\n", ""),
+    "restart leaves no final observation": Mutation(ROWS, "            self.is_final[self.head] = True\n", ""),
     "a stack reaches into the episode before": Mutation(
         RING, "np.where(self._is_final_flat[before], stack[-1], before)", "before"
     ),
