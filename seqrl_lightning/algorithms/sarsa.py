@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from seqrl_lightning.algorithms.learner import LearnerModule, require_positive
+from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.settings import require_positive
 from seqrl_lightning.functional import (
     epsilon_greedy_policy,
     expected_sarsa_target,
