@@ -66,7 +66,7 @@ class Settings(TypedDict, total=False):
     # every learner
     network: NetworkCallable | Part
     optimizer: OptimizerCallable | Part
-    lr_scheduler: Any
+    lr_scheduler: object
     learning_rate: float
     gamma: float
     value_rescaling: float | None
@@ -96,12 +96,12 @@ class Settings(TypedDict, total=False):
     # trainer
     accelerator: str
     devices: int | str | list[int]
-    precision: Any
-    callbacks: Any
-    logger: Any
+    precision: object
+    callbacks: object
+    logger: object
     max_epochs: int | None
     max_steps: int
-    max_time: Any
+    max_time: object
     log_every_n_steps: int | None
     check_val_every_n_epoch: int | None
     enable_progress_bar: bool | None
@@ -223,7 +223,7 @@ class _Fit(SeqRLCLI):
         """Say nothing: the agent's user asks what came out."""
 
 
-def _as_setting(value: Any) -> Any:
+def _as_setting(value: object) -> Any:
     """Return a class, a partial of one, or a list of them as a config names them; anything else as it is.
 
     Raises:

@@ -17,7 +17,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -87,7 +87,7 @@ class RunConfig(SaveConfigCallback):
 class SeqRLCLI(LightningCLI):
     """Lightning's CLI, with the agent, the target's synchronization and checkpoints as settings beside its own."""
 
-    def __init__(self, args: Any = None) -> None:
+    def __init__(self, args: ArgsType = None) -> None:
         silence_misleading_messages()
         try:
             super().__init__(

@@ -307,7 +307,7 @@ class ReplayDataModule(LightningDataModule):
         if self.take_rollout is not None:
             self.take_rollout()
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
         if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
             return batch
@@ -380,5 +380,5 @@ def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 
-def _identity(batch: Any) -> Any:
+def _identity(batch: object) -> Any:
     return batch

@@ -1,13 +1,14 @@
 """Evaluation of any learner: greedy episodes, in Lightning's own loops."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.collect import Policy, Step, rollout
@@ -131,6 +132,13 @@ class GreedyEvaluation(LightningModule):
             self.log("step", float(self.data.progress.env_steps))  # Lightning's name for the x axis
             if self.data.num_blocks:
                 self.log(f"{stage}/block", float(self.data.progress.block))
+
+
+def steps_of(outputs: STEP_OUTPUT) -> list[Step]:
+    """Return the steps that ``validation_step`` or ``test_step`` returned."""
+    assert isinstance(outputs, Mapping)
+    steps: list[Step] = outputs["steps"]
+    return steps
 
 
 def is_cut(last: Step) -> BoolArray:

@@ -165,7 +165,7 @@ class AgentCallback(Callback):
         if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """With ``overlap``: start a step of the environments, if the coming updates ask for one."""
         if self.overlap:
             assert self._learner is not None
@@ -174,7 +174,7 @@ class AgentCallback(Callback):
                 self._unlearned_env_steps += self.collector.start_step()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
         if self.overlap:

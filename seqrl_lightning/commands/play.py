@@ -14,7 +14,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
-from seqrl_lightning.commands.envs import rules_class, task_ids
+from seqrl_lightning.commands.envs import task_ids
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.types import ConfigurationError, require
@@ -164,5 +164,5 @@ def rule(task: TaskEnv) -> str:
     """The task's docstring without its settings, and the same of the tasks that it refers to."""
     entry_points = {gym.spec(env_id).entry_point for env_id in task_ids()}
     parents = [cls for cls in type(task).__mro__[1:] if f"{cls.__module__}:{cls.__name__}" in entry_points]
-    texts = [description(rules_class(task)), *(f"{cls.__name__}: {description(cls)}" for cls in parents)]
+    texts = [description(type(task)), *(f"{cls.__name__}: {description(cls)}" for cls in parents)]
     return "\n\n".join(texts)

@@ -98,7 +98,7 @@ def run_side_by_side(arguments: Namespace, folder: Path, launcher: Launcher) -> 
     Raises:
         RunError: If one of them failed.
     """
-    own = [f"--{name}={getattr(arguments, name)}" for name in _OF_EACH_PROCESS if getattr(arguments, name) is not None]
+    own = [f"--{name}={arguments[name]}" for name in _OF_EACH_PROCESS if arguments[name] is not None]
     own += [f"--config={config}" for config in arguments.config] + ["--no_pruning"] * arguments.no_pruning
     command = ["sweep", *own, *arguments.fit_arguments]
     jobs = [Job(f"process {i}", command, folder / f"process_{i}.log") for i in range(1, arguments.jobs + 1)]
@@ -338,5 +338,5 @@ class _Watch(Callback):
         self.sweep._show(f"trial {self.number} at {value:g} in epoch {trainer.current_epoch}")
 
 
-def _short(thing: Any) -> str:
+def _short(thing: object) -> str:
     return f"{thing:.4g}" if isinstance(thing, float) else str(thing).replace(".init_args", "")

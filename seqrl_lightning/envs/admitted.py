@@ -61,7 +61,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             self._task_reward.take()  # of steps that a wrapper took to start the episode
         return own_observation(result[0], self.space, self._shape), self._own_info(result[1])
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take a step.
 
         Raises:
@@ -136,7 +136,7 @@ class VectorizedEnv(AdmittedEnv):
         self.failed = False
         return result
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take a step, or start the next episode if the last step ended one. Raise as :meth:`AdmittedEnv.step` does."""
         if self._ended:
             observation, info = self.reset()

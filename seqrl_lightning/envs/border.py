@@ -92,7 +92,7 @@ class Border(ABC):
         self.num_steps += 1
         return self._guarded(self._step, action)
 
-    def _guarded(self, function: Callable[..., T], *arguments: Any) -> T:
+    def _guarded(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function of the environments, and turn whatever it raises into an ``EnvFault``."""
         try:
             return function(*arguments)

@@ -56,7 +56,7 @@ def limits_of(space: Box) -> tuple[Any, Any]:
 
 
 def require_inside(
-    array: Array, is_inside: BoolArray, low: Any, high: Any, name: str = "observation", hint: str = ""
+    array: Array, is_inside: BoolArray, low: Array, high: Array, name: str = "observation", hint: str = ""
 ) -> None:
     """Refuse an array with values outside their space, by the first of them.
 

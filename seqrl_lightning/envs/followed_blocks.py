@@ -1,6 +1,6 @@
 """Tasks whose blocks follow the episodes that the learner has seen, over all environments."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import as_int
@@ -18,7 +18,7 @@ class FollowsBlocks(Protocol):
         """Return the block of the episode that follows so many finished ones."""
 
 
-def num_blocks_of(task: Any) -> int:
+def num_blocks_of(task: object) -> int:
     """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none.
 
     Raises:

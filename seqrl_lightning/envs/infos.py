@@ -12,7 +12,7 @@ from seqrl_lightning.types import Array, BoolArray
 ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
 
 
-def own_infos(infos: Any) -> dict[str, Any]:
+def own_infos(infos: object) -> dict[str, Any]:
     """Return the infos of a vector environment.
 
     Raises:
@@ -41,7 +41,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     return mask
 
 
-def as_int(value: Any, first: int, end: int) -> int | None:
+def as_int(value: object, first: int, end: int) -> int | None:
     """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
     if type(value) is not int:
         if isinstance(value, bool | np.bool_) or not isinstance(value, np.integer | np.ndarray):

@@ -1,6 +1,6 @@
 """Composed observations at the border: the parts of Dict and Tuple spaces, packed into one row of bytes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -64,7 +64,7 @@ def part_space(leaf: gym.Space[Any]) -> Box:
     return stored_space(flat)
 
 
-def pack(observation: Any, space: gym.Space[Any], packed: PackedSpace, batch: tuple[int, ...] = ()) -> Array:
+def pack(observation: object, space: gym.Space[Any], packed: PackedSpace, batch: tuple[int, ...] = ()) -> Array:
     """Pack an observation, or those of N environments.
 
     Args:
@@ -87,19 +87,21 @@ def pack(observation: Any, space: gym.Space[Any], packed: PackedSpace, batch: tu
     return packed.layout.pack(parts)
 
 
-def _values(observation: Any, space: gym.Space[Any]) -> Iterator[Any]:
+def _values(observation: object, space: gym.Space[Any]) -> Iterator[object]:
     """Yield the parts of an observation in the order of :func:`leaves`."""
     if isinstance(space, gym.spaces.Dict):
+        assert isinstance(observation, Mapping)
         for key, part in space.items():
             yield from _values(observation[key], part)
     elif isinstance(space, gym.spaces.Tuple):
+        assert isinstance(observation, tuple)
         for value, part in zip(observation, space.spaces, strict=True):
             yield from _values(value, part)
     else:
         yield observation
 
 
-def _stored(value: Any, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
+def _stored(value: object, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
     """Return a part of an observation, or of several, as it is stored, ``[*batch, *shape]``."""
     if isinstance(leaf, Box | MultiBinary):
         return np.asarray(value, stored.dtype).reshape((*batch, *stored.shape))
@@ -108,6 +110,7 @@ def _stored(value: Any, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...
         return one_hot
     if not batch:
         return np.asarray(gym.spaces.flatten(leaf, value)).astype(stored.dtype)
+    assert isinstance(value, Iterable)
     return np.stack([_stored(item, leaf, stored, ()) for item in value])
 
 
@@ -122,7 +125,7 @@ class PackedParts(CheckedParts):
         super().__init__(env)
         self.observation_space = self.packed_space = PackedSpace.of(env.observation_space)
 
-    def observation(self, observation: Any) -> Array:
+    def observation(self, observation: object) -> Array:
         """Return ``[num_bytes] uint8``.
 
         Raises:

@@ -1,7 +1,7 @@
 """Observations that are no Box (Discrete, or composed of parts): checked, then flattened."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -24,7 +24,7 @@ class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
         env: An environment whose observations are no Box.
     """
 
-    def observation(self, observation: Any) -> Any:
+    def observation(self, observation: object) -> Any:
         """Return an observation whose parts are of their spaces' shapes and kinds.
 
         Raises:
@@ -85,7 +85,7 @@ class FlatVectorEnv(ArrayVectorEnv):
         return np.stack([np.asarray(flatten(self.parts, one)) for one in iterate(self._batched_parts, own)])
 
 
-def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:
+def own_parts(value: object, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:
     """Return an observation, or a batch of them, whose parts are arrays of their spaces' shapes and dtypes.
 
     Args:
@@ -104,13 +104,13 @@ def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), na
     if isinstance(space, gym.spaces.Tuple):
         if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
             raise EnvValueError(f"{name} is {short(value)}; it must be a tuple of {len(space.spaces)} parts")
-        pairs = enumerate(zip(value, space, strict=True))
+        pairs = enumerate(zip(value, space.spaces, strict=True))
         return tuple(own_parts(part, its_space, batch, f"{name}[{k}]") for k, (part, its_space) in pairs)
     if isinstance(space, Box):
         return own_observation(value, space, (*batch, *space.shape), name)
     if isinstance(space, Discrete | MultiBinary | MultiDiscrete):
         return _own_integers(value, space, batch, name)
-    for env, one in enumerate(value if batch else [value]):
+    for env, one in enumerate(value if batch and isinstance(value, Iterable) else [value]):
         if not space.contains(one):
             must_be = f"it must be in {space}"
             raise EnvValueError(f"{name} is {short(one)}; {must_be}", env=env if batch else None)
@@ -118,7 +118,7 @@ def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), na
 
 
 def _own_integers(
-    value: Any, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
+    value: object, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
 ) -> Array:
     array = np.asarray(value)
     if isinstance(space, Discrete) and not batch and array.size == 1:

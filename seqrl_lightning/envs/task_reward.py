@@ -28,7 +28,7 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
         observation, info = self.env.reset(seed=seed, options=options)
         return _copied(observation), info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step, and add its reward to those since the last :meth:`take`."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._sum += as_reward(reward)
@@ -48,6 +48,7 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
         self._sum = 0.0
 
 
-def _copied(observation: Any) -> Any:
-    is_array = type(observation) is np.ndarray and observation.dtype != object
-    return observation.copy() if is_array else copy.deepcopy(observation)  # several times as slow
+def _copied(observation: object) -> Any:
+    if isinstance(observation, np.ndarray) and type(observation) is np.ndarray and observation.dtype != object:
+        return observation.copy()
+    return copy.deepcopy(observation)  # several times as slow

@@ -54,7 +54,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
             return start
         return self._shown(*self.envs.reset(seed=seed, options=options))
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step. Raise as :meth:`reset` does."""
         observation, reward, terminated, truncated, infos = self.envs.step(np.array([action]))
         has_terminated, was_truncated = as_flag(terminated, "terminated"), as_flag(truncated, "truncated")
@@ -64,7 +64,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
             shown = _final(infos)
         return shown[0], reward, has_terminated, was_truncated, shown[1]
 
-    def _shown(self, observation: Any, infos: Any) -> _Start:
+    def _shown(self, observation: object, infos: object) -> _Start:
         try:
             (one,) = iterate(self._batched_space, observation)
         except (KeyError, TypeError, ValueError) as error:

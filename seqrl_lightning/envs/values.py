@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
-from numpy.typing import ArrayLike
 
 from seqrl_lightning.envs.bounds import limits_of, require_inside
 from seqrl_lightning.envs.faults import EnvValueError, short
@@ -30,7 +29,7 @@ def stored_space(space: gym.Space[Any]) -> Box:
         return Box(low.astype(stored), high.astype(stored), dtype=stored.type)
 
 
-def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
+def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
     """Copy an observation into an array of its space's dtype.
 
     Args:
@@ -61,7 +60,7 @@ def own_observation(value: ArrayLike, space: Box, shape: tuple[int, ...], name: 
         return array.astype(dtype)
 
 
-def as_reward(value: Any) -> float:
+def as_reward(value: object) -> float:
     """Return a reward as a float.
 
     Raises:
@@ -84,7 +83,7 @@ def as_reward(value: Any) -> float:
     return float(array.reshape(()))
 
 
-def as_flag(value: Any, name: str) -> bool:
+def as_flag(value: object, name: str) -> bool:
     """Return ``terminated`` or ``truncated`` as a bool.
 
     Raises:

@@ -95,7 +95,7 @@ class VectorBorder(Border):
         return self._outcome(*self._singles.step_wait())
 
     def _outcome(
-        self, observation: Any, reward: Any, terminated: Any, truncated: Any, infos: dict[str, Any]
+        self, observation: object, reward: object, terminated: object, truncated: object, infos: dict[str, Any]
     ) -> Outcome:
         own_terminated = self._own_column(terminated, np.bool_, "terminated")
         own_truncated = self._own_column(truncated, np.bool_, "truncated")
@@ -111,7 +111,7 @@ class VectorBorder(Border):
             self._require_rewards(task_reward)
         return Outcome(shown, own_reward, task_reward, own_terminated, own_truncated)
 
-    def _own_column(self, values: Any, dtype: type, name: str) -> Array:
+    def _own_column(self, values: object, dtype: type, name: str) -> Array:
         if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
             return values.copy()
         column: Array = np.array(values)
@@ -135,7 +135,7 @@ class VectorBorder(Border):
 
     def _shown(
         self,
-        observation: Any,
+        observation: object,
         infos: dict[str, Any],
         ended: BoolArray | None = None,
         terminated: BoolArray | None = None,

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from seqrl_lightning.types import Order, stated
 
 
-def _told(task: Any, name: str, kind: type) -> Any:
+def _told(task: object, name: str, kind: type) -> Any:
     """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
     value = stated(task, name)
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
-def _count(task: Any, name: str) -> int | None:
+def _count(task: object, name: str) -> int | None:
     value = _told(task, name, Integral)
     return int(value) if value is not None and value > 0 else None
 
