@@ -198,7 +198,7 @@ class Agent:
 
 
 class _Fit(SeqRLCLI):
-    """``seqrl fit`` that waits to be run, and says what is wrong by an exception."""
+    """``seqrl fit`` without its command line: it runs when it is called, and its errors are exceptions."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         try:
@@ -220,7 +220,7 @@ class _Fit(SeqRLCLI):
         super()._run_subcommand("fit")
 
     def after_fit(self) -> None:
-        """Say nothing: the agent's user asks what came out."""
+        """Print no summary: the caller reads the results from the agent."""
 
 
 def _as_setting(value: object) -> Any:

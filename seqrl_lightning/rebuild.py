@@ -223,7 +223,7 @@ def _is_callable_class(cls: Callable[..., Any], annotation: object) -> bool:
 
 
 def _items_annotation(annotation: object, kind: type) -> Any:
-    """Return the type of a collection's items; ``Any`` where it isn't told."""
+    """Return the type of a collection's items; ``Any`` where none is stated."""
     for alternative in _alternatives(annotation):
         origin, arguments = typing.get_origin(alternative), typing.get_args(alternative)
         if isinstance(origin, type) and arguments:

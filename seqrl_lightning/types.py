@@ -1,4 +1,4 @@
-"""Types shared by all rooms: batches, protocols, and the error for a setting that can't work."""
+"""Types shared by all rooms: batches, protocols, and errors."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -282,7 +282,7 @@ class EvaluationTask(NamedTuple):
 
 
 def keep_plain(hparams: MutableMapping[str, Any]) -> None:
-    """Removes what isn't a number, a text or a collection from saved hyperparameters.
+    """Remove what isn't a number, a text or a collection from saved hyperparameters.
 
     A checkpoint holds plain values only, so that loading it runs no code. A class that the CLI built is there as text
     (its ``class_path``); one that was handed in from Python is not saved.
@@ -349,17 +349,17 @@ def stated(task: Any, name: str) -> Any:
         raise ConfigurationError(f"{name} of {named} raises {reason}; it must have a value, or be left out") from error
 
 
-def require(condition: bool, setting: str, given: object, would_do: str) -> None:
-    """Refuses a setting in the user's words.
+def require(condition: bool, setting: str, given: object, must_be: str) -> None:
+    """Refuse a setting that can't work, by its name in the config.
 
     Args:
         condition: Whether the setting can work.
         setting: Its name in the config, like ``data.batch_size``.
         given: The value that was given.
-        would_do: What would work instead, as the end of "...; it must be".
+        must_be: What would work instead, as the end of "...; it must be".
 
     Raises:
         ConfigurationError: If ``condition`` is false.
     """
     if not condition:
-        raise ConfigurationError(f"{setting} is {shortened(repr(given), 300)}; it must be {would_do}")
+        raise ConfigurationError(f"{setting} is {shortened(repr(given), 300)}; it must be {must_be}")

@@ -148,7 +148,7 @@ def is_cut(last: Step) -> BoolArray:
 
 
 def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:
-    """Sum episodes up.
+    """Sum up episodes.
 
     Returns:
         The steps, of tasks that tell the correct action; the return [N] and the length [N] of each episode; and

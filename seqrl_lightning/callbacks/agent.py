@@ -193,7 +193,7 @@ class AgentCallback(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how far the run is that is resumed; tell which of the agent's settings changed."""
+        """Note the progress of the resumed run, and report which of the agent's settings changed."""
         saved = checkpoint["callbacks"][self.state_key].get("settings", {})
         is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
         for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):

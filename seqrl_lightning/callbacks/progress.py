@@ -1,4 +1,4 @@
-"""How far the run is, in the unit of its budget: as a bar, and as a report to the program that started it."""
+"""The run's progress in the unit of its budget: a bar, and reports to the program that started the run."""
 
 import sys
 import time

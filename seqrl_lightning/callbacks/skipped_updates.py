@@ -1,4 +1,4 @@
-"""The end of a run whose updates aren't finite."""
+"""Report skipped updates, and end a run with too many of them."""
 
 from collections.abc import Mapping
 from pathlib import Path

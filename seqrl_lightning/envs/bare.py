@@ -1,4 +1,4 @@
-"""Tasks without wrappers, made from their Gymnasium ids; whatever goes wrong is told in a line."""
+"""Tasks without wrappers, made from their Gymnasium ids; errors are one line."""
 
 import copy
 import importlib

@@ -27,8 +27,8 @@ class Shown(NamedTuple):
 
     observation: Array  # [N, *obs], of the stored dtype
     action_mask: BoolArray | None  # [N, A], true where an action is allowed; None while the task has forbidden nothing
-    block: IntArray | None  # [N], whose rule holds; None while the task has told none
-    correct_action: IntArray | None  # [N], -1 where none is known; None while the task has told none
+    block: IntArray | None  # [N], whose rule holds; None while the task has stated none
+    correct_action: IntArray | None  # [N], -1 where none is known; None while the task has stated none
 
 
 class Outcome(NamedTuple):
@@ -67,8 +67,8 @@ class Border(ABC):
         parts = space.parts if isinstance(space, PackedSpace) else {"": space}
         lead = self._shape[:-1] if self._layout else (num_envs,)
         self._bounds = {name: Bounds(part, (*lead, *part.shape)) for name, part in parts.items()}
-        self._has_told_mask = self._has_told_action = False
-        self._block: IntArray | None = None  # told last
+        self._has_masks = self._has_correct_actions = False
+        self._block: IntArray | None = None  # stated last
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
         """Start an episode in every environment.
@@ -122,14 +122,14 @@ class Border(ABC):
         """Restore the environments to what ``state_dict`` returned."""
 
     def remember(self, shown: Shown, has_ended: BoolArray) -> None:
-        """Go on from a step that showed ``shown``: what was told once counts as told, and the block is that one's.
+        """Continue from a step that showed ``shown``: note the block, and whether masks and right actions are stated.
 
         Args:
             shown: What the environments show.
             has_ended: [N] bool, whose episode that step ended.
         """
-        self._has_told_mask = shown.action_mask is not None
-        self._has_told_action = shown.correct_action is not None
+        self._has_masks = shown.action_mask is not None
+        self._has_correct_actions = shown.correct_action is not None
         self._block = shown.block
 
     @abstractmethod
@@ -181,7 +181,7 @@ class Border(ABC):
 
     def _completed(self, mask: BoolArray, ended: BoolArray | None) -> BoolArray:
         """Return a mask [N, A] that allows everything where an episode has ended, if it allowed nothing there."""
-        self._has_told_mask = True
+        self._has_masks = True
         is_stuck = ~mask.any(1)
         if np.count_nonzero(is_stuck):
             goes_on = is_stuck if ended is None else is_stuck & ~ended
@@ -192,8 +192,8 @@ class Border(ABC):
         return mask
 
     def _all_allowed(self) -> BoolArray | None:
-        """Return the mask of a step in which none was told: None as long as the task has told none at all."""
-        return np.ones((self.num_envs, self.n_actions), np.bool_) if self._has_told_mask else None
+        """Return the mask of a step without one, which allows everything; None while the task has stated no mask."""
+        return np.ones((self.num_envs, self.n_actions), np.bool_) if self._has_masks else None
 
 
 def first_faulty(is_good: BoolArray) -> int:

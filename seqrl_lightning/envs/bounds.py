@@ -58,7 +58,7 @@ def limits_of(space: Box) -> tuple[Any, Any]:
 def require_inside(
     array: Array, is_inside: BoolArray, low: Array, high: Array, name: str = "observation", hint: str = ""
 ) -> None:
-    """Refuse an array with values outside their space, by the first of them.
+    """Refuse an array with values outside their space; the error names the first of them.
 
     Args:
         array: One array of a space, or several in a row.

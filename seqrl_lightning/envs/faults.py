@@ -53,7 +53,7 @@ class Closable(Protocol):
 
 
 def close_quietly(envs: Closable) -> None:
-    """Close environments, however they take it: a training that is done stays as it is."""
+    """Close environments, and turn their errors into warnings: the training is done."""
     try:
         envs.close()
     except Terminated:

@@ -53,12 +53,12 @@ def as_int(value: object, first: int, end: int) -> int | None:
     return value if first <= value < end else None
 
 
-def told_by_each(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
-    """Return what each of several environments tells under a key of their infos, and which of them tell something.
+def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the values of several environments under a key of their infos, and which of them have one.
 
     Args:
         infos: The infos of a vector environment: a list, tuple or array of one value for each environment under a key,
-            and which of them have one under ``_key``. An environment whose value is None tells nothing either.
+            and which of them have one under ``_key``. An environment whose value is None has none either.
         key: The key.
         num_envs: Number of environments, N.
 
@@ -67,30 +67,30 @@ def told_by_each(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequen
     """
     if key not in infos:
         return None
-    values, has_told = infos[key], infos.get(f"_{key}", True)
+    values, has_value = infos[key], infos.get(f"_{key}", True)
     if isinstance(values, np.ndarray):
         is_of_each = values.shape[:1] == (num_envs,)
     else:
         is_of_each = isinstance(values, list | tuple) and len(values) == num_envs
     if not is_of_each:
         return None
-    if not (type(has_told) is np.ndarray and has_told.dtype == np.bool_):  # as Gymnasium's have
-        has_told = np.broadcast_to(np.asarray(has_told, np.bool_), (num_envs,))
+    if not (type(has_value) is np.ndarray and has_value.dtype == np.bool_):  # as Gymnasium's have
+        has_value = np.broadcast_to(np.asarray(has_value, np.bool_), (num_envs,))
     if not isinstance(values, np.ndarray) or values.dtype == object:
-        has_told = has_told & np.array([value is not None for value in values])
-    return values, has_told
+        has_value = has_value & np.array([value is not None for value in values])
+    return values, has_value
 
 
-def told_masks(infos: dict[str, Any], num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
-    """Return the action masks of several environments as :func:`told_by_each` does; None if there are none.
+def masks_per_env(infos: dict[str, Any], num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the action masks of several environments as :func:`values_per_env` does; None if there are none.
 
     Raises:
         EnvValueError: If there isn't one for each environment.
     """
     if infos.get(ACTION_MASK) is None:
         return None
-    told = told_by_each(infos, ACTION_MASK, num_envs)
-    if told is None:
+    masks = values_per_env(infos, ACTION_MASK, num_envs)
+    if masks is None:
         must_be = f"have {num_envs} rows, one for each environment"
         raise EnvValueError(f"info['action_mask'] is {short(infos[ACTION_MASK])}; it must {must_be}")
-    return told
+    return masks

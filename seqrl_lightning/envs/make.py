@@ -148,7 +148,7 @@ class EnvFactory:
 
     @functools.cached_property
     def _native_mode(self) -> AutoresetMode:
-        """When the task's own vectorized implementation resets an environment whose episode has ended."""
+        """The autoreset mode of the task's own vectorized implementation."""
         envs = make_native(self.env_id, self.env_kwargs, num_envs=1)
         declared = (envs.metadata or {}).get("autoreset_mode")
         close_quietly(envs)

@@ -47,8 +47,8 @@ class SoloBorder(Border):
             mask = self._completed(info[ACTION_MASK][None], np.array([has_ended]))
         if BLOCK in info:
             self._block = np.array([info[BLOCK]])
-        if CORRECT_ACTION in info or self._has_told_action:
-            self._has_told_action = True
+        if CORRECT_ACTION in info or self._has_correct_actions:
+            self._has_correct_actions = True
             correct_action = np.array([info.get(CORRECT_ACTION, -1)])
         return Shown(observations, mask, self._block, correct_action)
 

@@ -19,9 +19,9 @@ from seqrl_lightning.envs.infos import (
     TASK_REWARD,
     as_int,
     as_mask,
+    masks_per_env,
     own_infos,
-    told_by_each,
-    told_masks,
+    values_per_env,
 )
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.values import as_flag, as_reward, own_observation, stored_space
@@ -143,40 +143,40 @@ class VectorBorder(Border):
         own = own_observation(observation, self.observation_space, self._shape)
         self._require_in_space(own)
         infos, mask = own_infos(infos), self._all_allowed()
-        if (told := told_masks(infos, self.num_envs)) is not None:
-            mask = self._completed(self._own_masks(*told, terminated), ended)
-        block = self._told_labels(infos, BLOCK, self._num_blocks)
+        if (masks := masks_per_env(infos, self.num_envs)) is not None:
+            mask = self._completed(self._own_masks(*masks, terminated), ended)
+        block = self._labels(infos, BLOCK, self._num_blocks)
         if block is not None and np.count_nonzero(block < 0):
             block = np.where(block < 0, 0 if self._block is None else self._block, block)
         self._block = self._block if block is None else block
-        correct_action = self._told_labels(infos, CORRECT_ACTION, self.n_actions)
-        if correct_action is None and self._has_told_action:
+        correct_action = self._labels(infos, CORRECT_ACTION, self.n_actions)
+        if correct_action is None and self._has_correct_actions:
             correct_action = np.full(self.num_envs, -1)
-        self._has_told_action = correct_action is not None
+        self._has_correct_actions = correct_action is not None
         return Shown(own, mask, self._block, correct_action)
 
-    def _own_masks(self, masks: Sequence[Any] | Array, has_told: BoolArray, terminated: BoolArray | None) -> BoolArray:
-        """Return what each environment allows, [N, A]; all, where one has told nothing or its state is terminal."""
-        has_told = has_told if terminated is None else has_told & ~terminated
-        if isinstance(masks, np.ndarray) and masks.dtype != object and np.count_nonzero(has_told) == self.num_envs:
+    def _own_masks(self, masks: Sequence[Any] | Array, has_mask: BoolArray, terminated: BoolArray | None) -> BoolArray:
+        """Return what each environment allows, [N, A]; everything, where it states no mask or its state is terminal."""
+        has_mask = has_mask if terminated is None else has_mask & ~terminated
+        if isinstance(masks, np.ndarray) and masks.dtype != object and np.count_nonzero(has_mask) == self.num_envs:
             return as_mask(masks, (self.num_envs, self.n_actions))
         mask = np.ones((self.num_envs, self.n_actions), np.bool_)
-        for env in np.flatnonzero(has_told).tolist():
+        for env in np.flatnonzero(has_mask).tolist():
             mask[env] = as_mask(masks[env], (self.n_actions,))
         return mask
 
-    def _told_labels(self, infos: dict[str, Any], key: str, end: int) -> IntArray | None:
+    def _labels(self, infos: dict[str, Any], key: str, end: int) -> IntArray | None:
         """Return a label of each environment, [N] in [-1, end); -1 where there is none; None if the key isn't ours."""
-        told = told_by_each(infos, key, self.num_envs)
-        if told is None:
+        stated = values_per_env(infos, key, self.num_envs)
+        if stated is None:
             return None
-        labels, is_told = told
+        labels, is_stated = stated
         if not (isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu"):
             own = [as_int(label, -1, end) for label in labels]
             if all(label is None for label in own):
                 return None
             labels = np.array([-1 if label is None else label for label in own])
-        is_label = is_told & (labels >= -1) & (labels < end)
+        is_label = is_stated & (labels >= -1) & (labels < end)
         return np.where(is_label, labels.astype(np.int64, copy=False), -1)
 
     def follow_block(self, block: int) -> None:

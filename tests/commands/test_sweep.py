@@ -413,7 +413,7 @@ def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> 
     ],
 )
 def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path) -> None:
-    """What else may be in one runs when it is read."""
+    """Views and triggers in a database run when it is read."""
     path = swept / "swept" / "study.db"
     require_own_database(f"sqlite:///{path}", 1.0)
     with closing(sqlite3.connect(path)) as database:

@@ -73,7 +73,7 @@ gym.register("tests/ComposedVector-v0", vector_entry_point=Scenes)
 
 
 def shown_at(t: int, action: list[int]) -> dict[str, Any]:
-    """What all parts should be."""
+    """The expected parts."""
     return {
         "picture": np.full((5, 4), 40 * t),
         "inner.0": np.eye(7)[t],
