@@ -264,8 +264,10 @@ MUTATIONS = {
         WRAPPING, "env.observation_space = space.stacked(frame_stack)", "env.observation_space = space"
     ),
     "a choice's first value is 0": of_parts(PACKING, "[value - leaf.start]", "[value]"),
-    "a batch of parts is read column by column": of_parts(
-        PACKING, ".reshape((*batch, *stored.shape))", '.reshape((*batch, *stored.shape), order="F")'
+    "environments change places": of_parts(
+        PACKING,
+        "return pack(observations, self.parts, self.packed_space, (self.num_envs,))",
+        "return pack(observations, self.parts, self.packed_space, (self.num_envs,))[::-1]",
     ),
     "parts are packed in another order than they are named": of_parts(
         PACKING,
