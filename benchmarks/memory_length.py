@@ -1,4 +1,4 @@
-"""How long a memory lasts: DelayedRecall over its delay (``python -m benchmarks.memory_length``).
+"""Measure how long a memory lasts: DelayedRecall over its delay (``python -m benchmarks.memory_length``).
 
 Two questions, a panel each in ``docs/images/memory_length.png``: what the core of the network makes of it, with windows
 that cover whole episodes; and what stored states and burn-in make of it, with windows of 16 steps (DRQN against R2D2).

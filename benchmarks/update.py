@@ -177,7 +177,7 @@ def main() -> None:
 
 
 def check(update: Update, other: Update) -> None:
-    """That both compute the same gradients."""
+    """Check that both compute the same gradients."""
     update.differentiate()
     other.differentiate()
     for a, b in zip(update.parameters, other.parameters, strict=True):

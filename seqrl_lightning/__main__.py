@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def print_all(text: str) -> None:
-    """Print a text, as much of it as is read: a pager may end before."""
+    """Print a text until its reader closes the pipe, as a pager may."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

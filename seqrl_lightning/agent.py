@@ -66,7 +66,7 @@ class Settings(TypedDict, total=False):
     # every learner
     network: NetworkCallable | Part
     optimizer: OptimizerCallable | Part
-    lr_scheduler: Any
+    lr_scheduler: object
     learning_rate: float
     gamma: float
     value_rescaling: float | None
@@ -96,12 +96,12 @@ class Settings(TypedDict, total=False):
     # trainer
     accelerator: str
     devices: int | str | list[int]
-    precision: Any
-    callbacks: Any
-    logger: Any
+    precision: object
+    callbacks: object
+    logger: object
     max_epochs: int | None
     max_steps: int
-    max_time: Any
+    max_time: object
     log_every_n_steps: int | None
     check_val_every_n_epoch: int | None
     enable_progress_bar: bool | None
@@ -198,7 +198,7 @@ class Agent:
 
 
 class _Fit(SeqRLCLI):
-    """``seqrl fit`` that waits to be run, and says what is wrong by an exception."""
+    """``seqrl fit`` without its command line: it runs when it is called, and its errors are exceptions."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         try:
@@ -220,10 +220,10 @@ class _Fit(SeqRLCLI):
         super()._run_subcommand("fit")
 
     def after_fit(self) -> None:
-        """Say nothing: the agent's user asks what came out."""
+        """Print no summary: the caller reads the results from the agent."""
 
 
-def _as_setting(value: Any) -> Any:
+def _as_setting(value: object) -> Any:
     """Return a class, a partial of one, or a list of them as a config names them; anything else as it is.
 
     Raises:

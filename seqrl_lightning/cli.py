@@ -18,7 +18,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -45,7 +45,7 @@ from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
-from seqrl_lightning.types import ConfigurationError, RunError, require, shortened
+from seqrl_lightning.types import ConfigurationError, RunError, one_line, require, shortened
 
 _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
@@ -90,7 +90,7 @@ class RunConfig(SaveConfigCallback):
 class SeqRLCLI(LightningCLI):
     """Lightning's CLI, with the agent, the target's synchronization and checkpoints as settings beside its own."""
 
-    def __init__(self, args: Any = None) -> None:
+    def __init__(self, args: ArgsType = None) -> None:
         silence_misleading_messages()
         try:
             super().__init__(
@@ -106,7 +106,7 @@ class SeqRLCLI(LightningCLI):
                 args=args,
             )
         except MisconfigurationException as error:  # Lightning's own error for a setting that can't work
-            raise ConfigurationError(" ".join(str(error).split())) from error
+            raise ConfigurationError(one_line(error)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings of the callbacks that every run has, and those of the process."""
@@ -265,7 +265,7 @@ class SeqRLCLI(LightningCLI):
         except RuntimeError as error:
             if isinstance(error, RunError) or "onnection" not in str(error) or self.trainer.world_size == 1:
                 raise
-            which, reason = lost_process(self.trainer), " ".join(str(error).split())
+            which, reason = lost_process(self.trainer), one_line(error)
             raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
         finally:
             assert isinstance(self.datamodule, ReplayDataModule)

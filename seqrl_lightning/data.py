@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
-from seqrl_lightning.envs.admitted import EnvValueError, block_after, close_quietly
+from seqrl_lightning.envs.faults import EnvValueError, close_quietly
+from seqrl_lightning.envs.followed_blocks import block_after
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
@@ -306,7 +307,7 @@ class ReplayDataModule(LightningDataModule):
         if self.take_rollout is not None:
             self.take_rollout()
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
         if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
             return batch
@@ -379,5 +380,5 @@ def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 
-def _identity(batch: Any) -> Any:
+def _identity(batch: object) -> Any:
     return batch

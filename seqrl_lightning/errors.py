@@ -12,7 +12,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser
 
 from seqrl_lightning.launched import ERROR, report
-from seqrl_lightning.types import ConfigurationError, RunError, shortened
+from seqrl_lightning.types import ConfigurationError, RunError, one_line, shortened
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
@@ -48,7 +48,7 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
     """
     key = ".".join(_KEY.findall(message))
     lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
-    reason = " ".join(" ".join(lines).split()).removeprefix("- ")
+    reason = one_line(" ".join(lines)).removeprefix("- ")
     reason = _UNION.sub("", _CALLABLE.sub("", reason)).split(". Got value: Namespace(")[0]
     if unknown := _UNKNOWN.fullmatch(reason):
         name = next(filter(None, unknown.groups()))
@@ -124,8 +124,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except Exception as error:  # of whatever kind
         if (refusal := refusal_in(error)) is not None:
-            fail(" ".join(str(refusal).split()))
-        message = " ".join(str(error).split())
+            fail(one_line(refusal))
+        message = one_line(error)
         if isinstance(error, RunError):
             fail(message, status=1)
         fail(f"{type(error).__name__}: {message} (SEQRL_TRACEBACK=1 shows where)", status=1)

@@ -29,12 +29,12 @@ def end_with_standard_input() -> None:
 
 
 def is_reporting() -> bool:
-    """Whether another program wants to know how far this one is."""
+    """Whether another program reads this one's reports of progress."""
     return REPORT_TO in os.environ
 
 
 def report(line: str) -> None:
-    """Tell the program that started this one how far it is, or nobody. A full disk ends no run here."""
+    """Report progress to the program that started this one, if one did. A full disk doesn't end the run here."""
     if is_reporting():
         with suppress(OSError):
             Path(os.environ[REPORT_TO]).write_text(line, encoding="utf-8")

@@ -12,7 +12,7 @@ from seqrl_lightning import collect
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.envs import EnvFactory
-from seqrl_lightning.envs.admitted import as_mask
+from seqrl_lightning.envs.infos import as_mask
 from seqrl_lightning.envs.packing import UnpackedParts
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.networks import NetworkCallable

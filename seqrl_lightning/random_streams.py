@@ -7,7 +7,7 @@ import numpy as np
 
 
 def random_stream(role: str, rank: int = 0) -> np.random.Generator:
-    """A stream of its own for each role and process.
+    """Return a random stream of its own for a role and a process.
 
     Args:
         role: Who draws from it, like ``agent``.

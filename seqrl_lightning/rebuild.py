@@ -72,7 +72,7 @@ class _Builder:
             found.pop("device", None)
         return found
 
-    def _value(self, value: Any, annotation: Any, takes_any: bool) -> Any:
+    def _value(self, value: object, annotation: object, takes_any: bool) -> Any:
         """Return a setting's value; ``takes_any`` is whether one whose type isn't known may be an object."""
         if isinstance(value, Mapping) and "class_path" in value:
             return self._built(value, annotation, takes_any)
@@ -112,7 +112,7 @@ class _Builder:
         must_be = f"a kind of {named}" if named else "a number, a text or a collection of them"
         return ConfigurationError(f"{self.where} names {shortened(repr(name), 300)}; it must be {must_be} there")
 
-    def _built(self, spec: Mapping[str, Any], annotation: Any, takes_any: bool) -> Any:
+    def _built(self, spec: Mapping[str, Any], annotation: object, takes_any: bool) -> Any:
         """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
         if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
             raise ConfigurationError(
@@ -161,16 +161,16 @@ def _annotation(cls: Callable[..., Any], name: str) -> Any:
     return Any
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def _alternatives(annotation: object) -> tuple[Any, ...]:
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if is_union else (annotation,)
 
 
-def _is_callable(annotation: Any) -> bool:
+def _is_callable(annotation: object) -> bool:
     return (typing.get_origin(annotation) or annotation) in (Callable, type)
 
 
-def _kind(annotation: Any) -> type | None:
+def _kind(annotation: object) -> type | None:
     """Return the class of the objects of a type; None if it may be any."""
     if typing.get_origin(annotation) is typing.Literal:
         return str
@@ -178,7 +178,7 @@ def _kind(annotation: Any) -> type | None:
     return found if isinstance(found, type) and found not in (Any, object) else None
 
 
-def _takes_no_class(annotation: Any) -> bool:
+def _takes_no_class(annotation: object) -> bool:
     """Return whether nothing that a setting of this type can be is named by a text: neither a class nor a function."""
     kinds = [_kind(alternative) for alternative in _alternatives(annotation)]
     return all(kind is not None and issubclass(kind, _NAMELESS) for kind in kinds)
@@ -200,7 +200,7 @@ def _reads_as_more(text: str) -> bool:
         return True
 
 
-def _returned(annotation: Any) -> list[type | None]:
+def _returned(annotation: object) -> list[type | None]:
     """Return the classes that a function of this type makes; None among them if it may be any."""
     arguments = typing.get_args(annotation)
     return [_kind(alternative) for alternative in _alternatives(arguments[-1])] if arguments else []
@@ -216,14 +216,14 @@ def _is_kind(cls: Callable[..., Any], base: type) -> bool:
         return True
 
 
-def _is_callable_class(cls: Callable[..., Any], annotation: Any) -> bool:
+def _is_callable_class(cls: Callable[..., Any], annotation: object) -> bool:
     """Return whether instances of a class are themselves functions, where one is asked for."""
     asks = any(_is_callable(alternative) for alternative in _alternatives(annotation))
     return asks and isinstance(cls, type) and any("__call__" in vars(owner) for owner in cls.__mro__)
 
 
-def _items_annotation(annotation: Any, kind: type) -> Any:
-    """Return the type of a collection's items; ``Any`` where it isn't told."""
+def _items_annotation(annotation: object, kind: type) -> Any:
+    """Return the type of a collection's items; ``Any`` where none is stated."""
     for alternative in _alternatives(annotation):
         origin, arguments = typing.get_origin(alternative), typing.get_args(alternative)
         if isinstance(origin, type) and arguments:
@@ -234,11 +234,11 @@ def _items_annotation(annotation: Any, kind: type) -> Any:
     return Any
 
 
-def _asks_for_tuple(annotation: Any) -> bool:
+def _asks_for_tuple(annotation: object) -> bool:
     return any((typing.get_origin(a) or a) is tuple for a in _alternatives(annotation))
 
 
-def _plain(value: Any, annotation: Any) -> Any:
+def _plain(value: object, annotation: object) -> Any:
     """Return a number or text as a class's argument: a text may stand for a path, a dtype or an Enum's member.
 
     Raises:

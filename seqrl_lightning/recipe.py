@@ -162,7 +162,7 @@ class _Results(TorchFunctionMode):
         self.num_bytes = 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.num_bytes += sum(_num_bytes(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))

@@ -1,4 +1,4 @@
-"""Signals that end the program: with one line and the exit status that shells expect, whatever it is doing."""
+"""Signals that end the program: at any moment, with one line and the exit status that shells expect."""
 
 import os
 import signal

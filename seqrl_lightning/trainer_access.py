@@ -1,8 +1,11 @@
 """Typed access to what Lightning's Trainer holds."""
 
+from collections.abc import Mapping
 from typing import Protocol, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
 
 from seqrl_lightning.types import ConfigurationError, Learner
 
@@ -19,6 +22,12 @@ class TrainerAttributes(Protocol):
 def attributes_of(trainer: Trainer) -> TrainerAttributes:
     """Return the same Trainer, with its undeclared attributes typed."""
     return cast(TrainerAttributes, trainer)
+
+
+def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:
+    """Return what a learner's ``training_step`` returned, by name (see :class:`~seqrl_lightning.types.Update`)."""
+    assert isinstance(outputs, Mapping)
+    return outputs
 
 
 def learner_of(trainer: Trainer) -> Learner:

@@ -1,4 +1,4 @@
-"""Types shared by all rooms: batches, protocols, and the error for a setting that can't work."""
+"""Types shared by all rooms: batches, protocols, and errors."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -282,7 +282,7 @@ class EvaluationTask(NamedTuple):
 
 
 def keep_plain(hparams: MutableMapping[str, Any]) -> None:
-    """Removes what isn't a number, a text or a collection from saved hyperparameters.
+    """Remove what isn't a number, a text or a collection from saved hyperparameters.
 
     A checkpoint holds plain values only, so that loading it runs no code. A class that the CLI built is there as text
     (its ``class_path``); one that was handed in from Python is not saved.
@@ -298,6 +298,11 @@ def _is_plain(value: object) -> bool:
         is_own_class = type(value) not in (list, tuple)  # which would have to be imported to be read
         return not is_own_class and all(map(_is_plain, value))
     return isinstance(value, type(None) | bool | int | float | str)
+
+
+def one_line(text: object) -> str:
+    """Return an error, or another text, as one line."""
+    return " ".join(str(text).split())
 
 
 def shortened(message: str, most: int = 1500) -> str:
@@ -340,21 +345,21 @@ def stated(task: Any, name: str) -> Any:
         if isinstance(error, AttributeError) and name not in dir(type(task)):
             return None
         named = type(task).__name__ if task.spec is None else task.spec.id
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise ConfigurationError(f"{name} of {named} raises {reason}; it must have a value, or be left out") from error
 
 
-def require(condition: bool, setting: str, given: object, would_do: str) -> None:
-    """Refuses a setting in the user's words.
+def require(condition: bool, setting: str, given: object, must_be: str) -> None:
+    """Refuse a setting that can't work, by its name in the config.
 
     Args:
         condition: Whether the setting can work.
         setting: Its name in the config, like ``data.batch_size``.
         given: The value that was given.
-        would_do: What would work instead, as the end of "...; it must be".
+        must_be: What would work instead, as the end of "...; it must be".
 
     Raises:
         ConfigurationError: If ``condition`` is false.
     """
     if not condition:
-        raise ConfigurationError(f"{setting} is {shortened(repr(given), 300)}; it must be {would_do}")
+        raise ConfigurationError(f"{setting} is {shortened(repr(given), 300)}; it must be {must_be}")

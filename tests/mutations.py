@@ -16,9 +16,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
 TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
-RING, SAMPLERS, SEQUENCES = (f"seqrl_lightning/replay/{name}.py" for name in ("ring", "samplers", "sequences"))
+TESTS_OF_PARTS = (("tests/test_parts.py", "tests/envs/test_packing.py"),)
+ROWS, RING, SAMPLERS, SEQUENCES = (
+    f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences")
+)
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 TYPES = "seqrl_lightning/types.py"
+SHAPES, COMPOSED = "seqrl_lightning/parts.py", "seqrl_lightning/networks/composed.py"
+CHECKED, PACKING, WRAPPING = (f"seqrl_lightning/envs/{name}.py" for name in ("parts", "packing", "wrapping"))
 TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
     f"seqrl_lightning/functional/{name}.py" for name in ("targets", "policies", "losses", "distributional", "rescaling")
 )
@@ -29,11 +34,17 @@ LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
 
 
 class Mutation(NamedTuple):
-    """A text in a file, and what takes its place."""
+    """A text in a file, what takes its place, and the tests that catch it, the fastest first."""
 
     path: str
     old: str
     new: str
+    tests: tuple[tuple[str, ...], ...] = TESTS
+
+
+def of_parts(path: str, old: str, new: str) -> Mutation:
+    """A fault in how observations with parts are packed and unpacked."""
+    return Mutation(path, old, new, TESTS_OF_PARTS)
 
 
 MUTATIONS = {
@@ -60,16 +71,16 @@ MUTATIONS = {
         RING, "np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))", "action.take(next_slots)"
     ),
     "the newest transition doesn't wait for its next action": Mutation(
-        RING,
+        ROWS,
         "        if next_actions:\n            is_transition &=",
         "        if False:\n            is_transition &=",
     ),
     "a final observation isn't marked": Mutation(
-        RING,
+        ROWS,
         "np.logical_or(terminated, truncated, out=self.is_final[self.head])",
         "self.is_final[self.head] = terminated",
     ),
-    "restart leaves no final observation": Mutation(RING, "            self.is_final[self.head] = True\n", ""),
+    "restart leaves no final observation": Mutation(ROWS, "            self.is_final[self.head] = True\n", ""),
     "a stack reaches into the episode before": Mutation(
         RING, "np.where(self._is_final_flat[before], stack[-1], before)", "before"
     ),
@@ -240,6 +251,49 @@ MUTATIONS = {
         DISTRIBUTIONAL, "values.clamp(support[0], support[-1]).unsqueeze(-2)", "values.unsqueeze(-2)"
     ),
     "the inverse of h without its linear term": Mutation(RESCALING, "slope = 1.0 + 2.0 * epsilon", "slope = 1.0"),
+    # Observations with parts
+    "parts lie over each other": of_parts(SHAPES, "places[name] = start, end", "places[name] = 0, end - start"),
+    "parts lie where their numbers can't be read in place": of_parts(
+        SHAPES, "sorted(parts, key=lambda name: -sizes[name])", "sorted(parts, key=lambda name: sizes[name])"
+    ),
+    "rows are as long as their parts": of_parts(SHAPES, "num_bytes = -(-end // largest) * largest", "num_bytes = end"),
+    "a part's shape leaves the frames out": of_parts(
+        SHAPES, "frames = () if self.num_frames == 1 else (self.num_frames,)", "frames = ()"
+    ),
+    "a stack's space is that of one frame": of_parts(
+        WRAPPING, "env.observation_space = space.stacked(frame_stack)", "env.observation_space = space"
+    ),
+    "a choice's first value is 0": of_parts(PACKING, "[value - leaf.start]", "[value]"),
+    "environments change places": of_parts(
+        PACKING,
+        "return pack(observations, self.parts, self.packed_space, (self.num_envs,))",
+        "return pack(observations, self.parts, self.packed_space, (self.num_envs,))[::-1]",
+    ),
+    "parts are packed in another order than they are named": of_parts(
+        PACKING,
+        "        for key, part in space.items():\n            yield",
+        "        for key, part in reversed(space.items()):\n            yield",
+    ),
+    "parts keep dtypes that aren't stored": of_parts(
+        PACKING,
+        "    if isinstance(leaf, Box):\n        return stored_space(leaf)",
+        "    if isinstance(leaf, Box):\n        return leaf",
+    ),
+    "two parts share a name": of_parts(PACKING, "        if name in parts:", "        if False:"),
+    "integers outside their space are packed": of_parts(
+        CHECKED, "    require_inside(array, (array >= low) & (array <= high), low, high, name)\n", ""
+    ),
+    "further parts are ignored": of_parts(
+        CHECKED, "or set(value) != set(space.spaces)", "or not set(value) >= set(space.spaces)"
+    ),
+    "every torso reads the first part": of_parts(
+        COMPOSED, "encoder(parts[name])[0] for name", "encoder(next(iter(parts.values())))[0] for name"
+    ),
+    "the memory forgets where episodes start": of_parts(
+        COMPOSED,
+        "self.core.run_torso(self.encode(observation), state, is_first)",
+        "self.core.run_torso(self.encode(observation), state)",
+    ),
     # Learners
     "the policy network values its own selection": Mutation(
         DQN,
@@ -290,7 +344,7 @@ def survives(name: str, folder: Path) -> bool:
     assert original.count(mutation.old) == 1, f"{name}: {mutation.old!r} is not in {mutation.path} once"
     path.write_text(original.replace(mutation.old, mutation.new))
     try:
-        return all(passes(tests, folder) for tests in TESTS)
+        return all(passes(tests, folder) for tests in mutation.tests)
     finally:
         path.write_text(original)
 

@@ -1,4 +1,4 @@
-"""What learners should compute, as loops over single steps in plain Python.
+"""The expected results of learners, as loops over single steps in plain Python.
 
 Nothing here is shared with the package: networks, returns, targets, losses and priorities are written out for one
 state, one action and one atom at a time. What is random (noise, fractions, drawn actions) is given.
@@ -15,7 +15,7 @@ Values = list[Any]  # a number, or a list of N numbers, for each action
 
 @dataclass
 class Row:
-    """What one environment showed in one row of the replay memory."""
+    """One environment's entry in one row of the replay memory."""
 
     observation: Vector
     mask: list[bool] | None

@@ -81,7 +81,7 @@ def test_masks_inside_observations_are_kept_to(tmp_path: Path, num_envs: int) ->
 
 
 class Rude(gym.Env[Any, Any]):
-    """What is optional raises, or ends the program."""
+    """An environment whose optional attributes raise, or end the program."""
 
     observation_space = gym.spaces.Discrete(2)
     action_space = gym.spaces.Discrete(2)

@@ -305,7 +305,7 @@ def numbers(observation: Tensor) -> Tensor:
 
 
 def pieces(net: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """What computes something, by the beginning of its names: of a Composed one what reads the features."""
+    """The modules behind the outputs, by the beginning of their names; of a Composed one, those that read features."""
     return {"": net.core, "head.": net.head} if isinstance(net, Composed) else {"": net}
 
 
@@ -360,7 +360,7 @@ class Oracle:
         return [self.world.where[tuple(state)] for state in numbers(batch.state_batch)[0].tolist()]
 
     def outlooks(self, env: int, first: int, end: int) -> dict[int, Outlook]:
-        """How the networks see rows ``first`` to ``end - 1``, read in order if they remember."""
+        """The networks' view of rows ``first`` to ``end - 1``, read in order if they remember."""
         rows = self.world.rows[env]
         features: dict[str, list[Any]] = {}
         for name, net in self.nets.items():
@@ -374,7 +374,7 @@ class Oracle:
         }
 
     def state_at(self, env: int, row: int) -> Any:
-        """What the network that acted carried into a row, where it is kept."""
+        """The state that the acting network carried into a row, where it is kept."""
         keeps = self.combination.stored_state or self.combination.sampler == "rollout"
         rows = self.world.rows[env]
         if not keeps or "policy" not in self.nets or not self.nets["policy"].remembers:
@@ -410,7 +410,7 @@ class Oracle:
         return oracle.q_learning(self.nets, step, action, now, then, s)
 
     def check_rows(self, batch: Windows, column: int, rows: list[Row], first: int) -> None:
-        """What a window holds besides its transitions."""
+        """The contents of a window besides its transitions."""
         if "windows" in self.combination.sampler:
             assert rows[first].step % (LENGTH - OVERLAP) == 0
             assert batch.burn_in == (BURN_IN if self.combination.burn_in else 0)

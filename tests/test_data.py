@@ -9,7 +9,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, FlattenMultiDiscreteAction, PreviousActionReward, TaskVectorEnv
-from seqrl_lightning.envs.border import VectorBorder
+from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.replay import PrioritizedSampler, room
 from seqrl_lightning.types import ConfigurationError, EvaluationTask
 from tests.running import assert_identical, fit

@@ -1,4 +1,4 @@
-"""What is learned, and that a broken update doesn't learn it."""
+"""Learners solve small tasks, and a broken update doesn't."""
 
 from pathlib import Path
 from typing import Any

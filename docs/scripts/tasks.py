@@ -16,7 +16,7 @@ from PIL import Image
 
 from docs.scripts.results import ROOT, read_reports, table, with_measured
 from seqrl_lightning.collect import rollout
-from seqrl_lightning.commands.envs import rules_class, task_ids
+from seqrl_lightning.commands.envs import task_ids
 from seqrl_lightning.docstrings import parse_docstring
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.types import Array, BoolArray, IntArray
@@ -102,21 +102,19 @@ def page(env_id: str, env: Any, chance: str) -> str:
 
 def rules(env: Any) -> str:
     """Return the task's rules: its docstring without its arguments."""
-    return markdown(parse_docstring(rules_class(env)).description or "").rstrip()
+    return markdown(parse_docstring(type(env)).description or "").rstrip()
 
 
 def settings(env: Any) -> list[inspect.Parameter]:
     """Return the task's settings, with their defaults."""
-    found: dict[str, inspect.Parameter] = {}
-    for described in (rules_class(env), type(env)):
-        found |= inspect.signature(described).parameters
-    return [setting for setting in found.values() if setting.kind is not setting.VAR_KEYWORD]
+    parameters = inspect.signature(type(env)).parameters.values()
+    return [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
 
 
 def arguments_of(env: Any) -> dict[str, str]:
     """Return the meaning of each argument of the task, from the docstrings of its classes."""
     meanings: dict[str, str] = {}
-    for described in (*type(env).__mro__[::-1], rules_class(env)):
+    for described in type(env).__mro__[::-1]:
         for parameter in parse_docstring(described).params:
             meanings[parameter.arg_name] = markdown(" ".join((parameter.description or "").split()))
     return meanings

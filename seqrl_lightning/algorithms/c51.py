@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms.learner import LearnerModule, build_network
+from seqrl_lightning.algorithms.building import build_network
+from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.functional import bellman_target, categorical_projection, mask_actions, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms.learner import LearnerModule, build_network, require_positive
+from seqrl_lightning.algorithms.building import build_network
+from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.settings import require_positive
 from seqrl_lightning.functional import expected_value, huber_losses, soft_q_target, softmax_policy, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

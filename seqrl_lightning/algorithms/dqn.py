@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl_lightning.algorithms.learner import LearnerModule, require_positive
+from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.settings import require_positive
 from seqrl_lightning.functional import double_q_target, huber_losses, munchausen_target, q_target, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

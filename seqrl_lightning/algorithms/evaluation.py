@@ -1,13 +1,14 @@
 """Evaluation of any learner: greedy episodes, in Lightning's own loops."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.collect import Policy, Step, rollout
@@ -133,6 +134,13 @@ class GreedyEvaluation(LightningModule):
                 self.log(f"{stage}/block", float(self.data.progress.block))
 
 
+def steps_of(outputs: STEP_OUTPUT) -> list[Step]:
+    """Return the steps that ``validation_step`` or ``test_step`` returned."""
+    assert isinstance(outputs, Mapping)
+    steps: list[Step] = outputs["steps"]
+    return steps
+
+
 def is_cut(last: Step) -> BoolArray:
     """Return which episodes, [N], hadn't ended with the last step of an evaluation."""
     hasnt_ended: BoolArray = last.is_playing & ~(last.outcome.terminated | last.outcome.truncated)
@@ -140,7 +148,7 @@ def is_cut(last: Step) -> BoolArray:
 
 
 def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:
-    """Sum episodes up.
+    """Sum up episodes.
 
     Returns:
         The steps, of tasks that tell the correct action; the return [N] and the length [N] of each episode; and

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.dqn import DQN
-from seqrl_lightning.algorithms.learner import build_network, require_count
+from seqrl_lightning.algorithms.settings import require_count
 from seqrl_lightning.functional import (
     double_q_target,
     munchausen_target,

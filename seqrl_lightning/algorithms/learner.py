@@ -4,27 +4,24 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqrl_lightning import speed
-from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
+from seqrl_lightning.algorithms.building import build_network
+from seqrl_lightning.algorithms.checkpointed import CheckpointedModule
 from seqrl_lightning.algorithms.finite import FiniteUpdates
+from seqrl_lightning.algorithms.settings import require_count, require_positive
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
-from seqrl_lightning.checkpoints.changes import described, require_resumable, shared
-from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.functional import (
     bootstrap_discounts,
     n_step_returns,
@@ -32,11 +29,9 @@ from seqrl_lightning.functional import (
     unscale_values,
     weighted_mean,
 )
-from seqrl_lightning.networks import MLP, Network, NetworkCallable
+from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape, blank_observations, shape_of_observation
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.trust import Allowed, settings_of
 from seqrl_lightning.types import (
     Array,
     Batch,
@@ -49,9 +44,6 @@ from seqrl_lightning.types import (
     require,
 )
 
-MAX_COUNT = 1024
-"""The most updates of one training step, epochs of one rollout, and fractions of one quantile function."""
-
 OptimizerCallable = Callable[[Iterable[Tensor], float], Optimizer]
 
 _RENAMED_METHODS = {
@@ -62,7 +54,7 @@ _RENAMED_METHODS = {
 }
 
 
-class LearnerModule(GreedyEvaluation):
+class LearnerModule(CheckpointedModule):
     """A network that acts, and a rule by which it learns from batches.
 
     A subclass writes :meth:`optimize_model`, the loss of one batch. A learner never sees an environment:
@@ -371,129 +363,3 @@ class LearnerModule(GreedyEvaluation):
         if self._fast_acting is None or self._fast_acting[0] is not net:
             self._fast_acting = net, speed.numpy_forward(net)
         return self._fast_acting[1]
-
-    # Checkpoints
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the hyperparameters don't say: how the policy is rebuilt, and what a sampler from Python is."""
-        checkpoint["policy"] = {
-            "algorithm": f"{type(self).__module__}:{type(self).__qualname__}",
-            "obs_dtype": self.data.obs_dtype,
-        }
-        checkpoint["sampler"] = described(self.data.sampler)
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's hparams_file has no meaning here
-        cls,
-        checkpoint_path: str | Path,
-        map_location: torch.device | str = "cpu",
-        strict: bool = True,
-        weights_only: bool = True,
-        *,
-        allow: Allowed = (),
-        **settings: Any,
-    ) -> Self:
-        """Build a learner from a checkpoint, with its weights; the file may come from a stranger.
-
-        Args:
-            checkpoint_path: The checkpoint.
-            map_location: The device to build it on.
-            strict: Whether all weights have to be there, and no others.
-            weights_only: Always true: a checkpoint holds tensors and plain values.
-            allow: Modules that it may name, like ``["my_networks"]``, besides the package's own classes.
-            settings: Settings that replace those in the checkpoint.
-
-        Raises:
-            ConfigurationError: If the file can't be used, or names what files may not name.
-        """
-        require(weights_only, "weights_only", weights_only, "true: nothing in a checkpoint is ever executed")
-        learner, contents = load_from_checkpoint(cls, checkpoint_path, "hyper_parameters", allow, settings)
-        learner.load_state_dict(contents["state_dict"], strict)
-        return learner.to(map_location)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another task, before its weights fail to fit; tell what else changed.
-
-        Raises:
-            ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
-                that its replay memory doesn't fit.
-        """
-        settings = checkpoint.get("datamodule_hyper_parameters")
-        if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
-            return
-        saved = settings.get("env_id")
-        require(self.data.env_id == saved, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
-        if self._trainer.state.fn == TrainerFn.FITTING:
-            self._compare_settings(checkpoint)
-
-    def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
-        """Tell which settings changed since a checkpoint was saved; the command line has told them by itself."""
-        datamodule = attributes_of(self.trainer).datamodule
-        assert datamodule is not None
-        before = {
-            "data": {**settings_of(checkpoint["datamodule_hyper_parameters"]), "sampler": checkpoint.get("sampler")},
-            "model": settings_of(checkpoint["hyper_parameters"]),
-        }
-        now = {
-            "data": {**settings_of(datamodule.hparams), "sampler": described(self.data.sampler)},
-            "model": settings_of(self.hparams),
-        }
-        if before["data"]["sampler"] is None:  # an earlier version saved it
-            del before["data"]["sampler"]
-        for change in require_resumable(*shared(before, now)):
-            if not self.is_from_command_line:
-                rank_zero_info(str(change))
-
-    @property
-    def is_from_command_line(self) -> bool:
-        """Whether ``seqrl`` built it, which compares the configs of a run and its resumption."""
-        return "_instantiator" in self.hparams
-
-
-def require_positive(**settings: float | None) -> None:
-    """Refuse settings of the learner that are given but not positive.
-
-    Raises:
-        ConfigurationError: If one isn't.
-    """
-    for name, value in settings.items():
-        require(value is None or value > 0, f"model.{name}", value, "positive, or null for none")
-
-
-def require_count(**settings: int) -> None:
-    """Refuse numbers of updates, fractions and the like that no run can pay for.
-
-    A checkpoint's settings are those of its resumed run, and no weight's shape depends on some of them: without a
-    limit, a file from somebody else could take all memory and time with a single number.
-
-    Raises:
-        ConfigurationError: If one isn't in [1, MAX_COUNT].
-    """
-    for name, count in settings.items():
-        require(1 <= count <= MAX_COUNT, f"model.{name}", count, f"at least 1, and at most {MAX_COUNT}")
-
-
-def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
-    """Build a network and try it on one observation.
-
-    Raises:
-        ConfigurationError: If it doesn't turn observations of ``obs_shape`` into outputs of ``out_shape``.
-    """
-    has_parts = isinstance(obs_shape, PackedShape)
-    given = f"with the parts {obs_shape}" if has_parts else f"of shape {obs_shape}"
-    fits = f"a network that turns observations {given} into outputs of shape {out_shape}"
-    name = getattr(network, "__name__", "the network")  # of a class; a partial has none
-    try:
-        net = network(obs_shape, out_shape)
-        reads_them = not has_parts or (isinstance(net, Network) and net.reads_parts)
-        must_be = f"Composed, or data.flatten_observations true: the observations have parts ({obs_shape})"
-        require(reads_them, "model.network", type(net).__name__, must_be)
-        with torch.no_grad():
-            outputs, _ = net(blank_observations(obs_shape))
-    except ConfigurationError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"model.network does not fit data.env_id: it must be {fits} ({reason})") from error
-    require(tuple(outputs.shape) == (1, 1, *out_shape), "model.network", name, f"{fits}, not {tuple(outputs.shape)}")
-    return net

@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 from torch import Tensor
 
-from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable, require_count, require_positive
+from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable
+from seqrl_lightning.algorithms.settings import require_count, require_positive
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.dqn import DQN
-from seqrl_lightning.algorithms.learner import build_network
 from seqrl_lightning.functional import quantile_huber_losses, quantile_midpoints, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -10,8 +10,10 @@ from torch.optim import Optimizer
 
 from seqrl_lightning.types import Batch, Update
 
+B = TypeVar("B")  # a kind of batch
 
-class LightningStep:
+
+class LightningStep(Generic[B]):
     """One update with any strategy and precision: zero the gradients, go backward, clip, step optimizer and scheduler.
 
     Args:
@@ -19,13 +21,13 @@ class LightningStep:
         optimize_model: Computes the loss of a batch.
     """
 
-    def __init__(self, module: LightningModule, optimize_model: Callable[..., Update]) -> None:
+    def __init__(self, module: LightningModule, optimize_model: Callable[[B], Update]) -> None:
         self.module = module
         self.optimize_model = optimize_model
         self.optimizer = cast(Optimizer, module.optimizers())  # Lightning's wrapper, which is made into one
         self.scheduler: Any = module.lr_schedulers()  # of classes without a common base
 
-    def __call__(self, batch: Any) -> Update:
+    def __call__(self, batch: B) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached."""
         update = self.optimize_model(batch)
         self.optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Conditions: runs that differ in their seed alone, told apart by the settings in their ``config.yaml``."""
+"""Conditions: runs that differ in their seed alone, distinguished by the settings in their ``config.yaml``."""
 
 import json
 from collections import Counter

@@ -75,7 +75,7 @@ def wrapped(name: str, width: int = 34) -> str:
     return as_text(textwrap.fill(name, width))
 
 
-def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str, line: Any = "-") -> None:
+def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str, line: object = "-") -> None:
     """Draw each seed's curve thinly and their interquartile mean, from five seeds on with its 95 % bootstrap interval.
 
     Args:

@@ -141,7 +141,7 @@ def rank_transfer(trials: pd.DataFrame, order: Order, block: int, num_episodes: 
 
 
 def action_values(trials: pd.DataFrame, actions: Array) -> pd.Series:
-    """Mean Q-value of some actions in the states of each episode, by its ``number``; without episodes that have none.
+    """Mean Q-value of some actions in the states of each episode with values, by the episode's ``number``.
 
     Args:
         trials: The table of trials.

@@ -86,7 +86,7 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
-def defused(cell: Any) -> Any:
+def defused(cell: object) -> Any:
     """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
 
     In many countries, spreadsheets end a cell at a semicolon, whatever quotes are around it, so what follows is quoted

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
 from seqrl_lightning.analysis.trials import read_table, read_trials, shows_position
-from seqrl_lightning.envs.make import bare_task
+from seqrl_lightning.envs.bare import bare_task
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts

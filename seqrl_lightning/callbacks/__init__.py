@@ -1,4 +1,4 @@
-"""One job a file."""
+"""Lightning callbacks, each with one job."""
 
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.best_checkpoint import BestOfBlock

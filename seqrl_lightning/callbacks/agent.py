@@ -165,7 +165,7 @@ class AgentCallback(Callback):
         if not data.ring.num_slots and not self._is_over(trainer):
             self._warm_up(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """With ``overlap``: start a step of the environments, if the coming updates ask for one."""
         if self.overlap:
             assert self._learner is not None
@@ -174,7 +174,7 @@ class AgentCallback(Callback):
                 self._unlearned_env_steps += self.collector.start_step()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
         if self.overlap:
@@ -193,7 +193,7 @@ class AgentCallback(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how far the run is that is resumed; tell which of the agent's settings changed."""
+        """Note the progress of the resumed run, and report which of the agent's settings changed."""
         saved = checkpoint["callbacks"][self.state_key].get("settings", {})
         is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
         for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):

@@ -3,29 +3,34 @@
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
+from seqrl_lightning.algorithms.evaluation import steps_of
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
 from seqrl_lightning.collect import Policy, Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import description
-from seqrl_lightning.envs.admitted import close_quietly
 from seqrl_lightning.envs.drawing import draw_matrix
+from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import PositionConfusion, TaskFacts
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, stated
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LAYOUT = {
     "Does it learn?": {
@@ -106,7 +111,7 @@ class BoardPages(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: EvaluationTask,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -114,7 +119,7 @@ class BoardPages(Callback):
         """Count the choices of the evaluation under the present rule."""
         if self._confusion is not None and "" in batch.names:
             choices = ChoiceBuffer.of(self._data)
-            choices.add([_trial_step(t, step) for t, step in enumerate(outputs["steps"])])
+            choices.add([_trial_step(t, step) for t, step in enumerate(steps_of(outputs))])
             self._confusion.update(choices.pop_ended_episodes(pl_module.device))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -171,7 +176,7 @@ class BoardPages(Callback):
         if probes.exists() and not (accuracy := accuracy_of_probes(probes, facts)).empty:
             self._write_figure("accuracy by position", draw_position_map(accuracy), "positions", env_steps)
 
-    def _write_figure(self, title: str, figure: Any, name: str, env_steps: int) -> None:
+    def _write_figure(self, title: str, figure: "Figure", name: str, env_steps: int) -> None:
         from seqrl_lightning.analysis.figures import save
 
         save(figure, self._folder / name)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.callbacks.agent import AgentCallback
@@ -17,6 +18,7 @@ from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
+from seqrl_lightning.trainer_access import update_of
 
 _OUTSIDE = "train/targets_outside_support"
 _MAX_OUTSIDE = 0.01  # of the targets, without a warning
@@ -78,11 +80,11 @@ class EnvStepLogger(Callback):
         self._last = _now(trainer)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Write the scalars every ``log_every_n_steps`` batches."""
         if self._interval.ends(trainer):
-            self._write(trainer, _summary_of(outputs))
+            self._write(trainer, _summary_of(update_of(outputs)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of the evaluation."""

@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
         os.kill(os.getpid(), self._received)  # the main thread may be waiting for an environment
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save and end the run if a signal came, unless the batch leaves something to be done.
 

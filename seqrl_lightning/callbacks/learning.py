@@ -46,7 +46,7 @@ class LearningMetrics(Callback):
             self._metrics.to(pl_module.device)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Write the curves every ``log_every_n_steps`` batches."""
         if self._interval.ends(trainer) and self._is_active:

@@ -1,10 +1,12 @@
 """Write priorities back to the replay memory."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.replay import write_priorities
-from seqrl_lightning.types import Batch, Update
+from seqrl_lightning.trainer_access import update_of
+from seqrl_lightning.types import Batch
 
 
 class PriorityWriter(Callback):
@@ -14,9 +16,10 @@ class PriorityWriter(Callback):
     another one.
     """
 
-    def on_train_batch_end(  # type: ignore[override]  # of Lightning's types, these two are ours
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Update, batch: Batch, batch_idx: int
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Write the priorities, if the batch was drawn by them."""
-        if "priority_batch" in outputs:
-            write_priorities(ReplayDataModule.of(trainer).sampler, batch, outputs["priority_batch"])
+        update = update_of(outputs)
+        if "priority_batch" in update:
+            write_priorities(ReplayDataModule.of(trainer).sampler, batch, update["priority_batch"])

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from seqrl_lightning.algorithms.evaluation import steps_of
 from seqrl_lightning.callbacks.trials import Row, greedy_rows, header
 from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import ReplayDataModule
@@ -38,17 +40,17 @@ class ProbeWriter(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: EvaluationTask,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the choices under the present rule."""
-        if self._path is None or trainer.sanity_checking or "" not in batch.names or not outputs["steps"]:
+        if self._path is None or trainer.sanity_checking or "" not in batch.names or not (steps := steps_of(outputs)):
             return
         data = ReplayDataModule.of(trainer)
-        num_envs = len(outputs["steps"][0].action)
-        played = [(step, None) for step in outputs["steps"]]
+        num_envs = len(steps[0].action)
+        played = [(step, None) for step in steps]
         rows = greedy_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)
         self._rows += [(data.progress.env_steps, *row) for row in rows]
         self._num_probes += 1

@@ -1,4 +1,4 @@
-"""How far the run is, in the unit of its budget: as a bar, and as a report to the program that started it."""
+"""The run's progress in the unit of its budget: a bar, and reports to the program that started the run."""
 
 import sys
 import time
@@ -62,7 +62,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         """Keep the bar: epochs only set the rhythm of evaluation."""
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Redraw the bar a few times a second, or write a line every few seconds."""
         now = time.monotonic()
@@ -111,7 +111,7 @@ class ProgressReport(Callback):
         self._next_report = 0.0
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Report, if a second has passed."""
         now = time.monotonic()

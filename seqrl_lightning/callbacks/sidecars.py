@@ -41,7 +41,7 @@ class Sidecars(Callback):
         )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how far the run is that is resumed."""
+        """Note the progress of the resumed run."""
         self._resumed_updates = checkpoint["global_step"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,7 +97,7 @@ class Sidecars(Callback):
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
     if any(fault_in(path, max_gib) for path in checkpoints):
-        return  # it can't be told what belongs to them
+        return  # nobody can say what belongs to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
     for path in folder.glob(f"*{SUFFIX}"):
         if path not in named:

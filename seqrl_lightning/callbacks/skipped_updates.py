@@ -1,4 +1,4 @@
-"""The end of a run whose updates aren't finite."""
+"""Report skipped updates, and end a run with too many of them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.callbacks.writing import LogInterval
+from seqrl_lightning.trainer_access import update_of
 from seqrl_lightning.types import DivergedError, require
 
 
@@ -34,7 +36,7 @@ class SkippedUpdates(Callback):
         self._num_reported = 0
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Check, every ``log_every_n_steps`` batches.
 
@@ -43,7 +45,7 @@ class SkippedUpdates(Callback):
         """
         assert isinstance(pl_module, LearnerModule)
         if self._interval.ends(trainer) or trainer.is_last_batch:
-            self._report(trainer, int(pl_module.finite_updates.num_refused), outputs)
+            self._report(trainer, int(pl_module.finite_updates.num_refused), update_of(outputs))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position between two checks."""

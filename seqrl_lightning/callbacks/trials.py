@@ -76,7 +76,7 @@ class TrialWriter(Callback):
             self._episodes = [-1] * data.num_envs
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Write, every ``log_every_n_steps`` batches."""
         if self._interval.ends(trainer):
@@ -152,7 +152,7 @@ class PredictionWriter(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: list[tuple[Step, Array]],
         batch: EvaluationTask,
         batch_idx: int,
         dataloader_idx: int = 0,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seqrl_lightning.checkpoints.records import Record, UnusableFileError, read_records
 from seqrl_lightning.reading import values_in
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, one_line
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
@@ -69,7 +69,7 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
     except pickle.UnpicklingError as error:  # whose text advises to read the file without care
         raise UnusableFileError("it is damaged, or holds what is neither a tensor nor a plain value") from error
     except Exception as error:  # whatever a damaged file leads to
-        raise UnusableFileError(f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise UnusableFileError(f"it is damaged ({one_line(error) or type(error).__name__})") from error
     _check_contents(contents, num_opcodes, size)
     return contents
 
@@ -167,7 +167,7 @@ def _require_plain(value: object) -> None:
         raise UnusableFileError(f"it holds a {type(value).__name__}, neither a tensor nor a plain value")
 
 
-def _check_contents(contents: Any, num_opcodes: int, size: int) -> None:
+def _check_contents(contents: object, num_opcodes: int, size: int) -> None:
     """Refuse tensors without their data, and collections that repeat themselves: they unfold when they are copied."""
     num_bytes = 0  # that all tensors claim together
     try:

@@ -29,8 +29,8 @@ class Change(NamedTuple):
     """A setting with another value than before."""
 
     name: str  # in full, like data.batch_size
-    before: Any
-    now: Any
+    before: object
+    now: object
 
     def __str__(self) -> str:
         """Return a line that tells which value is used."""
@@ -39,7 +39,7 @@ class Change(NamedTuple):
         return f"{self.name}: {self.now!r} is used from here on, not {self.before!r} as before"
 
 
-def changes(before: Any, now: Any) -> list[Change]:
+def changes(before: object, now: object) -> list[Change]:
     """Return the settings of an experiment that differ, in the order of their names.
 
     Args:
@@ -52,12 +52,12 @@ def changes(before: Any, now: Any) -> list[Change]:
     return [change for change in found if change.before != change.now]
 
 
-def _filled(value: Any) -> Any:
+def _filled(value: object) -> Any:
     """Return a setting's value; None for an empty collection, which stands for the same."""
     return None if value in ({}, []) else value
 
 
-def overruled(used: Any, given: Any) -> list[Change]:
+def overruled(used: object, given: object) -> list[Change]:
     """Return the settings whose given value isn't the one that is used instead.
 
     Args:
@@ -107,7 +107,7 @@ def described(part: object) -> dict[str, Any]:
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": settings}
 
 
-def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+def flat(settings: object, prefix: str = "") -> dict[str, Any]:
     """Return nested settings by their dotted names."""
     if not isinstance(settings, dict) or not settings:
         return {prefix: settings}

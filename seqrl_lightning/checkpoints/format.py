@@ -27,7 +27,7 @@ def seal(contents: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, _KEY: note_on(rest)}
 
 
-def note_on(contents: Any) -> dict[str, Any]:
+def note_on(contents: object) -> dict[str, Any]:
     """Return what a file notes about its contents: the format's version and their checksum."""
     return {"format": FORMAT, "sha256": digest(contents)}
 
@@ -110,7 +110,7 @@ def require_format(note: object, to_resume: bool = False) -> dict[str, Any]:
     return note
 
 
-def require_unchanged(note: Mapping[str, Any], contents: Any) -> None:
+def require_unchanged(note: Mapping[str, Any], contents: object) -> None:
     """Refuse contents that aren't those that were noted.
 
     Raises:
@@ -120,7 +120,7 @@ def require_unchanged(note: Mapping[str, Any], contents: Any) -> None:
         raise UnusableFileError("it was changed after it was written (its contents have another checksum)")
 
 
-def digest(contents: Any) -> str:
+def digest(contents: object) -> str:
     """Return the SHA-256, in hexadecimal digits, of tensors, numbers, texts and collections of them.
 
     It depends on nothing but the values, dtypes and shapes, and the order of what has one.
@@ -130,7 +130,7 @@ def digest(contents: Any) -> str:
     return found.hexdigest()
 
 
-def _add(found: "hashlib._Hash", value: Any) -> None:
+def _add(found: "hashlib._Hash", value: object) -> None:
     if isinstance(value, Tensor):
         found.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
         if value.numel():

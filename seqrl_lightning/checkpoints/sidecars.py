@@ -62,7 +62,7 @@ class SidecarIO(TorchCheckpointIO):
         self._max_gib = max_gib
         self._saved_in = {folder.resolve()}  # where checkpoints may be deleted
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         """Write the checkpoint and put its sidecars beside it; ``last.ckpt`` leaves its predecessor.
 
         Raises:
@@ -86,7 +86,7 @@ class SidecarIO(TorchCheckpointIO):
                 sidecar.unlink(missing_ok=True)
 
     def load_checkpoint(
-        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: Any = None
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read the checkpoint and, to resume its run, this process's sidecar.
 
@@ -137,7 +137,7 @@ class SidecarIO(TorchCheckpointIO):
         dirpath = {"dirpath": str(self._folder)} if is_in_place else {}
         return {**paths, "best_k_models": scores, **dirpath}
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint and its sidecars, in a folder in which this process has saved one; nothing else."""
         path = Path(path)
         if (
@@ -207,7 +207,8 @@ def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
     return sidecar.name
 
 
-def _without_large(value: Any) -> Any:
+def _without_large(value: object) -> Any:
     """Return the datamodule's state without what its sidecar holds; anything else as it is."""
-    is_datamodule = isinstance(value, dict) and any(key in value for key in _LARGE)
-    return {key: item for key, item in value.items() if key not in _LARGE} if is_datamodule else value
+    if not (isinstance(value, dict) and any(key in value for key in _LARGE)):
+        return value
+    return {key: item for key, item in value.items() if key not in _LARGE}

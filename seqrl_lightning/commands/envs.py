@@ -27,14 +27,9 @@ def task_ids() -> list[str]:
     return [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
 
 
-def rules_class(env: Any) -> type[Any]:
-    """Return the class whose docstring holds the task's rules: that of its script, if it plays one."""
-    return type(getattr(env, "task", env))
-
-
 def describe_in_a_line(env: Any) -> str:
     """Return the first line of the rules, and the best possible return."""
-    return f"{summary(rules_class(env))} Best return: {env.optimal_return:g}."
+    return f"{summary(type(env))} Best return: {env.optimal_return:g}."
 
 
 def describe(env_id: str) -> str:
@@ -46,6 +41,5 @@ def describe(env_id: str) -> str:
         "Best return": f"{env.optimal_return:g}",
     }
     lines = [f"{name}: {value}" for name, value in facts.items()]
-    every_setting = dict.fromkeys([*settings(rules_class(env)), *settings(type(env))])
-    lines += ["Settings:", *(f"    {setting}" for setting in every_setting)]
-    return "\n".join([f"{env_id}: {full_text(rules_class(env))}", "", *lines])
+    lines += ["Settings:", *(f"    {setting}" for setting in settings(type(env)))]
+    return "\n".join([f"{env_id}: {full_text(type(env))}", "", *lines])

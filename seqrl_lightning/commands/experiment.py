@@ -20,7 +20,7 @@ from seqrl_lightning.commands.fitting import DryFit, quiet
 from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.launch import FitRun, LocalProcesses
 from seqrl_lightning.launch.fit_run import resume
-from seqrl_lightning.types import ConfigurationError, RunError, require
+from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")
 _FACTORS = "factors by their names, each with its levels by their names, each with its settings, as in the docs"
@@ -105,7 +105,7 @@ def read_design(path: Path) -> Design:
     try:
         entries = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"{path} isn't YAML: {one_line(error)}") from error
     known = {"config", "seeds", "factors"}
     is_known = isinstance(entries, dict) and {"config", "factors"} <= set(entries) <= known
     require(is_known, str(path), entries, "a mapping with config, factors and, if it likes, seeds")
@@ -190,5 +190,5 @@ def _require_name(what: str, name: str) -> None:
     require(_NAME.fullmatch(name) is not None, what, name, "letters, digits and . + - _, as it names a folder")
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -45,7 +45,7 @@ class Fit(SeqRLCLI):
         attributes_of(self.trainer).callbacks.extend(self._more_callbacks)
 
     def after_fit(self) -> None:
-        """Say nothing: whoever started the run sums it up."""
+        """Print no summary: the command that started the run prints its own."""
 
 
 class DryFit(Fit):

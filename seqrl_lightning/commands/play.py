@@ -14,7 +14,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
-from seqrl_lightning.commands.envs import rules_class, task_ids
+from seqrl_lightning.commands.envs import task_ids
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.task import TaskEnv
 from seqrl_lightning.types import ConfigurationError, require
@@ -117,7 +117,7 @@ class Game:
             self._message = f"{answer!r} is not an action."
 
     def action_of(self, answer: str) -> int | None:
-        """The action that an answer names, in either case; None if none. ``q`` is an action only if it is a letter."""
+        """Return the action that an answer names, in either case; None if none. ``q`` quits unless it names one."""
         for name in (answer, answer.upper()) if answer != "q" else (answer,):
             if len(name) == 1 and name in self.letters:
                 return self.letters.index(name)
@@ -135,7 +135,7 @@ class Game:
             self._begin()
 
     def view(self) -> str:
-        """Return the last outcome, the return so far, the observation and, with ``reveal``, what is hidden, as text."""
+        """Return the screen: the last outcome, the return, the observation and, with ``reveal``, the hidden state."""
         lines = [
             self._message,
             f"Episode {len(self.returns) + 1}, return {self._return:g}",
@@ -155,14 +155,14 @@ class Game:
             sys.stdout.write(_ALTERNATE_SCREEN)
 
     def result(self) -> str:
-        """The returns of the game, beside the best possible one."""
+        """Return the returns of the game, beside the best possible one, as text."""
         returns = ", ".join(f"{value:g}" for value in self.returns) or "no episode ended"
         return f"Returns: {returns}. Best possible on average: {self.task.optimal_return:g}."
 
 
 def rule(task: TaskEnv) -> str:
-    """The task's docstring without its settings, and the same of the tasks that it refers to."""
+    """Return the task's docstring without its settings, followed by those of the tasks that it extends."""
     entry_points = {gym.spec(env_id).entry_point for env_id in task_ids()}
     parents = [cls for cls in type(task).__mro__[1:] if f"{cls.__module__}:{cls.__name__}" in entry_points]
-    texts = [description(rules_class(task)), *(f"{cls.__name__}: {description(cls)}" for cls in parents)]
+    texts = [description(type(task)), *(f"{cls.__name__}: {description(cls)}" for cls in parents)]
     return "\n\n".join(texts)

@@ -26,15 +26,12 @@ from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.launch import Job, Launcher, LocalProcesses
 from seqrl_lightning.launched import report
 from seqrl_lightning.trust import add_max_gib
-from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, require
+from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, require
 
 with needs_extra("sweep"):
     import optuna
-    from optuna.exceptions import StorageInternalError
-    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, Trial, TrialState
     from optuna_integration import PyTorchLightningPruningCallback
-    from sqlalchemy.exc import SQLAlchemyError
     from tqdm import tqdm
 
     from seqrl_lightning.commands.sweep_database import require_own_database
@@ -47,10 +44,7 @@ with needs_extra("sweep"):
         read_space,
         suggest,
     )
-    from seqrl_lightning.commands.sweep_storage import SweepStorage
-
-HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
-"""Seconds between a process's reports on its trial, and of silence after which the trial is lost."""
+    from seqrl_lightning.commands.sweep_study import open_study, require_readable, require_same_subject
 
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _OF_EACH_PROCESS = ("space", "trials", "study", "output", "storage", "metric", "max_gib")
@@ -104,7 +98,7 @@ def run_side_by_side(arguments: Namespace, folder: Path, launcher: Launcher) -> 
     Raises:
         RunError: If one of them failed.
     """
-    own = [f"--{name}={getattr(arguments, name)}" for name in _OF_EACH_PROCESS if getattr(arguments, name) is not None]
+    own = [f"--{name}={arguments[name]}" for name in _OF_EACH_PROCESS if arguments[name] is not None]
     own += [f"--config={config}" for config in arguments.config] + ["--no_pruning"] * arguments.no_pruning
     command = ["sweep", *own, *arguments.fit_arguments]
     jobs = [Job(f"process {i}", command, folder / f"process_{i}.log") for i in range(1, arguments.jobs + 1)]
@@ -154,79 +148,6 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
             raise ConfigurationError(f"{error} (with {chosen}, from {path})") from error
     settings = flat(yaml.safe_load(fit.as_yaml()))
     return {name: value for name, value in settings.items() if name not in _DIFFER_BY_MACHINE}
-
-
-def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.Study:
-    """Return the study, made if it doesn't exist.
-
-    Raises:
-        ConfigurationError: If its database can't be opened.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    pruners = optuna.pruners
-    for attempts_left in (2, 1, 0):
-        try:
-            return optuna.create_study(
-                study_name=name,
-                storage=open_storage(url),
-                direction="maximize",
-                load_if_exists=True,
-                # Not seeded: processes that share a study must not draw the same values.
-                sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-                # Agents still explore at the first two evaluations, so these decide nothing.
-                pruner=pruners.NopPruner() if no_pruning else pruners.MedianPruner(n_warmup_steps=2),
-            )
-        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError, LookupError) as error:
-            if not attempts_left:
-                reason = str(error).splitlines()[0]
-                raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
-            time.sleep(1)  # another process may be making it at this moment
-    raise AssertionError
-
-
-def open_storage(url: str) -> SweepStorage:
-    """Return the database at a SQLAlchemy URL."""
-    patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # while others write
-    return SweepStorage(url, patience, HEARTBEAT_SECONDS, GRACE_SECONDS)
-
-
-def require_readable(study: optuna.Study) -> None:
-    """Read all of a study once: its database may be anybody's, and Optuna fails in the middle of a sweep otherwise.
-
-    Raises:
-        ConfigurationError: If it isn't what a sweep writes.
-    """
-    must_be = f"the study {study.study_name!r} isn't one of a sweep; give another --study: "
-    try:
-        trials = study.get_trials(deepcopy=False)
-        is_maximized, about = study.direction is StudyDirection.MAXIMIZE, study.user_attrs.get("about", {})
-        if any(trial.state is TrialState.COMPLETE for trial in trials):
-            _ = study.best_trial
-    except Exception as error:  # whatever SQLAlchemy and Optuna make of what is in there
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigurationError(f"{must_be}{reason}") from error
-    are_numbered = all(isinstance(trial.number, int) for trial in trials)
-    have_values = all(isinstance(value, float) for trial in trials for value in trial.values or ())
-    if not (is_maximized and isinstance(about, dict) and are_numbered and have_values):
-        must = "it must maximize, have numbered trials whose values are numbers, and say what it is about"
-        raise ConfigurationError(f"{must_be}{must}")
-
-
-def require_same_subject(study: optuna.Study, facts: dict[str, Any]) -> None:
-    """Record what the study is about.
-
-    Raises:
-        ConfigurationError: If it was begun about something else.
-    """
-    begun_with = study.user_attrs.get("about")
-    if begun_with is None:
-        study.set_user_attr("about", facts)
-        return
-    for name in facts | begun_with:
-        one, other = facts.get(name), begun_with.get(name)
-        if one != other:
-            begun = f"the study {study.study_name!r} was started with {other!r}; give another --study"
-            raise ConfigurationError(f"{name} is {one!r}, but {begun}")
 
 
 class Sweep:
@@ -312,7 +233,7 @@ class Sweep:
         try:
             trainer = Fit(self._arguments(trial), callbacks).trainer
         except _CANNOT_WORK as error:
-            trial.set_user_attr("reason", " ".join(str(error).split()))
+            trial.set_user_attr("reason", one_line(error))
             raise optuna.TrialPruned from error  # which tells the sampler to avoid such values
         except SystemExit as end:
             if end.code not in (1, 143):
@@ -417,5 +338,5 @@ class _Watch(Callback):
         self.sweep._show(f"trial {self.number} at {value:g} in epoch {trainer.current_epoch}")
 
 
-def _short(thing: Any) -> str:
+def _short(thing: object) -> str:
     return f"{thing:.4g}" if isinstance(thing, float) else str(thing).replace(".init_args", "")

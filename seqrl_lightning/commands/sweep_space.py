@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, one_line, require
 
-Space = dict[str, BaseDistribution]
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+Space = dict[str, Distribution]
 """The distribution that each setting's values are drawn from, by the setting's name."""
 
 _VALID_ENTRY = "{low: ..., high: ...}, optionally with `log: true` or `step: ...`, or {choices: [...]}"
@@ -38,7 +39,7 @@ def read_space(path: Path) -> Space:
     try:
         entries = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--space {path} isn't YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"--space {path} isn't YAML: {one_line(error)}") from error
     expected = "settings by their names, each with its range or its choices"
     require(isinstance(entries, dict) and len(entries) > 0, f"--space {path}", entries, expected)
     for name in entries:
@@ -49,7 +50,9 @@ def read_space(path: Path) -> Space:
 def boundary_values(space: Space) -> Iterator[dict[str, Any]]:
     """Yield values to check a config with: all lows, all highs, and each choice at least once."""
     columns = [
-        distribution.choices if isinstance(distribution, CategoricalDistribution) else _bounds(distribution)
+        distribution.choices
+        if isinstance(distribution, CategoricalDistribution)
+        else (distribution.low, distribution.high)
         for distribution in space.values()
     ]
     for row in zip_longest(*columns):
@@ -62,14 +65,14 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
     return [f"--{name}={as_text(value)}" for name, value in values.items()]
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return a value as text for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
     if isinstance(value, float):
         value = float(f"{value:.12g}")
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def suggest(trial: Trial, name: str, distribution: Any) -> Any:
+def suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
     """Draw a value for a setting.
 
     Raises:
@@ -78,25 +81,22 @@ def suggest(trial: Trial, name: str, distribution: Any) -> Any:
     try:
         if isinstance(distribution, CategoricalDistribution):
             return trial.suggest_categorical(name, distribution.choices)
-        draw = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
-        return draw(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+        low, high, log = distribution.low, distribution.high, distribution.log
+        if isinstance(distribution, IntDistribution):
+            return trial.suggest_int(name, int(low), int(high), log=log, step=distribution.step)
+        return trial.suggest_float(name, low, high, log=log, step=distribution.step)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{name} can't be drawn in trial {trial.number}: {error}") from error
 
 
-def holds(distribution: Any, value: Any) -> bool:
+def holds(distribution: Distribution, value: object) -> bool:
     """Return whether a value can have been drawn from a distribution."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
-    low, high = _bounds(distribution)
-    return isinstance(value, int | float) and low <= value <= high
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _bounds(distribution: Any) -> tuple[Any, Any]:
-    return distribution.low, distribution.high
-
-
-def _distribution(name: str, entry: Any) -> BaseDistribution:
+def _distribution(name: str, entry: Any) -> Distribution:
     if isinstance(entry, dict) and set(entry) == {"choices"}:
         return _choices(name, entry["choices"])
     is_range = isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}
@@ -111,7 +111,7 @@ def _choices(name: str, choices: Any) -> CategoricalDistribution:
     return CategoricalDistribution(plain)
 
 
-def _range(name: str, low: Any, high: Any, log: Any = False, step: Any = None) -> BaseDistribution:
+def _range(name: str, low: Any, high: Any, log: Any = False, step: Any = None) -> Distribution:
     require(isinstance(log, bool), f"log of {name}", log, "true or false")
     low, high = _number(f"low of {name}", low), _number(f"high of {name}", high)
     require(low < high, f"low of {name}", low, f"less than high = {high}")

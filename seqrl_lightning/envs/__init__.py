@@ -4,15 +4,18 @@ from typing import Any
 
 import gymnasium as gym
 
-from seqrl_lightning.envs.admitted import AdmittedEnv, EnvValueError, FollowsBlocks
+from seqrl_lightning.envs.admitted import AdmittedEnv
 from seqrl_lightning.envs.block_switch import BlockSwitchEnv, BlockSwitchVectorEnv
-from seqrl_lightning.envs.border import Border, EnvFault, Outcome, Shown
+from seqrl_lightning.envs.border import Border, Outcome, Shown
 from seqrl_lightning.envs.cartpole_no_vel import CartPoleNoVelEnv, CartPoleNoVelVectorEnv
 from seqrl_lightning.envs.chunks import ChunksEnv, ChunksVectorEnv
 from seqrl_lightning.envs.context_sequence import ContextSequenceEnv, ContextSequenceVectorEnv
 from seqrl_lightning.envs.delayed_recall import DelayedRecallEnv, DelayedRecallVectorEnv
+from seqrl_lightning.envs.facts import EnvFacts
+from seqrl_lightning.envs.faults import EnvFault, EnvValueError
+from seqrl_lightning.envs.followed_blocks import FollowsBlocks
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
-from seqrl_lightning.envs.make import EnvFactory, EnvFacts, Wrapper
+from seqrl_lightning.envs.make import EnvFactory
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.picture_cue import PictureCueEnv, PictureCueVectorEnv
@@ -28,6 +31,7 @@ from seqrl_lightning.envs.wrappers import (
     PreviousActionReward,
     ScaleReward,
 )
+from seqrl_lightning.envs.wrapping import Wrapper
 
 __all__ = [
     "AdmittedEnv",

@@ -54,7 +54,7 @@ class CartPoleNoVelEnv(CartPoleEnv):
         self._steps = 0
         return observation[_SEEN], info
 
-    def step(self, action: Any) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Push the cart."""
         observation, reward, terminated, _, info = super().step(action)  # type: ignore[no-untyped-call]  # Gymnasium's has none
         self._steps += 1
@@ -154,6 +154,7 @@ class CartPoleNoVelVectorEnv(CartPoleVectorEnv):
         self._generators.load_state_dict(state_dict["rng"])
 
 
-def _seen_part_of(space: Any) -> gym.spaces.Box:
+def _seen_part_of(space: gym.Space[Any]) -> gym.spaces.Box:
     """Return the space of positions and angles within that of CartPole's observations."""
+    assert isinstance(space, gym.spaces.Box)
     return gym.spaces.Box(space.low[_SEEN], space.high[_SEEN], dtype=np.float32)

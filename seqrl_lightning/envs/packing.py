@@ -1,20 +1,19 @@
 """Composed observations at the border: the parts of Dict and Tuple spaces, packed into one row of bytes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from seqrl_lightning.envs.admitted import stored_space
-from seqrl_lightning.envs.parts import CheckedParts, own_parts
+from seqrl_lightning.envs.parts import ArrayVectorEnv, CheckedParts, own_parts
 from seqrl_lightning.envs.spaces import leaves
-from seqrl_lightning.envs.stateless import Stateless
+from seqrl_lightning.envs.values import stored_space
 from seqrl_lightning.parts import PackedShape
-from seqrl_lightning.types import Array, ConfigurationError, IntArray
+from seqrl_lightning.types import Array, ConfigurationError
 
 
 class PackedSpace(Box):
@@ -65,7 +64,7 @@ def part_space(leaf: gym.Space[Any]) -> Box:
     return stored_space(flat)
 
 
-def pack(observation: Any, space: gym.Space[Any], packed: PackedSpace, batch: tuple[int, ...] = ()) -> Array:
+def pack(observation: object, space: gym.Space[Any], packed: PackedSpace, batch: tuple[int, ...] = ()) -> Array:
     """Pack an observation, or those of N environments.
 
     Args:
@@ -88,19 +87,21 @@ def pack(observation: Any, space: gym.Space[Any], packed: PackedSpace, batch: tu
     return packed.layout.pack(parts)
 
 
-def _values(observation: Any, space: gym.Space[Any]) -> Iterator[Any]:
+def _values(observation: object, space: gym.Space[Any]) -> Iterator[object]:
     """Yield the parts of an observation in the order of :func:`leaves`."""
     if isinstance(space, gym.spaces.Dict):
+        assert isinstance(observation, Mapping)
         for key, part in space.items():
             yield from _values(observation[key], part)
     elif isinstance(space, gym.spaces.Tuple):
+        assert isinstance(observation, tuple)
         for value, part in zip(observation, space.spaces, strict=True):
             yield from _values(value, part)
     else:
         yield observation
 
 
-def _stored(value: Any, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
+def _stored(value: object, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
     """Return a part of an observation, or of several, as it is stored, ``[*batch, *shape]``."""
     if isinstance(leaf, Box | MultiBinary):
         return np.asarray(value, stored.dtype).reshape((*batch, *stored.shape))
@@ -109,6 +110,7 @@ def _stored(value: Any, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...
         return one_hot
     if not batch:
         return np.asarray(gym.spaces.flatten(leaf, value)).astype(stored.dtype)
+    assert isinstance(value, Iterable)
     return np.stack([_stored(item, leaf, stored, ()) for item in value])
 
 
@@ -123,7 +125,7 @@ class PackedParts(CheckedParts):
         super().__init__(env)
         self.observation_space = self.packed_space = PackedSpace.of(env.observation_space)
 
-    def observation(self, observation: Any) -> Array:
+    def observation(self, observation: object) -> Array:
         """Return ``[num_bytes] uint8``.
 
         Raises:
@@ -132,29 +134,20 @@ class PackedParts(CheckedParts):
         return pack(observation, self.env.observation_space, self.packed_space)
 
 
-class PackedVectorParts(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
-    """Pack the parts of the observations of a task's own vectorized implementation.
+class PackedVectorParts(ArrayVectorEnv):
+    """Check and pack the parts of the observations of a vector environment.
 
     Args:
-        envs: The environments, with composed observations.
+        envs: Environments with composed observations.
     """
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(envs)
-        self._space = envs.single_observation_space
-        self.single_observation_space = self.packed_space = PackedSpace.of(self._space)
-        self.observation_space = batch_space(self.packed_space, envs.num_envs)
+        self.packed_space = PackedSpace.of(envs.single_observation_space)
+        super().__init__(envs, self.packed_space)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode in every environment."""
-        observation, infos = self.env.reset(seed=seed, options=options)
-        return pack(observation, self._space, self.packed_space, (self.num_envs,)), infos
-
-    def step(self, actions: IntArray) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
-        """Act in each environment."""
-        observation, reward, terminated, truncated, infos = self.env.step(actions)
-        packed = pack(observation, self._space, self.packed_space, (self.num_envs,))
-        return packed, reward, terminated, truncated, infos
+    def observations(self, observations: object) -> Array:
+        """Return ``[N, num_bytes] uint8``; see :meth:`ArrayVectorEnv.observations`."""
+        return pack(observations, self.parts, self.packed_space, (self.num_envs,))
 
 
 class UnpackedParts(gym.ObservationWrapper[Any, Any, Any]):

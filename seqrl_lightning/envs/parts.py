@@ -1,6 +1,7 @@
 """Observations that are no Box (Discrete, or composed of parts): checked, then flattened."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,9 +10,11 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, flatten,
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
-from seqrl_lightning.envs.admitted import EnvValueError, own_observation, require_inside, short
+from seqrl_lightning.envs.bounds import require_inside
+from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.stateless import Stateless
-from seqrl_lightning.types import Array
+from seqrl_lightning.envs.values import own_observation
+from seqrl_lightning.types import Array, IntArray
 
 
 class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
@@ -21,7 +24,7 @@ class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
         env: An environment whose observations are no Box.
     """
 
-    def observation(self, observation: Any) -> Any:
+    def observation(self, observation: object) -> Any:
         """Return an observation whose parts are of their spaces' shapes and kinds.
 
         Raises:
@@ -30,7 +33,42 @@ class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
         return own_parts(observation, self.env.observation_space)
 
 
-class FlatVectorEnv(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
+class ArrayVectorEnv(Stateless, VectorWrapper[Array, Any, Any, Any, Any], ABC):
+    """Turn the observations of a vector environment, which are no Box, into arrays.
+
+    Gymnasium's ``VectorObservationWrapper`` refuses tasks whose metadata don't name the autoreset mode as it does.
+
+    Args:
+        envs: Environments whose observations are no Box.
+        space: The space of the array that one observation becomes.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], space: gym.Space[Any]) -> None:
+        super().__init__(envs)
+        self.parts: gym.Space[Any] = envs.single_observation_space
+        self.single_observation_space = space
+        self.observation_space = batch_space(space, envs.num_envs)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode in every environment. Raise as :meth:`observations` does."""
+        observations, infos = self.env.reset(seed=seed, options=options)
+        return self.observations(observations), infos
+
+    def step(self, actions: IntArray) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
+        """Act in every environment. Raise as :meth:`observations` does."""
+        observations, *outcome, infos = self.env.step(actions)
+        return self.observations(observations), *outcome, infos
+
+    @abstractmethod
+    def observations(self, observations: object) -> Array:
+        """Return the observations of all environments, [N, ...].
+
+        Raises:
+            EnvValueError: If a part of an observation isn't in its space.
+        """
+
+
+class FlatVectorEnv(ArrayVectorEnv):
     """Check and flatten the observations of a vector environment.
 
     Args:
@@ -38,32 +76,16 @@ class FlatVectorEnv(Stateless, VectorWrapper[Any, Any, Any, Any, Any]):
     """
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(envs)
-        self._parts: gym.Space[Any] = envs.single_observation_space
-        self._batched_parts = batch_space(self._parts, self.num_envs)
-        self.single_observation_space = flatten_space(self._parts)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        super().__init__(envs, flatten_space(envs.single_observation_space))
+        self._batched_parts = batch_space(self.parts, envs.num_envs)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode in every environment.
-
-        Raises:
-            EnvValueError: If a part of an observation isn't in its space.
-        """
-        observation, infos = self.env.reset(seed=seed, options=options)
-        return self._flat(observation), infos
-
-    def step(self, actions: Any) -> tuple[Array, Any, Any, Any, dict[str, Any]]:
-        """Act in every environment. Raise as :meth:`reset` does."""
-        observation, reward, terminated, truncated, infos = self.env.step(actions)
-        return self._flat(observation), reward, terminated, truncated, infos
-
-    def _flat(self, observation: Any) -> Array:
-        own = own_parts(observation, self._parts, (self.num_envs,))
-        return np.stack([np.asarray(flatten(self._parts, one)) for one in iterate(self._batched_parts, own)])
+    def observations(self, observations: object) -> Array:
+        """Return ``[N, size]``; see :meth:`ArrayVectorEnv.observations`."""
+        own = own_parts(observations, self.parts, (self.num_envs,))
+        return np.stack([np.asarray(flatten(self.parts, one)) for one in iterate(self._batched_parts, own)])
 
 
-def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:
+def own_parts(value: object, space: gym.Space[Any], batch: tuple[int, ...] = (), name: str = "observation") -> Any:
     """Return an observation, or a batch of them, whose parts are arrays of their spaces' shapes and dtypes.
 
     Args:
@@ -82,13 +104,13 @@ def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), na
     if isinstance(space, gym.spaces.Tuple):
         if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
             raise EnvValueError(f"{name} is {short(value)}; it must be a tuple of {len(space.spaces)} parts")
-        pairs = enumerate(zip(value, space, strict=True))
+        pairs = enumerate(zip(value, space.spaces, strict=True))
         return tuple(own_parts(part, its_space, batch, f"{name}[{k}]") for k, (part, its_space) in pairs)
     if isinstance(space, Box):
         return own_observation(value, space, (*batch, *space.shape), name)
     if isinstance(space, Discrete | MultiBinary | MultiDiscrete):
         return _own_integers(value, space, batch, name)
-    for env, one in enumerate(value if batch else [value]):
+    for env, one in enumerate(value if batch and isinstance(value, Iterable) else [value]):
         if not space.contains(one):
             must_be = f"it must be in {space}"
             raise EnvValueError(f"{name} is {short(one)}; {must_be}", env=env if batch else None)
@@ -96,7 +118,7 @@ def own_parts(value: Any, space: gym.Space[Any], batch: tuple[int, ...] = (), na
 
 
 def _own_integers(
-    value: Any, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
+    value: object, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
 ) -> Array:
     array = np.asarray(value)
     if isinstance(space, Discrete) and not batch and array.size == 1:

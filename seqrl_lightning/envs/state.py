@@ -160,7 +160,7 @@ def layers(env: Layered) -> list[Layered]:
     return layers
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn arrays into tensors, NumPy's numbers into Python's and tuples into lists: loading those runs no code."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
@@ -171,7 +171,7 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple | deque) else value
 
 
-def arrays(value: Any) -> Any:
+def arrays(value: object) -> Any:
     """Turn tensors into arrays with memory of their own."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()

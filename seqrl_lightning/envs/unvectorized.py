@@ -8,18 +8,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from seqrl_lightning.envs.admitted import (
-    ACTION_MASK,
-    BLOCK,
-    CORRECT_ACTION,
-    EnvValueError,
-    as_flag,
-    own_infos,
-    short,
-    told_by_each,
-    told_masks,
-)
+from seqrl_lightning.envs.faults import EnvValueError, short
+from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, masks_per_env, own_infos, values_per_env
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
+from seqrl_lightning.envs.values import as_flag
 
 _Start = tuple[Any, dict[str, Any]]
 
@@ -31,7 +23,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
     its environments at once: one whose episode has ended would be stepped where the others go on, and have to be reset
     once more. A task whose episodes follow from its resets (levels, a curriculum) would show only some of them.
 
-    Of the infos only the package's labels are told.
+    Of the infos only the package's labels are kept.
 
     Args:
         envs: A vector environment of one environment.
@@ -62,7 +54,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
             return start
         return self._shown(*self.envs.reset(seed=seed, options=options))
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step. Raise as :meth:`reset` does."""
         observation, reward, terminated, truncated, infos = self.envs.step(np.array([action]))
         has_terminated, was_truncated = as_flag(terminated, "terminated"), as_flag(truncated, "truncated")
@@ -72,7 +64,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
             shown = _final(infos)
         return shown[0], reward, has_terminated, was_truncated, shown[1]
 
-    def _shown(self, observation: Any, infos: Any) -> _Start:
+    def _shown(self, observation: object, infos: object) -> _Start:
         try:
             (one,) = iterate(self._batched_space, observation)
         except (KeyError, TypeError, ValueError) as error:
@@ -105,19 +97,19 @@ def _final(infos: dict[str, Any]) -> _Start:
     try:
         final = infos["final_obs"][0]
     except (KeyError, IndexError, TypeError) as error:
-        told = short(infos.get("final_obs"))
+        value = short(infos.get("final_obs"))
         must_be = "the observation with which an episode has ended, which same-step autoreset has to tell"
-        raise EnvValueError(f"info['final_obs'] is {told}; it must hold {must_be}") from error
+        raise EnvValueError(f"info['final_obs'] is {value}; it must hold {must_be}") from error
     final_infos = infos.get("final_info")
     return final, _labels({} if final_infos is None else own_infos(final_infos))
 
 
 def _labels(infos: dict[str, Any]) -> dict[str, Any]:
-    """Return the labels that a vector environment of one tells.
+    """Return the labels that a vector environment of one states.
 
     Raises:
         EnvValueError: If its masks aren't one in a batch.
     """
-    told = {key: told_by_each(infos, key, 1) for key in (BLOCK, CORRECT_ACTION)}
-    told[ACTION_MASK] = told_masks(infos, 1)
-    return {key: one[0][0] for key, one in told.items() if one is not None and one[1][0]}
+    stated = {key: values_per_env(infos, key, 1) for key in (BLOCK, CORRECT_ACTION)}
+    stated[ACTION_MASK] = masks_per_env(infos, 1)
+    return {key: one[0][0] for key, one in stated.items() if one is not None and one[1][0]}

@@ -25,7 +25,7 @@ def worker(*args: Any) -> None:
         _async_worker(*args)
 
 
-def _ignore(signum: int, frame: Any) -> None:
+def _ignore(signum: int, frame: object) -> None:
     """Do nothing. A handler, unlike ``SIG_IGN``, isn't inherited by programs that an environment starts."""
 
 

@@ -1,7 +1,8 @@
 """Wrappers for ``data.wrappers``, beside Gymnasium's own."""
 
 import math
-from typing import Any, SupportsFloat
+from collections.abc import Mapping
+from typing import Any, SupportsFloat, SupportsInt
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from seqrl_lightning.envs.spaces import has_picture
 from seqrl_lightning.envs.stateless import Stateless
-from seqrl_lightning.types import ConfigurationError, FloatArray, require
+from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, require
 
 MAX_COMBINATIONS = 4096
 """The most combinations of MultiDiscrete actions that become actions by themselves."""
@@ -38,7 +39,7 @@ class MaskInObservation(Stateless, gym.Wrapper[Any, Any, Any, Any]):
         """Start an episode."""
         return self._split(*self.env.reset(seed=seed, options=options))
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation, info = self._split(observation, info)
@@ -66,14 +67,14 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        self._is_part = isinstance(env.observation_space, gym.spaces.Dict) and has_picture(env.observation_space)
-        if not (self._is_part or isinstance(env.observation_space, gym.spaces.Box)):
+        is_part = isinstance(env.observation_space, gym.spaces.Dict) and has_picture(env.observation_space)
+        if not (is_part or isinstance(env.observation_space, gym.spaces.Box)):
             env = gym.wrappers.FlattenObservation(env)
         super().__init__(env)
         space, actions = env.observation_space, env.action_space
         must_be = "flat, [size]; gymnasium.wrappers.FlattenObservation makes it so"
         require(
-            self._is_part or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1),
+            is_part or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1),
             "the observation space that PreviousActionReward wraps",
             space,
             must_be,
@@ -98,7 +99,7 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         self._previous = np.zeros_like(self._previous)
         return self._appended(observation), info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: SupportsInt) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._previous = np.zeros_like(self._previous)
@@ -106,8 +107,8 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
         self._previous[-1] = reward
         return self._appended(observation), reward, terminated, truncated, info
 
-    def _appended(self, observation: Any) -> FloatArray | dict[str, Any]:
-        if self._is_part:
+    def _appended(self, observation: Mapping[str, Any] | Array) -> FloatArray | dict[str, Any]:
+        if isinstance(observation, Mapping):
             return {**observation, "previous": self._previous.copy()}
         return np.concatenate([observation, self._previous], dtype=np.float32)
 
@@ -155,7 +156,7 @@ class FlattenMultiDiscreteVectorAction(Stateless, gym.vector.VectorActionWrapper
         self.single_action_space = gym.spaces.Discrete(num_combinations(space))
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, envs.num_envs)
 
-    def actions(self, actions: Any) -> Any:
+    def actions(self, actions: IntArray) -> IntArray:
         """Return the combinations, [N, ...], of actions [N]."""
         return np.stack([_combination(action, self._space) for action in actions])
 
@@ -170,7 +171,7 @@ def num_combinations(space: gym.spaces.MultiDiscrete) -> int:
     return math.prod(space.nvec.ravel().tolist())
 
 
-def _combination(action: Any, space: gym.spaces.MultiDiscrete) -> Any:
+def _combination(action: SupportsInt, space: gym.spaces.MultiDiscrete) -> IntArray:
     digits = np.array(np.unravel_index(int(action), space.nvec.ravel())).reshape(space.shape)
     return (digits + space.start).astype(space.dtype)
 

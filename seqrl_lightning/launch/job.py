@@ -53,7 +53,7 @@ class Job:
 
     @property
     def progress(self) -> str:
-        """Its last report: how far it is, or why it ended."""
+        """Its last report: its progress, or the reason for its end."""
         if self.report.exists():
             written = self.report.read_text(encoding="utf-8", errors="replace")
             self._last_report = written or self._last_report  # it may just be written
@@ -61,7 +61,7 @@ class Job:
 
     @property
     def reason(self) -> str:
-        """Why it failed: its own words, or the last lines that it printed."""
+        """The reason for its failure: its own message, or the last lines that it printed."""
         if self.progress.startswith(ERROR):
             return self.progress.removeprefix(ERROR)
         with self.log.open("rb") as log:

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 from seqrl_lightning.types import Order, stated
 
 
-def _told(task: Any, name: str, kind: type) -> Any:
+def _attribute(task: object, name: str, kind: type) -> Any:
     """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
     value = stated(task, name)
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
-def _count(task: Any, name: str) -> int | None:
-    value = _told(task, name, Integral)
+def _count(task: object, name: str) -> int | None:
+    value = _attribute(task, name, Integral)
     return int(value) if value is not None and value > 0 else None
 
 
@@ -40,13 +40,13 @@ class TaskFacts(NamedTuple):
         Raises:
             ConfigurationError: If one of the attributes raises.
         """
-        optimal_return = _told(task, "optimal_return", Real)
+        optimal_return = _attribute(task, "optimal_return", Real)
         threshold = None if task.spec is None else task.spec.reward_threshold
         mastery_return = threshold if optimal_return is None else optimal_return
         return cls(
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
-            order=_told(task, "order_by_block", Order),
+            order=_attribute(task, "order_by_block", Order),
             num_blocks=_count(task, "num_blocks") or 1,
             mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
         )

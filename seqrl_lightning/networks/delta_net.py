@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
+from seqrl_lightning.networks.network import require_heads
 from seqrl_lightning.networks.parallel import ParallelLayer, ParallelNetwork, feed_forward
-from seqrl_lightning.types import require
 
 _CHUNK = 32
 
@@ -19,9 +19,7 @@ class DeltaNet(ParallelNetwork):
     Each head remembers a matrix, which maps keys to values. A row of the input looks up a query, ``o[t] = S[t] q[t]``,
     after it has corrected what its key maps to: ``S[t] = S[t - 1] + beta[t] (v[t] - S[t - 1] k[t]) k[t]^T`` (eq. 24). A
     key that comes again thus replaces its value. Keys and queries have length 1 after a SiLU, and time is read in
-    chunks (arXiv:2406.06484, section 3). Each part has a layer norm before it and a residual connection around it. An
-    additional input tells whether an episode starts. The state is ``[num_layers, B, hidden_size ** 2 / num_heads]``:
-    the matrices.
+    chunks (arXiv:2406.06484, section 3). The state is ``[num_layers, B, hidden_size ** 2 / num_heads]``: the matrices.
 
     Args:
         obs_shape: Shape of one observation.
@@ -44,9 +42,7 @@ class DeltaNet(ParallelNetwork):
         num_heads: int = 2,
         head: HeadCallable = LinearHead,
     ) -> None:
-        require(num_heads > 0, "model.network.num_heads", num_heads, "positive")
-        expected = f"a positive multiple of model.network.num_heads = {num_heads}"
-        require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, expected)
+        require_heads(hidden_size, num_heads)
         layer = functools.partial(DeltaNetLayer, hidden_size, num_heads)
         super().__init__(obs_shape, out_shape, hidden_size, num_layers, layer, head)
 

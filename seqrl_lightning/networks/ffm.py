@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
+from seqrl_lightning.networks.network import require_sizes
 from seqrl_lightning.networks.parallel import ParallelLayer, ParallelNetwork, feed_forward, forgets
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import require
@@ -17,8 +18,7 @@ class FFM(ParallelNetwork):
 
     A few traces of the input, which a gate lets in, are summed up: each fades at some rate and turns at several, so
     that a reading tells what was seen, how often and how long ago (eq. 2 to 7). Traces that hardly fade count. A second
-    gate decides what of the reading passes. Each part has a layer norm before it and a residual connection around it.
-    An additional input tells whether an episode starts. The state is ``[num_layers, B, 2 * memory_size *
+    gate decides what of the reading passes. The state is ``[num_layers, B, 2 * memory_size *
     context_size]``: real and imaginary parts, in turn.
 
     Args:
@@ -46,8 +46,7 @@ class FFM(ParallelNetwork):
         longest_period: int = 1024,
         head: HeadCallable = LinearHead,
     ) -> None:
-        for name, size in (("memory_size", memory_size), ("context_size", context_size)):
-            require(size > 0, f"model.network.{name}", size, "positive")
+        require_sizes(memory_size=memory_size, context_size=context_size)
         require(longest_period >= 2, "model.network.longest_period", longest_period, "at least 2 time steps")
         layer = functools.partial(FFMLayer, hidden_size, memory_size, context_size, longest_period)
         super().__init__(obs_shape, out_shape, hidden_size, num_layers, layer, head)

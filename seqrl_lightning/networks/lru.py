@@ -18,9 +18,8 @@ class LRU(ParallelNetwork):
 
     Half as many complex units as the layer is wide decay and turn at constant rates that are learned:
     ``h[t] = lambda h[t - 1] + gamma B x[t]`` with ``|lambda| < 1`` and ``gamma = sqrt(1 - |lambda|^2)``; the layer's
-    output is ``Re(C h) + D x`` (section 3). A unit that turns tells how long ago it was written to. Each part has a
-    layer norm before it and a residual connection around it. An additional input tells whether an episode starts. The
-    state is ``[num_layers, B, hidden_size]``: real and imaginary parts, in turn.
+    output is ``Re(C h) + D x`` (section 3). A unit that turns tells how long ago it was written to. The state is
+    ``[num_layers, B, hidden_size]``: real and imaginary parts, in turn.
 
     Args:
         obs_shape: Shape of one observation.

@@ -16,8 +16,7 @@ class MinGRU(ParallelNetwork):
 
     The gate and the candidate of a unit depend on its input alone: ``h[t] = (1 - z[t]) h[t - 1] + z[t] c[t]`` with
     ``z = sigmoid(W x)`` and ``c = V x``. All time steps can therefore be computed at once. Gates can depend on memory
-    from the second layer on, through their input. Each part has a layer norm before it and a residual connection around
-    it. An additional input tells whether an episode starts. The state is ``[num_layers, B, hidden_size]``.
+    from the second layer on, through their input. The state is ``[num_layers, B, hidden_size]``.
 
     Args:
         obs_shape: Shape of one observation.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
-from seqrl_lightning.types import State
+from seqrl_lightning.types import State, require
 
 
 class Network(nn.Module):
@@ -81,3 +81,24 @@ class Network(nn.Module):
 
 NetworkCallable = Callable[[tuple[int, ...], tuple[int, ...]], Network]
 """Builds a network from ``obs_shape`` and ``out_shape``."""
+
+
+def require_sizes(**sizes: int | None) -> None:
+    """Refuse sizes of a network that are given but not positive.
+
+    Raises:
+        ConfigurationError: If one isn't.
+    """
+    for name, size in sizes.items():
+        require(size is None or size > 0, f"model.network.{name}", size, "positive")
+
+
+def require_heads(hidden_size: int, num_heads: int) -> None:
+    """Refuse a layer that can't be divided among its heads.
+
+    Raises:
+        ConfigurationError: If it can't.
+    """
+    require_sizes(num_heads=num_heads)
+    must_be = f"a positive multiple of model.network.num_heads = {num_heads}"
+    require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, must_be)

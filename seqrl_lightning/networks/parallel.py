@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
-from seqrl_lightning.networks.network import Network
+from seqrl_lightning.networks.network import Network, require_sizes
 from seqrl_lightning.networks.recurrent import with_starts
-from seqrl_lightning.types import State, require
+from seqrl_lightning.types import State
 
 
 class ParallelLayer(nn.Module):
@@ -46,8 +46,8 @@ class ParallelLayer(nn.Module):
 class ParallelNetwork(Network):
     """Layers of memory that are computed in parallel over time.
 
-    A linear layer comes before the first of them. An additional input tells whether an episode starts. The state is
-    ``[num_layers, B, memory_size]``.
+    A linear layer comes before the first of them. Each part has a layer norm before it and a residual connection around
+    it. An additional input tells whether an episode starts. The state is ``[num_layers, B, memory_size]``.
 
     Args:
         obs_shape: Shape of one observation.
@@ -70,8 +70,7 @@ class ParallelNetwork(Network):
         layer: Callable[[], ParallelLayer],
         head: HeadCallable = LinearHead,
     ) -> None:
-        for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
-            require(size > 0, f"model.network.{name}", size, "positive")
+        require_sizes(hidden_size=hidden_size, num_layers=num_layers)
         super().__init__(hidden_size, out_shape, head)
         self.encoder = nn.Linear(math.prod(obs_shape) + 1, hidden_size)
         layers = [layer() for _ in range(num_layers)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
-from seqrl_lightning.networks.network import Network
+from seqrl_lightning.networks.network import Network, require_sizes
 from seqrl_lightning.networks.tape import Tape
 from seqrl_lightning.types import State, require
 
@@ -63,8 +63,7 @@ class RecurrentNetwork(Network):
         num_layers: int = 1,
         head: HeadCallable = LinearHead,
     ) -> None:
-        for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size), ("num_layers", num_layers)):
-            require(size is None or size > 0, f"model.network.{name}", size, "positive")
+        require_sizes(hidden_size=hidden_size, encoder_size=encoder_size, num_layers=num_layers)
         super().__init__(hidden_size, out_shape, head)
         self.state_size = self.numbers_per_unit * hidden_size
         obs_size = math.prod(obs_shape)

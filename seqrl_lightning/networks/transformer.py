@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqrl_lightning.networks.heads import HeadCallable, LinearHead
-from seqrl_lightning.networks.network import Network
+from seqrl_lightning.networks.network import Network, require_heads, require_sizes
 from seqrl_lightning.types import State, require
 
 
@@ -46,11 +46,9 @@ class Transformer(Network):
         context_length: int = 128,
         head: HeadCallable = LinearHead,
     ) -> None:
-        for name, size in (("num_layers", num_layers), ("num_heads", num_heads)):
-            require(size > 0, f"model.network.{name}", size, "positive")
+        require_sizes(num_layers=num_layers)
+        require_heads(hidden_size, num_heads)
         require(context_length >= 2, "model.network.context_length", context_length, "at least 2")
-        expected = f"a positive multiple of model.network.num_heads = {num_heads}"
-        require(hidden_size > 0 and hidden_size % num_heads == 0, "model.network.hidden_size", hidden_size, expected)
         super().__init__(hidden_size, out_shape, head)
         self.context_length = context_length
         self.state_size = 2 * hidden_size + 1

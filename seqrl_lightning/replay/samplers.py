@@ -13,7 +13,7 @@ from seqrl_lightning.types import Batch, FloatArray, IntArray, State, Transition
 
 
 class Sampler(ABC):
-    """Draws batches from the replay memory.
+    """A rule for drawing batches from the replay memory.
 
     Attributes:
         gives_windows: Whether batches are :class:`Windows` of consecutive rows, rather than :class:`Transitions`.
@@ -72,7 +72,7 @@ class Sampler(ABC):
 
 
 class TransitionSampler(Sampler):
-    """Draws single transitions, by their slots.
+    """A sampler of single transitions, by their slots.
 
     Args:
         n_step: The largest number of steps that a transition leads ahead within its episode (Sutton and Barto,
@@ -106,7 +106,7 @@ class TransitionSampler(Sampler):
 
 
 class UniformSampler(TransitionSampler):
-    """Every stored transition is equally likely, with replacement (Mnih et al., arXiv:1312.5602, algorithm 1)."""
+    """A sampler of all stored transitions alike, with replacement (Mnih et al., arXiv:1312.5602, algorithm 1)."""
 
     def slots(
         self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False

@@ -118,7 +118,7 @@ class SequenceSampler(Sampler):
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
 
     def _ensure_windows(self, ring: RingBuffer) -> None:
-        """Admit incomplete windows as long as there is no complete one.
+        """Admit incomplete windows while there is no complete one.
 
         Raises:
             ConfigurationError: If there are none either, because an episode is longer than the replay memory.

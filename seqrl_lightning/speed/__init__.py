@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
 from lightning.pytorch import LightningModule
 from torch import nn
@@ -15,6 +16,8 @@ from seqrl_lightning.speed.plain_step import PlainStep
 from seqrl_lightning.types import Update
 
 __all__ = ["NumPyForward", "PlainStep", "compiled_loss", "is_enabled", "numpy_forward", "plain_step"]
+
+B = TypeVar("B")  # a kind of batch
 
 
 def is_enabled() -> bool:
@@ -28,8 +31,8 @@ def numpy_forward(net: nn.Module) -> NumPyForward | None:
 
 
 def plain_step(
-    module: LightningModule, optimize_model: Callable[..., Update], compile: bool = False
-) -> PlainStep | None:
+    module: LightningModule, optimize_model: Callable[[B], Update], compile: bool = False
+) -> PlainStep[B] | None:
     """Return an update without Lightning's hooks around it, or None where something depends on them.
 
     Args:
@@ -41,6 +44,6 @@ def plain_step(
     return PlainStep(module, optimize_model, compile) if fits else None
 
 
-def compiled_loss(optimize_model: Callable[..., Update]) -> Callable[..., Update]:
+def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:
     """Return ``optimize_model`` as ``torch.compile`` makes it."""
     return compiled.compiled_loss(optimize_model) if is_enabled() else optimize_model

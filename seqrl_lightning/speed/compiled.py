@@ -1,24 +1,26 @@
 """Compile the loss and its gradient: an update of an MLP 128-128 takes 0.72 of the time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from seqrl_lightning.types import Update
 
+B = TypeVar("B")  # a kind of batch
 
-def compiled_loss(optimize_model: Callable[..., Update]) -> Callable[..., Update]:
+
+def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:
     """Compile the loss; autograd goes backward through it as ever."""
     torch.compiler.reset()  # a process compiles a function for so many learners only
-    compiled: Callable[..., Update] = torch.compile(optimize_model)
+    compiled: Callable[[B], Update] = torch.compile(optimize_model)
     return compiled
 
 
 def compiled_differentiate(
-    optimize_model: Callable[..., Update], parameters: Sequence[Tensor]
-) -> Callable[..., Update]:
+    optimize_model: Callable[[B], Update], parameters: Sequence[Tensor]
+) -> Callable[[B], Update]:
     """Compile the loss and its gradient into one function, without autograd's records of each operation.
 
     Args:
@@ -34,7 +36,7 @@ def compiled_differentiate(
     learned = [parameter for parameter in parameters if parameter.requires_grad]
 
     @torch.compile
-    def loss_and_gradients(batch: Any) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+    def loss_and_gradients(batch: B) -> tuple[dict[str, Tensor], list[Tensor | None]]:
         update = cast(dict[str, Tensor], optimize_model(batch))
         gradients = torch.autograd.grad(update["loss"], learned, allow_unused=True)
         pairs = zip(learned, gradients, strict=True)
@@ -43,7 +45,7 @@ def compiled_differentiate(
         ]  # in memory as p is
         return {name: value.detach() for name, value in update.items()}, laid_out
 
-    def differentiate(batch: Any) -> Update:
+    def differentiate(batch: B) -> Update:
         update, gradients = loss_and_gradients(batch)
         for parameter, gradient in zip(learned, gradients, strict=True):
             parameter.grad = gradient

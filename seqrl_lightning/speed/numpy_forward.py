@@ -41,7 +41,7 @@ class NumPyForward:
         return None if hidden is None or head is None or len(net.out_shape) != 1 else cls(hidden, head)
 
     def __call__(self, observation: Array) -> FloatArray:
-        """Compute the outputs; the observation stays as it is."""
+        """Compute the outputs, without changing the observation."""
         features: FloatArray = np.asarray(observation, np.float32).reshape(len(observation), -1)
         return self._head(self._hidden(features))
 
@@ -89,7 +89,7 @@ class NumPyLayers:
         return cls(layers, num_relu) if len(layers) == len(modules) else None
 
     def __call__(self, features: FloatArray) -> FloatArray:
-        """Compute the layers; the argument stays as it is."""
+        """Compute the layers, without changing the argument."""
         for index, (weight, bias) in enumerate(self._weights_and_biases()):
             features = features @ weight
             if bias is not None:

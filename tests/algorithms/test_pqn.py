@@ -38,7 +38,7 @@ def small(network: Any) -> Any:
 
 
 class Diary(Callback):
-    """What the agent's network made of each row, and what it makes of the rollouts when they are learned from."""
+    """Compare the network's values of each row, when the agent acted, with those when its rollout is learned from."""
 
     def __init__(self) -> None:
         self.of_rows: dict[int, torch.Tensor] = {}

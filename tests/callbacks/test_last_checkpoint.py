@@ -18,7 +18,7 @@ DATA = {"env_id": "seqrl/SequenceDistractor-v0", "batch_size": 8, "capacity": 60
 
 
 class Diary(Callback):
-    """When epochs begin and end, and when the policy is evaluated; and a signal during one batch or evaluation."""
+    """A log of epochs and evaluations, with a signal during one batch or evaluation."""
 
     def __init__(self, signum: int | None = None, batch: int | None = None, evaluation: int | None = None) -> None:
         self.events: list[tuple[str, int, int]] = []

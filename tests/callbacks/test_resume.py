@@ -205,7 +205,7 @@ def test_a_run_from_python_tells_what_changed(tmp_path: Path, half: Path, caplog
 
 
 class RowsAtCheckpoint(Callback):
-    """How many episodes there were, and how many rows the file had, right after each epoch's checkpoint."""
+    """The number of episodes, and of rows in the file, right after each epoch's checkpoint."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []

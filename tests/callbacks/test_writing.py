@@ -1,4 +1,4 @@
-"""When callbacks write."""
+"""Callbacks write at their intervals."""
 
 from pathlib import Path
 from typing import Any

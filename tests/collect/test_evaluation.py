@@ -1,4 +1,4 @@
-"""Which episodes an evaluation plays."""
+"""The episodes that an evaluation plays."""
 
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.types import EvaluationTask, Progress

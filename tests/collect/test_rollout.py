@@ -1,4 +1,4 @@
-"""Whole episodes of a policy."""
+"""``rollout`` plays one whole episode in each environment."""
 
 import numpy as np
 

@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
 
 
 def played(answers: Iterable[str], *arguments: str) -> str:
-    """What is shown; the answers come through a pipe, which ends after them."""
+    """Return what a game prints; its answers come through a pipe, which ends after them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
         status, out, err = seqrl("play", *arguments)

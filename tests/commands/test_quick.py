@@ -1,4 +1,4 @@
-"""What the program answers at once, how it takes names that are misspelled, and its packaged configs."""
+"""Overviews that are printed at once, misspelled names, and packaged configs."""
 
 import json
 import re

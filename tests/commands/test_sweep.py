@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from seqrl_lightning.analysis.runs import find_runs
-from seqrl_lightning.commands import sweep
+from seqrl_lightning.commands import sweep, sweep_study
 from seqrl_lightning.commands.sweep_database import require_own_database
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -49,7 +49,7 @@ def write(folder: Path) -> list[str]:
 
 
 def open_study(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name=None, storage=sweep.open_storage(f"sqlite:///{folder}/swept/study.db"))
+    return optuna.load_study(study_name=None, storage=sweep_study.open_storage(f"sqlite:///{folder}/swept/study.db"))
 
 
 def states(study: optuna.Study) -> list[TrialState]:
@@ -104,7 +104,7 @@ def test_a_sweep_goes_on_to_its_total(swept: Path, monkeypatch: pytest.MonkeyPat
         if is_known_alive:
             study._storage.record_heartbeat(lost._trial_id)
     study.enqueue_trial({**template.params, "data.batch_size": 17})
-    monkeypatch.setattr(sweep, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(sweep_study, "GRACE_SECONDS", 1)
     time.sleep(2.1)
 
     status, out, err = seqrl("sweep", *write(swept), "--trials=9")
@@ -154,7 +154,7 @@ def test_a_running_trial_that_nobody_trains_is_lost(
 ) -> None:
     """Whatever times a database from somebody else holds, none of its trials is waited for."""
     clock, url = Clock(monkeypatch), f"sqlite:///{tmp_path}/study.db"
-    study = sweep.open_study("it", url, tmp_path, no_pruning=True)
+    study = sweep_study.open_study("it", url, tmp_path, no_pruning=True)
     study.ask().suggest_float("x", 0, 1)
     with closing(sqlite3.connect(tmp_path / "study.db")) as database:
         database.execute("update trials set datetime_start = ?", (begun,))
@@ -162,16 +162,16 @@ def test_a_running_trial_that_nobody_trains_is_lost(
             database.execute("insert into trial_heartbeats (trial_id, heartbeat) values (1, ?)", (report,))
         database.commit()
     require_own_database(url, 1.0)
-    sweep.require_readable(study)
+    sweep_study.require_readable(study)
     assert clock.states_after(0, study) == [TrialState.RUNNING]
-    assert clock.states_after(sweep.GRACE_SECONDS, study) == [TrialState.RUNNING]
+    assert clock.states_after(sweep_study.GRACE_SECONDS, study) == [TrialState.RUNNING]
     assert clock.states_after(0.1, study) == [TrialState.FAIL]
 
 
 def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if that process is on a machine whose clock is wrong, and this one was busy for hours meanwhile."""
     clock = Clock(monkeypatch)
-    study = sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, no_pruning=True)
+    study = sweep_study.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, no_pruning=True)
     study.ask()
     assert clock.states_after(0, study) == [TrialState.RUNNING]
     for hour in range(1, 4):
@@ -180,7 +180,7 @@ def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch
             database.execute(report, (f"2020-01-01 {hour:02}:00:00",))
             database.commit()
         assert clock.states_after(3600, study) == [TrialState.RUNNING]
-    assert clock.states_after(sweep.GRACE_SECONDS + 1, study) == [TrialState.FAIL]
+    assert clock.states_after(sweep_study.GRACE_SECONDS + 1, study) == [TrialState.FAIL]
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_a_sweep_ends_beside_trials_that_claim_to_run(swept: Path, monkeypatch: 
     study = open_study(swept)
     for _ in range(3):
         study.ask(sweep.read_space(swept / "space.yaml"))
-    monkeypatch.setattr(sweep, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(sweep_study, "GRACE_SECONDS", 1)
     status, out, err = seqrl("sweep", *write(swept), "--trials=3")
     assert status == 0, err
     assert "3 of 3 trials" in out
@@ -217,7 +217,9 @@ def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, t
 
 def test_a_study_is_about_one_thing(tmp_path: Path) -> None:
     def begin(**facts: Any) -> None:
-        sweep.require_same_subject(sweep.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts)
+        sweep_study.require_same_subject(
+            sweep_study.open_study("it", f"sqlite:///{tmp_path}/study.db", tmp_path, True), facts
+        )
 
     begin(metric="a", space="b")
     begin(metric="a", space="b")
@@ -229,7 +231,7 @@ def test_a_study_is_about_one_thing(tmp_path: Path) -> None:
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--storage is 'nosuch:///', which can't be opened: "):
-        sweep.open_study("it", "nosuch:///", tmp_path, True)
+        sweep_study.open_study("it", "nosuch:///", tmp_path, True)
 
 
 @pytest.mark.slow
@@ -257,7 +259,7 @@ def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]
 
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> None:
-    quick = "from seqrl_lightning.commands import sweep; sweep.HEARTBEAT_SECONDS, sweep.GRACE_SECONDS = 1, 10; "
+    quick = "from seqrl_lightning.commands import sweep_study as s; s.HEARTBEAT_SECONDS, s.GRACE_SECONDS = 1, 10; "
     program = ["-c", quick + "from seqrl_lightning.__main__ import main; main()"]
     more = ("--trials=5", "--trainer.max_steps=200")
     one, other = start(program, tmp_path, *more), start(program, tmp_path, *more)
@@ -344,27 +346,27 @@ def test_a_study_that_no_sweep_wrote_is_refused_in_a_line(planted: str, swept: P
     database.execute(planted)
     database.commit()
     database.close()
-    study = sweep.open_study("tiny", f"sqlite:///{swept}/swept/study.db", swept / "swept", no_pruning=True)
+    study = sweep_study.open_study("tiny", f"sqlite:///{swept}/swept/study.db", swept / "swept", no_pruning=True)
     with pytest.raises(
         ConfigurationError, match="the study 'tiny' isn't one of a sweep; give another --study: "
     ) as told:
-        sweep.require_readable(study)
+        sweep_study.require_readable(study)
     assert "\n" not in str(told.value)
 
 
 def test_a_study_of_no_direction_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
     url = f"sqlite:///{tmp_path}/study.db"
-    sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+    sweep_study.open_study("tiny", url, tmp_path, no_pruning=True)
     with closing(sqlite3.connect(tmp_path / "study.db")) as database:
         database.execute("update study_directions set direction = 'x'")
         database.commit()
     with pytest.raises(ConfigurationError, match="can't be opened: 'x' is not among the defined enum values"):
-        sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+        sweep_study.open_study("tiny", url, tmp_path, no_pruning=True)
 
 
 def test_a_readable_study_is_read(swept: Path) -> None:
-    sweep.require_readable(open_study(swept))
+    sweep_study.require_readable(open_study(swept))
 
 
 @pytest.mark.slow
@@ -411,7 +413,7 @@ def test_a_sweep_in_a_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> 
     ],
 )
 def test_a_database_is_as_optuna_makes_it(planted: str, kind: str, swept: Path) -> None:
-    """What else may be in one runs when it is read."""
+    """Views and triggers in a database run when it is read."""
     path = swept / "swept" / "study.db"
     require_own_database(f"sqlite:///{path}", 1.0)
     with closing(sqlite3.connect(path)) as database:
@@ -429,14 +431,14 @@ def test_an_older_versions_database_is_opened_once_it_is_upgraded(tmp_path: Path
         database.executescript(Path(__file__).with_name("optuna_2_4.sql").read_text())
     require_own_database(url, 1.0)
     with pytest.raises(ConfigurationError, match=r"can't be opened: .* execute `.* optuna storage upgrade"):
-        sweep.open_study("tiny", url, tmp_path, no_pruning=True)
+        sweep_study.open_study("tiny", url, tmp_path, no_pruning=True)
 
     optuna.storages.RDBStorage(url, skip_compatibility_check=True).upgrade()  # as `optuna storage upgrade` does
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("select count(*) from sqlite_master where sql like '%CHECK (state IN%'").fetchone()[0]
     require_own_database(url, 1.0)
-    study = sweep.open_study("tiny", url, tmp_path, no_pruning=True)
-    sweep.require_readable(study)
+    study = sweep_study.open_study("tiny", url, tmp_path, no_pruning=True)
+    sweep_study.require_readable(study)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     assert study.best_value == pytest.approx(0.850560, abs=1e-6)
     assert study.ask().number == 2

@@ -65,7 +65,7 @@ gym.register("tests/VectorLights-v0", vector_entry_point=vector_lights)
 
 
 def play(envs: Border, steps: int = 40) -> list[Any]:
-    """What an agent sees that takes allowed actions at random."""
+    """Return the observations of an agent that takes allowed actions at random."""
     rng = np.random.default_rng(0)
     shown = envs.reset(seed=3)
     seen: list[Any] = [shown]

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 History = list[Any]
-"""What was observed in the episode so far, [N, size] for each step."""
+"""The observations of the episode so far, [N, size] for each step."""
 
 
 def mean_return(

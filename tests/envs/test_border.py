@@ -156,7 +156,7 @@ class FloatPicture(Light):
 
 
 class Late(Light):
-    """What it shows is wrong from the second step of an episode on."""
+    """An environment whose outputs are wrong from the second step of an episode on."""
 
     wrong: Any = None
     forbids = False

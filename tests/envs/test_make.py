@@ -9,7 +9,8 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from seqrl_lightning.envs import EnvFactory, EnvFacts, PreviousActionReward
-from seqrl_lightning.envs.border import SoloBorder, VectorBorder
+from seqrl_lightning.envs.solo_border import SoloBorder
+from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.types import ConfigurationError
 
 BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]

@@ -96,7 +96,7 @@ def test_a_vector_environment_goes_on_from_its_state(env_id: str, kwargs: dict[s
 
 @pytest.mark.parametrize(("env_id", "kwargs"), TASKS)
 def test_what_was_handed_out_stays_as_it_was(env_id: str, kwargs: dict[str, Any]) -> None:
-    """Who writes into observations, infos or actions doesn't break the environment, and it doesn't write into them."""
+    """Writing into observations, infos or actions doesn't break the environment, nor does it write into them."""
     for envs, others in zip(
         single_and_native(env_id, 2, **kwargs), single_and_native(env_id, 2, **kwargs), strict=True
     ):

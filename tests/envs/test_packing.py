@@ -73,7 +73,7 @@ gym.register("tests/ComposedVector-v0", vector_entry_point=Scenes)
 
 
 def shown_at(t: int, action: list[int]) -> dict[str, Any]:
-    """What all parts should be."""
+    """The expected parts."""
     return {
         "picture": np.full((5, 4), 40 * t),
         "inner.0": np.eye(7)[t],
@@ -98,15 +98,17 @@ def test_every_part_is_shown_to_the_network(env_id: str, num_envs: int, mode: st
     assert isinstance(facts.obs_shape, PackedShape)
     assert (facts.obs_dtype, facts.flattened_space, facts.n_actions) == ("uint8", None, 6)
     assert facts.flattened_actions == "MultiDiscrete([2 3])"
-    observation, action, t = envs.reset(seed=0).observation, 0, 0
+    stored = {name: part.dtype for name, part in facts.obs_shape.parts.items()}
+    assert stored == dict.fromkeys(stored, "uint8") | {"inner.1": "float32"}
+    observation, actions, t = envs.reset(seed=0).observation, np.zeros(num_envs, np.int64), 0
     for step in range(1, 16):
         parts = facts.obs_shape.unpack(observation)
         assert parts.keys() == shown_at(0, [0, 0]).keys()
-        for name, part in shown_at(t, [action // 3, action % 3] if t else [0, 0]).items():
-            for env in range(num_envs):
+        for env, action in enumerate(actions.tolist()):
+            for name, part in shown_at(t, [action // 3, action % 3] if t else [0, 0]).items():
                 np.testing.assert_array_equal(parts[name][env], part, err_msg=name)
-        action = step % 6
-        outcome = envs.step(np.full(num_envs, action))
+        actions = (step + np.arange(num_envs)) % 6
+        outcome = envs.step(actions)
         observation, t = outcome.shown.observation, (t + 1) % 7
         assert outcome.terminated.tolist() == [t == 6] * num_envs
     envs.close()

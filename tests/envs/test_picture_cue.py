@@ -1,4 +1,4 @@
-"""What PictureCue's docstring says: both parts are needed, and suffice."""
+"""PictureCue keeps its docstring's promise: both parts are needed, and suffice."""
 
 from collections.abc import Callable
 from typing import Any

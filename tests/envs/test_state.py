@@ -51,7 +51,7 @@ def make(env_id: str, num_envs: int, mode: str | None) -> Border:
 
 
 def play(envs: Border, steps: int, seed: int) -> list[Outcome]:
-    """What a blind player sees."""
+    """The view of a blind player."""
     actions = np.random.default_rng(seed).integers(envs.n_actions, size=(steps, envs.num_envs))
     return [envs.step(action) for action in actions]
 

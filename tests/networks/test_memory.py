@@ -1,4 +1,4 @@
-"""What holds for every network that remembers."""
+"""Properties of every network that remembers."""
 
 import functools
 import itertools

@@ -16,7 +16,7 @@ Transition = tuple[int, int, float, int, bool]  # state, action, reward, next st
 
 
 class PlainReplay:
-    """What the ring should hold, as a slow list: every slot that was ever stored, the newest ones kept."""
+    """The ring's expected contents, as a slow list: every slot that was ever stored, the newest ones kept."""
 
     def __init__(self, num_rows: int) -> None:
         self.num_rows = num_rows

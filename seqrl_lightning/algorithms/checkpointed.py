@@ -1,0 +1,94 @@
+"""A learner's checkpoints: what they say beside its weights, how it is built from them, and when it resumes."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
+from seqrl_lightning.checkpoints.changes import described, require_resumable, shared
+from seqrl_lightning.checkpoints.loading import load_from_checkpoint
+from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trust import Allowed, settings_of
+from seqrl_lightning.types import require
+
+
+class CheckpointedModule(GreedyEvaluation):
+    """A module that is rebuilt from its checkpoints, and refuses those of another task."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the hyperparameters don't say: how the policy is rebuilt, and what a sampler from Python is."""
+        checkpoint["policy"] = {
+            "algorithm": f"{type(self).__module__}:{type(self).__qualname__}",
+            "obs_dtype": self.data.obs_dtype,
+        }
+        checkpoint["sampler"] = described(self.data.sampler)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's hparams_file has no meaning here
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        *,
+        allow: Allowed = (),
+        **settings: Any,
+    ) -> Self:
+        """Build a learner from a checkpoint, with its weights; the file may come from a stranger.
+
+        Args:
+            checkpoint_path: The checkpoint.
+            map_location: The device to build it on.
+            strict: Whether all weights have to be there, and no others.
+            weights_only: Always true: a checkpoint holds tensors and plain values.
+            allow: Modules that it may name, like ``["my_networks"]``, besides the package's own classes.
+            settings: Settings that replace those in the checkpoint.
+
+        Raises:
+            ConfigurationError: If the file can't be used, or names what files may not name.
+        """
+        require(weights_only, "weights_only", weights_only, "true: nothing in a checkpoint is ever executed")
+        learner, contents = load_from_checkpoint(cls, checkpoint_path, "hyper_parameters", allow, settings)
+        learner.load_state_dict(contents["state_dict"], strict)
+        return learner.to(map_location)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another task, before its weights fail to fit; tell what else changed.
+
+        Raises:
+            ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
+                that its replay memory doesn't fit.
+        """
+        settings = checkpoint.get("datamodule_hyper_parameters")
+        if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
+            return
+        saved = settings.get("env_id")
+        require(self.data.env_id == saved, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
+        if self._trainer.state.fn == TrainerFn.FITTING:
+            self._compare_settings(checkpoint)
+
+    def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
+        """Tell which settings changed since a checkpoint was saved; the command line has told them by itself."""
+        datamodule = attributes_of(self.trainer).datamodule
+        assert datamodule is not None
+        before = {
+            "data": {**settings_of(checkpoint["datamodule_hyper_parameters"]), "sampler": checkpoint.get("sampler")},
+            "model": settings_of(checkpoint["hyper_parameters"]),
+        }
+        now = {
+            "data": {**settings_of(datamodule.hparams), "sampler": described(self.data.sampler)},
+            "model": settings_of(self.hparams),
+        }
+        if before["data"]["sampler"] is None:  # an earlier version saved it
+            del before["data"]["sampler"]
+        for change in require_resumable(*shared(before, now)):
+            if not self.is_from_command_line:
+                rank_zero_info(str(change))
+
+    @property
+    def is_from_command_line(self) -> bool:
+        """Whether ``seqrl`` built it, which compares the configs of a run and its resumption."""
+        return "_instantiator" in self.hparams

@@ -1,0 +1,93 @@
+"""Tasks without wrappers, made from their Gymnasium ids; errors are one line."""
+
+import copy
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env_id
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from seqrl_lightning.envs.faults import close_quietly
+from seqrl_lightning.envs.learned_scales import require_no_statistics
+from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
+from seqrl_lightning.errors import extra_in
+from seqrl_lightning.signals import Terminated
+from seqrl_lightning.types import ConfigurationError, one_line, require
+
+
+def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
+    """Return a task without wrappers, or as a vector environment if there is no other, to read what it states.
+
+    Raises:
+        ConfigurationError: If there is no such task, or it refuses its arguments.
+    """
+    if spec_of(env_id, env_kwargs).entry_point is None:
+        envs = make_native(env_id, env_kwargs, num_envs=1)
+        close_quietly(envs)
+        return envs.unwrapped
+    env = make_task(env_id, env_kwargs, native_mode=None)
+    close_quietly(env)
+    return env.unwrapped
+
+
+def spec_of(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
+    """Return what Gymnasium knows of a task: of its newest version, if the id names none.
+
+    Raises:
+        ConfigurationError: If there is no such task.
+    """
+    module, _, name = env_id.rpartition(":")
+    with _refusing(env_id, env_kwargs):
+        if module:
+            importlib.import_module(module)
+        namespace, title, version = parse_env_id(name)
+        newest = find_highest_version(namespace, title) if version is None else None
+        return gym.spec(name if newest is None else f"{name}-v{newest}")
+
+
+def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
+    """Make one environment of a task, from its own vectorized implementation if ``native_mode`` says when that resets.
+
+    Raises:
+        ConfigurationError: If it can't be made.
+    """
+    if native_mode is None:
+        with _refusing(env_id, env_kwargs):
+            return gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+    envs = make_native(env_id, env_kwargs, num_envs=1)
+    must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
+    require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
+    return UnvectorizedEnv(envs, native_mode)
+
+
+def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """Make a task's own vectorized implementation.
+
+    Raises:
+        ConfigurationError: If it can't be made, or learns a scale.
+    """
+    mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+    with _refusing(env_id, env_kwargs):
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
+    require_no_statistics(envs, env_id)
+    return envs
+
+
+@contextmanager
+def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
+    """Say in a line why an environment can't be made."""
+    try:
+        yield
+    except (ConfigurationError, Terminated):
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {one_line(error)}"
+        ) from error
+    except (Exception, SystemExit) as error:  # an environment may raise anything
+        tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
+        reason = extra_in(str(error)) or one_line(error if tells_all else repr(error))
+        raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error

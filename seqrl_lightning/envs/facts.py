@@ -1,0 +1,118 @@
+"""The facts that a task states, read from one of its environments."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorWrapper
+
+from seqrl_lightning.envs.border import Border, Shown
+from seqrl_lightning.envs.faults import EnvFault, EnvValueError
+from seqrl_lightning.envs.followed_blocks import FollowsBlocks, block_after, num_blocks_of
+from seqrl_lightning.envs.packing import PackedSpace
+from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
+from seqrl_lightning.envs.solo_border import SoloBorder
+from seqrl_lightning.envs.state import Layered, layers
+from seqrl_lightning.envs.vector_border import VectorBorder
+from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction
+from seqrl_lightning.types import ConfigurationError, stated
+
+_NUM_FIRST_STEPS = 3  # that are played to read the facts
+_FLATTENING = (CheckedParts, FlatVectorEnv)
+_ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
+
+
+class EnvFacts(NamedTuple):
+    """Facts about a task, read from one of its environments."""
+
+    obs_shape: tuple[int, ...]  # of one observation; a PackedShape if it has parts
+    obs_dtype: str  # NumPy's name of the dtype that it is stored in
+    n_actions: int
+    num_blocks: int  # 0 for a task in which one rule holds throughout
+    tells_correct_action: bool  # info["correct_action"] says which action is right
+    unrepeated: str | None  # what shows other observations when it is reset with the same seed again
+    flattened_space: str | None  # the task's own observation space, where it had to be flattened
+    flattened_actions: str | None  # the task's own action space, where each combination became an action
+
+
+def read_facts(envs: Border, env_id: str) -> EnvFacts:
+    """Play the first steps of an environment twice, and read what it states.
+
+    Args:
+        envs: One environment of the task.
+        env_id: The task's id, for errors, and as that which shows other observations each time.
+
+    Raises:
+        ConfigurationError: If it can't be reset or stepped, or what it states about itself can't be read.
+    """
+    seen = _first_steps(envs, env_id)
+    repeats = _are_alike(seen, _first_steps(envs, env_id))
+    space = envs.observation_space
+    return EnvFacts(
+        space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
+        np.dtype(space.dtype).name,
+        envs.n_actions,
+        _num_blocks(envs, seen[1], env_id),
+        tells_correct_action=seen[1].correct_action is not None,
+        unrepeated=None if repeats else env_id,
+        flattened_space=_space_before(envs, _FLATTENING),
+        flattened_actions=_space_before(envs, _ENUMERATING),
+    )
+
+
+def _first_steps(envs: Border, env_id: str) -> list[Shown]:
+    """Return what an environment shows after a reset, from always the same seed, and in its first steps."""
+    envs.check_bounds = False  # a setting of the agent
+    method = "reset"
+    try:
+        seen = [envs.reset(seed=0)]
+        method = "step"
+        for _ in range(_NUM_FIRST_STEPS):
+            mask = seen[-1].action_mask
+            first = np.zeros(envs.num_envs, np.int64) if mask is None else mask.argmax(1)
+            seen.append(envs.step(first).shown)
+    except EnvFault as fault:
+        raise ConfigurationError(f"data.env_id is {env_id!r}, whose {method}() fails: {fault.reason}") from fault
+    return seen
+
+
+def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
+    """Return whether an environment showed the same observations twice."""
+    pairs = zip(seen, again, strict=True)
+    return all(np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs)
+
+
+def _num_blocks(envs: Border, shown: Shown, env_id: str) -> int:
+    """Return the number of blocks of a task that tells them; 0 for others."""
+    task = _outermost(envs).unwrapped
+    num_blocks = num_blocks_of(task)
+    if num_blocks < 2 or shown.block is None:
+        return 0
+    for name in ("next_block", "block_of"):  # it may raise, here and when it is looked for
+        stated(task, name)
+    if isinstance(task, FollowsBlocks):
+        try:
+            block_after(task, 0, num_blocks)
+        except EnvValueError as error:
+            raise ConfigurationError(f"data.env_id is {env_id!r}, whose {error}") from error
+    return num_blocks
+
+
+def _space_before(envs: Border, kinds: tuple[type, ...]) -> str | None:
+    """Return the space that a layer of one of these kinds changed; None if there is no such layer."""
+    for layer in layers(_outermost(envs)):
+        if isinstance(layer, gym.Wrapper) and type(layer) in kinds:
+            return str(layer.env.action_space if kinds is _ENUMERATING else layer.env.observation_space)
+        if isinstance(layer, VectorWrapper) and type(layer) in kinds:
+            inner = layer.env
+            return str(inner.single_action_space if kinds is _ENUMERATING else inner.single_observation_space)
+    return None
+
+
+def _outermost(envs: Border) -> Layered:
+    """Return a single environment, or a vectorized implementation, in its wrappers."""
+    if isinstance(envs, SoloBorder):
+        return envs.env
+    assert isinstance(envs, VectorBorder)
+    return envs.envs

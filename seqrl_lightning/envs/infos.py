@@ -1,0 +1,96 @@
+"""Infos of environments, single and vectorized: the keys that mean something to the package, and their values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seqrl_lightning.envs.faults import EnvValueError, short
+from seqrl_lightning.types import Array, BoolArray
+
+ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
+
+
+def own_infos(infos: object) -> dict[str, Any]:
+    """Return the infos of a vector environment.
+
+    Raises:
+        EnvValueError: If they aren't a dict.
+    """
+    if isinstance(infos, dict):
+        return infos
+    raise EnvValueError(f"the infos are {short(infos)}; they must be a dict")
+
+
+def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
+    """Return an action mask, [..., A], as an array of its own.
+
+    Raises:
+        EnvValueError: If it hasn't one number for each action.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EnvValueError(f"info['action_mask'] is {short(value)}, which is no array") from error
+    if array.shape != shape or array.dtype.kind not in "biuf":
+        raise EnvValueError(
+            f"info['action_mask'] is {short(value)}; it must be {shape[-1]} numbers, one for each action"
+        )
+    mask: BoolArray = array != 0
+    return mask
+
+
+def as_int(value: object, first: int, end: int) -> int | None:
+    """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
+    if type(value) is not int:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, np.integer | np.ndarray):
+            return None
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "iu":
+            return None
+        value = int(array.reshape(()))
+    return value if first <= value < end else None
+
+
+def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the values of several environments under a key of their infos, and which of them have one.
+
+    Args:
+        infos: The infos of a vector environment: a list, tuple or array of one value for each environment under a key,
+            and which of them have one under ``_key``. An environment whose value is None has none either.
+        key: The key.
+        num_envs: Number of environments, N.
+
+    Returns:
+        The N values, and ``[N] bool``; None if there is no value for each environment under the key.
+    """
+    if key not in infos:
+        return None
+    values, has_value = infos[key], infos.get(f"_{key}", True)
+    if isinstance(values, np.ndarray):
+        is_of_each = values.shape[:1] == (num_envs,)
+    else:
+        is_of_each = isinstance(values, list | tuple) and len(values) == num_envs
+    if not is_of_each:
+        return None
+    if not (type(has_value) is np.ndarray and has_value.dtype == np.bool_):  # as Gymnasium's have
+        has_value = np.broadcast_to(np.asarray(has_value, np.bool_), (num_envs,))
+    if not isinstance(values, np.ndarray) or values.dtype == object:
+        has_value = has_value & np.array([value is not None for value in values])
+    return values, has_value
+
+
+def masks_per_env(infos: dict[str, Any], num_envs: int) -> tuple[Sequence[Any] | Array, BoolArray] | None:
+    """Return the action masks of several environments as :func:`values_per_env` does; None if there are none.
+
+    Raises:
+        EnvValueError: If there isn't one for each environment.
+    """
+    if infos.get(ACTION_MASK) is None:
+        return None
+    masks = values_per_env(infos, ACTION_MASK, num_envs)
+    if masks is None:
+        must_be = f"have {num_envs} rows, one for each environment"
+        raise EnvValueError(f"info['action_mask'] is {short(infos[ACTION_MASK])}; it must {must_be}")
+    return masks

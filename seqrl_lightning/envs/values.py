@@ -1,0 +1,98 @@
+"""Observations, rewards and flags, of whatever type Gymnasium allows, as the package's own types."""
+
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+
+from seqrl_lightning.envs.bounds import limits_of, require_inside
+from seqrl_lightning.envs.faults import EnvValueError, short
+from seqrl_lightning.types import Array
+
+_WIDER = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
+
+
+def stored_space(space: gym.Space[Any]) -> Box:
+    """Return a Box space of a dtype that the package stores and networks read: float32 for other floats, and so on."""
+    assert isinstance(space, Box)
+    dtype = np.dtype(space.dtype)
+    stored = np.dtype("float32" if dtype.kind == "f" else _WIDER.get(dtype.name, dtype.name))
+    if stored == dtype:
+        return space
+    low, high = space.low, space.high
+    if dtype == np.uint64:
+        low, high = (np.minimum(bound, np.uint64(np.iinfo(stored).max)) for bound in (low, high))
+    with np.errstate(over="ignore"):
+        return Box(low.astype(stored), high.astype(stored), dtype=stored.type)
+
+
+def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
+    """Copy an observation into an array of its space's dtype.
+
+    Args:
+        value: The observation, or several in a row.
+        space: The space of one observation.
+        shape: The shape that the array must have.
+        name: Its name in an error.
+
+    Raises:
+        EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers).
+    """
+    dtype = space.dtype
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        return value.copy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EnvValueError(f"{name} is {short(value)}, which is no array") from error
+    if array.shape != shape:
+        raise EnvValueError(f"{name}.shape is {array.shape}; it must be {shape}, as its space says")
+    kind, own_kind = array.dtype.kind, np.dtype(dtype).kind
+    if kind not in "biuf" or (kind == "f" and own_kind != "f"):
+        raise EnvValueError(f"{name}.dtype is {array.dtype}; it must be {dtype}, as its space says")
+    if own_kind != "f" and kind != "b" and array.dtype != dtype:
+        lowest, highest = limits_of(space)
+        require_inside(array, (array >= lowest) & (array <= highest), space.low, space.high, name)
+    with np.errstate(over="ignore"):  # to infinity, which is refused as such
+        return array.astype(dtype)
+
+
+def as_reward(value: object) -> float:
+    """Return a reward as a float.
+
+    Raises:
+        EnvValueError: If it isn't one number.
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, Real | Decimal):  # fractions and integers of any size, too
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")  # which is refused as such
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biufO":
+        raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+    if array.dtype.kind == "O":
+        if not isinstance(array.item(), Real | Decimal):
+            raise EnvValueError(f"the reward is {short(value)}; it must be a number")
+        return as_reward(array.item())
+    return float(array.reshape(()))
+
+
+def as_flag(value: object, name: str) -> bool:
+    """Return ``terminated`` or ``truncated`` as a bool.
+
+    Raises:
+        EnvValueError: If it isn't true or false, 1 or 0.
+    """
+    if type(value) is bool:
+        return value
+    array = np.asarray(value)
+    is_object = array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), Real | np.bool_)
+    if array.size != 1 or not (is_object or array.dtype.kind in "biuf") or array.item() not in (0, 1):
+        raise EnvValueError(f"{name} is {short(value)}; it must be True or False")
+    return bool(array.item())
