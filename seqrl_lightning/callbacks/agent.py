@@ -306,6 +306,7 @@ class AgentCallback(Callback):
             trainer.global_rank,
             trainer.world_size,
             data.block_of,
+            learner.normalization if isinstance(learner, LearnerModule) else None,
         )
 
     def _guarded(self, envs: Border, remake: Callable[[], Border], name: str) -> GuardedEnvs:
@@ -380,7 +381,7 @@ class AgentCallback(Callback):
             self._stop_at_budget(trainer)
 
     def _publish(self, trainer: Trainer) -> None:
-        """Write the run's progress, the same in all processes, so that they log, evaluate and stop alike."""
+        """Write the run's progress and statistics, the same in all processes, so that they learn and stop alike."""
         own, run = self.progress, self._run_progress
         counts = [own.env_steps, own.episodes, own.env_faults, own.block]
         if trainer.world_size > 1:
@@ -390,6 +391,8 @@ class AgentCallback(Callback):
             counts = [*torch.stack(rows)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in rows)]
         run.env_steps, run.episodes, run.env_faults, run.block = counts
         run.epsilon = own.epsilon
+        if self.collector.normalization is not None:
+            self.collector.normalization.share(trainer.world_size)
         self.collector.episodes_elsewhere = run.episodes - own.episodes
         self.collector.follow_block()
         if self.collector.block_of is not None:

@@ -10,6 +10,7 @@ from seqrl_lightning.collect.faults import GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder
 from seqrl_lightning.envs import EnvFault, Outcome
+from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import RingBuffer, Sampler
 from seqrl_lightning.types import IntArray, Progress
 
@@ -32,6 +33,7 @@ class Collector:
         world_size: Number of processes that collect side by side, each in environments of its own.
         block_of: The block of the episode that follows so many finished ones, for tasks whose blocks last as many
             episodes as the learner sees; None for others.
+        normalization: The learner's running statistics, which follow the env steps; None for none.
 
     Attributes:
         episodes: The episodes under way, from :meth:`begin` on.
@@ -52,6 +54,7 @@ class Collector:
         rank: int = 0,
         world_size: int = 1,
         block_of: Callable[[int], int] | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         self.envs = envs
         self.num_envs = envs.num_envs
@@ -64,6 +67,7 @@ class Collector:
         self.rank = rank
         self.world_size = world_size
         self.block_of = block_of
+        self.normalization = normalization
         self.episodes_elsewhere = 0
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
@@ -137,6 +141,8 @@ class Collector:
             self.recorder.record(episodes.shown, action, self.policy, outcome, trial, is_trial)
         self.ring.add(action, outcome.reward, terminated, truncated, shown.observation, shown.action_mask)
         ended = terminated | truncated
+        if self.normalization is not None:
+            self.normalization.add(shown.observation, outcome.reward, ended, ~episodes.is_restarting)
         num_restarted = episodes.advance(outcome, ended)
         progress.env_steps += self.num_envs - num_restarted
         if np.count_nonzero(ended):
@@ -165,6 +171,8 @@ class Collector:
         if self.block_of is None and shown.block is not None:
             self.progress.block = int(shown.block.min())
         self.ring.restart(shown.observation, shown.action_mask)
+        if self.normalization is not None:
+            self.normalization.start(shown.observation)
 
     def _restart(self, fault: EnvFault) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
@@ -181,11 +189,14 @@ class Collector:
             "envs": self.envs.state_dict(),
             "episodes": self.episodes.state_dict(),
             "policy": self.policy.state_dict(),
+            "normalization": {} if self.normalization is None else self.normalization.running_state(),
         }
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
+        if self.normalization is not None:
+            self.normalization.load_running_state(state_dict.get("normalization", {}))  # earlier versions had none
         self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:
             self.envs.follow_block(self.progress.block)

@@ -110,8 +110,21 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
             "sampler": SequenceSampler(6, 3, 2, prioritized=True),
         },
     ),
+    "normalized": (
+        DQN,
+        {"normalize_observations": True, "normalize_rewards": True, "value_rescaling": 1e-3},
+        {},
+        {"num_envs": 3, "sampler": PrioritizedSampler(n_step=3)},
+    ),
+    "normalized parts": (
+        DQN,
+        {"network": Composed, "normalize_observations": True, "normalize_rewards": True},
+        {},
+        {"env_id": "seqrl/PictureCue-v0", "env_kwargs": {"size": 5}, "num_envs": 2, "frame_stack": 2},
+    ),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
     "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),
+    "normalized PQN": (PQN, {"epochs": 2, "normalize_observations": True, "normalize_rewards": True}, *PQN_SETTINGS),
     "recurrent PQN": (PQN, {"epochs": 2, "network": GRU}, *PQN_SETTINGS),
 }
 
@@ -129,6 +142,7 @@ def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: s
     torch.rand(17)  # whatever else draws from torch's stream
     resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
     assert torch.equal(weights, expected)
+    assert_identical(dict(whole.model.normalization.named_buffers()), dict(resumed.model.normalization.named_buffers()))
     assert whole.datamodule.progress == resumed.datamodule.progress
     states = [trainer.datamodule.sampler.state_dict() for trainer in (whole, resumed)]
     torch.testing.assert_close(states[0], states[1], rtol=0.0, atol=0.0)
