@@ -38,7 +38,7 @@ SETTINGS: dict[str, list[str] | dict[str, str]] = {
     ],
     "Acting": [
         *("agent.max_env_steps", "agent.max_episodes", "agent.warmup_env_steps", "agent.env_steps_per_update"),
-        "agent.epsilon",
+        *("agent.epsilon", "agent.exploration_bonus"),
     ],
     "Target network": ["target_sync.sync_every_updates", "target_sync.tau"],
     "Trainer": {

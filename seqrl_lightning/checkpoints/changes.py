@@ -13,7 +13,7 @@ _COMPARED = re.compile(
 )
 _FIXED = re.compile(
     r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
-    r"|model\.normalize_(observations|rewards)$"
+    r"|model\.normalize_(observations|rewards)$|agent\.exploration_bonus\b"
 )
 """The settings that the running episodes, the replay memory and the running statistics depend on."""
 
