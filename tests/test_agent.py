@@ -23,8 +23,8 @@ from seqrl_lightning.callbacks import (
     run_callbacks,
 )
 from seqrl_lightning.cli import SETTINGS_OF
-from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.collect import CountBonus
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP
 from seqrl_lightning.replay import PrioritizedSampler, UniformSampler

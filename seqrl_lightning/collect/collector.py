@@ -144,12 +144,12 @@ class Collector:
         if self.recorder.wants(episodes.shown):
             trial, is_trial = episodes.lengths.copy(), ~episodes.is_restarting
             self.recorder.record(episodes.shown, action, self.policy, outcome, trial, is_trial)
-        reward, ended, is_step = outcome.reward, terminated | truncated, ~episodes.is_restarting
+        reward, ended = outcome.reward, terminated | truncated
         if self.bonus is not None:
-            reward = reward + self.bonus(shown.observation, is_step)
+            reward = reward + self.bonus(shown.observation, ~episodes.is_restarting)
         self.ring.add(action, reward, terminated, truncated, shown.observation, shown.action_mask)
         if self.normalization is not None:
-            self.normalization.add(shown.observation, reward, ended, is_step)
+            self.normalization.add(shown.observation, reward, ended, ~episodes.is_restarting)
         num_restarted = episodes.advance(outcome, ended)
         progress.env_steps += self.num_envs - num_restarted
         if np.count_nonzero(ended):

@@ -199,6 +199,8 @@ class Normalization(nn.Module):
         """Return a batch with its observations and rewards normalized."""
         if self.rewards is not None:
             batch = batch._replace(reward_batch=self.rewards(batch.reward_batch))
+        if self.observations is None:
+            return batch
         if isinstance(batch, Transitions):
             states, next_states = map(self.observation, (batch.state_batch, batch.next_state_batch))
             return batch._replace(state_batch=states, next_state_batch=next_states)
