@@ -14,6 +14,7 @@ from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.algorithms.learner import OptimizerCallable
 from seqrl_lightning.checkpoints.last import newest_run
 from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
+from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Wrapper
 from seqrl_lightning.envs.registered import EnvMaker, id_of
@@ -59,6 +60,7 @@ class Settings(TypedDict, total=False):
     on_env_error: Literal["raise", "restart"]
     max_env_restarts: int
     check_bounds: bool
+    exploration_bonus: type[ExplorationBonus] | Part | None
     # target_sync, skipped_updates
     sync_every_updates: int
     tau: float
@@ -74,6 +76,8 @@ class Settings(TypedDict, total=False):
     clip_grad_norm: float | None
     updates_per_step: int
     compile: bool
+    normalize_observations: bool
+    normalize_rewards: bool
     # some learners
     double: bool
     huber_delta: float | None
@@ -231,9 +235,9 @@ def _as_setting(value: object) -> Any:
     """
     if isinstance(value, list):
         return [_as_setting(item) for item in value]
-    if isinstance(value, Sampler):
-        name = type(value).__name__
-        raise ConfigurationError(f"sampler is an object; it must be {name}, or functools.partial({name}, ...)")
+    if isinstance(value, Sampler | ExplorationBonus):
+        name, setting = type(value).__name__, "sampler" if isinstance(value, Sampler) else "exploration_bonus"
+        raise ConfigurationError(f"{setting} is an object; it must be {name}, or functools.partial({name}, ...)")
     if isinstance(value, EpsilonSchedule) and dataclasses.is_dataclass(value):
         return {"class_path": _class_path(type(value)), "init_args": dataclasses.asdict(value)}
     maker, keywords = value, {}

@@ -46,6 +46,7 @@ class GreedyPolicy(nn.Module):
 
     def __init__(self, module: LearnerModule) -> None:
         super().__init__()
+        self.normalization = module.normalization
         self.network = module.policy_net
         self.q_values = module.q_values
 
@@ -60,9 +61,10 @@ class GreedyPolicy(nn.Module):
             ``q_values`` [B, A] float32, ``action`` [B] int64 and, of a network that remembers, ``next_state``.
         """
         if isinstance(observation, dict):
-            row: Shown = {name: part.unsqueeze(0) for name, part in observation.items()}
+            parts = {name: part.unsqueeze(0) for name, part in observation.items()}
+            row: Shown = dict(self.normalization.observation(parts))
         else:
-            row = observation.unsqueeze(0)
+            row = self.normalization.observation(observation.unsqueeze(0))
         outputs, next_state = self.network(row, state, None)
         q_values = self.q_values(outputs).squeeze(0)
         action = q_values.argmax(-1)

@@ -23,6 +23,7 @@ from seqrl_lightning.callbacks import (
     run_callbacks,
 )
 from seqrl_lightning.cli import SETTINGS_OF
+from seqrl_lightning.collect import CountBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP
@@ -131,6 +132,7 @@ def test_environments_of_one_name_are_told_apart() -> None:
         ({"num_envs": 0}, "data.num_envs is 0"),
         ({"env": "CartPole-v7"}, "data.env_id is 'CartPole-v7'"),
         ({"sampler": UniformSampler()}, "sampler is an object; it must be UniformSampler, or"),
+        ({"exploration_bonus": CountBonus()}, "exploration_bonus is an object; it must be CountBonus, or"),
     ],
 )
 def test_what_cannot_work_is_an_exception_of_one_line(settings: dict[str, Any], message: str) -> None:

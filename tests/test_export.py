@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -70,7 +71,40 @@ def test_torch_export_of_a_policy_whose_observations_have_parts(tmp_path: Path) 
     assert inputs == {"picture": ("batch", 5, 4), "numbers.0": ("batch", 3), "state": (1, "batch", 64)}
 
 
-@pytest.mark.parametrize("make", [recurrent, images, parts, remembered_parts])
+def normalized() -> Policy:
+    """By statistics that make a difference."""
+    module = DQN((4,), 3, normalize_observations=True)
+    module.normalization.start(np.random.default_rng(0).normal(3.0, 5.0, (20, 4)).astype(np.float32))
+    module.normalization.share()
+    return policy_of(module)
+
+
+def normalized_parts() -> Policy:
+    shape = PackedShape({"picture": ("uint8", (5, 4)), "numbers.0": ("float32", (3,)), "one": ("float32", ())})
+    module = DQN(shape, 3, network=Composed, normalize_observations=True)
+    numbers = np.random.default_rng(0).normal(3.0, 5.0, (20, 4)).astype(np.float32)
+    picture = np.zeros((20, 5, 4), np.uint8)
+    module.normalization.start(shape.pack({"picture": picture, "numbers.0": numbers[:, :3], "one": numbers[:, 3]}))
+    module.normalization.share()
+    return policy_of(module, "uint8")
+
+
+@pytest.mark.parametrize(
+    ("make", "file_format"),
+    [(normalized, "torch_export"), (normalized, "safetensors"), (normalized_parts, "torch_export")],
+)
+def test_statistics_are_in_the_file(tmp_path: Path, make: Any, file_format: str) -> None:
+    if file_format == "safetensors":
+        pytest.importorskip("safetensors", reason="needs the extra export")
+    policy = make()
+    assert export_policy(policy, file_format, tmp_path / f"policy{SUFFIXES[file_format]}") < 1e-5  # it compares
+    zeros = np.zeros((1, *policy.module.obs_shape), policy.recipe.obs_dtype)
+    values, _ = policy.module.act_values(zeros)
+    policy.module.normalization.observations = None
+    assert policy.module.act_values(zeros)[0] != pytest.approx(values, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", [recurrent, images, parts, remembered_parts, normalized, normalized_parts])
 def test_onnx(tmp_path: Path, make: Any) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra export")

@@ -49,7 +49,13 @@ def played_by(module: Any, datamodule: Any, seed: int) -> tuple[list[int], float
     return [int(step.action[0]) for step in steps], float(sum(step.outcome.reward[0] for step in steps))
 
 
-@pytest.mark.parametrize(("module_class", "model", "data", "agent"), [*ALGORITHMS, (QRDQN, {"n_quantiles": 5}, {}, {})])
+OTHERS: list[Any] = [
+    (QRDQN, {"n_quantiles": 5}, {}, {}),
+    (DQN, {"normalize_observations": True, "normalize_rewards": True}, {}, {}),
+]
+
+
+@pytest.mark.parametrize(("module_class", "model", "data", "agent"), [*ALGORITHMS, *OTHERS])
 def test_every_algorithm_plays_as_its_module_does(
     tmp_path: Path, module_class: type[DQN], model: dict[str, Any], data: dict[str, Any], agent: dict[str, Any]
 ) -> None:

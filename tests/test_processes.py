@@ -22,6 +22,7 @@ from tests.running import assert_identical
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 UPDATES = 120
+NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}
 CONFIG = """
 seed_everything: 3
 data:
@@ -34,7 +35,10 @@ data:
   eval_episodes: 2
 model:
   class_path: DQN
-  init_args: {network: {class_path: MLP, init_args: {hidden_sizes: [16]}}}
+  init_args:
+    network: {class_path: MLP, init_args: {hidden_sizes: [16]}}
+    normalize_observations: true
+    normalize_rewards: true
 agent: {warmup_env_steps: 100, env_steps_per_update: 2}
 trainer:
   log_every_n_steps: 20
@@ -76,6 +80,8 @@ def test_two_processes_share_weights_and_nothing_else(whole: Path) -> None:
     assert not torch.equal(
         one["weights"]["policy_net.head.output.weight"], one["first_weights"]["policy_net.head.output.weight"]
     )
+    (rows,) = {int(rank["weights"]["normalization.observations.norm.num_rows"]) for rank in (one, other)}
+    assert rows == sum(2 * (rank["data"]["ring"]["num_added"] + 1) for rank in (one, other))  # each of both, once
     assert not torch.equal(one["data"]["ring"]["action"], other["data"]["ring"]["action"])
     assert one["data"]["rng"] != other["data"]["rng"]
     assert one["data"]["progress"]["block"] == other["data"]["progress"]["block"] == 1
@@ -87,9 +93,9 @@ def test_the_gradient_is_that_of_one_process_with_both_batches(whole: Path) -> N
     union = Transitions(*(None if a is None else torch.cat([a, b], dim=1) for a, b in batches))
     from seqrl_lightning.networks import MLP
 
-    module = DQN((4,), 4, lambda *shapes: MLP(*shapes, hidden_sizes=[16]))
+    module = DQN((4,), 4, lambda *shapes: MLP(*shapes, hidden_sizes=[16]), **NORMALIZED)
     module.load_state_dict(one["first_weights"])
-    module.optimize_model(union)["loss"].backward()  # type: ignore[no-untyped-call]
+    module.optimize_model(module.normalization.batch(union))["loss"].backward()  # type: ignore[no-untyped-call]
     assert_identical(one["gradient"], other["gradient"])
     for parameter, gradient in zip(module.policy_net.parameters(), one["gradient"], strict=True):
         torch.testing.assert_close(parameter.grad, gradient)

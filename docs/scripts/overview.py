@@ -34,10 +34,11 @@ SETTINGS: dict[str, list[str] | dict[str, str]] = {
     "Learner (`seqrl algorithms` lists the names, `seqrl algorithms NAME` the settings)": [
         *("model", "model.network", "model.gamma", "model.learning_rate", "model.optimizer"),
         *("model.clip_grad_norm", "model.updates_per_step", "model.compile"),
+        *("model.normalize_observations", "model.normalize_rewards"),
     ],
     "Acting": [
         *("agent.max_env_steps", "agent.max_episodes", "agent.warmup_env_steps", "agent.env_steps_per_update"),
-        "agent.epsilon",
+        *("agent.epsilon", "agent.exploration_bonus"),
     ],
     "Target network": ["target_sync.sync_every_updates", "target_sync.tau"],
     "Trainer": {

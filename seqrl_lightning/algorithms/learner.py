@@ -29,7 +29,8 @@ from seqrl_lightning.functional import (
     unscale_values,
     weighted_mean,
 )
-from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.networks import MLP, NetworkCallable, Table
+from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.parts import ObsShape, PackedShape, blank_observations, shape_of_observation
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.types import (
@@ -79,6 +80,13 @@ class LearnerModule(CheckpointedModule):
         compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too,
             in the first seconds of training. Parts that can't be compiled (the steps of a recurrent network) run as
             they are.
+        normalize_observations: Whether the network reads observations (of parts, those that are floats) minus their
+            running mean, divided by their running standard deviation, each element by itself.
+        normalize_rewards: Whether rewards are divided by the running standard deviation of the discounted return;
+            values are then in units of the rescaled reward.
+
+    Attributes:
+        normalization: The running statistics.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -118,6 +126,8 @@ class LearnerModule(CheckpointedModule):
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
         compile: bool = False,
+        normalize_observations: bool = False,
+        normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -148,6 +158,10 @@ class LearnerModule(CheckpointedModule):
 
         self.policy_net = self.build_network(network)
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
+        self.normalization = Normalization(self.obs_shape, normalize_observations, normalize_rewards, gamma)
+        must_be = "false with a Table, which reads one-hot states"
+        reads_numbers = not (normalize_observations and isinstance(self.policy_net, Table))
+        require(reads_numbers, "model.normalize_observations", normalize_observations, must_be)
 
     # The network's outputs: two methods that a subclass with other outputs overrides
 
@@ -228,6 +242,7 @@ class LearnerModule(CheckpointedModule):
         """
         if stage == "fit":
             self.check_sampler(self.data.sampler)
+            self._check_normalization()
         for callback in self.trainer.checkpoint_callbacks:
             every = callback._every_n_train_steps if isinstance(callback, ModelCheckpoint) else 0
             must_be = f"a multiple of model.updates_per_step = {self.updates_per_step}"
@@ -248,6 +263,13 @@ class LearnerModule(CheckpointedModule):
         must_be = "SequenceSampler for a network that remembers"
         fits = sampler.gives_windows or not self.remembers
         require(fits, "data.sampler", type(sampler).__name__, must_be)
+
+    def _check_normalization(self) -> None:
+        """Refuse to normalize pictures, which their networks scale, and one-hot states: neither are floats."""
+        norm, dtype = self.normalization.observations, self.data.obs_dtype
+        must_be = f"false: the observations are no floats, but {dtype} of shape {self.obs_shape}"
+        fits = norm is None or norm.layout is not None or np.issubdtype(dtype, np.floating)
+        require(fits, "model.normalize_observations", True, must_be)
 
     @functools.cached_property
     def remembers(self) -> bool:
@@ -283,6 +305,7 @@ class LearnerModule(CheckpointedModule):
             batch_idx: Number of the training step in its epoch.
         """
         assert self._step is not None
+        batch = self.normalization.batch(batch)
         if self.automatic_optimization:
             return self._step(batch)
         return learn_from_parts(self._step, batch.split(self.updates_per_step), self.updates_left)
@@ -342,9 +365,10 @@ class LearnerModule(CheckpointedModule):
         """
         forward_numpy = self._numpy_forward()
         if forward_numpy is not None and self.device.type == "cpu" and self.dtype == torch.float32:
-            return forward_numpy(observation), state
+            return forward_numpy(self.normalization.array(observation)), state
         with torch.inference_mode():
             observation_batch = torch.from_numpy(np.asarray(observation)).to(self.device).unsqueeze(0)
+            observation_batch = self.normalization.observation(observation_batch)
             is_first_batch = None if is_first is None else torch.from_numpy(is_first).to(self.device).unsqueeze(0)
             outputs, state = self.policy_net(observation_batch, state, is_first_batch)
             return self.q_values(outputs).squeeze(0).float().cpu().numpy(), state

@@ -43,6 +43,8 @@ class PQN(LearnerModule):
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
         clip_grad_norm: Largest norm of the whole gradient; None for no limit.
         compile: See :class:`LearnerModule`.
+        normalize_observations: See :class:`LearnerModule`.
+        normalize_rewards: See :class:`LearnerModule`.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -64,6 +66,8 @@ class PQN(LearnerModule):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         compile: bool = False,
+        normalize_observations: bool = False,
+        normalize_rewards: bool = False,
     ) -> None:
         require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
         require_count(epochs=epochs)
@@ -80,6 +84,8 @@ class PQN(LearnerModule):
             clip_grad_value,
             clip_grad_norm,
             compile=compile,
+            normalize_observations=normalize_observations,
+            normalize_rewards=normalize_rewards,
         )
         self.lambda_ = lambda_
         self.epochs = epochs
@@ -132,6 +138,7 @@ class PQN(LearnerModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Update:
         """Learn from one rollout, [T, N]."""
+        batch = self.normalization.batch(batch)
         assert isinstance(batch, Windows)
         assert self._step is not None
         batch = self._without_learned(batch)

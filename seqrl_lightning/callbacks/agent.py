@@ -18,7 +18,14 @@ from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.target_sync import TargetSync
 from seqrl_lightning.checkpoints.changes import changes, described
-from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
+from seqrl_lightning.collect import (
+    Collector,
+    EpisodeLog,
+    ExplorationBonus,
+    ExploringPolicy,
+    GuardedEnvs,
+    TrialRecorder,
+)
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
@@ -58,6 +65,8 @@ class AgentCallback(Callback):
         max_env_restarts: Restarts, in this process, after which the run ends all the same.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
+        exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
+            find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
 
     Attributes:
         cadence: The cadence in use: the learner's, or that of the settings.
@@ -81,6 +90,7 @@ class AgentCallback(Callback):
         on_env_error: Literal["raise", "restart"] = "raise",
         max_env_restarts: int = 10,
         check_bounds: bool = True,
+        exploration_bonus: ExplorationBonus | None = None,
     ) -> None:
         for name, value in (("warmup_env_steps", warmup_env_steps), ("updates_per_collect", updates_per_collect)):
             require(value is None or value > 0, f"agent.{name}", value, "at least 1")
@@ -97,6 +107,7 @@ class AgentCallback(Callback):
         self.on_env_error = on_env_error
         self.max_env_restarts = max_env_restarts
         self.check_bounds = check_bounds
+        self.exploration_bonus = exploration_bonus
         self.cadence = _DEFAULT_CADENCE  # until the learner is known
         self.progress = Progress()
         self.episode_log = EpisodeLog()
@@ -104,6 +115,7 @@ class AgentCallback(Callback):
         settings = zip(Cadence._fields, (warmup_env_steps, env_steps_per_update, updates_per_collect), strict=True)
         self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
         self._settings = {**described(self)["init_args"], **self._given_cadence, "epsilon": described(epsilon)}
+        self._settings["exploration_bonus"] = None if exploration_bonus is None else described(exploration_bonus)
         self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
@@ -141,6 +153,7 @@ class AgentCallback(Callback):
             self._learner = learner_of(trainer)
             self.cadence = self._choose_cadence(self._learner)
             self._check_data(data)
+            self._check_bonus(trainer)
             self._check_budget(trainer)
             self._warn_of_blocks(data)
 
@@ -262,6 +275,12 @@ class AgentCallback(Callback):
         must_be = "false: the learner learns from whole rollouts, each by the weights that it was taken with"
         require(not (self.overlap and self._learns_once), "agent.overlap", self.overlap, must_be)
 
+    def _check_bonus(self, trainer: Trainer) -> None:
+        bonus, num_processes = self.exploration_bonus, trainer.world_size
+        must_be = f"null with {num_processes} processes, each of which would find new what others know"
+        fits = bonus is None or num_processes == 1
+        require(fits, "agent.exploration_bonus", type(bonus).__name__, must_be)
+
     def _check_budget(self, trainer: Trainer) -> None:
         warmup, budget = self.cadence.warmup_env_steps, self.max_env_steps
         must_be = f"more than agent.warmup_env_steps = {warmup}"
@@ -295,6 +314,8 @@ class AgentCallback(Callback):
         self.recorder.tells_correct_action = data.tells_correct_action
         envs = self._guarded(data.envs, data.remake_envs, data.env_id)
         rng = random_stream("agent", trainer.global_rank)
+        if self.exploration_bonus is not None:
+            self.exploration_bonus.begin(data.obs_shape, data.obs_dtype, random_stream("bonus", trainer.global_rank))
         return Collector(
             envs,
             ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng),
@@ -306,6 +327,8 @@ class AgentCallback(Callback):
             trainer.global_rank,
             trainer.world_size,
             data.block_of,
+            learner.normalization if isinstance(learner, LearnerModule) else None,
+            self.exploration_bonus,
         )
 
     def _guarded(self, envs: Border, remake: Callable[[], Border], name: str) -> GuardedEnvs:
@@ -380,7 +403,7 @@ class AgentCallback(Callback):
             self._stop_at_budget(trainer)
 
     def _publish(self, trainer: Trainer) -> None:
-        """Write the run's progress, the same in all processes, so that they log, evaluate and stop alike."""
+        """Write the run's progress and statistics, the same in all processes, so that they learn and stop alike."""
         own, run = self.progress, self._run_progress
         counts = [own.env_steps, own.episodes, own.env_faults, own.block]
         if trainer.world_size > 1:
@@ -390,6 +413,8 @@ class AgentCallback(Callback):
             counts = [*torch.stack(rows)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in rows)]
         run.env_steps, run.episodes, run.env_faults, run.block = counts
         run.epsilon = own.epsilon
+        if self.collector.normalization is not None:
+            self.collector.normalization.share(trainer.world_size)
         self.collector.episodes_elsewhere = run.episodes - own.episodes
         self.collector.follow_block()
         if self.collector.block_of is not None:

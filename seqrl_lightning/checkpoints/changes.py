@@ -13,8 +13,9 @@ _COMPARED = re.compile(
 )
 _FIXED = re.compile(
     r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
+    r"|model\.normalize_(observations|rewards)$|agent\.exploration_bonus\b"
 )
-"""The settings that the running episodes and the replay memory depend on."""
+"""The settings that the running episodes, the replay memory and the running statistics depend on."""
 
 _ALIKE = ("sync", "async")  # modes of vectorization whose states are the same
 _OF_THE_MEMORY = re.compile(r"data\.(capacity|sampler)\b")

@@ -1,5 +1,6 @@
 """Acting in environments, in plain Python without Lightning."""
 
+from seqrl_lightning.collect.bonus import RND, CountBonus, ExplorationBonus
 from seqrl_lightning.collect.collector import Collector
 from seqrl_lightning.collect.episodes import Episode, EpisodeLog, RunningEpisodes
 from seqrl_lightning.collect.evaluation import EvaluationTasks
@@ -9,10 +10,13 @@ from seqrl_lightning.collect.recorder import TrialRecorder, TrialStep
 from seqrl_lightning.collect.rollout import Step, rollout
 
 __all__ = [
+    "RND",
     "Collector",
+    "CountBonus",
     "Episode",
     "EpisodeLog",
     "EvaluationTasks",
+    "ExplorationBonus",
     "ExploringPolicy",
     "GuardedEnvs",
     "Policy",

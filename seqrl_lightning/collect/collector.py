@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from seqrl_lightning.collect.bonus import ExplorationBonus
 from seqrl_lightning.collect.episodes import EpisodeLog, RunningEpisodes
 from seqrl_lightning.collect.faults import GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder
 from seqrl_lightning.envs import EnvFault, Outcome
+from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import RingBuffer, Sampler
-from seqrl_lightning.types import IntArray, Progress
+from seqrl_lightning.types import IntArray, Progress, require
 
 
 class Collector:
@@ -32,6 +34,8 @@ class Collector:
         world_size: Number of processes that collect side by side, each in environments of its own.
         block_of: The block of the episode that follows so many finished ones, for tasks whose blocks last as many
             episodes as the learner sees; None for others.
+        normalization: The learner's running statistics, which follow the env steps; None for none.
+        bonus: Added to the rewards that are stored; None for none. Episodes' returns are without it.
 
     Attributes:
         episodes: The episodes under way, from :meth:`begin` on.
@@ -52,6 +56,8 @@ class Collector:
         rank: int = 0,
         world_size: int = 1,
         block_of: Callable[[int], int] | None = None,
+        normalization: Normalization | None = None,
+        bonus: ExplorationBonus | None = None,
     ) -> None:
         self.envs = envs
         self.num_envs = envs.num_envs
@@ -64,6 +70,8 @@ class Collector:
         self.rank = rank
         self.world_size = world_size
         self.block_of = block_of
+        self.normalization = normalization
+        self.bonus = bonus
         self.episodes_elsewhere = 0
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
@@ -76,6 +84,7 @@ class Collector:
         is_known = state_dict is None or state_dict["envs"] is not None
         if state_dict is not None:
             self.policy.load_state_dict(state_dict["policy"])
+            self._load_bonus(state_dict.get("bonus"))  # earlier versions had none
         if state_dict is not None and is_known:
             self._continue_episodes(state_dict)
         else:
@@ -135,8 +144,12 @@ class Collector:
         if self.recorder.wants(episodes.shown):
             trial, is_trial = episodes.lengths.copy(), ~episodes.is_restarting
             self.recorder.record(episodes.shown, action, self.policy, outcome, trial, is_trial)
-        self.ring.add(action, outcome.reward, terminated, truncated, shown.observation, shown.action_mask)
-        ended = terminated | truncated
+        reward, ended = outcome.reward, terminated | truncated
+        if self.bonus is not None:
+            reward = reward + self.bonus(shown.observation, ~episodes.is_restarting)
+        self.ring.add(action, reward, terminated, truncated, shown.observation, shown.action_mask)
+        if self.normalization is not None:
+            self.normalization.add(shown.observation, reward, ended, ~episodes.is_restarting)
         num_restarted = episodes.advance(outcome, ended)
         progress.env_steps += self.num_envs - num_restarted
         if np.count_nonzero(ended):
@@ -165,6 +178,8 @@ class Collector:
         if self.block_of is None and shown.block is not None:
             self.progress.block = int(shown.block.min())
         self.ring.restart(shown.observation, shown.action_mask)
+        if self.normalization is not None:
+            self.normalization.start(shown.observation)
 
     def _restart(self, fault: EnvFault) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
@@ -181,11 +196,23 @@ class Collector:
             "envs": self.envs.state_dict(),
             "episodes": self.episodes.state_dict(),
             "policy": self.policy.state_dict(),
+            "normalization": {} if self.normalization is None else self.normalization.running_state(),
+            "bonus": None if self.bonus is None else self.bonus.state_dict(),
         }
+
+    def _load_bonus(self, state: dict[str, Any] | None) -> None:
+        must_be = "the one that the checkpoint was saved with"
+        now = None if self.bonus is None else self.bonus.state_dict()
+        is_alike = (now or {}).keys() == (state or {}).keys()
+        require(is_alike, "agent.exploration_bonus", None if self.bonus is None else type(self.bonus).__name__, must_be)
+        if self.bonus is not None and state is not None:
+            self.bonus.load_state_dict(state)
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
+        if self.normalization is not None:
+            self.normalization.load_running_state(state_dict.get("normalization", {}))  # earlier versions had none
         self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:
             self.envs.follow_block(self.progress.block)

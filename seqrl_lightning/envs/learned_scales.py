@@ -7,8 +7,8 @@ from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.types import ConfigurationError
 
 _REWARD_SCALES = (gym.wrappers.NormalizeReward, gym.wrappers.vector.NormalizeReward, gym.RewardWrapper)
-_OF_REWARDS = "the same reward would be stored with another scale each time", "TransformReward"
-_OF_OBSERVATIONS = "evaluation would show other observations than training", "RescaleObservation"
+_OF_REWARDS = "the same reward would be stored with another scale each time", "TransformReward", "rewards"
+_OF_OBSERVATIONS = "evaluation would show other observations than training", "RescaleObservation", "observations"
 
 
 def require_no_statistics(env: Layered, env_id: str) -> None:
@@ -21,9 +21,9 @@ def require_no_statistics(env: Layered, env_id: str) -> None:
         keeps_statistics = any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
             scales_rewards = isinstance(layer, _REWARD_SCALES)
-            reason, fixed = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
+            reason, fixed, kind = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
             place = "data.wrappers has" if isinstance(env, gym.Env) else "The vectorized implementation has"
             raise ConfigurationError(
                 f"{place} {type(layer).__name__} around {env_id}, which learns its scale in each environment by "
-                f"itself: {reason}. Use one with a fixed scale, like gymnasium.wrappers.{fixed}"
+                f"itself: {reason}. Use model.normalize_{kind}, or a fixed scale, like gymnasium.wrappers.{fixed}"
             )

@@ -22,6 +22,7 @@ from seqrl_lightning.functional.distributional import (
     quantile_midpoints,
 )
 from seqrl_lightning.functional.losses import huber_losses, weighted_mean
+from seqrl_lightning.functional.moments import Moments, merge_moments, moments_of
 from seqrl_lightning.functional.policies import epsilon_greedy_policy, mask_actions, soft_policy, softmax_policy
 from seqrl_lightning.functional.rescaling import rescale_values, unscale_values
 from seqrl_lightning.functional.targets import (
@@ -42,6 +43,7 @@ from seqrl_lightning.functional.targets import (
 __all__ = [
     "CRITERION_EPISODES",
     "ERROR_KINDS",
+    "Moments",
     "bellman_target",
     "bootstrap_discounts",
     "categorical_projection",
@@ -60,6 +62,8 @@ __all__ = [
     "is_mastered",
     "lambda_returns",
     "mask_actions",
+    "merge_moments",
+    "moments_of",
     "munchausen_target",
     "n_step_returns",
     "q_target",

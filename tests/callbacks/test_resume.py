@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
+from seqrl_lightning.collect import RND, CountBonus
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, MLP, Composed, NoisyLinear, Transformer
@@ -110,8 +111,23 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
             "sampler": SequenceSampler(6, 3, 2, prioritized=True),
         },
     ),
+    "normalized": (
+        DQN,
+        {"normalize_observations": True, "normalize_rewards": True, "value_rescaling": 1e-3},
+        {},
+        {"num_envs": 3, "sampler": PrioritizedSampler(n_step=3)},
+    ),
+    "normalized parts": (
+        DQN,
+        {"network": Composed, "normalize_observations": True, "normalize_rewards": True},
+        {},
+        {"env_id": "seqrl/PictureCue-v0", "env_kwargs": {"size": 5}, "num_envs": 2, "frame_stack": 2},
+    ),
+    "count bonus": (DQN, {"normalize_rewards": True}, {"exploration_bonus": CountBonus()}, {"num_envs": 3}),
+    "RND": (DQN, {"network": GRU}, {"exploration_bonus": RND(batch_size=4)}, {"sampler": SequenceSampler(8, 4)}),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
     "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),
+    "normalized PQN": (PQN, {"epochs": 2, "normalize_observations": True, "normalize_rewards": True}, *PQN_SETTINGS),
     "recurrent PQN": (PQN, {"epochs": 2, "network": GRU}, *PQN_SETTINGS),
 }
 
@@ -129,6 +145,7 @@ def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: s
     torch.rand(17)  # whatever else draws from torch's stream
     resumed, weights = go("rest", 60, tmp_path / "half" / "checkpoints" / "last.ckpt")
     assert torch.equal(weights, expected)
+    assert_identical(dict(whole.model.normalization.named_buffers()), dict(resumed.model.normalization.named_buffers()))
     assert whole.datamodule.progress == resumed.datamodule.progress
     states = [trainer.datamodule.sampler.state_dict() for trainer in (whole, resumed)]
     torch.testing.assert_close(states[0], states[1], rtol=0.0, atol=0.0)
@@ -181,6 +198,20 @@ def test_a_run_from_python_refuses_what_would_mix_two_experiments(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^{line}"):
         run(tmp_path, 30, half, **{"sampler": PrioritizedSampler(n_step=3), **data})
+
+
+@pytest.mark.parametrize(
+    ("model", "agent", "line"),
+    [
+        ({"normalize_rewards": True}, {}, "model.normalize_rewards is True; it must be the checkpoint's False"),
+        ({}, {"exploration_bonus": CountBonus()}, "agent.exploration_bonus is 'CountBonus'; it must be the one that"),
+    ],
+)
+def test_a_run_refuses_other_statistics_and_another_bonus(
+    tmp_path: Path, half: Path, model: dict[str, Any], agent: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{line}"):
+        run(tmp_path, 30, half, DQN, model, agent, sampler=PrioritizedSampler(n_step=3))
 
 
 def test_a_run_from_python_tells_what_changed(tmp_path: Path, half: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,251 @@
+"""Bonuses for what is new, which lead an agent to rewards that random actions never find."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqrl_lightning.envs.state import arrays, plain
+from seqrl_lightning.networks import MLP, NetworkCallable
+from seqrl_lightning.networks.normalization import ObservationNorm, RunningNorm
+from seqrl_lightning.parts import PackedShape, blank_observations
+from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
+
+
+class ExplorationBonus(ABC):
+    """A reward for reaching an observation, by how new it is; it is added to the task's own as it is stored.
+
+    n-step returns, windows and rollouts are made of stored rewards, so that a bonus works with every learner and every
+    sampler. It is as large as it was when the step was taken (as in NGU, arXiv:2002.06038): old steps leave the replay
+    memory with their bonuses.
+
+    Args:
+        scale: Size of the bonus, in units of the reward.
+
+    Raises:
+        ConfigurationError: If ``scale`` isn't positive.
+    """
+
+    def __init__(self, scale: float) -> None:
+        require(scale > 0, "agent.exploration_bonus.scale", scale, "positive")
+        self.scale = scale
+
+    @abstractmethod
+    def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
+        """Begin a run in which nothing was seen.
+
+        Args:
+            obs_shape: Shape of one observation.
+            obs_dtype: NumPy's name of its dtype.
+            rng: The bonus's own random stream.
+        """
+
+    @abstractmethod
+    def novelty(self, observation: Array) -> FloatArray:
+        """See ``[N, *obs]`` observations. Return how new each is, [N] float: around 1 at first, then less."""
+
+    def __call__(self, observation: Array, is_step: BoolArray) -> FloatArray:
+        """Return the bonus of one step of N environments, [N] float64; 0 where it was only a reset.
+
+        Args:
+            observation: ``[N, *obs]``, after the step.
+            is_step: [N] bool, where it wasn't only a reset.
+        """
+        bonus = np.zeros(len(observation))
+        if np.count_nonzero(is_step):
+            bonus[is_step] = self.scale * self.novelty(observation[is_step])
+        return bonus
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was learned of the observations so far, as tensors and primitives."""
+
+    @abstractmethod
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+
+
+class CountBonus(ExplorationBonus):
+    """``scale / sqrt(N)`` for reaching an observation for the Nth time (Strehl and Littman, 2008; arXiv:1606.01868).
+
+    For discrete states: one-hot vectors, gridworlds, small pictures. Each different observation is counted, in a table
+    of 2^20 places that it is hashed to. Of continuous observations no two are alike; they are refused.
+
+    Args:
+        scale: Size of the bonus at the first visit, in units of the reward.
+
+    Attributes:
+        counts: [2^20] int64, visits of each place.
+
+    Raises:
+        ConfigurationError: If ``scale`` isn't positive.
+    """
+
+    counts: IntArray
+
+    _NUM_BITS = 20
+
+    def __init__(self, scale: float = 0.1) -> None:
+        super().__init__(scale)
+
+    def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
+        """Begin with empty counts."""
+        self.counts = np.zeros(2**self._NUM_BITS, np.int64)
+        self._layout = obs_shape if isinstance(obs_shape, PackedShape) else None
+        num_bytes = int(np.prod(obs_shape)) * np.dtype(obs_dtype).itemsize
+        # Odd factors, the same in each run: which observations share a place isn't a matter of the seed.
+        self._factors = np.random.default_rng(0).integers(2**63, size=num_bytes, dtype=np.uint64) * 2 + 1
+
+    def novelty(self, observation: Array) -> FloatArray:
+        """Count ``[N, *obs]`` observations. Return ``1 / sqrt(count)``, [N] float64.
+
+        Raises:
+            ConfigurationError: If an observation isn't made of whole numbers.
+        """
+        self._require_whole_numbers(observation)
+        places = self._places(observation)
+        np.add.at(self.counts, places, 1)
+        novelty: FloatArray = 1.0 / np.sqrt(self.counts[places])
+        return novelty
+
+    def _require_whole_numbers(self, observation: Array) -> None:
+        parts = [observation] if self._layout is None else list(self._layout.unpack(observation).values())
+        is_whole = all(part.dtype.kind in "iub" or bool((part == np.floor(part)).all()) for part in parts)
+        must_be = "RND: the observations aren't made of whole numbers, so that hardly any two are alike"
+        require(is_whole, "agent.exploration_bonus", type(self).__name__, must_be)
+
+    def _places(self, observation: Array) -> IntArray:
+        """Return the place of each observation in the table: multiply-shift hashing of its bytes, [N] int64."""
+        numbers = np.ascontiguousarray(observation) + 0  # -0.0 and 0.0 are the same number of different bytes
+        row_bytes = numbers.reshape(len(numbers), -1).view(np.uint8)
+        return ((row_bytes @ self._factors) >> np.uint64(64 - self._NUM_BITS)).astype(np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the places that were visited, and their counts."""
+        places = np.flatnonzero(self.counts)
+        return {"places": plain(places), "counts": plain(self.counts[places])}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.counts[:] = 0
+        self.counts[arrays(state_dict["places"])] = arrays(state_dict["counts"])
+
+
+class RND(ExplorationBonus):
+    """Random network distillation (Burda et al., arXiv:1810.12894): the error of predicting a random network.
+
+    A second network learns to predict the features that a fixed random network computes of the observations seen. Its
+    squared error, divided by the error's running standard deviation, is large where it has seen little. Both networks
+    read floats normalized by running statistics (section 2.4). Unlike in the paper, one value function serves both
+    rewards, and a bonus ends with its episode.
+
+    Args:
+        scale: Size of a bonus of one standard deviation, in units of the reward.
+        network: Builds both networks from ``obs_shape`` and ``(num_features,)``: one without memory.
+        num_features: Number of features to predict.
+        learning_rate: Learning rate of the prediction (Adam).
+        batch_size: Number of observations that each update of the prediction learns from, the newest ones.
+
+    Raises:
+        ConfigurationError: If a setting isn't positive, or the network doesn't fit the observations.
+    """
+
+    def __init__(
+        self,
+        scale: float = 0.1,
+        network: NetworkCallable = MLP,
+        num_features: int = 64,
+        learning_rate: float = 1e-4,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__(scale)
+        for name, value in (("num_features", num_features), ("batch_size", batch_size)):
+            require(value > 0, f"agent.exploration_bonus.{name}", value, "at least 1")
+        require(learning_rate > 0, "agent.exploration_bonus.learning_rate", learning_rate, "positive")
+        self.network = network
+        self.num_features = num_features
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+
+    def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
+        """Begin with new networks."""
+        with torch.random.fork_rng(devices=()):  # torch's own stream goes on as without a bonus
+            torch.manual_seed(int(rng.integers(2**31)))
+            target, predictor = (self._build(obs_shape) for _ in range(2))
+        self._observation_norm = ObservationNorm(obs_shape) if _has_floats(obs_shape, obs_dtype) else None
+        self._error_norm = RunningNorm(())
+        modules = {"target": target.requires_grad_(False), "predictor": predictor, "errors": self._error_norm}
+        if self._observation_norm is not None:
+            modules["observations"] = self._observation_norm
+        self._modules = nn.ModuleDict(modules)  # all that a checkpoint holds
+        self._optimizer = torch.optim.Adam(predictor.parameters(), self.learning_rate)
+        self._waiting: list[Tensor] = []  # observations that the prediction will learn from
+
+    def _build(self, obs_shape: tuple[int, ...]) -> nn.Module:
+        """Build one of the networks, and try it on one observation."""
+        try:
+            built = self.network(obs_shape, (self.num_features,))
+            with torch.no_grad():
+                features, state = built(blank_observations(obs_shape))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(f"agent.exploration_bonus.network doesn't fit data.env_id ({reason})") from error
+        must_be = f"a network without memory, from observations of shape {obs_shape} to {self.num_features} numbers"
+        fits = features.shape == (1, 1, self.num_features) and state is None
+        require(fits, "agent.exploration_bonus.network", type(built).__name__, must_be)
+        return built
+
+    def novelty(self, observation: Array) -> FloatArray:
+        """See ``[N, *obs]`` observations. Return the errors of prediction, by their standard deviation, [N] float64."""
+        rows = torch.from_numpy(observation)
+        if self._observation_norm is not None:
+            self._observation_norm.add(rows)
+            self._observation_norm.norm.share()
+            rows = self._observation_norm(rows)
+        with torch.no_grad():
+            errors = self._errors(rows)
+        self._error_norm.add(errors)
+        self._error_norm.share()
+        self._waiting.extend(rows)
+        if len(self._waiting) >= self.batch_size:
+            self._learn(torch.stack(self._waiting[-self.batch_size :]))
+            self._waiting.clear()
+        novelty: FloatArray = self._error_norm.rescale(errors).double().numpy()
+        return novelty
+
+    def _errors(self, rows: Tensor) -> Tensor:
+        """Return the mean squared error of each prediction. ``[N, *obs] -> [N]``."""
+        predicted, target = (self._modules[name](rows[None])[0][0] for name in ("predictor", "target"))
+        errors: Tensor = (predicted - target).square().mean(-1)
+        return errors
+
+    def _learn(self, rows: Tensor) -> None:
+        """Make one update of the prediction."""
+        self._optimizer.zero_grad()
+        with torch.enable_grad():
+            self._errors(rows).mean().backward()  # type: ignore[no-untyped-call]  # torch's
+        self._optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, statistics, the optimizer's state and the observations to learn from."""
+        state = {
+            "modules": dict(self._modules.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "waiting": self._waiting,
+        }
+        return copy.deepcopy(state)  # the tensors go on changing
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._modules.load_state_dict(state_dict["modules"])
+        self._optimizer.load_state_dict(state_dict["optimizer"])
+        self._waiting = list(state_dict["waiting"])
+
+
+def _has_floats(obs_shape: tuple[int, ...], obs_dtype: str) -> bool:
+    if isinstance(obs_shape, PackedShape):
+        return any(part.dtype == "float32" for part in obs_shape.parts.values())
+    return bool(np.issubdtype(obs_dtype, np.floating))
