@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 
 import gymnasium as gym
 import numpy as np
+import torch
 from torch import Tensor
 
 from seqrl_lightning import collect
@@ -163,6 +164,19 @@ class Policy:
         chosen = int(action[0]) if is_single else action
         return (chosen, self.state) if return_state else chosen
 
+    def untrained(self, seed: int = 0) -> "Policy":
+        """Return a policy of the same network with random weights, as it was before training.
+
+        Args:
+            seed: Of the weights.
+        """
+        with torch.random.fork_rng(devices=()), refused_in_a_line(self._source):
+            torch.manual_seed(seed)
+            module = rebuild(type(self.module), _model_settings(self.recipe, self.network), self.trust, self._source)
+        module.freeze()
+        device = self.module.device
+        return Policy(module.to(device), self.recipe, self.trust, self._source, self._max_gib, self.network)
+
     def _masks(self, masks: Iterable[Any]) -> BoolArray:
         """Return the actions that are allowed in each environment, [N, A]; a vector environment may tell some None."""
         all_allowed = np.ones(self.module.n_actions, np.bool_)
@@ -225,6 +239,12 @@ def _packed(observation: Any, shape: PackedShape) -> Array:
     return shape.pack(arrays)
 
 
+def _model_settings(recipe: Recipe, network: NetworkCallable | None) -> dict[str, Any]:
+    """Return the settings of the learner, with a network in place of the recipe's if one is given."""
+    replaced = {} if network is None else {"network": network}
+    return {**settings_of(recipe.model), "compile": False, **replaced}  # compiling pays for itself in training only
+
+
 def load_policy(
     path: str | Path,
     network: NetworkCallable | None = None,
@@ -253,9 +273,6 @@ def load_policy(
     path, trust = Path(path), Trust(allow)
     reader = read_safetensors if path.suffix == ".safetensors" else read_policy
     recipe, weights = reader(path, trust, max_gib, () if network is None else ("network",))
-    settings = {**settings_of(recipe.model), "compile": False}  # compiling pays for itself in training only
-    if network is not None:
-        settings["network"] = network
-    module = rebuild_learner(recipe.algorithm, settings, weights, trust, str(path))
+    module = rebuild_learner(recipe.algorithm, _model_settings(recipe, network), weights, trust, str(path))
     module.freeze()
     return Policy(module.to(device), recipe, trust, str(path), max_gib, network)
