@@ -162,7 +162,7 @@ def _run(policy: Policy, observation: Array) -> Iterator[tuple[FloatArray, Float
 
 
 def _network_of(policy: Policy) -> Network:
-    network = policy.module.policy_net
+    network = policy.module.acting_net
     if not isinstance(network, Network):
         raise ConfigurationError(f"model.network is {type(network).__name__}; it must be a Network, with a torso")
     return network

@@ -161,7 +161,7 @@ def decoding(found: Representation) -> Section:
         f"one step (row) from the states of another (column). Below the diagonal, items are yet to come. {_ABOVE} "
         f"{_shuffles(found.items)} The table gives it by lag, the steps since the item was shown: the mean over items."
     )
-    figure = _map(found.items, found, "items decoded (fraction right)", (found.chance, 1.0))
+    figure = _map(found.items, found, "fraction right", (found.chance, 1.0))
     table = pd.DataFrame(
         {
             "accuracy": by_lag(found.items.observed, found.item_steps),
@@ -195,7 +195,7 @@ def transfer(found: Representation) -> Section:
         {title: one.observed for title, one in maps.items()},
         {title: one.is_above for title, one in maps.items()},
         steps,
-        ("step of the fit", "step of the test", "items decoded"),
+        ("step of the fit", "step of the test", "fraction right"),
         (found.chance, 1.0),
     )
     text = (

@@ -35,7 +35,8 @@ def comparison(networks: Sequence[Representation]) -> Section:
         "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
         "besides, the smallest of these accuracies, the threshold that shuffled items don't reach, the accuracy of "
         "serial positions, the largest share of variance between items, the mean angle between the subspaces of "
-        "different items, the largest participation ratio, and the largest contribution of a past observation to a choice."
+        "different items, the largest participation ratio, and the largest contribution of a past observation to a "
+        "choice."
     )
     return Section(
         "comparison", "Networks compared", text, figure, table, accuracy.rename_axis("network").reset_index()

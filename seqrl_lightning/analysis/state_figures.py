@@ -36,7 +36,8 @@ def draw_maps(
     """
     first = next(iter(maps.values()))
     width = 1.6 + min(0.22 * first.shape[1] + 1.2, 5.0) * len(maps)
-    figure, panels = new_figure(max(4.2, width), max(2.4, 1.2 + min(0.22 * len(rows), 4.0)), len(maps), sharey=True)
+    height = 1.2 + min(max(0.22 * len(rows), 1.6), 4.0)
+    figure, panels = new_figure(max(4.2, width), height, len(maps), sharey=True)
     largest = max(float(np.nanmax(np.abs(values))) for values in maps.values())
     low, high = limits or ((-largest, largest) if diverging else (0.0, largest))
     for axes, (title, values) in zip(panels, maps.items(), strict=True):
@@ -126,7 +127,7 @@ def draw_comparison(accuracy: pd.DataFrame, training: pd.DataFrame, chance: floa
     looks = zip(cycle(COLORS), cycle(LINES), strict=False)
     for (name, values), (color, line) in zip(accuracy.iterrows(), looks, strict=False):
         panels[0].plot(accuracy.columns, values, color=color, linestyle=line, marker=".", label=as_text(str(name)))
-    panels[0].set(xlabel="step at which the item is shown", ylabel="items decoded (fraction right)", ylim=(0, 1.03))
+    panels[0].set(xlabel="step at which the item is shown", ylabel="items decoded, fraction right", ylim=(0, 1.03))
     panels[0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     if len(training):
         for (name, rows), color in zip(training.groupby("run", sort=False), cycle(COLORS), strict=False):

@@ -1,15 +1,18 @@
 """States of a network's units, step by step, with the labels of each step."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray
+from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray, IntArray
 
 MOST_STEPS = 60
 """Later steps of an episode are written, but not analyzed."""
@@ -160,13 +163,15 @@ def aligned(states: States) -> Aligned:
     return Aligned(units, item, position, action, np.flatnonzero(lengths >= num_steps))
 
 
-def arrays_of(states: States) -> dict[str, Array]:
-    """Return labels, units and carried states by their names, as they are written into ``states.npz``."""
-    arrays: dict[str, Array] = {name: states.labels[name].to_numpy() for name in states.labels}
+def write_arrays(states: States, path: Path) -> None:
+    """Write labels, ``units`` and, of a network with memory, ``state`` as an ``.npz`` file."""
+    arrays: dict[str, Any] = {name: states.labels[name].to_numpy() for name in states.labels}
     arrays["units"] = states.units
     if states.carried is not None:
         arrays["state"] = states.carried
-    return arrays
+    contents = io.BytesIO()
+    np.savez_compressed(contents, **arrays)
+    write_bytes(path, contents.getvalue())
 
 
 def table_of(networks: Sequence[States]) -> pd.DataFrame:

@@ -6,7 +6,6 @@ decoding of past items and of the serial position, generalization over time, rep
 item subspaces, dimension, and the contributions of past observations to each choice, each beside shuffled labels.
 """
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -40,6 +39,7 @@ class Source(NamedTuple):
     run: str  # the run's name in the report
     path: Path  # of the checkpoint
     is_trained: bool = True
+    has_sections: bool = True  # in the report; others are in its comparison alone
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,7 +48,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "runs", nargs="+", metavar="RUN", help="a run's folder, one above several runs, or a checkpoint"
     )
     parser.add_argument(
-        "--checkpoints", choices=["last", "all"], default="last", help="which checkpoints of a run: `all` for training"
+        "--checkpoints",
+        choices=["last", "all"],
+        default="last",
+        help="which checkpoints of a run: `all` compares them over training (of a run with --checkpoint.save_top_k -1)",
     )
     parser.add_argument("--untrained", action="store_true", help="add each network as it was before training")
     parser.add_argument(
@@ -94,13 +97,13 @@ def write(arguments: Namespace) -> None:
     tasks = sorted({str(policy.recipe.data.get("env_id")) for policy in policies})
     if len(tasks) > 1:
         raise ConfigurationError(f"the runs are of {' and '.join(tasks)}; they must be of one task")
-    prefixes = [""] if len(policies) == 1 else [f"{number}_" for number in range(1, len(policies) + 1)]
+    prefixes = [f"{number}_" for number in range(1, len(policies) + 1)] if len(policies) > 1 else [""]
     tables = [arguments.table or folder / f"{prefix}trials.csv" for prefix in prefixes]
     recorded, found = zip(*map(looked_at, sources, policies, tables, [arguments] * len(sources)), strict=True)
     write_states(recorded, folder)
     sections = [] if len(found) == 1 else [comparison(found)]
-    for one, prefix in zip(found, prefixes, strict=True):
-        sections += sections_on(one, prefix)
+    for source, one, prefix in zip(sources, found, prefixes, strict=True):
+        sections += sections_on(one, prefix) if source.has_sections else []
     path = write_report(f"States of networks trained on {tasks[0]}", about(found, arguments), sections, folder)
     print(printable(str(path)))
 
@@ -135,7 +138,7 @@ def sources_of(arguments: Namespace) -> tuple[list[Source], Path]:
         name = str(folder.resolve().relative_to(common)) if len(runs) > 1 else folder.resolve().name
         if arguments.untrained:
             sources.append(Source(name, checkpoints[0], is_trained=False))
-        sources += [Source(name, path) for path in checkpoints]
+        sources += [Source(name, path, has_sections=path == checkpoints[-1]) for path in checkpoints]
     return sources, common
 
 
@@ -211,13 +214,11 @@ def env_steps_of(source: Source, arguments: Namespace) -> int | None:
 def write_states(networks: Sequence["States"], folder: Path) -> None:
     """Write the states of all networks: ``states.npz`` or, of several, ``1_states.npz``..., and one table of them."""
     from seqrl_lightning.analysis.report import write_table
-    from seqrl_lightning.analysis.states import arrays_of, table_of
+    from seqrl_lightning.analysis.states import table_of, write_arrays
 
     for number, states in enumerate(networks, 1):
         name = "states.npz" if len(networks) == 1 else f"{number}_states.npz"
-        contents = io.BytesIO()
-        np.savez_compressed(contents, **arrays_of(states))
-        write_bytes(folder / name, contents.getvalue())
+        write_arrays(states, folder / name)
     table = table_of(networks)
     write_table(table, folder / "states.csv", index=False)
     if find_spec("pyarrow"):
