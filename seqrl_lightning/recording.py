@@ -12,7 +12,9 @@ from torch import Tensor
 
 from seqrl_lightning import collect
 from seqrl_lightning.analysis.decoding import Measured
-from seqrl_lightning.analysis.trials import shows_position
+from seqrl_lightning.analysis.representations import Representation, represent
+from seqrl_lightning.analysis.states import Observations, States, aligned, labels_of, ordered
+from seqrl_lightning.analysis.trials import read_trials, shows_position
 from seqrl_lightning.callbacks.trials import greedy_rows, header
 from seqrl_lightning.collect import rollout
 from seqrl_lightning.envs import EnvFault
@@ -23,26 +25,13 @@ from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.networks import Network
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.policy import Policy
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, RunError, require
+from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, RunError, require
 
 UNITS = ("features", "state")
 """What is recorded: what the network's head reads, or what the network carries from step to step."""
 
 
-class Observations(NamedTuple):
-    """The observations of N episodes, side by side; zeros after an episode's end."""
-
-    observation: Array  # [T, N, *obs]
-    is_playing: BoolArray  # [T, N]
-
-    def part(self, episodes: IntArray, num_steps: int) -> "Observations":
-        """Return the first steps of some of the episodes."""
-        return Observations(self.observation[:num_steps, episodes], self.is_playing[:num_steps, episodes])
-
-    def by_step(self, columns: Array) -> Array:
-        """Return what was computed for each of them, ``[T, N, ...]``, in a table's order: ``[M, ...]``."""
-        in_order: Array = columns.swapaxes(0, 1)[self.is_playing.T]
-        return in_order
+_MAX_STEPS = 1000  # of an episode that is played
 
 
 class Recorded(NamedTuple):
@@ -64,15 +53,14 @@ class Recorded(NamedTuple):
         return self.carried.reshape(len(self.carried), -1)
 
 
-def write_played(policy: Policy, path: Path, num_episodes: int, seed: int, max_steps: int) -> None:
+def write_played(policy: Policy, path: Path, num_episodes: int, seed: int = 0) -> None:
     """Play greedy episodes side by side, and write their trials into a table, like ``predictions.csv``.
 
     Args:
         policy: The policy.
         path: The table.
         num_episodes: Number of episodes.
-        seed: Episode i starts from ``seed + i``.
-        max_steps: Env steps after which an episode is given up.
+        seed: Episode i starts from ``seed + i``. It is given up after 1000 steps.
 
     Raises:
         RunError: If an environment breaks.
@@ -80,7 +68,7 @@ def write_played(policy: Policy, path: Path, num_episodes: int, seed: int, max_s
     envs = policy.make_envs(num_episodes)
     acting = collect.Policy(policy.module.act_values)
     try:
-        steps = [(step, acting.values) for step in rollout(acting.act, envs, seed, None, max_steps)]
+        steps = [(step, acting.values) for step in rollout(acting.act, envs, seed, None, _MAX_STEPS)]
     except EnvFault as fault:
         raise RunError(f"environment {fault.env} broke: {fault.reason}") from fault
     finally:
@@ -118,10 +106,7 @@ def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Obser
     shape = policy.module.obs_shape
     if "state" not in trials:
         raise ConfigurationError(f"{source} has no column state; it must hold the observations, as trials.csv does")
-    try:
-        shown = [_as_array(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories]
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"an observation in {source} can't be read: {error}") from error
+    shown = [_as_array(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories]
     for observation in shown:
         require(observation.shape == tuple(shape), f"an observation's shape in {source}", observation.shape, str(shape))
     step = trials["trial"].to_numpy()
@@ -211,3 +196,47 @@ def contributions(
         for k, order in enumerate(orders):
             found[k, step] = (gradient.flatten(2) * shown[:, order]).sum(-1).mean(1).double().cpu().numpy()
     return Measured(found[0], found[1:])
+
+
+def states_in(
+    policy: Policy, table: Path, name: str = "network", num_episodes: int | None = None, kind: str = "features"
+) -> States:
+    """Let a policy's network see the episodes of a table, and record its units.
+
+    Args:
+        policy: The policy.
+        table: A table of trials, like ``trials.csv``, ``predictions.csv``, or what :func:`write_played` writes.
+        name: The network's name.
+        num_episodes: How many of the last episodes; None for all of them.
+        kind: One of :data:`UNITS`.
+
+    Raises:
+        ConfigurationError: If the table isn't one of the policy's task, or the network has no such units.
+    """
+    facts = facts_of(policy, table)
+    with refused_in_a_line(str(table)):
+        trials = ordered(read_trials(table, facts), num_episodes)
+        seen = observations_in(trials, policy, table)
+        labels = labels_of(trials, facts)
+    recorded = record(policy, seen)
+    has_positions = facts.num_positions is not None
+    return States(name, labels, recorded.units(kind), seen, recorded.carried, has_positions)
+
+
+def look_at(policy: Policy, states: States, num_shuffles: int = 100, seed: int = 0) -> Representation:
+    """Compute what a network's states hold, and what contributes to its choices.
+
+    Args:
+        policy: The policy whose network it is.
+        states: From :func:`states_in`.
+        num_shuffles: How often labels are shuffled, for each measure.
+        seed: Of folds and shuffles; the same for networks that are compared.
+
+    Raises:
+        ConfigurationError: If there are too few episodes, or the items are the same in all of them.
+    """
+    lined_up = aligned(states)
+    found = represent(states.name, lined_up, num_shuffles, seed)
+    seen = states.seen.part(lined_up.kept, lined_up.action.shape[1])
+    salient = contributions(policy, seen, lined_up.action.T, num_shuffles, np.random.default_rng(seed))
+    return found._replace(contributions=salient)

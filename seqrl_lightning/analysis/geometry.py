@@ -159,7 +159,7 @@ def similarity(units: FloatArray, items: IntArray, num_shuffles: int, rng: np.ra
     correlations = []
     for labels in items:
         labelings = shuffled(labels, num_shuffles, rng)
-        differs = (labelings[:, one] != labelings[:, other]).astype(np.float32)
+        differs = (labelings[:, one] != labelings[:, other]).astype(float)
         correlations.append(_correlations(differs, ranks))  # [L, T]
     found = np.stack(correlations, axis=1)
     return Measured(found[0], found[1:])

@@ -60,7 +60,7 @@ class Representation(NamedTuple):
         return float(self.items.null.mean())
 
 
-def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int, has_positions: bool) -> Representation:
+def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int) -> Representation:
     """Compute the measures of a network's states.
 
     Args:
@@ -68,7 +68,6 @@ def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int, has_pos
         aligned: Its states.
         num_shuffles: How often labels are shuffled, for each measure.
         seed: Of folds and shuffles; the same for networks that are compared.
-        has_positions: Whether the task shows serial positions; otherwise steps are decoded in their place.
 
     Raises:
         ConfigurationError: If no step has items that differ from episode to episode.
@@ -81,8 +80,6 @@ def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int, has_pos
             "them in at least ten episodes"
         )
     items = aligned.item[:, item_steps].T  # [P, E]
-    step = np.broadcast_to(np.arange(units.shape[1]), units.shape[:2])
-    position = aligned.position if has_positions else step
     return Representation(
         name,
         aligned,
@@ -91,7 +88,7 @@ def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int, has_pos
             at: decode_over_time(units, labels, num_shuffles, rng, across=True)
             for at, labels in list(zip(item_steps, items, strict=True))[: figures.MOST_PANELS]
         },
-        steps=decode_steps(units, position, num_shuffles, rng),
+        steps=decode_steps(units, aligned.position, num_shuffles, rng),
         variance=_by_position([item_variance(units, labels, num_shuffles, rng) for labels in items]),
         similarity=similarity(units, items, num_shuffles, rng),
         angles=subspace_angles(units[:, aligned.reference_step], items, num_shuffles, rng),

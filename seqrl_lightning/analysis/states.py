@@ -12,13 +12,29 @@ import pandas as pd
 
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray, IntArray
+from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray
 
 MOST_STEPS = 60
 """Later steps of an episode are written, but not analyzed."""
 
 _MOST_ENDED = 0.1  # share of episodes that may end before the last step that is analyzed
 _SHOWN = ("episode", "trial", "position", "item", "block", "context", "correct_action", "action", "reward", "delay")
+
+
+class Observations(NamedTuple):
+    """The observations of N episodes, side by side; zeros after an episode's end."""
+
+    observation: Array  # [T, N, *obs]
+    is_playing: BoolArray  # [T, N]
+
+    def part(self, episodes: IntArray, num_steps: int) -> "Observations":
+        """Return the first steps of some of the episodes."""
+        return Observations(self.observation[:num_steps, episodes], self.is_playing[:num_steps, episodes])
+
+    def by_step(self, columns: Array) -> Array:
+        """Return what was computed for each of them, ``[T, N, ...]``, in a table's order: ``[M, ...]``."""
+        in_order: Array = columns.swapaxes(0, 1)[self.is_playing.T]
+        return in_order
 
 
 @dataclass(frozen=True)
@@ -29,16 +45,18 @@ class States:
         name: The network's name.
         labels: ``[M]`` rows; see :func:`labels_of`.
         units: ``[M, U]`` float32, what is analyzed.
+        seen: What the network saw in them.
         carried: ``[M, S, ...]`` float32, what the network carried out of the step (``Policy.state``); None of a network
             without memory.
-        env_steps: How long it was trained; None if nobody knows.
+        has_positions: Whether the task shows serial positions, which may be decoded.
     """
 
     name: str
     labels: pd.DataFrame
     units: FloatArray
+    seen: Observations
     carried: FloatArray | None = None
-    env_steps: int | None = None
+    has_positions: bool = False
 
 
 class Aligned(NamedTuple):
@@ -46,7 +64,7 @@ class Aligned(NamedTuple):
 
     units: FloatArray  # [E, T, U] float64
     item: IntArray  # [E, T], -1 where there is none
-    position: IntArray  # [E, T], the serial position
+    position: IntArray  # [E, T], the serial position; of a task without one, the step
     action: IntArray  # [E, T]
     kept: IntArray  # [E], the episodes' numbers among all of them, from 0
 
@@ -158,7 +176,8 @@ def aligned(states: States) -> Aligned:
     is_used: BoolArray = (labels["episode"].isin(kept) & (labels["trial"] < num_steps)).to_numpy()
     shape = (len(kept), num_steps)
     used = labels[is_used]
-    item, position, action = (used[name].to_numpy(np.int64).reshape(shape) for name in ("item", "position", "action"))
+    names = ("item", "position" if states.has_positions else "trial", "action")
+    item, position, action = (used[name].to_numpy(np.int64).reshape(shape) for name in names)
     units = states.units[is_used].reshape(*shape, -1).astype(float)
     return Aligned(units, item, position, action, np.flatnonzero(lengths >= num_steps))
 
@@ -175,10 +194,11 @@ def write_arrays(states: States, path: Path) -> None:
 
 
 def table_of(networks: Sequence[States]) -> pd.DataFrame:
-    """Return the labels and units of all networks as one table, beside ``network`` and ``env_steps``."""
+    """Return the labels and units of all networks as one table, beside the column ``network``."""
     tables = []
     for states in networks:
         names = [f"unit_{k}" for k in range(states.units.shape[1])]
-        about = pd.DataFrame({"network": states.name, "env_steps": states.env_steps}, index=states.labels.index)
-        tables.append(pd.concat([about, states.labels, pd.DataFrame(states.units, columns=names)], axis=1))
+        table = pd.concat([states.labels, pd.DataFrame(states.units, columns=names)], axis=1)
+        table.insert(0, "network", states.name)
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)

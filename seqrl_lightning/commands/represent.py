@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
@@ -29,8 +28,6 @@ from seqrl_lightning.types import ConfigurationError
 if TYPE_CHECKING:
     from seqrl_lightning.analysis.representations import Representation
     from seqrl_lightning.analysis.states import States
-
-_MAX_STEPS = 1000  # of an episode that is played
 
 
 class Source(NamedTuple):
@@ -172,32 +169,17 @@ def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace)
         arguments: The command's.
     """
     from seqrl_lightning import recording
-    from seqrl_lightning.analysis.representations import represent
-    from seqrl_lightning.analysis.states import States, aligned, labels_of, ordered
-    from seqrl_lightning.analysis.trials import read_trials
 
     if arguments.table is None:
-        recording.write_played(policy, table, arguments.episodes, arguments.seed, _MAX_STEPS)
+        recording.write_played(policy, table, arguments.episodes, arguments.seed)
     require_file(table, arguments.max_gib)
-    facts = recording.facts_of(policy, table)
-    trials = ordered(read_trials(table, facts), arguments.episodes)
-    seen = recording.observations_in(trials, policy, table)
-    recorded = recording.record(policy, seen)
     env_steps = env_steps_of(source, arguments)
     name = source.run if source.is_trained else f"{source.run}, untrained"
     if source.is_trained and arguments.checkpoints == "all" and env_steps is not None:
         name += f", {env_steps:,} env steps"
-    states = States(name, labels_of(trials, facts), recorded.units(arguments.units), recorded.carried, env_steps)
-    lined_up = aligned(states)
-    salient = recording.contributions(
-        policy,
-        seen.part(lined_up.kept, lined_up.action.shape[1]),
-        lined_up.action.T,
-        arguments.shuffles,
-        np.random.default_rng(arguments.seed),
-    )
-    found = represent(states.name, lined_up, arguments.shuffles, arguments.seed, facts.num_positions is not None)
-    return states, found._replace(run=source.run, env_steps=env_steps, contributions=salient)
+    states = recording.states_in(policy, table, name, arguments.episodes, arguments.units)
+    found = recording.look_at(policy, states, arguments.shuffles, arguments.seed)
+    return states, found._replace(run=source.run, env_steps=env_steps)
 
 
 def env_steps_of(source: Source, arguments: Namespace) -> int | None:
