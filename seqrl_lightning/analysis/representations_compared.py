@@ -17,30 +17,31 @@ def comparison(networks: Sequence[Representation]) -> Section:
         {found.name: dict(zip(found.item_steps, found.held, strict=True)) for found in networks}
     ).T.reindex(columns=steps)
     accuracy.columns = [step + 1 for step in steps]
-    known = [found for found in networks if found.env_steps is not None]
-    training = pd.DataFrame(
-        {
-            "run": [found.run for found in known],
-            "env_steps": [found.env_steps for found in known],
-            "accuracy": [found.held.mean() for found in known],
-        }
-    )
-    is_over_training = len(training) > 0 and bool((training.groupby("run").size() > 1).any())
-    figure = figures.draw_comparison(
-        accuracy, training if is_over_training else training[:0], float(np.mean([found.chance for found in networks]))
-    )
+    chance = float(np.mean([found.chance for found in networks]))
+    figure = figures.draw_comparison(accuracy, over_training(networks), chance)
     table = pd.DataFrame({found.name: summary(found) for found in networks}).T.rename_axis("network")
     text = (
-        "How well each network's items are decoded at the last step at which one is shown, by the step of the item "
-        "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
-        "besides, the smallest of these accuracies, the threshold that shuffled items don't reach, the accuracy of "
-        "serial positions, the largest share of variance between items, the mean angle between the subspaces of "
-        "different items, the largest participation ratio, and the largest contribution of a past observation to a "
-        "choice."
+        "How well each network's items are decoded at the last step at which one is shown, by the step of the item and, "
+        "where several checkpoints of a run are read, over training (the mean over items). The table has, besides, the "
+        "smallest of these accuracies; the threshold that shuffled items don't reach; the accuracy of serial positions; "
+        "at the same step, the share of variance between items, summed over items, and the mean angle between the "
+        "subspaces of different items; the largest participation ratio; and the largest contribution of a past "
+        "observation to a choice."
     )
     return Section(
         "comparison", "Networks compared", text, figure, table, accuracy.rename_axis("network").reset_index()
     )
+
+
+def over_training(networks: Sequence[Representation]) -> pd.DataFrame:
+    """Return how well the items are decoded on average over training: a row for each network whose training is known.
+
+    Returns:
+        ``run``, ``env_steps``, ``accuracy``; no rows unless there are several networks of a run.
+    """
+    rows = [(found.run, found.env_steps, found.held.mean()) for found in networks if found.env_steps is not None]
+    table = pd.DataFrame(rows, columns=["run", "env_steps", "accuracy"])
+    return table if table["run"].duplicated().any() else table[:0]
 
 
 def summary(found: Representation) -> pd.Series:
@@ -56,7 +57,7 @@ def summary(found: Representation) -> pd.Series:
             "items (least)": found.held.min(),
             "items (threshold)": found.items.threshold,
             "position": float(found.steps.accuracy.observed),
-            "item variance": found.variance.observed.max(),
+            "item variance": found.variance.observed[:, found.aligned.reference_step].sum(),
             "angle": others.mean() if len(others) else np.nan,
             "dimension": found.dimension.observed.max(),
             "past contribution": past,

@@ -130,7 +130,7 @@ def draw_comparison(accuracy: pd.DataFrame, training: pd.DataFrame, chance: floa
     panels[0].set(xlabel="step at which the item is shown", ylabel="items decoded, fraction right", ylim=(0, 1.03))
     panels[0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     if len(training):
-        for (name, rows), color in zip(training.groupby("run", sort=False), cycle(COLORS), strict=False):
+        for (name, rows), color in zip(training.groupby("run", sort=False), cycle(COLORS[::-1]), strict=False):
             rows = rows.sort_values("env_steps")
             panels[1].plot(
                 rows["env_steps"], rows["accuracy"], color=color, marker=".", label=as_text(f"{name} (mean)")
