@@ -1,17 +1,20 @@
 """A trained policy, rebuilt from a file, to act in any Gymnasium loop."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import gymnasium as gym
 import numpy as np
+import torch
+from torch import Tensor
 
 from seqrl_lightning import collect
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.envs import EnvFactory
+from seqrl_lightning.envs import Border, EnvFactory
 from seqrl_lightning.envs.infos import as_mask
 from seqrl_lightning.envs.packing import UnpackedParts
 from seqrl_lightning.errors import refused_in_a_line
@@ -20,7 +23,7 @@ from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, require
+from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 _ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack", "autoreset_mode")
 
@@ -76,10 +79,56 @@ class Policy:
         self._policy.reset()
         self.values: Array | None = None
         self._num_rows: int | None = None
+        self._is_single = False
+
+    @property
+    def state(self) -> FloatArray | None:
+        """What the network carries from the last step into the next one, a copy.
+
+        Its first dimension is the network's own, its last holds the numbers that belong together:
+
+        - ``GRU``, ``RNN``, ``MinGRU``, ``LRU``, ``FFM``, ``DeltaNet``: ``[num_layers, size]``, a row for each layer.
+          ``GRU`` and ``RNN`` carry their units; the size of the others is that of their memory.
+        - ``LSTM``: ``[num_layers, 2 * hidden_size]``, the outputs h, then the cells c.
+        - ``Transformer``, ``FrameStack``: ``[rows, size]``, what they keep of each of the last steps.
+        - A network of your own: its state without the batch.
+
+        Returns:
+            ``[S, ...]`` float32 for one observation, ``[S, N, ...]`` for N of them; None before the first step, and
+            always of a network without memory.
+        """
+        state = self._policy.state
+        if not isinstance(state, Tensor):
+            return None
+        copied = state.detach().float().cpu().numpy().copy()
+        return copied[:, 0] if self._is_single else copied
+
+    @overload
+    def act(
+        self,
+        observation: Any,
+        action_mask: Any | None = None,
+        is_first: BoolArray | None = None,
+        return_state: Literal[False] = False,
+    ) -> int | IntArray: ...
+
+    @overload
+    def act(
+        self,
+        observation: Any,
+        action_mask: Any | None = None,
+        is_first: BoolArray | None = None,
+        *,
+        return_state: Literal[True],
+    ) -> tuple[int | IntArray, FloatArray | None]: ...
 
     def act(
-        self, observation: Any, action_mask: Any | None = None, is_first: BoolArray | None = None
-    ) -> int | IntArray:
+        self,
+        observation: Any,
+        action_mask: Any | None = None,
+        is_first: BoolArray | None = None,
+        return_state: bool = False,
+    ) -> int | IntArray | tuple[int | IntArray, FloatArray | None]:
         """Return the best action, or the best of those that are allowed.
 
         Args:
@@ -89,9 +138,10 @@ class Policy:
             action_mask: ``[n_actions]`` or ``[N, n_actions]``, true (or 1) where an action is allowed; None allows all.
             is_first: ``[N]`` bool, which of the N environments have just started an episode; None: none of them, since
                 :meth:`reset`.
+            return_state: Whether to return :attr:`state`, as it is after the observation, beside the action.
 
         Returns:
-            An int for one observation, ``[N]`` int64 for N of them.
+            An int for one observation, ``[N]`` int64 for N of them; with ``return_state``, a pair of it and the state.
 
         Raises:
             ConfigurationError: If the observation isn't of the shape that the policy was trained on, or N has changed
@@ -105,13 +155,27 @@ class Policy:
         require(rows.shape[1:] == obs_shape, "the observation's shape", observation.shape, must_be)
         must_be = f"{self._num_rows}, as before; policy.reset() starts anew"
         require(self._num_rows in (None, len(rows)), "the number of environments", len(rows), must_be)
-        self._num_rows = len(rows)
+        self._num_rows, self._is_single = len(rows), is_single
 
         mask = None if action_mask is None else self._masks([action_mask] if is_single else action_mask)
         action, values = self._policy.act(rows, mask, is_first), self._policy.values
         assert values is not None  # after the first action
         self.values = values[0] if is_single else values
-        return int(action[0]) if is_single else action
+        chosen = int(action[0]) if is_single else action
+        return (chosen, self.state) if return_state else chosen
+
+    def untrained(self, seed: int = 0) -> "Policy":
+        """Return a policy of the same network with random weights, as it was before training.
+
+        Args:
+            seed: Of the weights.
+        """
+        with torch.random.fork_rng(devices=()), refused_in_a_line(self._source):
+            torch.manual_seed(seed)
+            module = rebuild(type(self.module), _model_settings(self.recipe, self.network), self.trust, self._source)
+        module.freeze()
+        device = self.module.device
+        return Policy(module.to(device), self.recipe, self.trust, self._source, self._max_gib, self.network)
 
     def _masks(self, masks: Iterable[Any]) -> BoolArray:
         """Return the actions that are allowed in each environment, [N, A]; a vector environment may tell some None."""
@@ -128,6 +192,19 @@ class Policy:
             ConfigurationError: If the checkpoint doesn't hold the wrappers, the task can't be made, or it or a wrapper
                 is in a module that files may not name (``load_policy(..., allow=[...])``).
         """
+        has_parts = isinstance(self.module.obs_shape, PackedShape)
+        with self._factory() as factory:
+            env = factory.make_env(**env_kwargs)
+        return UnpackedParts(env) if has_parts else env
+
+    def make_envs(self, num_envs: int) -> Border:
+        """Make N such environments side by side, with observations as they are stored; see :meth:`make_env`."""
+        with self._factory() as factory:
+            return factory.make_envs(num_envs, "the number of environments")
+
+    @contextmanager
+    def _factory(self) -> Iterator[EnvFactory]:
+        """Yield a factory of environments, within which errors and memory are those of the file."""
         data = self.recipe.data
         if "wrappers" not in data:
             raise ConfigurationError(
@@ -136,14 +213,12 @@ class Policy:
         self.trust.require_task(data.get("env_id"), self._source)
         self.trust.require_names(data, self._source)
         settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
-        has_parts = isinstance(self.module.obs_shape, PackedShape)
-        settings["flatten_observations"] = not has_parts
+        settings["flatten_observations"] = not isinstance(self.module.obs_shape, PackedShape)
         num_frames, most = settings.get("frame_stack", 1), math.prod(self.module.obs_shape)
         fits = isinstance(num_frames, int) and num_frames <= max(1, most)
         require(fits, f"data.frame_stack in {self._source}", num_frames, f"at most {most}, by the observation's shape")
         with refused_in_a_line(self._source), limited_memory(self._max_gib):
-            env = rebuild(EnvFactory, settings, self.trust, self._source).make_env(**env_kwargs)
-        return UnpackedParts(env) if has_parts else env
+            yield rebuild(EnvFactory, settings, self.trust, self._source)
 
 
 def _packed(observation: Any, shape: PackedShape) -> Array:
@@ -162,6 +237,12 @@ def _packed(observation: Any, shape: PackedShape) -> Array:
     fits = len(lead) == 1 and all(size == (*next(iter(lead)), *shape.shape_of(n)) for n, size in shapes.items())
     require(fits, "the observation's shape", shapes, must_be)
     return shape.pack(arrays)
+
+
+def _model_settings(recipe: Recipe, network: NetworkCallable | None) -> dict[str, Any]:
+    """Return the settings of the learner, with a network in place of the recipe's if one is given."""
+    replaced = {} if network is None else {"network": network}
+    return {**settings_of(recipe.model), "compile": False, **replaced}  # compiling pays for itself in training only
 
 
 def load_policy(
@@ -192,9 +273,6 @@ def load_policy(
     path, trust = Path(path), Trust(allow)
     reader = read_safetensors if path.suffix == ".safetensors" else read_policy
     recipe, weights = reader(path, trust, max_gib, () if network is None else ("network",))
-    settings = {**settings_of(recipe.model), "compile": False}  # compiling pays for itself in training only
-    if network is not None:
-        settings["network"] = network
-    module = rebuild_learner(recipe.algorithm, settings, weights, trust, str(path))
+    module = rebuild_learner(recipe.algorithm, _model_settings(recipe, network), weights, trust, str(path))
     module.freeze()
     return Policy(module.to(device), recipe, trust, str(path), max_gib, network)

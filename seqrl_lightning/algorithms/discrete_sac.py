@@ -63,6 +63,11 @@ class DiscreteSAC(LearnerModule):
         actor, critic_1, critic_2 = (build_network(network, self.obs_shape, (self.n_actions,)) for _ in range(3))
         return ActorCritics(actor, critic_1, critic_2, self.initial_temperature)
 
+    @property
+    def acting_net(self) -> nn.Module:
+        """The actor."""
+        return self.policy_net.actor
+
     def q_values(self, outputs: Tensor) -> Tensor:
         """Return the policy's logits, which actions are chosen by, [..., A]."""
         return outputs

@@ -79,6 +79,11 @@ class IQN(DQN):
             return ImplicitQuantileNetwork(net, self.n_cosines, self.acting_fractions)
         raise ConfigurationError(f"model.network is {type(net).__name__!r}; it must be {must_be}")
 
+    @property
+    def acting_net(self) -> nn.Module:
+        """The network without the embedding of fractions."""
+        return self.policy_net.net
+
     def q_values(self, outputs: Tensor) -> Tensor:
         """Return the mean of each action's quantiles, [..., A] in units of the reward."""
         return self.to_values(outputs).mean(-1)

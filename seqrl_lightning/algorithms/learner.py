@@ -374,6 +374,11 @@ class LearnerModule(CheckpointedModule):
             return self.q_values(outputs).squeeze(0).float().cpu().numpy(), state
 
     @property
+    def acting_net(self) -> nn.Module:
+        """The network, with a torso and a head, that the values to act by come from."""
+        return self.policy_net
+
+    @property
     def plain_acting_net(self) -> nn.Module | None:
         """The network whose outputs are the values to act by, as they are; None if there is none."""
         acts_by_outputs = type(self).q_values is LearnerModule.q_values and self.value_rescaling is None

@@ -21,6 +21,7 @@ GROUPS = {
     "Analyze": {
         "analyse": "write a report on runs that differ in their seed: figures, tables, statistics",
         "compare": "compare conditions on one task: figures, tables, statistics",
+        "represent": "write the hidden states of networks, and a report on what they hold",
         "fit-behaviour": "fit tabular learners to the choices of an agent, an animal or a person",
     },
     "Look up": {

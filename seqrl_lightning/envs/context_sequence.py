@@ -50,6 +50,11 @@ class ContextSequenceEnv(SequenceDistractorEnv):
         self.num_states = None
 
     @property
+    def num_contexts(self) -> int:
+        """Number of contexts; an observation ends with the present one, one-hot."""
+        return len(self.orders)
+
+    @property
     def order_by_block(self) -> None:
         """None: the context decides the order."""
         return None

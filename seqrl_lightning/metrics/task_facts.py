@@ -29,6 +29,8 @@ class TaskFacts(NamedTuple):
     order: Order | None = None  # the objects' orders, where the block decides which one is right
     num_blocks: int = 1
     mastery_return: float | None = None  # return of a mastered episode: the best expected one
+    num_symbols: int | None = None  # an observation begins with the symbol shown, one-hot or zeros, of this size
+    num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 
     @classmethod
     def of(cls, task: Any) -> "TaskFacts":
@@ -49,6 +51,8 @@ class TaskFacts(NamedTuple):
             order=_attribute(task, "order_by_block", Order),
             num_blocks=_count(task, "num_blocks") or 1,
             mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
+            num_symbols=_count(task, "num_symbols"),
+            num_contexts=_count(task, "num_contexts"),
         )
 
     @property

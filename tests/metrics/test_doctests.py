@@ -6,6 +6,9 @@ from importlib import import_module
 import pytest
 
 MODULES = (
+    "seqrl_lightning.analysis.geometry",
+    "seqrl_lightning.analysis.report",
+    "seqrl_lightning.analysis.states",
     "seqrl_lightning.analysis.statistics",
     "seqrl_lightning.functional.choices",
     "seqrl_lightning.functional.criterion",

@@ -1,0 +1,242 @@
+"""Record the units of a policy's network, step by step, in episodes that it plays or in those of a table."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from seqrl_lightning import collect
+from seqrl_lightning.analysis.decoding import Measured
+from seqrl_lightning.analysis.representations import Representation, represent
+from seqrl_lightning.analysis.states import Observations, States, aligned, labels_of, ordered
+from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.callbacks.trials import greedy_rows, header
+from seqrl_lightning.collect import rollout
+from seqrl_lightning.envs import EnvFault
+from seqrl_lightning.envs.make import bare_task
+from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.files import add_rows, start_table
+from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.networks import Network
+from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.policy import Policy
+from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, RunError, require
+
+UNITS = ("features", "state")
+"""What is recorded: what the network's head reads, or what the network carries from step to step."""
+
+
+_MAX_STEPS = 1000  # of an episode that is played
+
+
+class Recorded(NamedTuple):
+    """What a network computed in M steps."""
+
+    features: FloatArray  # [M, F] float32, what its head reads
+    carried: FloatArray | None  # [M, S, ...] float32, its state after the step; None if it has no memory
+
+    def units(self, kind: str) -> FloatArray:
+        """Return the units of one of :data:`UNITS`, ``[M, U]``.
+
+        Raises:
+            ConfigurationError: If the network carries no state.
+        """
+        if kind == "features":
+            return self.features
+        require(self.carried is not None, "--units", kind, "features: the network carries no state")
+        assert self.carried is not None
+        return self.carried.reshape(len(self.carried), -1)
+
+
+def write_played(policy: Policy, path: Path, num_episodes: int, seed: int = 0) -> None:
+    """Play greedy episodes side by side, and write their trials into a table, like ``predictions.csv``.
+
+    Args:
+        policy: The policy.
+        path: The table.
+        num_episodes: Number of episodes.
+        seed: Episode i starts from ``seed + i``. It is given up after 1000 steps.
+
+    Raises:
+        RunError: If an environment breaks.
+    """
+    envs = policy.make_envs(num_episodes)
+    acting = collect.Policy(policy.module.act_values)
+    try:
+        steps = [(step, acting.values) for step in rollout(acting.act, envs, seed, None, _MAX_STEPS)]
+    except EnvFault as fault:
+        raise RunError(f"environment {fault.env} broke: {fault.reason}") from fault
+    finally:
+        envs.discard()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start_table(path, header(policy.module.n_actions))
+    add_rows(path, greedy_rows(steps, policy.module.obs_shape, range(seed, seed + num_episodes)))
+
+
+def facts_of(policy: Policy, table: Path) -> TaskFacts:
+    """Return what the policy's task tells about itself, as far as it holds for a table of trials.
+
+    Raises:
+        ConfigurationError: If the task can't be made, or the table can't be read.
+    """
+    data = policy.recipe.data
+    policy.trust.require_task(data.get("env_id"), "the checkpoint")
+    with refused_in_a_line("the checkpoint"):
+        facts = TaskFacts.of(bare_task(str(data["env_id"]), data.get("env_kwargs") or {}))
+    with refused_in_a_line(str(table)):
+        return facts if shows_position(table) else facts._replace(num_positions=None)
+
+
+def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Observations:
+    """Lay the observations of a table side by side.
+
+    Args:
+        trials: A table that is ordered (:func:`seqrl_lightning.analysis.states.ordered`), with their JSON as ``state``.
+        policy: The policy that is to see them.
+        source: The table's file, for errors.
+
+    Raises:
+        ConfigurationError: If they aren't such observations as the policy was trained on.
+    """
+    shape = policy.module.obs_shape
+    if "state" not in trials:
+        raise ConfigurationError(f"{source} has no column state; it must hold the observations, as trials.csv does")
+    shown = [_as_array(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories]
+    for observation in shown:
+        require(observation.shape == tuple(shape), f"an observation's shape in {source}", observation.shape, str(shape))
+    step = trials["trial"].to_numpy()
+    episode = pd.factorize(trials["number"])[0]
+    size = (int(step.max()) + 1, int(episode.max()) + 1)
+    observation = np.zeros((*size, *shape), np.uint8 if isinstance(shape, PackedShape) else policy.recipe.obs_dtype)
+    observation[step, episode] = np.stack(shown)[trials["state"].cat.codes]
+    is_playing = np.zeros(size, np.bool_)
+    is_playing[step, episode] = True
+    return Observations(observation, is_playing)
+
+
+def _as_array(values: Any, shape: tuple[int, ...], dtype: str) -> Array:
+    if isinstance(shape, PackedShape):
+        return shape.pack({name: np.asarray(part, shape.parts[name].dtype) for name, part in values.items()})
+    return np.asarray(values, dtype)
+
+
+def record(policy: Policy, seen: Observations) -> Recorded:
+    """Let a network see episodes from their beginnings, and record its units after each step.
+
+    Raises:
+        ConfigurationError: If its features can't be had.
+    """
+    steps = list(_run(policy, seen.observation))
+    features = np.stack([features for features, _ in steps])
+    carried = np.stack([state for _, state in steps if state is not None]) if steps[0][1] is not None else None
+    return Recorded(seen.by_step(features), None if carried is None else seen.by_step(carried))
+
+
+def _run(policy: Policy, observation: Array) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+    """Yield the features ``[N, F]`` and the state ``[N, S, ...]`` after each step, both float32."""
+    network, state = _network_of(policy), None
+    for row in observation:
+        with torch.inference_mode():
+            features, state = network.run_torso(torch.from_numpy(row).to(policy.module.device)[None], state, None)
+        yield _as_numpy(features[0]), None if state is None else _as_numpy(state.swapaxes(0, 1))
+
+
+def _network_of(policy: Policy) -> Network:
+    network = policy.module.acting_net
+    if not isinstance(network, Network):
+        raise ConfigurationError(f"model.network is {type(network).__name__}; it must be a Network, with a torso")
+    return network
+
+
+def _as_numpy(tensor: Tensor) -> FloatArray:
+    array: FloatArray = tensor.float().cpu().numpy()
+    return array
+
+
+def contributions(
+    policy: Policy, seen: Observations, action: IntArray, num_shuffles: int, rng: np.random.Generator
+) -> Measured | None:
+    """Measure how much each observation of an episode speaks for each of its choices: gradient times input.
+
+    The advantage of the action that was chosen, its value less the mean of all values, is differentiated by the
+    observations up to then. The gradient times the observation, summed over its numbers and averaged over episodes, is
+    the observation's contribution; in the null, it is times the observation of another episode.
+
+    Args:
+        policy: The policy.
+        seen: Observations of N episodes of T steps, all of one length.
+        action: ``[T, N]`` int64, the choices.
+        num_shuffles: How often the episodes are shuffled.
+        rng: The source of the shuffles.
+
+    Returns:
+        ``[T, T]`` in units of value, choices in rows and observations in columns; None if observations are not floats.
+    """
+    if not np.issubdtype(seen.observation.dtype, np.floating):
+        return None
+    num_steps, num_episodes = action.shape
+    observation = torch.from_numpy(seen.observation).to(policy.module.device).requires_grad_()
+    shown = observation.detach().flatten(2)
+    orders = [
+        torch.arange(num_episodes),
+        *(torch.from_numpy(rng.permutation(num_episodes)) for _ in range(num_shuffles)),
+    ]
+    outputs, _ = policy.module.policy_net(observation, None, None)
+    values = policy.module.q_values(outputs)
+    chosen = torch.from_numpy(action).to(values.device)[..., None]
+    advantage = (values.gather(-1, chosen)[..., 0] - values.mean(-1)).sum(1)  # [T]
+    found = np.zeros((len(orders), num_steps, num_steps))
+    for step in range(num_steps):
+        (gradient,) = torch.autograd.grad(advantage[step], observation, retain_graph=True)
+        for k, order in enumerate(orders):
+            found[k, step] = (gradient.flatten(2) * shown[:, order]).sum(-1).mean(1).double().cpu().numpy()
+    return Measured(found[0], found[1:])
+
+
+def states_in(
+    policy: Policy, table: Path, name: str = "network", num_episodes: int | None = None, kind: str = "features"
+) -> States:
+    """Let a policy's network see the episodes of a table, and record its units.
+
+    Args:
+        policy: The policy.
+        table: A table of trials, like ``trials.csv``, ``predictions.csv``, or what :func:`write_played` writes.
+        name: The network's name.
+        num_episodes: How many of the last episodes; None for all of them.
+        kind: One of :data:`UNITS`.
+
+    Raises:
+        ConfigurationError: If the table isn't one of the policy's task, or the network has no such units.
+    """
+    facts = facts_of(policy, table)
+    with refused_in_a_line(str(table)):
+        trials = ordered(read_trials(table, facts), num_episodes)
+        seen = observations_in(trials, policy, table)
+        labels = labels_of(trials, facts)
+    recorded = record(policy, seen)
+    has_positions = facts.num_positions is not None
+    return States(name, labels, recorded.units(kind), seen, recorded.carried, has_positions)
+
+
+def look_at(policy: Policy, states: States, num_shuffles: int = 100, seed: int = 0) -> Representation:
+    """Compute what a network's states hold, and what contributes to its choices.
+
+    Args:
+        policy: The policy whose network it is.
+        states: From :func:`states_in`.
+        num_shuffles: How often labels are shuffled, for each measure.
+        seed: Of folds and shuffles; the same for networks that are compared.
+
+    Raises:
+        ConfigurationError: If there are too few episodes, or the items are the same in all of them.
+    """
+    lined_up = aligned(states)
+    found = represent(states.name, lined_up, num_shuffles, seed)
+    seen = states.seen.part(lined_up.kept, lined_up.action.shape[1])
+    salient = contributions(policy, seen, lined_up.action.T, num_shuffles, np.random.default_rng(seed))
+    return found._replace(contributions=salient)
