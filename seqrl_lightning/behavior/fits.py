@@ -25,7 +25,7 @@ _REACH = 5.0  # how far from the mean of the model's own prior a fit goes, in st
 _DRAWS = 24  # from the prior, of which the best is the start of a fit
 _MAX_ROUNDS = 200  # of expectation-maximization
 _STEPS_A_ROUND = 3  # of Newton's method
-_TOLERANCE = 1e-3  # of a round's change of means and standard deviations, on the scale without bounds
+_TOLERANCE = 5e-3  # of a round's gain in the log-evidence of all subjects
 _LEAST_VARIANCE = 1e-4
 
 
@@ -135,7 +135,6 @@ def fit(
         require(fewest >= MIN_SUBJECTS, "--method", method, must_be)
         found, prior, group_level = _fit_groups(posterior, found, prior)
     covariance = np.linalg.inv(found.curvature)
-    evidence = found.value + 0.5 * start.shape[1] * np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(found.curvature)[1]
     return Fit(
         model,
         method,
@@ -144,7 +143,7 @@ def fit(
         found.point,
         covariance,
         posterior.log_likelihood(found.point),
-        np.full(len(start), np.nan) if method == "ml" and start.shape[1] else evidence,
+        np.full(len(start), np.nan) if method == "ml" and start.shape[1] else _log_evidence(found),
         group_level,
     )
 
@@ -215,21 +214,27 @@ class _Objective:
         return np.asarray(likelihood + self.prior.log_density(points, subjects))
 
 
+def _log_evidence(found: Maximum) -> FloatArray:
+    """Return Laplace's approximation of the log of the marginal likelihood, [N]."""
+    constant = 0.5 * found.point.shape[1] * np.log(2 * np.pi)
+    return np.asarray(found.value + constant - 0.5 * np.linalg.slogdet(found.curvature)[1])
+
+
 def _fit_groups(posterior: _Posterior, found: Maximum, prior: Prior) -> tuple[Maximum, Prior, GroupLevel]:
     """Find each group's mean and variance by expectation-maximization, from a maximum under another prior."""
     num_groups, group = len(posterior.groups), posterior.group
     members = [group == g for g in range(num_groups)]
-    mean = sd = np.full((num_groups, found.point.shape[1]), np.inf)
+    reached = -np.inf
     for _ in range(_MAX_ROUNDS):
         variance = np.diagonal(np.linalg.inv(found.curvature), axis1=1, axis2=2)
-        before = mean, sd
         mean = np.array([found.point[those].mean(0) for those in members])
         spread = (found.point - mean[group]) ** 2 + variance
         sd = np.sqrt(np.maximum([spread[those].mean(0) for those in members], _LEAST_VARIANCE))
         prior = Prior(mean[group], sd[group])
-        if max(np.abs(mean - before[0]).max(initial=0), np.abs(sd - before[1]).max(initial=0)) < _TOLERANCE:
-            break
         found = posterior.maximum(prior, found.point, _STEPS_A_ROUND)
+        before, reached = reached, float(_log_evidence(found).sum())
+        if reached - before < _TOLERANCE:
+            break
     found = posterior.exact_curvature(prior, posterior.maximum(prior, found.point))
     errors = np.array([_mean_error(found.curvature[those], sd[g]) for g, those in enumerate(members)])
     return found, prior, GroupLevel(posterior.groups, mean, sd, errors)

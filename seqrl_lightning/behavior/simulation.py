@@ -10,6 +10,7 @@ from seqrl_lightning.behavior.model import Model
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 _NEAR = 10.0  # trials: how far in time an outcome is copied from, on average
+_OTHER_FOLD = 1e6  # how far away a row of another session or block is: it is taken only if there is no other
 _SHOWN = ("state", "allowed", "set_size")  # what a row shows before the choice
 
 
@@ -57,7 +58,8 @@ class TableTask:
             matches = self._is_right == (action == told.correct_action[t])
         else:
             matches = (told.state == state) & (told.action == action)
-        nearness = self._rng.gumbel(size=told.state.shape) - np.abs(self._time - t) / _NEAR
+        away = np.abs(self._time - t) / _NEAR + _OTHER_FOLD * (told.fold != told.fold[t])
+        nearness = self._rng.gumbel(size=told.state.shape) - away
         score = np.where(matches & told.is_choice, nearness, -np.inf)
         row = score.argmax(0)
         is_new = np.isneginf(score.max(0))

@@ -1,108 +1,112 @@
-"""Fits of learners to choices."""
+"""The command ``seqrl fit-behaviour``."""
 
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis.behavior import (
-    BOUNDS,
-    MODELS,
-    ChoiceHistory,
-    fit,
-    fit_all,
-    log_likelihood,
-    read_choices,
-    simulate,
-)
+from tests.behavior.tables import bandit
 from tests.running import seqrl
 
-BY_HAND = ChoiceHistory(np.array([0, 0, 1, 0]), np.array([1, 1, 0, 0]), np.array([1.0, -1.0, 1.0, 0.0]), 2)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_behavior_model.py"
 
 
-def learner(alpha: float, beta: float, forgetting: float, perseveration: float) -> float:
-    """The likelihood of ``BY_HAND``, choice by choice."""
-    first = 0.5  # nothing is known
-    q1 = alpha  # of action 1 in state 0, after reward 1
-    second = np.exp(beta * q1 + perseveration) / (np.exp(beta * q1 + perseveration) + 1)
-    q1 += alpha * (-1 - q1)
-    third = 0.5  # another state
-    fourth = 1 / (1 + np.exp(beta * q1 + perseveration))  # q0 is still 0, and has decayed to 0
-    return float(np.log(first * second * third * fourth))
-
-
-def test_the_likelihood_is_that_of_each_choice() -> None:
-    for values in ((0.3, 2.0, 0.0, 0.0), (0.9, 5.0, 0.5, -1.0), (0.5, 1.0, 0.2, 2.0)):
-        found = log_likelihood(BY_HAND, dict(zip(BOUNDS, values, strict=True)))
-        assert found[0] == pytest.approx(learner(*values))
-
-
-def test_forgetting_decays_the_values_of_what_was_not_chosen() -> None:
-    choices = ChoiceHistory(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 0.0, 0.0]), 2)
-    q0 = 0.5 * (1 - 0.4)  # learned by the first choice, decayed by the second
-    expected = np.log(0.5) + np.log(1 / (1 + np.exp(2 * 0.5))) + np.log(1 / (1 + np.exp(-2 * q0)))
-    found = log_likelihood(choices, {"alpha": 0.5, "beta": 2.0, "forgetting": 0.4})
-    assert found[0] == pytest.approx(expected)
-
-
-def test_many_parameters_at_once_are_the_same_as_one_by_one() -> None:
-    points = np.random.default_rng(0).uniform(0, 1, (4, 7))
-    together = log_likelihood(BY_HAND, dict(zip(BOUNDS, points, strict=True)))
-    apart = [log_likelihood(BY_HAND, dict(zip(BOUNDS, column, strict=True)))[0] for column in points.T]
-    np.testing.assert_allclose(together, apart)
-
-
-@pytest.fixture(scope="module")
-def simulated() -> ChoiceHistory:
-    env = gym.make(
-        "seqrl/SequenceDistractor-v0", blocks=[{"sequence": "ABCDE", "episodes": 30}, {"sequence": "swap_2_4"}]
-    )
-    return simulate(env, {"alpha": 0.4, "beta": 4.0}, 80, seed=1)
-
-
-def test_parameters_are_recovered(simulated: ChoiceHistory) -> None:
-    found = fit(simulated, MODELS["Q-learning"]).parameters
-    assert found["alpha"] == pytest.approx(0.4, abs=0.08)
-    assert found["beta"] == pytest.approx(4.0, rel=0.15)
-
-
-def test_models_are_compared(simulated: ChoiceHistory) -> None:
-    chance = len(simulated.action) * np.log(1 / simulated.n_actions)
-    fits = fit_all({"a": ChoiceHistory(*(column[:150] for column in simulated[:3]), simulated.n_actions)}).loc["a"]
-    full, learned = fits.loc["+ both"], fits.loc["Q-learning"]
-    assert fits.loc["chance", "log_likelihood"] == pytest.approx(chance * 150 / len(simulated.action))
-    assert full["log_likelihood"] >= fits["log_likelihood"].max() - 1e-6  # it contains the others
-    assert learned["p (chance)"] < 1e-6
-    assert learned["AIC"] == pytest.approx(4 - 2 * learned["log_likelihood"])
-    assert learned["BIC"] == pytest.approx(2 * np.log(150) - 2 * learned["log_likelihood"])
-    assert fits["best"].sum() == 1
-    assert fits["BIC"].idxmin() == fits["best"].idxmax()
-
-
-def test_the_command_fits_each_subject(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows = [(subject, state, int(rng.integers(2)), 1.0) for subject in ("x", "y") for state in ("s", "t") * 5]
+def test_a_report_on_groups_with_all_that_can_be_asked_for(tmp_path: Path) -> None:
     table = tmp_path / "choices.csv"
-    pd.DataFrame(rows, columns=["subject", "state", "action", "reward"]).to_csv(table, index=False)
-    status, out, err = seqrl("fit-behaviour", str(table))
+    rows = bandit(12, 60, beta=(4.0, 6.0))
+    rows.assign(group=rows["subject"].map(lambda name: "ab"[int(name[1:]) % 2])).to_csv(table, index=False)
+    names = f"Chance,QLearning,{EXAMPLE}:Novelty"
+    status, out, err = seqrl("fit-behaviour", str(table), "--models", names, "--cross_validate", "--recover")
     assert status == 0, err
-    assert "Q-learning" in out
-    assert set(pd.read_csv(tmp_path / "fits.csv")["subject"]) == {"x", "y"}
+    assert "held-out log-likelihood" in out
+    folder = tmp_path / "behavior"
+    models = pd.read_csv(folder / "models.csv", index_col="model")
+    assert list(models.index) == ["Chance", "QLearning", "Novelty"]
+    assert models.loc["Chance", "held_out"] == pytest.approx(np.log(0.5))
+    assert models["held_out"].idxmax() != "Chance"
+    assert models["frequency"].sum() == pytest.approx(1.0)
+    assert (models["iBIC"] < models.loc["Chance", "iBIC"])["QLearning"]
+    groups = pd.read_csv(folder / "groups.csv", index_col="parameter")
+    assert set(groups["group"]) == {"a"}
+    assert len(pd.read_csv(folder / "latents.csv")) == 12 * 60
+    confusion = pd.read_csv(folder / "model_recovery.csv", index_col="simulated")
+    np.testing.assert_allclose(confusion.sum(axis=1), 1.0)
+    html = (folder / "report.html").read_text()
+    for title in ("Models", "Parameters", "Groups", "Posterior predictive checks", "Recovery of parameters", "Methods"):
+        assert f"<h2>{title}</h2>" in html
+    for name in ("models", "parameters", "checks", "recovery", "model_recovery"):
+        assert (folder / f"{name}.pdf").exists()
+    subjects = pd.read_csv(folder / "parameters_data.csv")
+    assert len(subjects) == 12 * (2 + 3)
+    assert subjects["standard_error"].notna().all()
 
 
-def test_states_are_numbered_anew() -> None:
-    """A state's values take memory, not its number."""
-    table = pd.DataFrame({"state": [10**12, 3, 10**12], "action": [0, 1, 1], "reward": [1, 0, 1]})
-    assert read_choices(table)["all"].state.tolist() == [0, 1, 0]
+def test_one_subject_has_no_group(tmp_path: Path) -> None:
+    table = tmp_path / "choices.csv"
+    bandit(1, 60).to_csv(table, index=False)
+    status, out, err = seqrl("fit-behaviour", str(table), "--output", str(tmp_path / "there"))
+    assert status == 0, err
+    assert "has the lowest BIC" in out
+    html = (tmp_path / "there" / "report.html").read_text()
+    assert "by maximum a posteriori" in html
+    assert "Left out: --recover" in html
+
+
+def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
+    """As TrialWriter writes it: with episodes, blocks, and no right action in some of the trials."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (
+            episode,
+            0,
+            trial,
+            0,
+            f"[{trial}.0]",
+            int(rng.integers(3)),
+            trial if trial < 2 else -1,
+            1.0,
+            0,
+            0,
+            0,
+            0.1,
+            0.2,
+            0.3,
+        )
+        for episode in range(15)
+        for trial in range(3)
+    ]
+    columns = "episode env trial block state action correct_action reward terminated truncated explored q_0 q_1 q_2"
+    pd.DataFrame(rows, columns=columns.split()).to_csv(tmp_path / "trials.csv", index=False)
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "trials.csv"))
+    assert status == 0, err
+    assert "Chaining" in out
+    assert "serial position" in (tmp_path / "behavior" / "checks.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "QLearnin"], "--models is 'QLearnin'; did you mean 'QLearning'?"),
+        (["--method", "bayes"], "--method is 'bayes'; it must be one of hierarchical, map, ml"),
+        (["--method", "hierarchical"], "it must be map or ml for fewer than 5 subjects in a group"),
+        (["--cross_validate"], "it must be at least 2 for --cross_validate"),
+    ],
+)
+def test_what_does_not_suit_the_table_gets_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    table = tmp_path / "choices.csv"
+    bandit(2, 20).drop(columns="block").to_csv(table, index=False)
+    status, _, err = seqrl("fit-behaviour", str(table), *arguments)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("state,action\n0,1\n", "it must be state, action, reward (and subject)"),
-        ("state,action,reward\n0,1,\n", "the table has empty cells"),
+        ("state,action,reward\n0,1,\n", "the table has empty cells in state or reward"),
         ("state,action,reward\n0,A,1\n", "an action in the table is ['A']; it must be a whole number from 0"),
         (
             "state,action,reward\n0,1000,1\n",
@@ -114,6 +118,21 @@ def test_states_are_numbered_anew() -> None:
         ('state,action,reward\n"', "choices.csv can't be used: Error tokenizing data"),
         ("", "choices.csv can't be used: No columns"),
         (None, "it must be a CSV file"),
+        ("state,action,reward\n0,-1,\n", "the number of choices in the table is 0; it must be at least 1"),
+        ("state,action,reward,subject\n0,1,1,\n0,1,1,a\n", "the table has empty cells in subject"),
+        (
+            "state,action,reward,allowed\n0,1,1,0 2\n",
+            "an action in the table is [1]; it must be one of those in allowed",
+        ),
+        (
+            "state,action,reward,allowed\n0,1,1,all\n",
+            "an action in allowed is ['all']; it must be a whole number from 0",
+        ),
+        ("state,action,reward,correct_action\n0,1,1,1.5\n", "a correct_action in the table is [1.5]"),
+        (
+            "state,action,reward,subject,group\n0,1,1,a,x\n0,1,1,a,y\n",
+            "group is 'not the same in all rows of a subject'",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_fitted_gets_one_line(tmp_path: Path, text: str | None, message: str) -> None:
@@ -124,20 +143,3 @@ def test_a_table_that_cannot_be_fitted_gets_one_line(tmp_path: Path, text: str |
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
-
-
-def test_choices_do_not_follow_the_random_stream_of_the_task() -> None:
-    class Flips(gym.Env):  # type: ignore[type-arg]
-        action_space = gym.spaces.Discrete(2)
-        observation_space = gym.spaces.Discrete(1)
-
-        def reset(self, *, seed: int | None = None, options: object = None) -> tuple[int, dict[str, object]]:
-            super().reset(seed=seed)
-            self.gumbel = self.np_random.gumbel(size=2)  # as the learner draws its choice
-            return 0, {}
-
-        def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, object]]:
-            return 0, float(action == self.gumbel.argmax()), True, False, {}
-
-    rewards = simulate(Flips(), {}, episodes=200, seed=3).reward
-    assert 0.35 < rewards.mean() < 0.65
