@@ -250,8 +250,7 @@ class PositionCode(Model):
 
 
 class Chaining(Model):
-    """Associate each item with the one chosen before it in the episode, as in serial recall by item-to-item
-    chaining."""
+    """Associate each item with the one chosen before it in the episode, as in serial recall by chaining."""
 
     parameters = {"alpha": RATE, "beta": INVERSE_TEMPERATURE}
 

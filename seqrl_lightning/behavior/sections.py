@@ -97,10 +97,10 @@ def models(compared: Comparison, seed: int) -> Section:
     right.invert_yaxis()
     text = (
         f"{compared.best} has {compared.criterion}. log_likelihood, AIC and BIC are sums over subjects; pseudo_r2 is "
-        "the mean of McFadden's, which is 0 at chance; is_best counts the subjects for whom the model has the lowest BIC. "
-        "frequency is the model's expected share of the population and protected_exceedance the probability that it is "
-        "the most frequent one, by random-effects selection (Stephan et al. 2009; Rigoux et al. 2014) from Laplace's "
-        "approximation of the evidence under the models' own priors, or from BIC for maximum likelihood."
+        "the mean of McFadden's, which is 0 at chance; is_best counts the subjects for whom the model has the lowest "
+        "BIC. frequency is the model's expected share of the population and protected_exceedance the probability that "
+        "it is the most frequent one, by random-effects selection (Stephan et al. 2009; Rigoux et al. 2014) from "
+        "Laplace's approximation of the evidence under the models' own priors, or from BIC for maximum likelihood."
     )
     if compared.held_out:
         text += " held_out is the mean log-likelihood of a choice in a session or block that was left out of the fit."

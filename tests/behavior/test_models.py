@@ -7,7 +7,7 @@ import pytest
 
 from seqrl_lightning.behavior.fits import own_prior
 from seqrl_lightning.behavior.likelihood import latents, log_likelihood
-from seqrl_lightning.behavior.model import INVERSE_TEMPERATURE, RATE, TENDENCY, Model, Parameter, find_model
+from seqrl_lightning.behavior.model import INVERSE_TEMPERATURE, RATE, TENDENCY, Parameter, find_model
 from seqrl_lightning.types import ConfigurationError
 from tests.behavior.tables import histories_of, point
 
@@ -61,8 +61,16 @@ def q_learning(rows: Sequence[Row], p: dict[str, float]) -> float:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"alpha_worse": 0.7}, {"gamma": 0.8}, {"gamma": 0.8, "lambda": 0.6}, {"forgetting": 0.3}]
-    + [{"perseveration": -0.8}, {"lapse": 0.1}, {"alpha_worse": 0.2, "forgetting": 0.2, "perseveration": 1.0}],
+    [
+        {},
+        {"alpha_worse": 0.7},
+        {"gamma": 0.8},
+        {"gamma": 0.8, "lambda": 0.6},
+        {"forgetting": 0.3},
+        {"perseveration": -0.8},
+        {"lapse": 0.1},
+        {"alpha_worse": 0.2, "forgetting": 0.2, "perseveration": 1.0},
+    ],
     ids=lambda options: "+".join(options) or "none",
 )
 def test_q_learning(options: dict[str, float]) -> None:
