@@ -1,1 +1,1 @@
-"""Measurements, each one command: ``learning``, ``throughput``, ``replay``, ``breakdown`` and ``overlap``."""
+"""Measurements, each one command, such as ``learning``, ``throughput``, ``replay`` and ``behavior``."""

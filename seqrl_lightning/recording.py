@@ -18,7 +18,7 @@ from seqrl_lightning.analysis.trials import read_trials, shows_position
 from seqrl_lightning.callbacks.trials import greedy_rows, header
 from seqrl_lightning.collect import rollout
 from seqrl_lightning.envs import EnvFault
-from seqrl_lightning.envs.make import bare_task
+from seqrl_lightning.envs.bare import bare_task
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import TaskFacts

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ thead th { text-align: right; } .table { overflow-x: auto; }
 """
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")  # in a cell that is split
+_VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 _MOST_ROWS = 30  # of a table on the page; the file has all
 
 
@@ -66,6 +68,12 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
     path = folder / "report.html"
     write_bytes(path, (head + "\n".join(parts) + "\n").encode())
     return path
+
+
+def written_by(command: str) -> str:
+    """Return the sentence that says which command wrote a report, with which versions."""
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    return f"The report was written by `{command}` with {versions}."
 
 
 def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:

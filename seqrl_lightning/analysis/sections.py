@@ -1,7 +1,6 @@
 """The sections of a report: each function makes one section from runs of one task, by their condition."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from seqrl_lightning.analysis.measures import (
     swap_inference,
 )
 from seqrl_lightning.analysis.outcomes import final_returns, savings_in
-from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.report import Section, written_by
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, interquartile_mean, kaplan_meier, summarize
 from seqrl_lightning.functional import CRITERION_EPISODES, ERROR_KINDS
@@ -36,7 +35,6 @@ SPREAD = (
 )
 """The name of the summary over seeds, in captions."""
 _NO_PROBES = "Not every run has a whole episode of an evaluation in its table of probes (probes.csv)."
-_VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 
 
 def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
@@ -380,11 +378,10 @@ def methods(groups: Groups, axis: Axis, command: str) -> Section:
     run = next(iter(groups.values()))[0]
     learner = str(run.config.get("model", {}).get("class_path", "DQN")).rpartition(".")[2]
     seeds = "; ".join(f"{name}: {', '.join(str(run.seed) for run in runs)}" for name, runs in groups.items())
-    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
     text = (
         f"{learner} was trained on {run.env_id} with the settings below, under their names in the runs' config.yaml "
         f"(seeds: {seeds}). The seed was the unit of analysis. Learning curves are over {axis.label} "
-        f"({axis.reason}). The report was written by `{command}` with {versions}."
+        f"({axis.reason}). {written_by(command)}"
     )
     table = pd.DataFrame([settings_of(runs[0]) for runs in groups.values()], index=list(groups)).T
     is_same = table.nunique(axis=1, dropna=False) == 1

@@ -22,7 +22,7 @@ GROUPS = {
         "analyse": "write a report on runs that differ in their seed: figures, tables, statistics",
         "compare": "compare conditions on one task: figures, tables, statistics",
         "represent": "write the hidden states of networks, and a report on what they hold",
-        "fit-behaviour": "fit tabular learners to the choices of an agent, an animal or a person",
+        "fit-behaviour": "fit models of learning to the choices of agents, animals or people",
     },
     "Look up": {
         "configs": "list the configs that come with the package, with their results",

@@ -1,78 +1,116 @@
-"""Fit tabular learners to the choices of an agent, an animal or a person, by maximum likelihood.
+"""Fit models of learning to the choices of agents, animals or people, and write a report.
 
-The table is a CSV file with the columns state, action (numbered from 0), reward and, if there are several subjects,
-subject, with a row for each choice in their order; a run's trials.csv is one. Models are compared by AIC and BIC, and
-each with chance by a likelihood-ratio test.
+The table is a CSV file with a row for each choice, in their order: state, action (numbered from 0; empty or -1 for a
+missed trial), reward and, if there are several subjects, subject. A run's trials.csv is one. Further columns that are
+read: group, episode, session or block, correct_action, allowed (the actions to choose from, like "0 2").
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
+from seqrl_lightning.commands.analyse import typed_command
 from seqrl_lightning.errors import needs_extra, printable, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.trust import add_max_gib
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError
 
-_RECOVERY_ENV = "seqrl/SequenceDistractor-v0"
-_RECOVERY_BLOCKS = [{"sequence": "ABCDE", "episodes": 30}, {"sequence": "swap_2_4"}]
+if TYPE_CHECKING:
+    from seqrl_lightning.behavior.histories import Histories
+    from seqrl_lightning.behavior.sections import Comparison
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the table or the number of simulated subjects, and the output file."""
-    parser.add_argument("table", nargs="?", type=Path, help="a CSV file with a row for each choice")
+    """Add the table, the models and the report's folder."""
+    parser.add_argument("table", type=Path, help="a CSV file with a row for each choice")
     parser.add_argument(
-        "--recover", type=int, metavar="N", help="recover the parameters of N simulated subjects instead"
+        "--models",
+        help="the models, with commas between them: QLearning, QLearning+forgetting+perseveration, or models of your "
+        "own, my_models.Mine or my_model.py:Mine, which are imported; by default, those that suit the table",
     )
-    parser.add_argument("--episodes", type=int, default=60, help="episodes of each simulated subject")
-    parser.add_argument("--output", type=Path, help="CSV file for the fits; by default, fits.csv beside the table")
+    parser.add_argument(
+        "--method",
+        help="hierarchical, map (maximum a posteriori) or ml (maximum likelihood); by default hierarchical, or map for "
+        "fewer than five subjects in a group",
+    )
+    parser.add_argument(
+        "--cross_validate", action="store_true", help="leave out each session or block once, and predict its choices"
+    )
+    parser.add_argument(
+        "--recover",
+        action="store_true",
+        help="test whether parameters and models are recovered with the table's design",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of starting points and simulations")
+    parser.add_argument("--output", type=Path, help="the report's folder; by default `behavior` beside the table")
     add_max_gib(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Fit the models to a table, or to simulated subjects."""
-    if arguments.recover is not None:
-        show_recovery(arguments)
-    else:
-        with limited_memory(arguments.max_gib):
-            fit_table(arguments)
+    """Write the report and print the comparison of the models."""
+    with limited_memory(arguments.max_gib):
+        write(arguments)
 
 
-def fit_table(arguments: Namespace) -> None:
-    """Fit the models, print the fits and write them."""
+def write(arguments: Namespace) -> None:
+    """Read the table, fit the models, and write the report."""
     with needs_extra("analysis"):
-        import pandas as pd
+        from seqrl_lightning.analysis.report import write_report, write_table
+        from seqrl_lightning.behavior.likelihood import latents
+        from seqrl_lightning.behavior.sections import model_table, sections_on_models
 
-        from seqrl_lightning.analysis.behavior import fit_all, read_choices
-        from seqrl_lightning.analysis.report import write_table
+    histories = read(arguments.table, arguments.max_gib)
+    folder = arguments.output or arguments.table.parent / "behavior"
+    if not arguments.output and folder.is_symlink():
+        raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
+    compared = compare(histories, arguments)
+    best = compared.fits[compared.best]
+    about = f"{histories.num_subjects} subjects, {int(histories.num_choices.sum())} choices, from {arguments.table}."
+    sections = sections_on_models(compared, typed_command(), arguments.recover, arguments.seed)
+    path = write_report("Models of behavior", about, sections, folder)
+    write_table(latents(best.model, histories, best.points), folder / "latents.csv", index=False)
+    print(printable(model_table(compared, arguments.seed).to_string(float_format="{:.4g}".format, na_rep="-")))
+    print(printable(f"\n{compared.best} has {compared.criterion}. The report: {path}"))
 
-    path = arguments.table
-    if path is None or not path.is_file():
-        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file, or left out with --recover N")
-    require_file(path, arguments.max_gib)
+
+def read(path: Path, max_gib: float) -> "Histories":
+    """Read the table.
+
+    Raises:
+        ConfigurationError: If it can't be used.
+    """
+    import pandas as pd
+
+    from seqrl_lightning.behavior.histories import read_histories
+
+    if not path.is_file():
+        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file")
+    require_file(path, max_gib)
     with refused_in_a_line(str(path)):
-        choices = read_choices(pd.read_csv(path, compression=None))
-    fits = fit_all(choices)
-    output = arguments.output or path.with_name("fits.csv")
-    write_table(fits, output)
-    print(printable(fits.to_string(float_format="{:.4g}".format, na_rep="-")))
-    print(f"\nWritten to {output}")
+        return read_histories(pd.read_csv(path, compression=None))
 
 
-def show_recovery(arguments: Namespace) -> None:
-    """Print how well the parameters of simulated subjects are recovered."""
-    import gymnasium as gym
+def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
+    """Fit all models."""
+    from seqrl_lightning.behavior.comparison import held_out, require_folds
+    from seqrl_lightning.behavior.fits import default_method, fit
+    from seqrl_lightning.behavior.model import find_model
+    from seqrl_lightning.behavior.models import default_models
+    from seqrl_lightning.behavior.sections import Comparison
 
-    from seqrl_lightning.analysis.behavior import BOUNDS, recover
-    from seqrl_lightning.analysis.report import write_table
-
-    require(arguments.recover > 2, "--recover", arguments.recover, "at least 3")
-    require(arguments.episodes > 0, "--episodes", arguments.episodes, "at least 1")
-    found = recover(gym.make(_RECOVERY_ENV, blocks=_RECOVERY_BLOCKS), arguments.recover, arguments.episodes)
-    for name in BOUNDS:
-        correlation = found[name].corr(found[f"{name} found"])
-        error = (found[f"{name} found"] - found[name]).abs().median()
-        print(f"{name:14} correlation {correlation:.2f}, median error {error:.3f}")
-    if arguments.output:
-        write_table(found, arguments.output)
+    if arguments.cross_validate:
+        require_folds(histories)
+    names = default_models(histories.num_positions > 1) if arguments.models is None else arguments.models.split(",")
+    method = arguments.method or default_method(histories)
+    models = {model.name: model for model in map(find_model, names)}
+    seed = arguments.seed
+    fits = {name: fit(model, histories, method, seed=seed) for name, model in models.items()}
+    selected_by = fits
+    if method == "hierarchical":
+        selected_by = {name: fit(model, histories, "map", seed=seed) for name, model in models.items()}
+    left_out = {}
+    if arguments.cross_validate:
+        left_out = {name: held_out(model, histories, method, seed) for name, model in models.items()}
+    return Comparison(histories, fits, selected_by, left_out)

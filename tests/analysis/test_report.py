@@ -96,14 +96,13 @@ def test_what_is_no_formula_is_left_alone(cell: object) -> None:
     assert defused(cell) == cell
 
 
-def test_a_subjects_name_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) -> None:
-    rows = [f"\x1b]0;owned\x07{subject},0,{i % 2},{i % 2}" for subject in "ab" for i in range(20)]
-    (tmp_path / "table.csv").write_text("\n".join(["subject,state,action,reward", *rows]) + "\n")
-    status, out, err = seqrl("fit-behaviour", str(tmp_path / "table.csv"))
-    assert status == 0, err
-    assert "owned" in out
-    assert "\x1b" not in out
-    assert "\x07" not in out
+def test_a_tables_cell_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("subject,state,action,reward\na,0,\x1b]0;owned\x07,1\n")
+    status, _, err = seqrl("fit-behaviour", str(tmp_path / "table.csv"))
+    assert status == 2
+    assert "owned" in err
+    assert "\x1b" not in err
+    assert "\x07" not in err
 
 
 def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:

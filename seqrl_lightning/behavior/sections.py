@@ -1,0 +1,283 @@
+"""The sections of a report on models of behavior."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqrl_lightning.analysis.figures import COLORS, add_legend, as_text, new_figure
+from seqrl_lightning.analysis.report import Section, written_by
+from seqrl_lightning.behavior.checks import MEASURES, check, score_name
+from seqrl_lightning.behavior.comparison import compare_groups, criteria, random_effects_selection
+from seqrl_lightning.behavior.fits import Fit
+from seqrl_lightning.behavior.histories import Histories
+from seqrl_lightning.behavior.recovery import (
+    LEAST_CORRELATION,
+    evidence,
+    inversion,
+    recover_models,
+    recover_parameters,
+    summarize_recovery,
+)
+from seqrl_lightning.types import FloatArray
+
+_METHOD_NAMES = {
+    "hierarchical": "by expectation-maximization with Laplace's approximation (Huys et al. 2011)",
+    "map": "by maximum a posteriori",
+    "ml": "by maximum likelihood",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models that were fitted to the same choices."""
+
+    histories: Histories
+    fits: Mapping[str, Fit]  # by the model's name
+    selected_by: Mapping[str, Fit]  # fits whose evidence doesn't rest on the other subjects' choices
+    held_out: Mapping[str, FloatArray]  # [N] float64: log-likelihood of choices that were left out; empty without
+
+    @property
+    def best(self) -> str:
+        """The name of the model to rely on: with the best sum over subjects of what :attr:`criterion` names."""
+        if self.held_out:
+            return max(self.fits, key=lambda name: self.held_out[name].sum())
+        if self.is_hierarchical:
+            return min(self.fits, key=lambda name: self.fits[name].integrated_bic)
+        return min(self.fits, key=lambda name: self.fits[name].bic.sum())
+
+    @property
+    def criterion(self) -> str:
+        """Say what the best model is best in."""
+        if self.held_out:
+            return "the highest held-out log-likelihood"
+        return "the lowest integrated BIC" if self.is_hierarchical else "the lowest BIC"
+
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether the fits are hierarchical."""
+        return next(iter(self.fits.values())).method == "hierarchical"
+
+
+def sections_on_models(compared: Comparison, command: str, recovers: bool, seed: int) -> list[Section]:
+    """All sections of the report.
+
+    Args:
+        compared: The models.
+        command: The command that writes the report.
+        recovers: Whether parameters and models are recovered, too.
+        seed: Seed of the simulations.
+    """
+    best = compared.fits[compared.best]
+    sections = [models(compared, seed), parameters(compared)]
+    if len(compared.histories.groups) > 1 and best.group_level is not None:
+        sections.append(groups(best))
+    sections.append(checks(best, compared.histories, seed))
+    if recovers:
+        sections += [recovered_parameters(best, compared.histories, seed), recovered_models(compared, seed)]
+    else:
+        why = "Left out: --recover simulates subjects with known models and parameters, and fits them again."
+        sections.append(Section("recovery", "Recovery", why))
+    return [*sections, methods(compared, command)]
+
+
+def models(compared: Comparison, seed: int) -> Section:
+    """The comparison of the models."""
+    table = model_table(compared, seed)
+    names = list(table.index)
+    criterion = "iBIC" if compared.is_hierarchical else "BIC"
+    figure, (left, right) = new_figure(9.0, 1.6 + 0.3 * len(names), 2)
+    left.barh(names, table[criterion] - table[criterion].min(), color=COLORS[0])
+    left.set(xlabel=f"{criterion}, less the lowest")
+    right.barh(names, table["protected_exceedance"], color=COLORS[1])
+    right.set(xlabel="protected exceedance probability", xlim=(0, 1), yticks=[])
+    left.invert_yaxis()
+    right.invert_yaxis()
+    text = (
+        f"{compared.best} has {compared.criterion}. log_likelihood, AIC and BIC are sums over subjects; pseudo_r2 is "
+        "the mean of McFadden's, which is 0 at chance; is_best counts the subjects for whom the model has the lowest "
+        "BIC. frequency is the model's expected share of the population and protected_exceedance the probability that "
+        "it is the most frequent one, by random-effects selection (Stephan et al. 2009; Rigoux et al. 2014) from "
+        "Laplace's approximation of the evidence under the models' own priors, or from BIC for maximum likelihood."
+    )
+    if compared.held_out:
+        text += " held_out is the mean log-likelihood of a choice in a session or block that was left out of the fit."
+    data = criteria(compared.fits, compared.histories).reset_index()
+    return Section("models", "Models", text, figure, table, data)
+
+
+def model_table(compared: Comparison, seed: int) -> pd.DataFrame:
+    """The comparison of the models, a row for each."""
+    of_subjects = criteria(compared.fits, compared.histories).groupby("model", sort=False)
+    table = of_subjects[["log_likelihood", "AIC", "BIC", "is_best"]].sum()
+    table.insert(0, "parameters", [found.num_parameters for found in compared.fits.values()])
+    table["pseudo_r2"] = of_subjects["pseudo_r2"].mean()
+    if compared.is_hierarchical:
+        table["iBIC"] = [found.integrated_bic for found in compared.fits.values()]
+    if compared.held_out:
+        table["held_out"] = [
+            values.sum() / compared.histories.num_choices.sum() for values in compared.held_out.values()
+        ]
+    selection = random_effects_selection(np.stack([evidence(one) for one in compared.selected_by.values()], 1), seed)
+    table["frequency"], table["protected_exceedance"] = selection.frequency, selection.protected
+    return table
+
+
+def parameters(compared: Comparison) -> Section:
+    """The parameters of the best model; those of all models as data."""
+    best = compared.fits[compared.best]
+    data = pd.concat([_parameters_of(found).assign(model=name) for name, found in compared.fits.items()])
+    if not best.model.free:
+        return Section("parameters", "Parameters", f"{compared.best} has no parameters.", None, None, data)
+    names = list(best.model.free)
+    figure, panels = new_figure(max(4.0, 1.9 * len(names)), 3.0, len(names))
+    group = compared.histories.group
+    for axes, name in zip(panels, names, strict=True):
+        for g in range(len(compared.histories.groups)):
+            values = best.parameters[name].to_numpy()[group == g]
+            spread = g + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [g]
+            axes.scatter(spread, values, s=12, alpha=0.7, color=COLORS[g % len(COLORS)], linewidths=0)
+            axes.hlines(np.median(values), g - 0.3, g + 0.3, color=COLORS[g % len(COLORS)], linewidth=2)
+            axes.set(title=name)
+        axes.set(xticks=range(len(compared.histories.groups)), xlim=(-0.6, len(compared.histories.groups) - 0.4))
+        axes.set_xticklabels([as_text(label) for label in compared.histories.groups])
+    text = f"Parameters of {compared.best}, a point for each subject, and the median. "
+    if best.group_level is None:
+        return Section("parameters", "Parameters", text, figure, best.parameters.describe().T, data)
+    text += (
+        "The table has the groups' distributions: the median, and its interval from the mean less to the mean plus "
+        "1.96 standard errors on the scale without bounds, and mean and standard deviation on that scale. Subjects' "
+        "estimates are shrunk toward their group's."
+    )
+    return Section("parameters", "Parameters", text, figure, group_table(best), data)
+
+
+def group_table(found: Fit) -> pd.DataFrame:
+    """The distributions of a hierarchical fit, a row for each group and parameter."""
+    level = found.group_level
+    assert level is not None
+    rows = {}
+    for g, group in enumerate(level.names):
+        for i, (name, spec) in enumerate(found.model.free.items()):
+            mean, error = level.mean[g, i], level.mean_error[g, i]
+            median, lower, upper = spec.bounded(mean + 1.96 * error * np.array([0.0, -1.0, 1.0]))
+            rows[group, name] = median, lower, upper, mean, error, level.sd[g, i]
+    columns = ["median", "lower", "upper", "mean", "mean_error", "sd"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index = pd.MultiIndex.from_tuples(rows, names=["group", "parameter"])
+    return table
+
+
+def groups(best: Fit) -> Section:
+    """The comparison of groups."""
+    text = (
+        f"Differences between groups in the parameters of {best.model.name}: Wald tests of the groups' means, on the "
+        "scale without bounds. The tests are not corrected for their number."
+    )
+    return Section("groups", "Groups", text, None, compare_groups(best))
+
+
+def checks(best: Fit, histories: Histories, seed: int) -> Section:
+    """The posterior predictive checks of the best model."""
+    table = check(best, histories, seed=seed)
+    shown = list(dict.fromkeys(table["measure"]))
+    figure, panels = new_figure(3.2 * len(shown), 3.2, len(shown))
+    for axes, name in zip(panels, shown, strict=True):
+        of_one = table[table["measure"] == name]
+        axes.fill_between(of_one["x"], of_one["lower"], of_one["upper"], color=COLORS[1], alpha=0.25, linewidth=0)
+        axes.plot(of_one["x"], of_one["simulated"], color=COLORS[1], label="simulated")
+        axes.plot(of_one["x"], of_one["value"], color=COLORS[0], marker="o", markersize=3, label="subjects")
+        axes.set(xlabel=MEASURES[name], ylabel="fraction repeated" if name == "repeats" else score_name(histories))
+    panels[shown.index("repeats")].set(xticks=[0, 1])
+    panels[shown.index("repeats")].set_xticklabels(["no", "yes"])
+    add_legend(figure, panels)
+    outside = (table["value"] < table["lower"]) | (table["value"] > table["upper"])
+    text = (
+        f"The choices, and those of each subject as fitted by {best.model.name} and simulated 20 times in the table's "
+        "task: states and outcomes are copied from the subject's own rows. Bands hold 95 % of the simulations; "
+        f"{int(outside.sum())} of {len(table)} points lie outside."
+    )
+    return Section("checks", "Posterior predictive checks", text, figure, None, table)
+
+
+def recovered_parameters(best: Fit, histories: Histories, seed: int) -> Section:
+    """The recovery of the best model's parameters."""
+    title = "Recovery of parameters"
+    if not best.model.free:
+        return Section("recovery", title, f"{best.model.name} has no parameters.")
+    recovered = recover_parameters(best, histories, seed)
+    table = summarize_recovery(recovered)
+    figure, panels = new_figure(max(4.0, 2.4 * len(table)), 2.8, len(table))
+    for axes, (name, of_one) in zip(panels, recovered.groupby("parameter", sort=False), strict=True):
+        axes.scatter(of_one["true"], of_one["found"], s=12, alpha=0.7, color=COLORS[0], linewidths=0)
+        ends = of_one[["true", "found"]].to_numpy()
+        axes.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="0.4", linestyle=":", linewidth=1)
+        axes.set(title=name, xlabel="true", ylabel="found")
+    text = (
+        f"As many subjects as in the table were simulated by {best.model.name}, in the table's task, with parameters "
+        "from the distribution that was fitted, and fitted again. Correlations and the mean error are on the "
+        "scale without bounds."
+    )
+    if lost := list(table.index[~table["is_recovered"]]):
+        text += (
+            f" WARNING: with this design, {', '.join(lost)} can't be recovered (correlation below "
+            f"{LEAST_CORRELATION}): don't interpret differences between subjects in it."
+        )
+    return Section("recovery", title, text, figure, table, recovered)
+
+
+def recovered_models(compared: Comparison, seed: int) -> Section:
+    """The recovery of models."""
+    confusion = recover_models(compared.selected_by, compared.histories, seed)
+    matrices = {"P(best | simulated)": confusion, "P(simulated | best)": inversion(confusion)}
+    figure = _draw_matrices(matrices)
+    text = (
+        "As many subjects as in the table were simulated by each model, with parameters from the distribution that was "
+        "fitted, and fitted by all models. Left: the fraction of subjects for whom each model then had the most "
+        "evidence (confusion matrix). Right: how probable it is that a model was simulated if the one of the "
+        "column fits best, with all models equally frequent (inversion matrix)."
+    )
+    data = inversion(confusion).rename_axis("simulated").reset_index()
+    return Section("model_recovery", "Recovery of models", text, figure, confusion, data)
+
+
+def methods(compared: Comparison, command: str) -> Section:
+    """A paragraph for a paper, and the subjects."""
+    histories = compared.histories
+    method = next(iter(compared.fits.values())).method
+    text = (
+        f"{len(compared.fits)} models were fitted to {int(histories.num_choices.sum())} choices of "
+        f"{histories.num_subjects} subjects, {_METHOD_NAMES[method]}. {written_by(command)}"
+    )
+    columns = {"group": np.array(histories.groups)[histories.group], "choices": histories.num_choices}
+    table = pd.DataFrame(columns, index=pd.Index(histories.subjects, name="subject"))
+    return Section("methods", "Methods", text, None, table)
+
+
+def _parameters_of(found: Fit) -> pd.DataFrame:
+    """Return a row for each subject and parameter, with the estimate and its standard error."""
+    names = ["subject", "parameter"]
+    columns = {"value": found.parameters, "standard_error": found.standard_errors}
+    return pd.DataFrame(
+        {name: table.rename_axis(columns=names[1]).stack() for name, table in columns.items()}
+    ).reset_index()
+
+
+def _draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw matrices of probabilities, with their numbers."""
+    size = max(3.4, 0.75 * max(len(matrix) for matrix in matrices.values()))
+    figure, panels = new_figure(2 * size + 1.5, size + 1.0, len(matrices))
+    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
+        axes.imshow(matrix.to_numpy(), cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        for row, column in np.ndindex(matrix.shape):
+            value = matrix.iloc[row, column]
+            color = "white" if value > 0.6 else "black"
+            axes.text(column, row, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color=color)
+        axes.set(title=title, xlabel="best", ylabel="simulated")
+        axes.set(xticks=range(matrix.shape[1]), yticks=range(len(matrix)))
+        axes.set_xticklabels(matrix.columns, rotation=40, ha="right")
+        axes.set_yticklabels(matrix.index if axes is panels[0] else [""] * len(matrix))
+    return figure

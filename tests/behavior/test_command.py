@@ -1,0 +1,159 @@
+"""The command ``seqrl fit-behaviour``."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.behavior.tables import bandit
+from tests.running import seqrl
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_behavior_model.py"
+
+
+def grouped(path: Path, num_subjects: int, num_trials: int) -> None:
+    rows = bandit(num_subjects, num_trials, beta=(4.0, 6.0))
+    rows.assign(group=rows["subject"].map(lambda name: "ab"[int(name[1:]) % 2])).to_csv(path, index=False)
+
+
+def test_a_report_on_groups(tmp_path: Path) -> None:
+    grouped(tmp_path / "choices.csv", 10, 40)
+    models = f"Chance,{EXAMPLE}:Novelty"
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), "--models", models)
+    assert status == 0, err
+    assert "has the lowest integrated BIC" in out
+    folder = tmp_path / "behavior"
+    table = pd.read_csv(folder / "models.csv", index_col="model")
+    assert list(table.index) == ["Chance", "Novelty"]
+    assert table["frequency"].sum() == pytest.approx(1.0)
+    groups = pd.read_csv(folder / "groups.csv", index_col="parameter")
+    assert list(groups.index) == ["alpha", "beta", "bonus"]
+    assert len(pd.read_csv(folder / "latents.csv")) == 10 * 40
+    html = (folder / "report.html").read_text()
+    for title in ("Models", "Parameters", "Groups", "Posterior predictive checks", "Recovery", "Methods"):
+        assert f"<h2>{title}</h2>" in html
+    subjects = pd.read_csv(folder / "parameters_data.csv")
+    assert len(subjects) == 10 * 3
+    assert subjects["standard_error"].notna().all()
+
+
+@pytest.mark.slow
+def test_all_that_can_be_asked_for(tmp_path: Path) -> None:
+    grouped(tmp_path / "choices.csv", 12, 60)
+    models = "Chance,QLearning,QLearning+forgetting"
+    arguments = ["--models", models, "--cross_validate", "--recover"]
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), *arguments)
+    assert status == 0, err
+    assert "has the highest held-out log-likelihood" in out
+    folder = tmp_path / "behavior"
+    table = pd.read_csv(folder / "models.csv", index_col="model")
+    assert table.loc["Chance", "held_out"] == pytest.approx(np.log(0.5))
+    assert table["held_out"].idxmax() != "Chance"
+    confusion = pd.read_csv(folder / "model_recovery.csv", index_col="simulated")
+    np.testing.assert_allclose(confusion.sum(axis=1), 1.0)
+    for name in ("models", "parameters", "checks", "recovery", "model_recovery"):
+        assert (folder / f"{name}.pdf").exists()
+
+
+def test_one_subject_has_no_group(tmp_path: Path) -> None:
+    table = tmp_path / "choices.csv"
+    bandit(1, 60).to_csv(table, index=False)
+    status, out, err = seqrl("fit-behaviour", str(table), "--output", str(tmp_path / "there"))
+    assert status == 0, err
+    assert "has the lowest BIC" in out
+    html = (tmp_path / "there" / "report.html").read_text()
+    assert "by maximum a posteriori" in html
+    assert "Left out: --recover" in html
+
+
+def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
+    """As TrialWriter writes it: with episodes, blocks, and no right action in some of the trials."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (
+            episode,
+            0,
+            trial,
+            0,
+            f"[{trial}.0]",
+            int(rng.integers(3)),
+            trial if trial < 2 else -1,
+            1.0,
+            0,
+            0,
+            0,
+            0.1,
+            0.2,
+            0.3,
+        )
+        for episode in range(15)
+        for trial in range(3)
+    ]
+    columns = "episode env trial block state action correct_action reward terminated truncated explored q_0 q_1 q_2"
+    pd.DataFrame(rows, columns=columns.split()).to_csv(tmp_path / "trials.csv", index=False)
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "trials.csv"))
+    assert status == 0, err
+    assert "Chaining" in out
+    assert "serial position" in (tmp_path / "behavior" / "checks.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "QLearnin"], "--models is 'QLearnin'; did you mean 'QLearning'?"),
+        (["--method", "bayes"], "--method is 'bayes'; it must be one of hierarchical, map, ml"),
+        (["--method", "hierarchical"], "it must be map or ml for fewer than 5 subjects in a group"),
+        (["--cross_validate"], "it must be at least 2 for --cross_validate"),
+    ],
+)
+def test_what_does_not_suit_the_table_gets_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    table = tmp_path / "choices.csv"
+    bandit(2, 20).drop(columns="block").to_csv(table, index=False)
+    status, _, err = seqrl("fit-behaviour", str(table), *arguments)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("state,action\n0,1\n", "it must be state, action, reward (and subject)"),
+        ("state,action,reward\n0,1,\n", "the table has empty cells in state or reward"),
+        ("state,action,reward\n0,A,1\n", "an action in the table is ['A']; it must be a whole number from 0"),
+        (
+            "state,action,reward\n0,1000,1\n",
+            "is [1000]; it must be a whole number from 0 to 999",
+        ),
+        ("state,action,reward\n0,1,x\n", "a reward in the table is ['x']; it must be a number"),
+        ("state,action,reward\n0,1,inf\n", "a reward in the table is [inf]; it must be a number"),
+        ("state,action,reward\n", "the number of choices in the table is 0; it must be at least 1"),
+        ('state,action,reward\n"', "choices.csv can't be used: Error tokenizing data"),
+        ("", "choices.csv can't be used: No columns"),
+        (None, "it must be a CSV file"),
+        ("state,action,reward\n0,-1,\n", "the number of choices in the table is 0; it must be at least 1"),
+        ("state,action,reward,subject\n0,1,1,\n0,1,1,a\n", "the table has empty cells in subject"),
+        (
+            "state,action,reward,allowed\n0,1,1,0 2\n",
+            "an action in the table is [1]; it must be one of those in allowed",
+        ),
+        (
+            "state,action,reward,allowed\n0,1,1,all\n",
+            "an action in allowed is ['all']; it must be a whole number from 0",
+        ),
+        ("state,action,reward,correct_action\n0,1,1,1.5\n", "a correct_action in the table is [1.5]"),
+        (
+            "state,action,reward,subject,group\n0,1,1,a,x\n0,1,1,a,y\n",
+            "group is 'not the same in all rows of a subject'",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_fitted_gets_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    table = tmp_path / "choices.csv"
+    if text is not None:
+        table.write_text(text)
+    status, _, err = seqrl("fit-behaviour", str(table))
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1

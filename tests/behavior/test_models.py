@@ -1,0 +1,292 @@
+"""The likelihood of each model, against loops over single choices that are written without it."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from seqrl_lightning.behavior.fits import own_prior
+from seqrl_lightning.behavior.likelihood import latents, log_likelihood
+from seqrl_lightning.behavior.model import INVERSE_TEMPERATURE, RATE, TENDENCY, Parameter, find_model
+from seqrl_lightning.types import ConfigurationError
+from tests.behavior.tables import histories_of, point
+
+Row = tuple[str, int, float, int]  # state, action, reward, episode
+EPISODES: list[Row] = [
+    ("s", 0, 0.0, 0), ("t", 1, 1.0, 0),
+    ("s", 1, 0.0, 1), ("u", 1, -1.0, 1),
+    ("s", 0, 0.0, 2), ("t", 0, 1.0, 2),
+    ("s", 0, 0.0, 3), ("u", 1, 1.0, 3),
+    ("s", 1, 0.0, 4), ("t", 1, 0.0, 4),
+]  # fmt: skip
+BANDIT: list[Row] = [(state, action, reward, t) for t, (state, action, reward, _) in enumerate(EPISODES)]
+
+
+def softmax(logits: Sequence[float]) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def found(name: str, rows: Sequence[Row], **p: float) -> float:
+    model = find_model(name)
+    return float(
+        log_likelihood(model, histories_of(rows, "state action reward episode"), point(model, **p)[None])[0, 0]
+    )
+
+
+def q_learning(rows: Sequence[Row], p: dict[str, float]) -> float:
+    """Q-learning with all options, a choice at a time."""
+    q = {state: [0.0, 0.0] for state in "stu"}
+    last: dict[str, int] = {}
+    trace: dict[tuple[str, int], float] = {}
+    total = 0.0
+    for t, (state, action, reward, episode) in enumerate(rows):
+        stay = [p.get("perseveration", 0.0) * (last.get(state) == a) for a in (0, 1)]
+        chances = softmax([p["beta"] * q[state][a] + stay[a] for a in (0, 1)])
+        lapse = p.get("lapse", 0.0)
+        total += np.log((1 - lapse) * chances[action] + lapse / 2)
+        ends = t + 1 == len(rows) or rows[t + 1][3] != episode
+        following = 0.0 if ends else max(q[rows[t + 1][0]])
+        error = reward + p.get("gamma", 0.0) * following - q[state][action]
+        if t == 0 or rows[t - 1][3] != episode:
+            trace = {}
+        trace = {key: value * p.get("gamma", 0.0) * p.get("lambda", 0.0) for key, value in trace.items()}
+        trace[state, action] = 1.0
+        q[state][1 - action] *= 1 - p.get("forgetting", 0.0)
+        rate = p.get("alpha_worse", p["alpha"]) if error < 0 else p["alpha"]
+        for (s, a), value in trace.items():
+            q[s][a] += rate * error * value
+        last[state] = action
+    return float(total)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"alpha_worse": 0.7},
+        {"gamma": 0.8},
+        {"gamma": 0.8, "lambda": 0.6},
+        {"forgetting": 0.3},
+        {"perseveration": -0.8},
+        {"lapse": 0.1},
+        {"alpha_worse": 0.2, "forgetting": 0.2, "perseveration": 1.0},
+    ],
+    ids=lambda options: "+".join(options) or "none",
+)
+def test_q_learning(options: dict[str, float]) -> None:
+    p = {"alpha": 0.4, "beta": 3.0, **options}
+    name = "+".join(["QLearning", *options])
+    for rows in (EPISODES, BANDIT):
+        assert found(name, rows, **p) == pytest.approx(q_learning(rows, p))
+
+
+def sarsa(rows: Sequence[Row], p: dict[str, float]) -> float:
+    q = {state: [0.0, 0.0] for state in "stu"}
+    total = 0.0
+    for number in range(5):
+        episode = [row for row in rows if row[3] == number]
+        chances = []
+        trace: dict[tuple[str, int], float] = {}
+        for i, (state, action, reward, _) in enumerate(episode):
+            chances.append(softmax([p["beta"] * value for value in q[state]])[action])
+            if i > 0:  # the transition before is complete
+                before = episode[i - 1]
+                error = before[2] + p["gamma"] * q[state][action] - q[before[0]][before[1]]
+                for (s, a), value in trace.items():
+                    q[s][a] += p["alpha"] * error * value
+            trace = {key: value * p["gamma"] * p["lambda"] for key, value in trace.items()} | {(state, action): 1.0}
+            if i + 1 == len(episode):
+                error = reward - q[state][action]
+                for (s, a), value in trace.items():
+                    q[s][a] += p["alpha"] * error * value
+        total += np.log(chances).sum()
+    return float(total)
+
+
+def test_sarsa() -> None:
+    p = {"alpha": 0.5, "beta": 2.0, "gamma": 0.9, "lambda": 0.7}
+    assert found("Sarsa+gamma+lambda", EPISODES, **p) == pytest.approx(sarsa(EPISODES, p))
+
+
+def win_stay(rows: Sequence[Row], p: dict[str, float]) -> float:
+    last: dict[str, tuple[int, float]] = {}
+    total = 0.0
+    for state, action, reward, _ in rows:
+        stays = 0.5
+        if state in last:
+            stays = p["stay"] if last[state][1] > 0 else 1 - p["shift"]
+            stays = stays if last[state][0] == action else 1 - stays
+        total += np.log(stays)
+        last[state] = action, reward
+    return total
+
+
+def working_memory(rows: Sequence[Row], p: dict[str, float]) -> float:
+    q, kept = ({state: [0.5, 0.5] for state in "stu"} for _ in range(2))
+    total = 0.0
+    weight = p["rho"] * min(1.0, p["capacity"] / 3)  # three states
+    for state, action, reward, _ in rows:
+        learned, held = (softmax([p["beta"] * value for value in table[state]])[action] for table in (q, kept))
+        total += np.log(weight * held + (1 - weight) * learned)
+        kept = {s: [value + p["decay"] * (0.5 - value) for value in values] for s, values in kept.items()}
+        q[state][action] += p["alpha"] * (reward - q[state][action])
+        kept[state][action] = reward
+    return total
+
+
+def two_step(rows: Sequence[Row], p: dict[str, float]) -> float:
+    q = {state: [0.0, 0.0] for state in "stu"}
+    count = {(a, state): 0 for a in (0, 1) for state in "tu"}
+    total = 0.0
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        (state, a, _, _), (reached, b, reward, _) = first, second
+        planned = []
+        for action in (0, 1):
+            seen = sum(count[action, s] for s in "tu")
+            planned.append(sum(count[action, s] * max(q[s]) for s in "tu") / seen if seen else 0.0)
+        mixed = [p["beta_first"] * (p["weight"] * planned[x] + (1 - p["weight"]) * q[state][x]) for x in (0, 1)]
+        total += np.log(softmax(mixed)[a]) + np.log(softmax([p["beta_second"] * value for value in q[reached]])[b])
+        count[a, reached] += 1
+        error = reward - q[reached][b]
+        q[state][a] += p["alpha"] * (q[reached][b] - q[state][a] + p["lambda"] * error)
+        q[reached][b] += p["alpha"] * error
+    return total
+
+
+def position_code(rows: Sequence[Row], p: dict[str, float]) -> float:
+    strength = np.zeros((2, 2))
+    total = 0.0
+    for t, (_, action, reward, _) in enumerate(rows):
+        place = t % 2
+        felt = strength[place] + np.exp(-1 / p["width"]) * strength[1 - place]
+        total += np.log(softmax(p["beta"] * felt)[action])
+        strength[place, action] += p["alpha"] * (reward - strength[place, action])
+    return float(total)
+
+
+def chaining(rows: Sequence[Row], p: dict[str, float]) -> float:
+    strength: dict[int | None, np.ndarray] = {cue: np.zeros(2) for cue in (None, 0, 1)}
+    total = 0.0
+    for t, (_, action, reward, _) in enumerate(rows):
+        cue = None if t % 2 == 0 else rows[t - 1][1]
+        total += np.log(softmax(p["beta"] * strength[cue])[action])
+        strength[cue][action] += p["alpha"] * (reward - strength[cue][action])
+    return float(total)
+
+
+@pytest.mark.parametrize(
+    ("name", "by_hand", "p"),
+    [
+        ("WinStayLoseShift", win_stay, {"stay": 0.8, "shift": 0.6}),
+        (
+            "WorkingMemoryRL",
+            working_memory,
+            {"alpha": 0.2, "beta": 3.0, "decay": 0.3, "rho": 0.8, "capacity": 2.0},
+        ),
+        (
+            "TwoStep",
+            two_step,
+            {"alpha": 0.4, "beta_first": 3.0, "beta_second": 2.0, "lambda": 0.7, "weight": 0.6},
+        ),
+        ("PositionCode", position_code, {"alpha": 0.3, "beta": 2.0, "width": 0.8}),
+        ("Chaining", chaining, {"alpha": 0.3, "beta": 2.0}),
+    ],
+)
+def test_the_likelihood_is_that_of_each_choice(
+    name: str, by_hand: Callable[[Sequence[Row], dict[str, float]], float], p: dict[str, float]
+) -> None:
+    assert found(name, EPISODES, **p) == pytest.approx(by_hand(EPISODES, p))
+
+
+EVERY_MODEL = ["Chance", "WinStayLoseShift", "QLearning+alpha_worse+gamma+lambda+forgetting", "Sarsa+gamma+lambda"]
+EVERY_MODEL += ["WorkingMemoryRL", "TwoStep+alpha_second", "PositionCode", "Chaining+perseveration+lapse"]
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_subjects_and_points_at_once_are_as_one_by_one(name: str) -> None:
+    """Also with histories of different lengths, and whatever actions are allowed."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (n, f"{rng.integers(3)}", t // 2, int(rng.integers(3)), rng.normal()) for n in (1, 2, 3) for t in range(4 * n)
+    ]
+    table = [(*row, "0 1 2" if row[3] == 2 else "0 1") for row in rows]
+    columns = "subject state episode action reward allowed"
+    model = find_model(name)
+    points = own_prior(model, 3).mean + rng.normal(size=(2, 3, len(model.free)))
+    together = log_likelihood(model, histories_of(table, columns), points)
+    for i in range(3):
+        alone = histories_of([row for row in table if row[0] == i + 1], columns)
+        for k in range(2):
+            expected = log_likelihood(model, alone, points[k, i][None, None])[0, 0]
+            assert together[k, i] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_probabilities_of_allowed_actions_sum_to_one(name: str) -> None:
+    """The likelihoods of both possible second choices add up to that of the first."""
+    model = find_model(name)
+    rng = np.random.default_rng(1)
+    points = own_prior(model, 1).mean[None] + rng.normal(size=(3, 1, len(model.free)))
+    start = [("s", 2, 1.0, 0, "0 2"), ("t", 0, 0.5, 0, "0 1 2"), ("s", 0, 1.0, 1, "0 2"), ("s", 0, -1.0, 1, "0 2")]
+    columns = "state action reward episode allowed"
+    alone = log_likelihood(model, histories_of(start, columns), points)
+    # The last row follows in the same episode in both tables, so that only its own choice differs.
+    longer = [
+        log_likelihood(model, histories_of([*start[:3], ("s", a, -1.0, 1, "0 2")], columns), points) for a in (0, 2)
+    ]
+    before = log_likelihood(model, histories_of(start, columns), points, np.array([[True], [True], [True], [False]]))
+    np.testing.assert_allclose(np.exp(longer[0]) + np.exp(longer[1]), np.exp(before))
+    np.testing.assert_allclose(longer[0], alone)
+
+
+def test_lapses_are_among_the_allowed_actions() -> None:
+    rows = [("s", 1, 1.0, "1 2")]
+    model = find_model("QLearning+lapse")
+    at = point(model, alpha=0.5, beta=3.0, lapse=0.4)[None]
+    assert log_likelihood(model, histories_of(rows, "state action reward allowed"), at)[0, 0] == pytest.approx(
+        np.log(0.5)
+    )
+
+
+def test_latents_are_those_of_each_trial() -> None:
+    model = find_model("QLearning")
+    rows = [("a", "s", 1, 1.0), ("b", "s", 0, 0.5), ("a", "s", 1, 0.0)]
+    points = np.concatenate([point(model, alpha=alpha, beta=2.0) for alpha in (0.5, 0.1)])
+    table = latents(model, histories_of(rows, "subject state action reward"), points)
+    assert table["subject"].tolist() == ["a", "a", "b"]
+    assert table["choice"].tolist() == [0, 1, 0]
+    assert table["value"].tolist() == pytest.approx([0.0, 0.5, 0.0])
+    assert table["prediction_error"].tolist() == pytest.approx([1.0, -0.5, 0.5])
+    assert table["probability"].tolist() == pytest.approx([0.5, np.exp(1) / (np.exp(1) + 1), 0.5])
+
+
+@pytest.mark.parametrize("spec", [RATE, INVERSE_TEMPERATURE, TENDENCY, Parameter(-2.0, 3.0)])
+def test_bounds(spec: Parameter) -> None:
+    x = np.linspace(-3, 3, 13)
+    values = spec.bounded(x)
+    assert ((values > spec.lower) & (values < spec.upper)).all()
+    np.testing.assert_allclose(spec.unbounded(values), x, atol=1e-12)
+    np.testing.assert_allclose(spec.slope(x), (spec.bounded(x + 1e-6) - spec.bounded(x - 1e-6)) / 2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("QLearnin", "--models is 'QLearnin'; did you mean 'QLearning'?"),
+        ("QLearning+forgeting", "a parameter of QLearning is 'forgeting'; did you mean 'forgetting'?"),
+        ("QLearning+lambda", "it must be QLearning+gamma+lambda"),
+        ("no_such_module.Mine", "--models names 'no_such_module.Mine', which can't be imported"),
+        ("no_such_file.py:Mine", "--models is 'no_such_file.py'; it must be a Python file"),
+    ],
+)
+def test_what_is_no_model_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        find_model(name)
+    assert message in str(refusal.value)
+
+
+def test_parameters_are_refused_that_have_no_bounds_to_speak_of() -> None:
+    with pytest.raises(ConfigurationError, match="a parameter's bounds"):
+        Parameter(1.0, 0.0)
+    with pytest.raises(ConfigurationError, match="a parameter's lower"):
+        Parameter(-np.inf, 0.0)

@@ -1,0 +1,163 @@
+"""Simulated subjects, recovery, and posterior predictive checks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqrl_lightning.behavior.checks import check, measure
+from seqrl_lightning.behavior.fits import Fit, fit
+from seqrl_lightning.behavior.histories import Histories, read_histories
+from seqrl_lightning.behavior.model import find_model
+from seqrl_lightning.behavior.recovery import (
+    draw_points,
+    inversion,
+    recover_models,
+    recover_parameters,
+    summarize_recovery,
+)
+from seqrl_lightning.behavior.simulation import TableTask, simulate
+from tests.behavior.tables import bandit, histories_of, point
+
+
+@pytest.fixture(scope="module")
+def told() -> Histories:
+    return read_histories(bandit(10, 120, alpha=(0.2, 0.6), beta=(2.0, 6.0, 4.0)))
+
+
+@pytest.fixture(scope="module")
+def learned(told: Histories) -> Fit:
+    return fit(find_model("QLearning"), told)
+
+
+def test_the_design_is_the_tables(told: Histories, learned: Fit) -> None:
+    simulated = simulate(learned.model, told, learned.points, seed=1)
+    for name in ("state", "position", "is_first", "is_last", "correct_action", "fold", "is_choice", "set_size"):
+        np.testing.assert_array_equal(getattr(simulated, name), getattr(told, name))
+    assert not (simulated.action == told.action).all()
+    again = simulate(learned.model, told, learned.points, seed=1)
+    np.testing.assert_array_equal(simulated.action, again.action)
+
+
+def test_rewards_are_as_probable_as_in_the_table(told: Histories, learned: Fit) -> None:
+    """By whether the choice was right, as the table tells that; by the action chosen if it does not."""
+    for table in (told, told.with_columns(correct_action=np.full_like(told.action, -1))):
+        simulated = simulate(learned.model, table, learned.points, seed=2)
+        is_right = simulated.action == told.correct_action
+        assert simulated.reward[is_right].mean() == pytest.approx(0.8, abs=0.08)
+        assert simulated.reward[~is_right].mean() == pytest.approx(0.2, abs=0.08)
+
+
+def test_episodes_follow_the_tables_transitions() -> None:
+    """A right choice leads on, and a wrong one ends the episode."""
+    rng = np.random.default_rng(0)
+    rows: list[tuple[object, ...]] = []
+    for subject in "ab":
+        for episode in range(40):
+            for position in range(3):
+                action = int(rng.integers(2)) if rng.random() < 0.4 else position % 2
+                is_right = action == position % 2
+                rows.append((subject, episode, f"at {position}", action, float(is_right), position % 2))
+                if not is_right:
+                    break
+    told = histories_of(rows, "subject episode state action reward correct_action")
+    model = find_model("QLearning+gamma")
+    points = np.repeat(point(model, alpha=0.5, beta=2.0, gamma=0.5), 2, axis=0)
+    simulated = simulate(model, told, points, seed=0)
+    is_right = simulated.action == simulated.correct_action
+    shown = np.where(told.is_choice, simulated.position, -1)
+    np.testing.assert_array_equal(simulated.reward[told.is_choice], is_right[told.is_choice])
+    np.testing.assert_array_equal(simulated.state[told.is_choice], shown[told.is_choice])
+    ends = ~is_right | (simulated.position == 2)
+    for t in range(len(shown) - 1):
+        goes_on = told.is_choice[t + 1]
+        np.testing.assert_array_equal((shown[t + 1] == 0)[goes_on], ends[t][goes_on])
+    assert 0 < is_right[told.is_choice].mean() < 1
+
+
+def test_what_nobody_ever_chose_has_the_least_reward_of_the_state() -> None:
+    told = histories_of([("s", a, r) for a, r in ((0, 1.0), (0, 0.0), (0, 1.0))] + [("t", 1, -1.0)])
+    outcome = TableTask(told, seed=0).answer(2, np.array([0]), np.array([1]))
+    assert outcome.reward.tolist() == [0.0]
+
+
+def test_only_allowed_actions_are_simulated() -> None:
+    rows = [("s", t % 2 + t % 3 % 2, 1.0, "0 1" if t % 2 == 0 else "1 2") for t in range(60)]
+    told = histories_of(rows, "state action reward allowed")
+    simulated = simulate(find_model("Chance"), told, np.zeros((1, 0)), seed=0)
+    assert set(simulated.action[::2, 0].tolist()) == {0, 1}
+    assert set(simulated.action[1::2, 0].tolist()) == {1, 2}
+
+
+def test_choices_do_not_follow_the_outcomes(told: Histories) -> None:
+    simulated = simulate(find_model("Chance"), told, np.zeros((10, 0)), seed=3)
+    assert (simulated.action == told.correct_action).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_parameters_that_differ_are_recovered() -> None:
+    told = read_histories(bandit(20, 200, beta=(1.5, 6.0)))
+    learned = fit(find_model("QLearning"), told)
+    recovered = recover_parameters(learned, told, seed=0)
+    assert len(recovered) == 40
+    np.testing.assert_allclose(
+        recovered.loc[recovered["parameter"] == "beta", "true"], np.exp(draw_points(learned, told, seed=0)[:, 1])
+    )
+    summary = summarize_recovery(recovered)
+    assert summary.loc["beta", "correlation"] > 0.7
+    assert summary.loc["beta", "is_recovered"]
+
+
+def test_a_parameter_that_the_design_says_nothing_about_is_not_recovered(told: Histories) -> None:
+    """With one set size, capacity and rho of working memory can't be told apart."""
+    found = fit(find_model("WorkingMemoryRL"), told, "map")
+    wide = np.random.default_rng(0).normal(size=found.points.shape)
+    found = Fit(*[wide if name == "points" else value for name, value in vars(found).items()])
+    summary = summarize_recovery(recover_parameters(found, told))
+    assert not summary.loc["capacity", "is_recovered"]
+
+
+def test_models_are_recovered_that_differ(told: Histories) -> None:
+    fits = {name: fit(find_model(name), told, "map") for name in ("Chance", "QLearning")}
+    confusion = recover_models(fits, told)
+    np.testing.assert_allclose(confusion.sum(axis=1), 1.0)
+    assert (np.diag(confusion) > 0.75).all()
+    np.testing.assert_allclose(inversion(confusion).sum(), 1.0)
+
+
+def test_measures_by_hand() -> None:
+    rows = [
+        ("a", 0, "s", 0, 1.0, 0), ("a", 0, "s", 0, 0.0, 1), ("a", 1, "s", 1, 1.0, 1), ("a", 1, "s", 0, 0.0, 1),
+    ]  # fmt: skip
+    table = measure(histories_of(rows, "subject block state action reward correct_action"))
+    values = table.set_index(["measure", "x"])["value"]
+    assert values["learning"].tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert values["repeats"].to_dict() == {0: 0.0, 1: 0.5}  # after rewards: one of two choices
+    assert values["switch"].to_dict() == {-2: 1.0, -1: 0.0, 0: 1.0, 1: 0.0}
+    assert "position" not in values.index.get_level_values("measure")
+
+
+def test_position_is_measured_in_episodes() -> None:
+    rows = [(e, "s", int(p == 1), float(p == e % 2)) for e in range(4) for p in range(2)]
+    values = measure(histories_of(rows, "episode state action reward")).set_index(["measure", "x"])["value"]
+    assert values["position"].to_dict() == {1: 0.5, 2: 0.5}
+
+
+def test_a_good_model_does_as_the_subjects_do_and_chance_does_not(told: Histories, learned: Fit) -> None:
+    outside = {}
+    for found in (learned, fit(find_model("Chance"), told)):
+        table = check(found, told, copies=10)
+        outside[found.model.name] = ((table["value"] < table["lower"]) | (table["value"] > table["upper"])).mean()
+    assert outside["QLearning"] < 0.35
+    assert outside["Chance"] > 0.5
+
+
+def test_histories_are_read_in_the_order_of_episodes() -> None:
+    """Of two environments that alternate; each subject's states are numbered from 0."""
+    rows = [(0, 0, "x", 0), (1, 0, "y", 1), (0, 0, "z", 2), (1, 0, "x", 0), (0, 1, "y", 1)]
+    table = pd.DataFrame(rows, columns=["env", "episode", "state", "action"]).assign(reward=[1, 2, 3, 4, 5])
+    histories = read_histories(table)
+    assert histories.reward[:, 0].tolist() == [1, 3, 2, 4, 5]
+    assert histories.state[:, 0].tolist() == [0, 1, 2, 0, 2]
+    assert histories.next_state[:, 0].tolist() == [1, 1, 0, 0, 2]
+    assert histories.is_first[:, 0].tolist() == [True, False, True, False, True]
+    assert histories.is_last[:, 0].tolist() == [False, True, False, True, True]
+    assert histories.position[:, 0].tolist() == [0, 1, 0, 1, 0]
