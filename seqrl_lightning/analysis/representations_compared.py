@@ -22,9 +22,9 @@ def comparison(networks: Sequence[Representation]) -> Section:
     table = pd.DataFrame({found.name: summary(found) for found in networks}).T.rename_axis("network")
     text = (
         "How well each network's items are decoded at the last step at which one is shown, by the step of the item "
-        "and, where several checkpoints of a run are read, over training (the mean over items). The table has, besides, "
-        "the smallest of these accuracies; the threshold that shuffled items don't reach; the accuracy of serial positions; "
-        "at the same step, the share of variance between items, summed over items, and the mean angle between the "
+        "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
+        "besides, the smallest of these accuracies; the threshold that shuffled items don't reach; the accuracy of serial "
+        "positions; at the same step, the share of variance between items, summed over items, and the mean angle between the "
         "subspaces of different items; the largest participation ratio; and the largest contribution of a past "
         "observation to a choice."
     )
