@@ -129,6 +129,8 @@ def test_a_memory_reads_the_features_step_by_step_as_at_once() -> None:
     is_first = torch.zeros(6, 2, dtype=torch.bool)
     is_first[3, 1] = True
     outputs, last = net(rows, None, is_first)
+    torch.testing.assert_close(outputs, net.head(net.core.torso(net.encode(rows), None, is_first)[0]))
+    assert not torch.allclose(outputs[3:, 1], net(rows)[0][3:, 1])  # the memory is reset where the episode starts
     state, steps = None, []
     for t in range(6):
         step, state = net(rows[t : t + 1], state, is_first[t : t + 1])

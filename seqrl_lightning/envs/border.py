@@ -6,7 +6,7 @@ each, and what can't become such an array is refused in a line. Behind the borde
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -16,6 +16,7 @@ from seqrl_lightning.envs.faults import EnvFault, EnvValueError, close_quietly, 
 from seqrl_lightning.envs.packing import PackedSpace
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, one_line
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_REWARD = float(np.finfo(np.float32).max)
@@ -92,10 +93,10 @@ class Border(ABC):
         self.num_steps += 1
         return self._guarded(self._step, action)
 
-    def _guarded(self, function: Callable[..., T], *arguments: object) -> T:
+    def _guarded(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of the environments, and turn whatever it raises into an ``EnvFault``."""
         try:
-            return function(*arguments)
+            return function(*args, **kwargs)
         except EnvFault:
             raise
         except (Exception, SystemExit) as error:  # an environment may raise anything
