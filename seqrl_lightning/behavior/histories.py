@@ -172,9 +172,9 @@ def _whole_numbers(column: pd.Series, least: int, setting: str) -> IntArray:
 
 
 def _first_of(table: pd.DataFrame, names: Sequence[str], otherwise: str) -> pd.Series:
-    """Return the first of some columns that the table has."""
+    """Return the first of some columns that the table has; one without any entry is none."""
     for name in names:
-        if name in table:
+        if name in table and not table[name].isna().all():
             if table[name].isna().any():
                 raise ConfigurationError(f"the table has empty cells in {name}; every choice needs one, or none has")
             return table[name]

@@ -37,7 +37,7 @@ class Comparison:
     histories: Histories
     fits: Mapping[str, Fit]  # by the model's name
     selected_by: Mapping[str, Fit]  # fits whose evidence doesn't rest on the other subjects' choices
-    held_out: Mapping[str, FloatArray]  # [N] float64: log-likelihood of choices that were left out; empty without
+    held_out: Mapping[str, FloatArray]  # [N] float64: log-likelihood of choices that were left out; empty without any
 
     @property
     def best(self) -> str:
@@ -86,12 +86,12 @@ def sections_on_models(compared: Comparison, command: str, recovers: bool, seed:
 def models(compared: Comparison, seed: int) -> Section:
     """The comparison of the models."""
     table = model_table(compared, seed)
-    names = list(table.index)
+    names = list(compared.fits)
     criterion = "iBIC" if compared.is_hierarchical else "BIC"
     figure, (left, right) = new_figure(9.0, 1.6 + 0.3 * len(names), 2)
-    left.barh(names, table[criterion] - table[criterion].min(), color=COLORS[0])
+    left.barh(names, (table[criterion] - table[criterion].min())[names], color=COLORS[0])
     left.set(xlabel=f"{criterion}, less the lowest")
-    right.barh(names, table["protected_exceedance"], color=COLORS[1])
+    right.barh(names, table["protected_exceedance"][names], color=COLORS[1])
     right.set(xlabel="protected exceedance probability", xlim=(0, 1), yticks=[])
     left.invert_yaxis()
     right.invert_yaxis()
@@ -104,6 +104,8 @@ def models(compared: Comparison, seed: int) -> Section:
     )
     if compared.held_out:
         text += " held_out is the mean log-likelihood of a choice in a session or block that was left out of the fit."
+    if len(compared.held_out) > len(compared.fits):
+        text += " GRU(n) is a recurrent network of n units, which predicts choices without a theory of them."
     data = criteria(compared.fits, compared.histories).reset_index()
     return Section("models", "Models", text, figure, table, data)
 
@@ -116,12 +118,12 @@ def model_table(compared: Comparison, seed: int) -> pd.DataFrame:
     table["pseudo_r2"] = of_subjects["pseudo_r2"].mean()
     if compared.is_hierarchical:
         table["iBIC"] = [found.integrated_bic for found in compared.fits.values()]
-    if compared.held_out:
-        table["held_out"] = [
-            values.sum() / compared.histories.num_choices.sum() for values in compared.held_out.values()
-        ]
     selection = random_effects_selection(np.stack([evidence(one) for one in compared.selected_by.values()], 1), seed)
     table["frequency"], table["protected_exceedance"] = selection.frequency, selection.protected
+    if compared.held_out:
+        num_choices = compared.histories.num_choices.sum()
+        of_choice = pd.Series({name: values.sum() / num_choices for name, values in compared.held_out.items()})
+        table = table.reindex(of_choice.index.rename("model")).assign(held_out=of_choice)
     return table
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.commands.analyse import typed_command
 from seqrl_lightning.errors import needs_extra, printable, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.trust import add_max_gib
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
     from seqrl_lightning.behavior.histories import Histories
@@ -37,6 +38,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cross_validate", action="store_true", help="leave out each session or block once, and predict its choices"
+    )
+    parser.add_argument(
+        "--gru",
+        type=list[PositiveInt],
+        default=[],
+        help="with --cross_validate: also train recurrent networks with so many units, like [1,2,4], "
+        "which predict choices without a theory of them",
     )
     parser.add_argument(
         "--recover",
@@ -100,6 +108,7 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     from seqrl_lightning.behavior.models import default_models
     from seqrl_lightning.behavior.sections import Comparison
 
+    require(arguments.cross_validate or not arguments.gru, "--gru", arguments.gru, "given with --cross_validate")
     if arguments.cross_validate:
         require_folds(histories)
     names = default_models(histories.num_positions > 1) if arguments.models is None else arguments.models.split(",")
@@ -113,4 +122,10 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     left_out = {}
     if arguments.cross_validate:
         left_out = {name: held_out(model, histories, method, seed) for name, model in models.items()}
+    if arguments.gru:
+        from seqrl_lightning.behavior.gru import held_out_by_network
+        from seqrl_lightning.lightning_messages import silence_misleading_messages
+
+        silence_misleading_messages()
+        left_out |= {f"GRU({units})": held_out_by_network(histories, units, seed) for units in arguments.gru}
     return Comparison(histories, fits, selected_by, left_out)

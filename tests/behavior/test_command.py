@@ -42,7 +42,7 @@ def test_a_report_on_groups(tmp_path: Path) -> None:
 def test_all_that_can_be_asked_for(tmp_path: Path) -> None:
     grouped(tmp_path / "choices.csv", 12, 60)
     models = "Chance,QLearning,QLearning+forgetting"
-    arguments = ["--models", models, "--cross_validate", "--recover"]
+    arguments = ["--models", models, "--cross_validate", "--gru", "[1]", "--recover"]
     status, out, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), *arguments)
     assert status == 0, err
     assert "has the highest held-out log-likelihood" in out
@@ -50,6 +50,7 @@ def test_all_that_can_be_asked_for(tmp_path: Path) -> None:
     table = pd.read_csv(folder / "models.csv", index_col="model")
     assert table.loc["Chance", "held_out"] == pytest.approx(np.log(0.5))
     assert table["held_out"].idxmax() != "Chance"
+    assert np.isfinite(table.loc["GRU(1)", "held_out"])
     confusion = pd.read_csv(folder / "model_recovery.csv", index_col="simulated")
     np.testing.assert_allclose(confusion.sum(axis=1), 1.0)
     for name in ("models", "parameters", "checks", "recovery", "model_recovery"):
@@ -68,7 +69,7 @@ def test_one_subject_has_no_group(tmp_path: Path) -> None:
 
 
 def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
-    """As TrialWriter writes it: with episodes, blocks, and no right action in some of the trials."""
+    """As TrialWriter writes it: with episodes, and no right action in some of the trials."""
     rng = np.random.default_rng(0)
     rows = [
         (
@@ -104,6 +105,7 @@ def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
         (["--models", "QLearnin"], "--models is 'QLearnin'; did you mean 'QLearning'?"),
         (["--method", "bayes"], "--method is 'bayes'; it must be one of hierarchical, map, ml"),
         (["--method", "hierarchical"], "it must be map or ml for fewer than 5 subjects in a group"),
+        (["--gru", "[2]"], "--gru is [2]; it must be given with --cross_validate"),
         (["--cross_validate"], "it must be at least 2 for --cross_validate"),
     ],
 )
