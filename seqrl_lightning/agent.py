@@ -16,8 +16,8 @@ from seqrl_lightning.checkpoints.last import newest_run
 from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Wrapper
-from seqrl_lightning.envs.registered import EnvMaker, id_of
 from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable

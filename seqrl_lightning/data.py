@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
+from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
 from seqrl_lightning.envs.faults import EnvValueError, close_quietly
 from seqrl_lightning.envs.followed_blocks import block_after
@@ -46,7 +47,8 @@ class ReplayDataModule(LightningDataModule):
     """Environments to learn in, the replay memory they fill, and separate environments to evaluate in.
 
     Args:
-        env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
+        env_id: Gymnasium id of the task; ``package:Id`` imports a package first, and ``my_module:Name`` is a class of
+            environments there, or a function that makes one. From Python, also the class or the function itself.
         num_envs: Environments that the agent steps side by side.
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
@@ -97,7 +99,7 @@ class ReplayDataModule(LightningDataModule):
 
     def __init__(
         self,
-        env_id: str,
+        env_id: str | EnvMaker,
         num_envs: int = 1,
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
@@ -118,6 +120,7 @@ class ReplayDataModule(LightningDataModule):
         eval_max_steps: int = 27_000,
     ) -> None:
         super().__init__()
+        env_id = id_of(env_id)
         self.save_hyperparameters()
         keep_plain(self.hparams)
         for name, value in (

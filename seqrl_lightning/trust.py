@@ -26,9 +26,9 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from torch import nn
 
+from seqrl_lightning.env_ids import spec_of
 from seqrl_lightning.types import ConfigurationError, require, shortened
 
 if typing.TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Trust:
         if package and not _is_in(package, (*self.allow, *_OWN_ROOMS, "seqrl_lightning")):
             raise self._refusal(package, where, module=package)
         try:
-            spec = _spec_of(env_id)
+            spec = spec_of(env_id)
         except (gym.error.Error, ImportError) as error:
             raise ConfigurationError(f"{where} names the task {env_id!r}, which can't be made: {error}") from error
         for entry_point in (spec.entry_point, spec.vector_entry_point):
@@ -288,17 +288,6 @@ def names_in(config: object) -> Iterator[str]:
         found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it
         if isinstance(found, type) or inspect.isfunction(found):
             yield f"{found.__module__}.{found.__qualname__}"
-
-
-def _spec_of(env_id: str) -> EnvSpec:
-    """Return the task that ``gym.make`` makes by an id: without a version it is the newest one."""
-    package, _, name_of_task = env_id.rpartition(":")
-    if package:
-        import_module(package)
-    namespace, name, version = parse_env_id(name_of_task)
-    if version is None:
-        version = find_highest_version(namespace, name)
-    return gym.spec(get_env_id(namespace, name, version))
 
 
 def is_dotted(name: str) -> bool:

@@ -119,7 +119,7 @@ def test_an_environment_needs_no_registration(env: Any, tmp_path: Path) -> None:
 
 def test_environments_of_one_name_are_told_apart() -> None:
     ids = [Agent(env).data.env_id for env in (Corridor, lambda: Corridor(5), lambda: Corridor(6), Corridor)]
-    assert ids == ["python/Corridor-v0", ids[1], ids[2], "python/Corridor-v0"]
+    assert ids == [f"{__name__}:Corridor", ids[1], ids[2], f"{__name__}:Corridor"]
     assert ids[1] != ids[2]
 
 

@@ -1,15 +1,15 @@
 """Tasks without wrappers, made from their Gymnasium ids; errors are one line."""
 
 import copy
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env_id
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from seqrl_lightning.env_ids import spec_of
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
@@ -24,7 +24,7 @@ def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
     Raises:
         ConfigurationError: If there is no such task, or it refuses its arguments.
     """
-    if spec_of(env_id, env_kwargs).entry_point is None:
+    if task_spec(env_id, env_kwargs).entry_point is None:
         envs = make_native(env_id, env_kwargs, num_envs=1)
         close_quietly(envs)
         return envs.unwrapped
@@ -33,19 +33,14 @@ def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
     return env.unwrapped
 
 
-def spec_of(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
-    """Return what Gymnasium knows of a task: of its newest version, if the id names none.
+def task_spec(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
+    """Return how a task is made.
 
     Raises:
         ConfigurationError: If there is no such task.
     """
-    module, _, name = env_id.rpartition(":")
     with _refusing(env_id, env_kwargs):
-        if module:
-            importlib.import_module(module)
-        namespace, title, version = parse_env_id(name)
-        newest = find_highest_version(namespace, title) if version is None else None
-        return gym.spec(name if newest is None else f"{name}-v{newest}")
+        return spec_of(env_id)
 
 
 def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
@@ -56,7 +51,7 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMod
     """
     if native_mode is None:
         with _refusing(env_id, env_kwargs):
-            return gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+            return gym.make(spec_of(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
     envs = make_native(env_id, env_kwargs, num_envs=1)
     must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
     require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
@@ -71,7 +66,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
     """
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
-        envs: VectorEnv[Any, Any, Any] = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(spec_of(env_id), num_envs, mode, **copy.deepcopy(env_kwargs))
     require_no_statistics(envs, env_id)
     return envs
 

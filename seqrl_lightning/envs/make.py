@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.admitted import AdmittedEnv, VectorizedEnv
-from seqrl_lightning.envs.bare import bare_task, make_native, spec_of
+from seqrl_lightning.envs.bare import bare_task, make_native, task_spec
 from seqrl_lightning.envs.border import Border
 from seqrl_lightning.envs.facts import EnvFacts, read_facts
 from seqrl_lightning.envs.faults import close_quietly
@@ -139,7 +139,7 @@ class EnvFactory:
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
-        return spec_of(self.env_id, self.env_kwargs)
+        return task_spec(self.env_id, self.env_kwargs)
 
     @property
     def _has_single_env(self) -> bool:

@@ -1,0 +1,76 @@
+"""Ids of tasks: Gymnasium's, and of environments that are a class or a function by where they are imported from."""
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
+from gymnasium.vector import VectorEnv
+
+EnvMaker = Callable[..., gym.Env[Any, Any] | VectorEnv[Any, Any, Any]]
+"""A class of environments, or a function that makes one."""
+
+
+def id_of(env: str | EnvMaker) -> str:
+    """Return the id of a task, for ``data.env_id``.
+
+    Args:
+        env: An id, which stays as it is, or a class or a function. The id of one that can be imported is
+            ``my_module:Name``, which other processes find; of another one, an id that is registered in this process.
+    """
+    if isinstance(env, str):
+        return env
+    module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
+    if module != "__main__" and _found(module, name) is env:
+        return f"{module}:{name}"
+    name = getattr(env, "__name__", "")
+    name = name if name.isidentifier() else "Env"  # a lambda has no name, nor has a partial
+    for version in range(len(gym.registry) + 1):
+        env_id = f"python/{name}-v{version}"
+        if env_id not in gym.registry:
+            gym.registry[env_id] = _spec(env_id, env)
+        spec = gym.registry[env_id]
+        if env in (spec.entry_point, spec.vector_entry_point):
+            return env_id
+    raise AssertionError("each version is another task's, though there are more versions than tasks")
+
+
+def spec_of(env_id: str) -> EnvSpec:
+    """Return how a task is made.
+
+    Args:
+        env_id: A Gymnasium id, without a version for the newest one; ``package:Id`` imports a package first, and
+            ``my_module:Name`` is the class or function ``Name`` that ``my_module`` defines, if no task has this id.
+
+    Raises:
+        gymnasium.error.Error: If there is no such task.
+        ImportError: If the package can't be imported.
+    """
+    package, _, task = env_id.rpartition(":")
+    if package:
+        import_module(package)
+    namespace, name, version = parse_env_id(task)
+    if version is None:
+        version = find_highest_version(namespace, name)
+    registered = get_env_id(namespace, name, version)
+    if registered not in gym.registry and (maker := _found(package, task)) is not None:
+        return _spec(task, maker)
+    return gym.spec(registered)
+
+
+def _found(module: str, name: str) -> EnvMaker | None:
+    """Return the class or function that a module defines, or takes from another one of its package, by its name."""
+    try:
+        found = getattr(import_module(module), name, None) if module else None
+    except ImportError:
+        return None
+    is_code = isinstance(found, type) or inspect.isfunction(found)
+    is_own = is_code and found.__module__.partition(".")[0] == module.partition(".")[0]
+    return found if is_own else None
+
+
+def _spec(name: str, maker: Any) -> EnvSpec:  # Gymnasium's types of makers name no positional arguments
+    is_vectorized = isinstance(maker, type) and issubclass(maker, VectorEnv)
+    return EnvSpec(name, **{"vector_entry_point" if is_vectorized else "entry_point": maker})
