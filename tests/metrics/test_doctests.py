@@ -7,6 +7,9 @@ import pytest
 
 MODULES = (
     "seqrl_lightning.analysis.statistics",
+    "seqrl_lightning.behavior.comparison",
+    "seqrl_lightning.behavior.model",
+    "seqrl_lightning.behavior.recovery",
     "seqrl_lightning.functional.choices",
     "seqrl_lightning.functional.criterion",
     "seqrl_lightning.metrics.criterion",
