@@ -68,8 +68,8 @@ class TableTask:
     def _choices(self, state: IntArray, action: IntArray, correct_action: IntArray) -> IntArray:
         """Number the kinds of choices, of which each subject's have the same outcomes, [..., N]."""
         if self._copies_by_right:
-            return 2 * self._subject + (action == correct_action)
-        return (self._subject * self._told.num_states + state) * self._told.num_actions + action
+            return np.asarray(2 * self._subject + (action == correct_action))
+        return np.asarray((self._subject * self._told.num_states + state) * self._told.num_actions + action)
 
     def _of_fold(self, choices: IntArray, fold: IntArray) -> IntArray:
         return np.asarray(choices * (int(self._told.fold.max()) + 1) + fold)
