@@ -105,8 +105,9 @@ def _trials_from_switch(histories: Histories) -> Array:
     """Return how far each trial is from the nearest switch of the fold, [T, N]: 0 right after, -1 right before it."""
     far = np.full(histories.fold.shape, len(histories.fold) + _AROUND_SWITCH + 1)
     time = np.arange(len(far))[:, None]
-    for t in range(1, len(far)):
-        switched = histories.is_choice[t] & (histories.fold[t] != histories.fold[t - 1])
-        distance = np.where(switched, time - t, far)
+    switched = np.zeros(far.shape, bool)
+    switched[1:] = histories.is_choice[1:] & (histories.fold[1:] != histories.fold[:-1])
+    for t in np.flatnonzero(switched.any(1)):
+        distance = np.where(switched[t], time - t, far)
         far = np.where(np.abs(distance) < np.abs(far), distance, far)
     return far

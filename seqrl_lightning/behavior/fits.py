@@ -14,7 +14,7 @@ import pandas as pd
 from seqrl_lightning.behavior.histories import Histories
 from seqrl_lightning.behavior.likelihood import log_likelihood
 from seqrl_lightning.behavior.model import Model
-from seqrl_lightning.behavior.newton import Maximum, derivatives, maximize, positive_definite
+from seqrl_lightning.behavior.newton import Maximum, Objective, derivatives, maximize, positive_definite
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
 
 METHODS = ("hierarchical", "map", "ml")
@@ -133,17 +133,17 @@ def fit(
         fewest = _fewest_subjects(histories)
         must_be = f"map or ml for fewer than {MIN_SUBJECTS} subjects in a group"
         require(fewest >= MIN_SUBJECTS, "--method", method, must_be)
-        found, prior, group_level = _fit_groups(posterior, found, prior)
-    covariance = np.linalg.inv(found.curvature)
+        found, group_level = _fit_groups(posterior, found)
+    has_evidence = method != "ml" or not model.free
     return Fit(
         model,
         method,
         histories.subjects,
         posterior.num_choices,
         found.point,
-        covariance,
+        np.linalg.inv(found.curvature),
         posterior.log_likelihood(found.point),
-        np.full(len(start), np.nan) if method == "ml" and start.shape[1] else _log_evidence(found),
+        _log_evidence(found) if has_evidence else np.full(len(start), np.nan),
         group_level,
     )
 
@@ -159,8 +159,7 @@ def _fewest_subjects(histories: Histories) -> int:
 
 def own_prior(model: Model, num_subjects: int) -> Prior:
     """Return the model's own prior, for each subject."""
-    specs = model.free.values()
-    mean, sd = (np.array([getattr(spec, name) for spec in specs]) for name in ("mean", "sd"))
+    mean, sd = [spec.mean for spec in model.free.values()], [spec.sd for spec in model.free.values()]
     return Prior(np.tile(mean, (num_subjects, 1)), np.tile(sd, (num_subjects, 1)))
 
 
@@ -195,23 +194,14 @@ class _Posterior:
         value, _, hessian = derivatives(self._objective(prior), found.point, np.arange(len(found.point)))
         return Maximum(found.point, value, positive_definite(-hessian))
 
-    def _objective(self, prior: Prior) -> "_Objective":
-        return _Objective(self._model, self._histories, self._counted, prior)
+    def _objective(self, prior: Prior) -> Objective:
+        def log_posterior(points: FloatArray, subjects: Array) -> FloatArray:
+            is_all = len(subjects) == len(self.group)
+            histories = self._histories if is_all else self._histories.take(subjects)
+            likelihood = log_likelihood(self._model, histories, points, self._counted[:, subjects])
+            return np.asarray(likelihood + prior.log_density(points, subjects))
 
-
-@dataclass(frozen=True)
-class _Objective:
-    """The log-posterior of some of the subjects."""
-
-    model: Model
-    histories: Histories
-    counted: BoolArray
-    prior: Prior
-
-    def __call__(self, points: FloatArray, subjects: Array) -> FloatArray:
-        chosen = self.histories if len(subjects) == self.histories.num_subjects else self.histories.take(subjects)
-        likelihood = log_likelihood(self.model, chosen, points, self.counted[:, subjects])
-        return np.asarray(likelihood + self.prior.log_density(points, subjects))
+        return log_posterior
 
 
 def _log_evidence(found: Maximum) -> FloatArray:
@@ -220,7 +210,7 @@ def _log_evidence(found: Maximum) -> FloatArray:
     return np.asarray(found.value + constant - 0.5 * np.linalg.slogdet(found.curvature)[1])
 
 
-def _fit_groups(posterior: _Posterior, found: Maximum, prior: Prior) -> tuple[Maximum, Prior, GroupLevel]:
+def _fit_groups(posterior: _Posterior, found: Maximum) -> tuple[Maximum, GroupLevel]:
     """Find each group's mean and variance by expectation-maximization, from a maximum under another prior."""
     num_groups, group = len(posterior.groups), posterior.group
     members = [group == g for g in range(num_groups)]
@@ -237,7 +227,7 @@ def _fit_groups(posterior: _Posterior, found: Maximum, prior: Prior) -> tuple[Ma
             break
     found = posterior.exact_curvature(prior, posterior.maximum(prior, found.point))
     errors = np.array([_mean_error(found.curvature[those], sd[g]) for g, those in enumerate(members)])
-    return found, prior, GroupLevel(posterior.groups, mean, sd, errors)
+    return found, GroupLevel(posterior.groups, mean, sd, errors)
 
 
 def _mean_error(curvature: FloatArray, sd: FloatArray) -> FloatArray:

@@ -202,6 +202,6 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
+    sys.modules.setdefault(path.stem, module)  # where dataclasses look for the names in their annotations
     spec.loader.exec_module(module)
     return module

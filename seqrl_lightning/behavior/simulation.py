@@ -10,7 +10,6 @@ from seqrl_lightning.behavior.model import Model
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 _NEAR = 10.0  # trials: how far in time an outcome is copied from, on average
-_OTHER_FOLD = 1e6  # how far away a row of another session or block is: it is taken only if there is no other
 _SHOWN = ("state", "allowed", "set_size")  # what a row shows before the choice
 
 
@@ -27,25 +26,28 @@ class TableTask:
     """The task of a table, for the same subjects: states and outcomes are copied from its rows.
 
     An episode begins as the subject's episode that began at about that time. The outcome of a choice (reward, next
-    state, end of the episode) is that of a row of the same subject with the same action in the same state, drawn among
-    the nearer ones in time, so that a reversal stays where it was. Where each choice is an episode, states follow as in
-    the table, and if it tells the right action, an outcome is copied from a choice that was right, or one that was
-    wrong. For an action that the subject never chose in the state, it is the row with the least reward there.
+    state, end of the episode) is that of a row of the same subject with the same action in the same state, near in time
+    and of the same session or block if there is one, so that a reversal stays where it was. Where each choice is an
+    episode, states follow as in the table, and if it tells the right action, an outcome is copied from a choice that
+    was right, or one that was wrong. For an action that the subject never chose in the state, it is the row with the
+    least reward there.
     """
 
     def __init__(self, histories: Histories, seed: int) -> None:
         self._told = histories
         self._rng = np.random.default_rng(seed)
         self._subject = np.arange(histories.num_subjects)
-        self._time = np.arange(len(histories.state))[:, None]
-        self._is_right = histories.action == histories.correct_action
         tells_right = bool((histories.correct_action >= 0)[histories.is_choice].all())
         self._copies_by_right = tells_right and bool(histories.is_last.all())
+        choices = self._choices(histories.state, histories.action, histories.correct_action)
+        self._starts = _Rows(self._subject + 0 * histories.state, histories.is_first & histories.is_choice)
+        self._in_fold = _Rows(self._of_fold(choices, histories.fold), histories.is_choice)
+        self._anywhere = _Rows(choices, histories.is_choice)
+        self._worst = self._worst_rows()
 
     def begin(self, t: int) -> IntArray:
         """Return the table's trial that an episode begins with at trial t, [N]."""
-        is_start = self._told.is_first & self._told.is_choice
-        return np.asarray(np.where(is_start, np.abs(self._time - t), np.inf).argmin(0))
+        return self._starts.nearest(self._subject, np.full(len(self._subject), t))
 
     def shown(self, row: IntArray) -> dict[str, Array]:
         """Return what the table's trials [N] show before the choice."""
@@ -54,21 +56,56 @@ class TableTask:
     def answer(self, t: int, state: IntArray, action: IntArray) -> Outcome:
         """Return what follows the actions [N] in the states [N] at trial t."""
         told = self._told
-        if self._copies_by_right:
-            matches = self._is_right == (action == told.correct_action[t])
-        else:
-            matches = (told.state == state) & (told.action == action)
-        away = np.abs(self._time - t) / _NEAR + _OTHER_FOLD * (told.fold != told.fold[t])
-        nearness = self._rng.gumbel(size=told.state.shape) - away
-        score = np.where(matches & told.is_choice, nearness, -np.inf)
-        row = score.argmax(0)
-        is_new = np.isneginf(score.max(0))
-        if is_new.any():
-            reward = np.where((told.state == state) & told.is_choice, told.reward, np.inf)
-            row = np.where(is_new, reward.argmin(0), row)
+        choices = self._choices(state, action, told.correct_action[t])
+        time = t + np.rint(self._rng.laplace(0.0, _NEAR, len(choices))).astype(np.int64)
+        row = self._in_fold.nearest(self._of_fold(choices, told.fold[t]), time)
+        row = np.where(row < 0, self._anywhere.nearest(choices, time), row)
+        row = np.where(row < 0, self._worst[state, self._subject], row)
         copied = row, self._subject
         correct = told.correct_action[t] if self._copies_by_right else told.correct_action[copied]
         return Outcome(row, told.reward[copied], told.is_last[copied], correct)
+
+    def _choices(self, state: IntArray, action: IntArray, correct_action: IntArray) -> IntArray:
+        """Number the kinds of choices, of which each subject's have the same outcomes, [..., N]."""
+        if self._copies_by_right:
+            return np.asarray(2 * self._subject + (action == correct_action))
+        return np.asarray((self._subject * self._told.num_states + state) * self._told.num_actions + action)
+
+    def _of_fold(self, choices: IntArray, fold: IntArray) -> IntArray:
+        return np.asarray(choices * (int(self._told.fold.max()) + 1) + fold)
+
+    def _worst_rows(self) -> IntArray:
+        """Return the trial with the least reward in each state, [S, N]."""
+        told = self._told
+        worst = np.zeros((told.num_states, told.num_subjects), np.int64)
+        time, subject = np.nonzero(told.is_choice)
+        order = np.argsort(-told.reward[time, subject], kind="stable")  # so that the least is written last
+        time, subject = time[order], subject[order]
+        worst[told.state[time, subject], subject] = time
+        return worst
+
+
+class _Rows:
+    """Trials of a table, to find the one of a kind that is nearest in time.
+
+    Args:
+        kind: [T, N] int64: the kind of each row; no two subjects have one in common.
+        is_row: [T, N] bool: the rows to find.
+    """
+
+    def __init__(self, kind: IntArray, is_row: BoolArray) -> None:
+        self._length = len(kind)
+        time = np.nonzero(is_row)[0]
+        self._codes = np.sort(kind[is_row] * self._length + time)  # by kind, and then by time
+
+    def nearest(self, kind: IntArray, time: IntArray) -> IntArray:
+        """Return the trial of each kind [M] that is nearest to a time [M]; -1 where there is none."""
+        wanted = kind * self._length + np.clip(time, 0, self._length - 1)
+        after = np.searchsorted(self._codes, wanted)
+        found = self._codes[np.clip(np.stack([after - 1, after]), 0, len(self._codes) - 1)]
+        distance = np.where(found // self._length == kind, np.abs(found - wanted), np.inf)
+        best = np.where(distance[0] <= distance[1], found[0], found[1])
+        return np.where(np.isinf(distance.min(0)), -1, best % self._length)
 
 
 def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) -> Histories:

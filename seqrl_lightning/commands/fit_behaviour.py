@@ -111,7 +111,9 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     require(arguments.cross_validate or not arguments.gru, "--gru", arguments.gru, "given with --cross_validate")
     if arguments.cross_validate:
         require_folds(histories)
-    names = default_models(histories.num_positions > 1) if arguments.models is None else arguments.models.split(",")
+    names = default_models(histories.num_positions > 1)
+    if arguments.models is not None:
+        names = [name.strip() for name in arguments.models.split(",")]
     method = arguments.method or default_method(histories)
     models = {model.name: model for model in map(find_model, names)}
     seed = arguments.seed

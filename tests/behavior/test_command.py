@@ -12,6 +12,10 @@ from tests.running import seqrl
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_behavior_model.py"
 
 
+def test_the_example_is_short() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) <= 40
+
+
 def grouped(path: Path, num_subjects: int, num_trials: int) -> None:
     rows = bandit(num_subjects, num_trials, beta=(4.0, 6.0))
     rows.assign(group=rows["subject"].map(lambda name: "ab"[int(name[1:]) % 2])).to_csv(path, index=False)
@@ -69,14 +73,14 @@ def test_one_subject_has_no_group(tmp_path: Path) -> None:
 
 
 def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
-    """As TrialWriter writes it: with episodes, and no right action in some of the trials."""
+    """As TrialWriter writes it: with episodes, no blocks, and no right action in some of the trials."""
     rng = np.random.default_rng(0)
     rows = [
         (
             episode,
             0,
             trial,
-            0,
+            "",
             f"[{trial}.0]",
             int(rng.integers(3)),
             trial if trial < 2 else -1,
