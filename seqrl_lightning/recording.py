@@ -30,7 +30,6 @@ from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArra
 UNITS = ("features", "state")
 """What is recorded: what the network's head reads, or what the network carries from step to step."""
 
-
 _MAX_STEPS = 1000  # of an episode that is played
 
 

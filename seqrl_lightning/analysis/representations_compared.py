@@ -25,8 +25,8 @@ def comparison(networks: Sequence[Representation]) -> Section:
         "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
         "besides, the smallest of these accuracies; the threshold that shuffled items don't reach; the accuracy of "
         "serial positions; at the same step, the share of variance between items, summed over items, and the mean "
-        "angle between the subspaces of different items; the largest participation ratio; and the largest "
-        "contribution of a past observation to a choice."
+        "angle between the subspaces of different items; the largest participation ratio; and the largest contribution "
+        "of a past observation to a choice."
     )
     return Section(
         "comparison", "Networks compared", text, figure, table, accuracy.rename_axis("network").reset_index()

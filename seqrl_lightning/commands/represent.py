@@ -7,6 +7,7 @@ item subspaces, dimension, and the contributions of past observations to each ch
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A checkpoint whose network is looked at."""
+    """A network that is looked at."""
 
     run: str  # the run's name in the report
+    name: str  # the network's
     path: Path  # of the checkpoint
-    is_trained: bool = True
+    env_steps: int | None  # how long it was trained; None if its file doesn't say so
+    untrained_seed: int | None = None  # of random weights, in place of the checkpoint's
     has_sections: bool = True  # in the report; others are in its comparison alone
 
 
@@ -118,52 +121,85 @@ def about(networks: Sequence["Representation"], arguments: Namespace) -> str:
 
 
 def sources_of(arguments: Namespace) -> tuple[list[Source], Path]:
-    """Return the checkpoints that are meant, and the folder that their runs have in common.
+    """Return the networks that are meant, and the folder that their runs have in common.
 
     Raises:
         ConfigurationError: If there is no such run or checkpoint.
     """
     trust = Trust(arguments.allow)
-    runs = {
-        folder: checkpoints
-        for given in arguments.runs
-        for folder, checkpoints in _checkpoints(given, arguments.checkpoints, trust, arguments.max_gib)
-    }
-    common = Path(os.path.commonpath([folder.resolve() for folder in runs]))
-    sources = []
-    for folder, checkpoints in runs.items():
-        name = str(folder.resolve().relative_to(common)) if len(runs) > 1 else folder.resolve().name
+    runs: dict[Path, list[Path]] = {}
+    for given in arguments.runs:
+        for folder, checkpoints in _checkpoints(given, arguments.checkpoints, trust, arguments.max_gib):
+            runs.setdefault(folder.resolve(), []).extend(checkpoints)
+    common = Path(os.path.commonpath(runs))
+    sources: list[Source] = []
+    for number, (folder, name) in enumerate(zip(runs, _names(list(runs), common), strict=True)):
         if arguments.untrained:
-            sources.append(Source(name, checkpoints[0], is_trained=False))
-        sources += [Source(name, path, has_sections=path == checkpoints[-1]) for path in checkpoints]
+            seed = arguments.seed + number
+            sources.append(Source(name, f"{name}, untrained", runs[folder][0], 0, untrained_seed=seed))
+        sources += _trained(name, runs[folder], arguments)
     return sources, common
 
 
 def _checkpoints(given: str, which: str, trust: Trust, max_gib: float) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield the folder of each run, and its checkpoints."""
+    """Yield the folder of each run, and its checkpoints; an exported policy is a run of its own."""
     from seqrl_lightning.analysis.runs import find_runs
 
-    if Path(given).is_file():
-        path = Path(given)
-        yield path.parent.parent if path.parent.name == "checkpoints" else path.parent, [path]
+    path = Path(given)
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            yield path.with_suffix(""), [path]
+        else:
+            yield path.parent.parent if path.parent.name == "checkpoints" else path.parent, [path]
         return
     for found in find_runs([given], trust, max_gib):
         last = usable_checkpoint(found.folder, resumes=False, max_gib=max_gib)
-        others = [path for path in sorted(last.parent.glob("*.ckpt")) if not path.name.startswith("last")]
+        others = [path for path in last.parent.glob("*.ckpt") if not path.name.startswith("last")]
         yield found.folder, [last] if which == "last" else [*others, last]
+
+
+def _names(folders: Sequence[Path], common: Path) -> list[str]:
+    """Return a name for each run, from its folder, without those that Lightning makes where it is clear without."""
+    if len(folders) == 1:
+        return [folders[0].name]
+    paths = [folder.relative_to(common).parts for folder in folders]
+    short = ["/".join(part for part in path if not re.fullmatch(r"lightning_logs|version_\d+", part)) for path in paths]
+    return short if all(short) and len(set(short)) == len(short) else ["/".join(path) for path in paths]
+
+
+def _trained(run: str, paths: Sequence[Path], arguments: Namespace) -> list[Source]:
+    """Return the networks of a run's checkpoints, ascending by training; of two that are equally far, the later."""
+    by_steps = {env_steps_of(path, arguments): path for path in paths}
+    sources = [
+        Source(
+            run, run if env_steps is None else f"{run}, {env_steps:,} env steps", path, env_steps, has_sections=False
+        )
+        for env_steps, path in sorted(by_steps.items(), key=lambda pair: pair[0] or 0)
+    ]
+    last = sources[-1]._replace(has_sections=True)
+    return [*sources[:-1], last] if len(sources) > 1 else [last._replace(name=run)]
+
+
+def env_steps_of(path: Path, arguments: Namespace) -> int | None:
+    """Return how long a network was trained; None if its file doesn't say so."""
+    if path.suffix == ".safetensors":
+        return None
+    checkpoint = read_checkpoint(path, Trust(arguments.allow), arguments.max_gib)
+    env_steps = checkpoint.get("ReplayDataModule", {}).get("progress", {}).get("env_steps")
+    return env_steps if isinstance(env_steps, int) else None
 
 
 def policy_of(source: Source, arguments: Namespace) -> Policy:
     """Load a checkpoint's policy, or make it as it was before training."""
     policy = load_policy(source.path, allow=arguments.allow, max_gib=arguments.max_gib)
-    return policy if source.is_trained else policy.untrained(arguments.seed)
+    return policy if source.untrained_seed is None else policy.untrained(source.untrained_seed)
 
 
 def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace) -> tuple["States", "Representation"]:
     """Record a network in episodes that it plays or in those of a table, and compute what its states hold.
 
     Args:
-        source: The checkpoint.
+        source: The network.
         policy: Its policy.
         table: The table of trials, which is written here unless it was given.
         arguments: The command's.
@@ -173,24 +209,9 @@ def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace)
     if arguments.table is None:
         recording.write_played(policy, table, arguments.episodes, arguments.seed)
     require_file(table, arguments.max_gib)
-    env_steps = env_steps_of(source, arguments)
-    name = source.run if source.is_trained else f"{source.run}, untrained"
-    if source.is_trained and arguments.checkpoints == "all" and env_steps is not None:
-        name += f", {env_steps:,} env steps"
-    states = recording.states_in(policy, table, name, arguments.episodes, arguments.units)
+    states = recording.states_in(policy, table, source.name, arguments.episodes, arguments.units)
     found = recording.look_at(policy, states, arguments.shuffles, arguments.seed)
-    return states, found._replace(run=source.run, env_steps=env_steps)
-
-
-def env_steps_of(source: Source, arguments: Namespace) -> int | None:
-    """Return how long a network was trained; None if its file doesn't say so."""
-    if not source.is_trained:
-        return 0
-    if source.path.suffix == ".safetensors":
-        return None
-    checkpoint = read_checkpoint(source.path, Trust(arguments.allow), arguments.max_gib)
-    env_steps = checkpoint.get("ReplayDataModule", {}).get("progress", {}).get("env_steps")
-    return env_steps if isinstance(env_steps, int) else None
+    return states, found._replace(run=source.run, env_steps=source.env_steps)
 
 
 def write_states(networks: Sequence["States"], folder: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +69,16 @@ def test_actions_are_the_items_of_tasks_without_symbols_and_contexts_are_shown_l
     found = labels(tmp_path, [(0, 0, [0.3, 0.2, -0.1], 2, 0)], SYMBOLS)  # no symbols, whatever the attribute says
     assert found["item"].tolist() == [2]
     assert labels(tmp_path, [(0, 0, [[0, 1], [1, 0]], 1, 0)], SYMBOLS)["item"].tolist() == [1]  # stacked
+
+
+def test_tasks_tell_where_symbols_and_contexts_are_shown() -> None:
+    env = gym.make("seqrl/ContextSequence-v0", contexts=["ABCDE", "reversed", "swap_2_4"])
+    facts = TaskFacts.of(env.unwrapped)
+    assert facts.num_contexts == 3
+    assert env.reset(seed=0)[0][-3:].sum() == 1
+    env = gym.make("seqrl/Recall-v0", num_symbols=5)
+    assert TaskFacts.of(env.unwrapped).num_symbols == 5
+    assert env.reset(seed=0)[0][:5].sum() == 1
 
 
 def test_a_delay_is_counted_from_the_last_showing() -> None:

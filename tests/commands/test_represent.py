@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seqrl_lightning.analysis import figures
 from tests.running import seqrl
 
 CONFIG = """
@@ -18,14 +20,14 @@ data:
   batch_size: 2
   capacity: 200
   sampler: {sampler}
-  batches_per_epoch: 10
+  batches_per_epoch: 5
   eval_episodes: 1
 model:
   class_path: DQN
   init_args: {{network: {network}}}
 agent: {{warmup_env_steps: 50, env_steps_per_update: 2}}
 checkpoint: {{save_top_k: -1}}
-trainer: {{max_steps: 20, enable_progress_bar: false}}
+trainer: {{max_steps: 10, enable_progress_bar: false}}
 """
 GRU = "{class_path: GRU, init_args: {hidden_size: 8}}"
 RUNS = {
@@ -44,6 +46,14 @@ SECTIONS = [
     "Contributions to the choice",
 ]
 FEW = ("--episodes=120", "--shuffles=5")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _figures_of_one_format() -> Iterator[None]:
+    """Writing figures takes most of the time; tests/commands/test_analyse.py has all formats."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "SUFFIXES", ("png",))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +129,13 @@ def test_networks_are_compared_over_training_and_with_each_other(runs: Path, tmp
     assert found[0] == "Networks compared"
     assert len(found) == 1 + 4 * len(SECTIONS)  # of each run, untrained and last
     table = pd.read_csv(tmp_path / "comparison.csv", index_col="network")
-    assert len(table) == 2 * 4  # untrained, two evaluations, last
-    assert (table["env steps"].groupby(table.index.str.startswith("gru")).min() == 0).all()
+    names = ("gru, untrained", "gru, 60 env steps", "gru, 70 env steps", "mlp, untrained", "mlp, 60 env steps")
+    assert tuple(table.index) == (*names, "mlp, 70 env steps")
+    assert table["env steps"].tolist() == [0, 60, 70] * 2
     without_memory = table[table.index.str.startswith("mlp")]
     assert (without_memory["items (least)"] < without_memory["items (threshold)"]).all()
     assert set(pd.read_csv(tmp_path / "states.csv")["network"]) == set(table.index)
-    assert {path.name for path in tmp_path.glob("*.npz")} == {f"{number}_states.npz" for number in range(1, 9)}
+    assert {path.name for path in tmp_path.glob("*.npz")} == {f"{number}_states.npz" for number in range(1, 7)}
 
 
 @pytest.mark.parametrize(
