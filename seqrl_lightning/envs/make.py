@@ -26,7 +26,7 @@ from seqrl_lightning.envs.admitted import (
 )
 from seqrl_lightning.envs.border import Border, EnvFault, Shown, SoloBorder, VectorBorder
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace, PackedVectorParts
-from seqrl_lightning.envs.parts import CheckedParts, FlatVectorEnv
+from seqrl_lightning.envs.parts import CheckedBox, CheckedParts, FlatVectorEnv
 from seqrl_lightning.envs.spaces import has_picture, is_composed
 from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
@@ -317,7 +317,7 @@ def _make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vect
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
         envs: VectorEnv[Any, Any, Any] = gym.make_vec(env_id, num_envs, mode, **copy.deepcopy(env_kwargs))
-    _require_no_statistics(envs, env_id)
+    _require_no_statistics(envs, env_id, "The vectorized implementation has")
     return envs
 
 
@@ -398,14 +398,14 @@ def make_wrapped(
     if is_enumerable(env.action_space):
         env = FlattenMultiDiscreteAction(env)
     _require_discrete(env.action_space, env_id)
-    _require_no_statistics(env, env_id)
+    _require_no_statistics(env, env_id, "data.wrappers has")
     if not isinstance(env.observation_space, Box):
         _require_flat(env.observation_space, env_id)
         is_flat = _is_flattened(env.observation_space, flatten_observations)
         env = gym.wrappers.FlattenObservation(CheckedParts(env)) if is_flat else PackedParts(env)
     if frame_stack > 1:
         space = env.observation_space
-        env = gym.wrappers.FrameStackObservation(env, frame_stack)
+        env = gym.wrappers.FrameStackObservation(CheckedBox(env), frame_stack)
         if isinstance(space, PackedSpace):
             env.observation_space = space.stacked(frame_stack)
     return env, task_reward
@@ -425,7 +425,9 @@ def _with_own_arguments(wrapper: Wrapper) -> Wrapper:
 def _make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
     if native_mode is None:
         with _refusing(env_id, env_kwargs):
-            return gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+            env = gym.make(env_id, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+        _require_no_statistics(env, env_id, "The task's entry point has")
+        return env
     envs = _make_native(env_id, env_kwargs, num_envs=1)
     must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
     require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
@@ -481,8 +483,13 @@ def _require_flat(space: gym.Space[Any], env_id: str) -> None:
     require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
 
 
-def _require_no_statistics(env: Layered, env_id: str) -> None:
+def _require_no_statistics(env: Layered, env_id: str, place: str) -> None:
     """Refuse wrappers that learn a scale while they are used, each in its own environment.
+
+    Args:
+        env: The environment.
+        env_id: Its id.
+        place: Where its outer wrappers come from, as an error begins.
 
     Raises:
         ConfigurationError: If there is such a wrapper.
@@ -492,7 +499,6 @@ def _require_no_statistics(env: Layered, env_id: str) -> None:
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
             scales_rewards = isinstance(layer, _REWARD_SCALES)
             reason, fixed = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
-            place = "data.wrappers has" if isinstance(env, gym.Env) else "The vectorized implementation has"
             raise ConfigurationError(
                 f"{place} {type(layer).__name__} around {env_id}, which learns its scale in each environment by "
                 f"itself: {reason}. Use one with a fixed scale, like gymnasium.wrappers.{fixed}"
