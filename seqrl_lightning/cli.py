@@ -245,6 +245,8 @@ class SeqRLCLI(LightningCLI):
             model = {"class_path": named, "dict_kwargs": settings}
         self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
         used = self.config[self.config.subcommand].model.as_dict()
+        for name in ("obs_shape", "n_actions"):  # the task's; not known yet
+            given["init_args"].pop(name, None)
         for name, theirs, ours in overruled({"model": used}, {"model": given}):
             _tell(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
 

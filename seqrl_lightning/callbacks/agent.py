@@ -1,7 +1,7 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms import LearnerModule
@@ -33,6 +34,7 @@ from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
+_STOPPED = "stopped_by_callback"  # in a checkpoint: whether a callback ended the run
 _PUBLISH_EVERY = 100  # env steps of each process, while the replay memory is warmed up
 _DEFAULT_CADENCE = Cadence(warmup_env_steps=1000, env_steps_per_update=1.0, updates_per_collect=1)
 
@@ -206,13 +208,26 @@ class AgentCallback(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note the progress of the resumed run, and report which of the agent's settings changed."""
+        """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""
         saved = checkpoint["callbacks"][self.state_key].get("settings", {})
         is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
         for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
             rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        if checkpoint.get(_STOPPED, False):
+            trainer.should_stop = True
+            rank_zero_info("A callback, like EarlyStopping, has ended this run: resuming it makes no further update.")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note whether a callback ended the run, and not one of its limits, which a resumed run may raise."""
+        callbacks = attributes_of(trainer).callbacks
+        has_reason = any(
+            isinstance(callback, EarlyStopping) and callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
+            for callback in callbacks
+        )
+        is_at_limit = self._is_budget_used_up or _is_time_up(callbacks)
+        checkpoint[_STOPPED] = trainer.should_stop and (has_reason or not is_at_limit)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
@@ -377,18 +392,21 @@ class AgentCallback(Callback):
 
     def _is_over(self, trainer: Trainer) -> bool:
         """Return whether the Trainer will make no update, because the run that is resumed has nothing left to do."""
-        timers = [callback for callback in attributes_of(trainer).callbacks if isinstance(callback, Timer)]
         return (
             trainer.should_stop
             or 0 <= trainer.max_steps <= self._resumed_updates
             or 0 <= (trainer.max_epochs or -1) <= self._resumed_epochs
-            or any((timer.time_remaining() or math.inf) <= 0 for timer in timers)
+            or _is_time_up(attributes_of(trainer).callbacks)
         )
+
+    @property
+    def _is_budget_used_up(self) -> bool:
+        run, (max_env_steps, max_episodes) = self._run_progress, self._budget
+        return run.env_steps >= max_env_steps or run.episodes >= max_episodes
 
     def _stop_at_budget(self, trainer: Trainer) -> None:
         """Let the fit loop end, or not begin, if the run's budget is used up."""
-        run, (max_env_steps, max_episodes) = self._run_progress, self._budget
-        if run.env_steps >= max_env_steps or run.episodes >= max_episodes:
+        if self._is_budget_used_up:
             trainer.should_stop = True
 
     def _warm_up(self, trainer: Trainer) -> None:
@@ -419,3 +437,9 @@ class AgentCallback(Callback):
         self.collector.follow_block()
         if self.collector.block_of is not None:
             run.block = own.block
+
+
+def _is_time_up(callbacks: Sequence[Callback]) -> bool:
+    """Return whether ``trainer.max_time`` is over."""
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
+    return any((timer.time_remaining() or math.inf) <= 0 for timer in timers)

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.trainer_access import attributes_of
@@ -68,6 +68,8 @@ class LastCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop.restarting = False
             trainer.fit_loop._restarting = False  # its setter refuses to where max_steps ends the run
             self._resumes_between_epochs = False
+        if trainer.fit_loop.restarted_mid_epoch:
+            _start_epoch_again(trainer, pl_module)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._is_too_late:
@@ -159,3 +161,24 @@ class LastCheckpoint(Checkpoint):
         for which in signals:
             if which in self._previous_handlers:
                 signal.signal(which, self._previous_handlers.pop(which))
+
+
+def _start_epoch_again(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Let callbacks prepare the epoch that a resumed run is in the middle of: Lightning doesn't.
+
+    Those of Lightning that act at an epoch's start may do it twice. Others may not (they may count epochs), so that
+    those without a saved state are named.
+    """
+    for callback in attributes_of(trainer).callbacks:
+        kind, hook = type(callback), f"{type(callback).__name__}.on_train_epoch_start()"
+        if isinstance(callback, GradientAccumulationScheduler | StochasticWeightAveraging):
+            callback.on_train_epoch_start(trainer, pl_module)
+        elif (
+            not kind.__module__.startswith(("lightning.", "seqrl_lightning."))
+            and kind.on_train_epoch_start is not Callback.on_train_epoch_start
+            and kind.state_dict is Callback.state_dict
+        ):
+            rank_zero_info(
+                f"Not bitwise, if {hook} changes what is learned: it saves no state, and isn't called where a run is "
+                "resumed in mid-epoch."
+            )

@@ -58,16 +58,24 @@ def _filled(value: object) -> Any:
     return None if value in ({}, []) else value
 
 
-def overruled(used: object, given: object) -> list[Change]:
+def overruled(used: object, given: object, name: str = "") -> list[Change]:
     """Return the settings whose given value isn't the one that is used instead.
 
     Args:
         used: Settings, as plain values.
-        given: Settings of the same kind; None is no value.
+        given: Settings of the same kind; those that it doesn't have aren't compared.
+        name: Name of these settings as a whole.
     """
-    others = flat(given)
-    named = ((_PLUMBING.sub("", name), value, others.get(name)) for name, value in flat(used).items())
-    return [Change(name, value, other) for name, value, other in named if other not in (None, value)]
+    if isinstance(used, dict) and isinstance(given, dict):
+        names = {key: f"{name}.{key}" if name else str(key) for key in used if key in given}
+        return [change for key in names for change in overruled(used[key], given[key], names[key])]
+    used, given = _filled(used), _filled(given)
+    return [] if used == given else [Change(_PLUMBING.sub("", name), _named(used), _named(given))]
+
+
+def _named(value: object) -> object:
+    """Return the class alone of settings that name one."""
+    return value.get("class_path", value) if isinstance(value, dict) else value
 
 
 def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

@@ -51,7 +51,9 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMod
     """
     if native_mode is None:
         with _refusing(env_id, env_kwargs):
-            return gym.make(spec_of(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
+            env = gym.make(spec_of(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
+        require_no_statistics(env, env_id, "The task's entry point has")
+        return env
     envs = make_native(env_id, env_kwargs, num_envs=1)
     must_be = f"1 where 1 is asked for: with autoreset_mode {native_mode.value} each is stepped by itself"
     require(envs.num_envs == 1, f"the number of environments that {env_id} makes", envs.num_envs, must_be)
@@ -67,7 +69,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
         envs: VectorEnv[Any, Any, Any] = gym.make_vec(spec_of(env_id), num_envs, mode, **copy.deepcopy(env_kwargs))
-    require_no_statistics(envs, env_id)
+    require_no_statistics(envs, env_id, "The vectorized implementation has")
     return envs
 
 

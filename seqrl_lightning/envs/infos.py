@@ -44,12 +44,14 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
 def as_int(value: object, first: int, end: int) -> int | None:
     """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
     if type(value) is not int:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, np.integer | np.ndarray):
+        if isinstance(value, list | tuple):
             return None
-        array = np.asarray(value)
+        array = np.asarray(value)  # of a tensor, too
+        if array.size == 1 and array.dtype == object and array.item() is not value:
+            return as_int(array.item(), first, end)
         if array.size != 1 or array.dtype.kind not in "iu":
             return None
-        value = int(array.reshape(()))
+        value = int(array.item())
     return value if first <= value < end else None
 
 
@@ -57,8 +59,8 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
     """Return the values of several environments under a key of their infos, and which of them have one.
 
     Args:
-        infos: The infos of a vector environment: a list, tuple or array of one value for each environment under a key,
-            and which of them have one under ``_key``. An environment whose value is None has none either.
+        infos: The infos of a vector environment: a list, tuple, array or tensor of one value for each environment under
+            a key, and which of them have one under ``_key``. An environment whose value is None has none either.
         key: The key.
         num_envs: Number of environments, N.
 
@@ -68,11 +70,9 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
     if key not in infos:
         return None
     values, has_value = infos[key], infos.get(f"_{key}", True)
-    if isinstance(values, np.ndarray):
-        is_of_each = values.shape[:1] == (num_envs,)
-    else:
-        is_of_each = isinstance(values, list | tuple) and len(values) == num_envs
-    if not is_of_each:
+    if not isinstance(values, list | tuple):
+        values = np.asarray(values)
+    if (values.shape[:1] if isinstance(values, np.ndarray) else (len(values),)) != (num_envs,):
         return None
     if not (type(has_value) is np.ndarray and has_value.dtype == np.bool_):  # as Gymnasium's have
         has_value = np.broadcast_to(np.asarray(has_value, np.bool_), (num_envs,))

@@ -11,8 +11,13 @@ _OF_REWARDS = "the same reward would be stored with another scale each time", "T
 _OF_OBSERVATIONS = "evaluation would show other observations than training", "RescaleObservation", "observations"
 
 
-def require_no_statistics(env: Layered, env_id: str) -> None:
+def require_no_statistics(env: Layered, env_id: str, place: str) -> None:
     """Refuse wrappers that learn a scale while they are used, each in its own environment.
+
+    Args:
+        env: The environment.
+        env_id: Its id.
+        place: Where its outer wrappers come from, as an error begins.
 
     Raises:
         ConfigurationError: If there is such a wrapper.
@@ -22,7 +27,6 @@ def require_no_statistics(env: Layered, env_id: str) -> None:
         if keeps_statistics or hasattr(type(layer), "update_running_mean"):
             scales_rewards = isinstance(layer, _REWARD_SCALES)
             reason, fixed, kind = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
-            place = "data.wrappers has" if isinstance(env, gym.Env) else "The vectorized implementation has"
             raise ConfigurationError(
                 f"{place} {type(layer).__name__} around {env_id}, which learns its scale in each environment by "
                 f"itself: {reason}. Use model.normalize_{kind}, or a fixed scale, like gymnasium.wrappers.{fixed}"

@@ -2,15 +2,22 @@
 
 import dis
 import inspect
+import re
 import types
 
 import numpy as np
 
 # Libraries whose functions keep nothing, but for those of random numbers.
 _LIBRARIES = frozenset({"builtins", "math", "numpy", "operator", "torch"})
-_KEEPING = frozenset({"random", "rand", "randn", "randint", "setattr", "globals", "vars", "exec", "eval", "open"})
+_KEEPING = frozenset({"setattr", "globals", "vars", "exec", "eval", "open"})
+# Names of what draws random numbers in NumPy and torch; in torch also with "_" at the end, where it draws in place.
+_DRAWING = re.compile(
+    r"random|randperm|(rand|randn|randint)(_like)?|normal|log_normal|uniform|bernoulli|binomial|multinomial|poisson|cauchy"
+    r"|exponential|geometric|\w*dropout\w*|rrelu\w*|gumbel_softmax|fractional_max_pool\w+|scaled_dot_product_attention"
+    r"|gru|lstm|rnn_\w+|miopen_rnn|distributions|init|seed|manual_seed"
+)
 _WRITING = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "IMPORT_NAME"})
-_CONSTANTS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, type(...))
+_CONSTANTS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, type(...))
 
 
 def has_no_memory(function: object) -> bool:
@@ -34,10 +41,15 @@ def _has_no_memory(function: object, callers: frozenset[types.FunctionType]) -> 
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     codes = _codes(function.__code__)
     names = {name for code in codes for name in code.co_names}
-    if names & _KEEPING or any(step.opname in _WRITING for code in codes for step in dis.get_instructions(code)):
+    steps = (step for code in codes for step in dis.get_instructions(code))
+    if any(map(_keeps_or_draws, names)) or any(step.opname in _WRITING for step in steps):
         return False
     used = [*defaults, *(function.__globals__[name] for name in names if name in function.__globals__)]
     return all(_is_constant(value) or _has_no_memory(value, callers) for value in used)
+
+
+def _keeps_or_draws(name: str) -> bool:
+    return name in _KEEPING or _DRAWING.fullmatch(name.lower().rstrip("_")) is not None
 
 
 def _codes(code: types.CodeType) -> list[types.CodeType]:
@@ -52,8 +64,11 @@ def _is_constant(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return not value.flags.writeable
     if isinstance(value, types.ModuleType):
-        return value.__name__.partition(".")[0] in _LIBRARIES
+        library, *inner = value.__name__.split(".")
+        return library in _LIBRARIES and not any(map(_keeps_or_draws, inner))
     if isinstance(value, _CONSTANTS):
         return True
     is_of_library = str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES
-    return isinstance(value, np.ufunc) or (is_of_library and (inspect.isclass(value) or inspect.isroutine(value)))
+    if not is_of_library or not (inspect.isclass(value) or inspect.isroutine(value)):
+        return False
+    return not _keeps_or_draws(value.__name__)  # it may be imported by another name

@@ -1,4 +1,4 @@
-"""Observations that are no Box (Discrete, or composed of parts): checked, then flattened."""
+"""Observations that are checked before they are flattened or stacked."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from seqrl_lightning.envs.bounds import require_inside
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.stateless import Stateless
-from seqrl_lightning.envs.values import own_observation
+from seqrl_lightning.envs.values import own_observation, stored_space
 from seqrl_lightning.types import Array, IntArray
 
 
@@ -31,6 +31,26 @@ class CheckedParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
             EnvValueError: If a part isn't.
         """
         return own_parts(observation, self.env.observation_space)
+
+
+class CheckedBox(Stateless, gym.ObservationWrapper[Array, Any, Any]):
+    """Copy observations into arrays of the dtype that is stored, before they are stacked: stacking wraps around.
+
+    Args:
+        env: An environment whose observations are a Box.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = self._space = stored_space(env.observation_space)
+
+    def observation(self, observation: Any) -> Array:
+        """Return an array of the space's shape and dtype.
+
+        Raises:
+            EnvValueError: If the observation isn't of that shape or kind.
+        """
+        return own_observation(observation, self._space, self._space.shape)
 
 
 class ArrayVectorEnv(Stateless, VectorWrapper[Array, Any, Any, Any, Any], ABC):

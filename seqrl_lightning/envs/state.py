@@ -105,7 +105,8 @@ def _is_gymnasiums(stream: object) -> bool:
 
 def _layer_state(layer: Layered) -> dict[str, Any] | None:
     if _is_stateful(layer):
-        return layer.state_dict()
+        state = layer.state_dict()
+        return None if state is None else {name: plain(value) for name, value in state.items()}
     if type(layer) in _STATELESS and _has_plain_function(layer):
         return {}
     names = None if _drew_its_map(layer) else _CHANGING_ATTRIBUTES.get(type(layer))

@@ -14,7 +14,7 @@ from seqrl_lightning.envs.admitted import VectorizedEnv
 from seqrl_lightning.envs.bare import make_task
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace
-from seqrl_lightning.envs.parts import CheckedParts
+from seqrl_lightning.envs.parts import CheckedBox, CheckedParts
 from seqrl_lightning.envs.spaces import has_picture, is_composed
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.wrappers import MAX_COMBINATIONS, FlattenMultiDiscreteAction, is_enumerable, num_combinations
@@ -64,14 +64,14 @@ def make_wrapped(
     if is_enumerable(env.action_space):
         env = FlattenMultiDiscreteAction(env)
     require_discrete(env.action_space, env_id)
-    require_no_statistics(env, env_id)
+    require_no_statistics(env, env_id, "data.wrappers has")
     if not isinstance(env.observation_space, Box):
         require_flat(env.observation_space, env_id)
         is_flat = is_flattened(env.observation_space, flatten_observations)
         env = gym.wrappers.FlattenObservation(CheckedParts(env)) if is_flat else PackedParts(env)
     if frame_stack > 1:
         space = env.observation_space
-        env = gym.wrappers.FrameStackObservation(env, frame_stack)
+        env = gym.wrappers.FrameStackObservation(CheckedBox(env), frame_stack)
         if isinstance(space, PackedSpace):
             env.observation_space = space.stacked(frame_stack)
     return env, task_reward

@@ -3,13 +3,14 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, StochasticWeightAveraging
 
 from seqrl_lightning.callbacks import LastCheckpoint, last_checkpoint
 from tests.running import fit
@@ -160,3 +161,39 @@ def test_a_schedule_by_epochs_loses_no_epoch(tmp_path: Path) -> None:
     run(tmp_path / "half", 50, Diary(), resumes=True, callbacks=callbacks("half"))
     assert seen["whole"] == [1.0, 0.5, 0.25, 0.125, 0.0625]
     assert seen["half"] == seen["whole"]
+
+
+AT_EPOCH_STARTS: dict[str, Callable[[], Callback]] = {
+    "accumulation": lambda: GradientAccumulationScheduler({1: 2, 2: 4}),
+    "averaging": lambda: StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=2),
+}
+
+
+@pytest.mark.parametrize("batch", [14, 28])
+@pytest.mark.parametrize("name", AT_EPOCH_STARTS)
+def test_what_callbacks_prepare_at_an_epochs_start_is_prepared_in_mid_epoch(
+    tmp_path: Path, name: str, batch: int
+) -> None:
+    make, flags = AT_EPOCH_STARTS[name], {"max_epochs": 5}
+    expected, weights = run(tmp_path / "whole", -1, Diary(), callbacks=[make()], **flags)
+    diary = Diary(signal.SIGTERM, batch=batch)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "half", -1, diary, callbacks=[make()], **flags)
+    after, again = run(tmp_path / "half", -1, Diary(), resumes=True, callbacks=[make()], **flags)
+    assert diary.events + after == expected
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+def test_a_callback_that_may_have_prepared_an_epoch_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Saving(Diary):
+        def state_dict(self) -> dict[str, Any]:
+            return {"events": len(self.events)}
+
+    with pytest.raises(SystemExit):
+        run(tmp_path, 20, Diary(signal.SIGTERM, batch=14))
+    with caplog.at_level("INFO"):
+        run(tmp_path, 15, Diary(), resumes=True, callbacks=[Saving()])
+    assert [line for line in caplog.messages if "bitwise" in line] == [
+        "Not bitwise, if Diary.on_train_epoch_start() changes what is learned: it saves no state, and isn't called "
+        "where a run is resumed in mid-epoch."
+    ]

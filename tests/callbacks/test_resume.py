@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -268,12 +270,25 @@ class Kill(Callback):
         raise Killed
 
 
+class EndAfter(Callback):
+    """Ends the run in mid-epoch."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        trainer.should_stop |= trainer.global_step == 13
+
+
+ENDING: dict[str, Callable[[], Callback]] = {
+    "early stopping": functools.partial(EarlyStopping, "val/return_mean", mode="max", stopping_threshold=-1.0),
+    "a callback": EndAfter,
+}
 BUDGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "episodes": ({"max_episodes": 9}, {}),
     "env steps": ({"max_env_steps": 60}, {}),
     "updates": ({}, {"max_steps": 13}),
     "epochs": ({}, {"max_epochs": 2}),
     "time": ({}, {"max_time": {"milliseconds": 1}}),
+    "early stopping": ({}, {"max_steps": 100}),
+    "a callback": ({}, {"max_steps": 100}),
 }
 
 
@@ -291,6 +306,7 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_rep
         ckpt_path = str(last) if last.exists() else None
         torch.manual_seed(3)
         settings = {**agent, "warmup_env_steps": 16}
+        callbacks += [ENDING[budget]()] if budget in ENDING else []
         callbacks += [Kill()] if kill else []
         with contextlib.suppress(Killed):
             fit(
@@ -310,6 +326,22 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_rep
     if budget != "time":
         go("killed", kill=True)
         assert_identical(go("killed"), whole)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_raised_budget_goes_on_unless_a_callback_ended_the_run(tmp_path: Path, stops: bool) -> None:
+    """Whatever that callback's settings are now. Here it ends the run in the epoch in which the budget is used up."""
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 100}
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    updates = []
+    for max_env_steps, threshold in ((40, -1.0 if stops else None), (60, None), (80, 99.0)):
+        stopping = EarlyStopping("val/return_mean", mode="max", patience=99, stopping_threshold=threshold)
+        trainer, _, _ = fit(
+            tmp_path, data, {}, {"warmup_env_steps": 16, "max_env_steps": max_env_steps},
+            callbacks=[stopping, LastCheckpoint()], ckpt_path=str(last) if last.exists() else None,
+        )  # fmt: skip
+        updates.append(trainer.global_step)
+    assert updates == ([24, 24, 24] if stops else [24, 44, 64])
 
 
 STACKS: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}

@@ -84,9 +84,28 @@ def test_what_would_mix_two_experiments_is_refused(path: str, value: Any, line: 
 
 def test_what_a_checkpoint_overrules_has_its_full_name() -> None:
     used = {"model": {"class_path": "DQN", "init_args": {"gamma": 0.9, "network": {"init_args": {"sizes": [8]}}}}}
-    given = {"model": {"class_path": "C51", "init_args": {"gamma": None, "network": {"init_args": {"sizes": [4]}}}}}
+    given = {"model": {"class_path": "C51", "init_args": {"atoms": 51, "network": {"init_args": {"sizes": [4]}}}}}
     names = [Change("model", "DQN", "C51"), Change("model.network.sizes", [8], [4])]
     assert overruled(used, given) == names
+
+
+LINEAR = {"class_path": "torch.optim.lr_scheduler.LinearLR", "init_args": {"total_iters": 5}}
+
+
+@pytest.mark.parametrize(
+    ("used", "given", "told"),
+    [
+        ({"clip_grad_norm": 0.1}, {"clip_grad_norm": None}, [Change("model.clip_grad_norm", 0.1, None)]),
+        ({"clip_grad_norm": None}, {"clip_grad_norm": 0.1}, [Change("model.clip_grad_norm", None, 0.1)]),
+        ({"lr_scheduler": LINEAR}, {"lr_scheduler": None}, [Change("model.lr_scheduler", LINEAR["class_path"], None)]),
+        ({"lr_scheduler": None}, {"lr_scheduler": LINEAR}, [Change("model.lr_scheduler", None, LINEAR["class_path"])]),
+        ({"kwargs": None}, {"kwargs": {}}, []),
+        ({"clip_grad_norm": 0.1}, {}, []),
+    ],
+)
+def test_none_is_a_value_that_a_checkpoint_overrules(used: Any, given: Any, told: list[Change]) -> None:
+    settings = ({"model": {"class_path": "DQN", "init_args": one}} for one in (used, given))
+    assert overruled(*settings) == told
 
 
 def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> None:
@@ -112,10 +131,14 @@ def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> 
     config.write_text(own)
 
     more = ("--ckpt_path=last", "--trainer.max_steps=20", "--data.batch_size=4", "--model.gamma=0.5")
+    more += ("--model.lr_scheduler=torch.optim.lr_scheduler.LinearLR",)
     status, _, err = seqrl(*arguments, *more)
     assert status == 0, err
     assert "seqrl: data.batch_size: 4 is used from here on, not 8 as before" in err
     assert "seqrl: model.gamma: the checkpoint's 0.99 is used, not 0.5" in err
+    scheduler = "torch.optim.lr_scheduler.LinearLR"
+    assert f"seqrl: model.lr_scheduler: the checkpoint's None is used, not {scheduler!r}" in err
+    assert err.count("the checkpoint's") == 2
     assert yaml.safe_load(config.read_text())["ckpt_path"] is None
     status, _, err = seqrl("fit", f"--config={config}")
     assert status == 0, err

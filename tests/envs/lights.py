@@ -46,11 +46,11 @@ class Lights(SyncVectorEnv):
     def state_dict(self) -> dict[str, Any]:
         return {
             "lights": [{"t": env.t, "red": env.red, "rng": env.np_random.bit_generator.state} for env in self.envs],
-            "restarting": self._autoreset_envs.tolist(),
+            "restarting": self._autoreset_envs.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._autoreset_envs = np.array(state["restarting"])
+        self._autoreset_envs = state["restarting"].numpy().copy()
         for env, light in zip(self.envs, state["lights"], strict=True):
             env.t, env.red, env.np_random.bit_generator.state = light["t"], light["red"], light["rng"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
@@ -76,6 +77,10 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
         raise RuntimeError("optional parts of the API may raise")
 
 
+def as_object(value: Any) -> Any:
+    return np.array(value, object)
+
+
 SCALARS: list[Callable[[Any], Any]] = [np.array, np.float32, np.float64, lambda value: np.array([value])]
 BENDS = {
     "observation": st.sampled_from(
@@ -83,8 +88,12 @@ BENDS = {
     ),
     "reward": st.sampled_from([float, int, *SCALARS]),
     "flag": st.sampled_from([bool, int, float, *SCALARS, np.bool_]),
-    "mask": st.sampled_from([np.array, list, tuple, lambda mask: mask.astype(bool), lambda mask: mask.astype(float)]),
-    "label": st.sampled_from([int, np.int64, np.int8, np.array, lambda value: np.array([value])]),
+    "mask": st.sampled_from(
+        [np.array, list, tuple, torch.tensor, lambda mask: mask.astype(bool), lambda mask: mask.astype(float)]
+    ),
+    "label": st.sampled_from(
+        [int, np.int64, np.int8, np.array, lambda value: np.array([value]), *(as_object, torch.tensor)]
+    ),
     "more": st.sampled_from([{}, {"note": "text"}, {"block_of": object()}, {"x": {"deep": [1, 2]}}]),
 }
 
@@ -131,20 +140,22 @@ def factory_of(env_class: type[gym.Env[Any, Any]], **settings: Any) -> EnvFactor
     ],
 )
 @pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("frame_stack", [1, 2])
+@pytest.mark.parametrize("made", [np.array, list, lambda values: values.astype(np.int64), lambda values: values > 0])
 @pytest.mark.filterwarnings("ignore")
-def test_every_dtype_that_a_box_may_have(dtype: str, stored: str, num_envs: int) -> None:
+def test_every_dtype_that_a_box_may_have(dtype: str, stored: str, made: Any, frame_stack: int, num_envs: int) -> None:
     class Typed(Light):
         observation_space = gym.spaces.Box(0, 1, (2,), np.dtype(dtype).type)
 
         def look(self) -> tuple[Any, dict[str, Any]]:
             super().look()
-            return np.array([1, 0], dtype), {}
+            return made(np.array([1, 0], dtype)), {}
 
     gym.register("tests/Typed-v0", Typed)
-    envs = EnvFactory("tests/Typed-v0").make_envs(num_envs)
-    observation = envs.reset(seed=0).observation
-    assert observation.dtype.name == stored == EnvFactory("tests/Typed-v0").read_facts().obs_dtype
-    assert observation.tolist() == [[1, 0]] * num_envs
+    factory = EnvFactory("tests/Typed-v0", frame_stack=frame_stack)
+    observation = factory.make_envs(num_envs).reset(seed=0).observation
+    assert observation.dtype.name == stored == factory.read_facts().obs_dtype
+    assert observation.tolist() == [[1, 0] if frame_stack == 1 else [[1, 0]] * frame_stack] * num_envs
 
 
 class FloatPicture(Light):
@@ -202,18 +213,20 @@ def test_floats_under_a_space_of_integers_are_refused_before_training() -> None:
         factory_of(FloatPicture).read_facts()
 
 
-@pytest.mark.parametrize("value", [300, -1])
-def test_integers_that_do_not_fit_are_refused(value: int) -> None:
+@pytest.mark.parametrize("frame_stack", [1, 2])
+@pytest.mark.parametrize(("value", "made"), [(300, list), (-1, list), (300, np.uint16), (-1, np.int8)])
+@pytest.mark.filterwarnings("ignore")
+def test_integers_that_do_not_fit_are_refused(value: int, made: Any, frame_stack: int) -> None:
     class Large(Light):
         observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
 
         def look(self) -> tuple[Any, dict[str, Any]]:
             super().look()
-            return [0, value], {}
+            return made([0, value]), {}
 
     gym.register("tests/Large-v0", Large)
     with pytest.raises(ConfigurationError, match=rf"observation\[1\] is {value}; the space allows \[0, 255\]"):
-        EnvFactory("tests/Large-v0").read_facts()
+        EnvFactory("tests/Large-v0", frame_stack=frame_stack).read_facts()
 
 
 class Place(Light):
@@ -376,7 +389,9 @@ def test_masks_that_cannot_be_taken_are_named(mask: Any, message: str, num_envs:
 
 
 def test_labels_with_another_meaning_are_left_alone() -> None:
-    for label, number in itertools.product(("L", np.array([1, 2]), 1.5, None, 7, -1, True), (1, 2)):
+    for label, number in itertools.product(
+        ("L", np.array([1, 2]), 1.5, None, 7, -1, True, [1], as_object("L"), as_object(1.5), torch.ones(1)), (1, 2)
+    ):
         envs = EnvFactory("tests/Light-v0", wrappers=[lambda env, x=label: Bent(env, label=lambda _: x)])
         facts = envs.read_facts()
         assert (facts.num_blocks, facts.tells_correct_action) == (0, type(label) is int and label == -1)
@@ -551,6 +566,11 @@ def test_wrappers_that_learn_their_scale_are_refused(wrapper: str, reason: str) 
         line = f"data.wrappers has {refused.__name__} {reason.format('tests/Light-v0')}"
         with pytest.raises(ConfigurationError, match=line):
             EnvFactory("tests/Light-v0", wrappers=[refused]).make_envs(1)
+    gym.register("tests/ScaledInside-v0", lambda: single(Light()))
+    line = f"The task's entry point has {wrapper} {reason.format('tests/ScaledInside-v0')}"
+    for wrappers in ([], [gym.wrappers.TimeAwareObservation]):
+        with pytest.raises(ConfigurationError, match=line):
+            EnvFactory("tests/ScaledInside-v0", wrappers=wrappers).make_envs(1)
     gym.register("tests/Scaled-v0", vector_entry_point=lambda num_envs: vector(Clock(num_envs, "NextStep")))
     line = f"The vectorized implementation has {wrapper} {reason.format('tests/Scaled-v0')}"
     with pytest.raises(ConfigurationError, match=line):

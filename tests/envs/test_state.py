@@ -351,6 +351,33 @@ def test_functions_without_a_memory(function: Any, is_memoryless: bool) -> None:
     assert has_no_memory(function) == is_memoryless
 
 
+def drawing_calls() -> list[str]:
+    """Calls of all that torch marks as drawing random numbers, and of what draws by them."""
+    calls = {"torch.nn.Dropout(0.5)(value)", "torch.nn.functional.gumbel_softmax(value)", "noise.standard_normal()"}
+    calls |= {"torch.distributions.Normal(value, 1.0).sample()", "torch.nn.init.uniform_(value)", "drawn(value)"}
+    calls |= {f"torch.nn.functional.{name}(value)" for name in vars(torch.nn.functional) if "dropout" in name}
+    for full_name in torch._C._dispatch_get_all_op_names():
+        name, _, overload = full_name.removeprefix("aten::").partition(".")
+        if not full_name.startswith("aten::") or name.startswith("_"):
+            continue
+        operator = getattr(getattr(torch.ops.aten, name), overload or "default", None)
+        if operator is not None and torch.Tag.nondeterministic_seeded in operator.tags:
+            calls |= {f"torch.{name}(value)"} if hasattr(torch, name) else set()
+            calls |= {f"value.{name}()"} if hasattr(torch.Tensor, name) else set()
+    return sorted(calls)
+
+
+@pytest.mark.parametrize("call", drawing_calls())
+def test_a_function_that_draws_random_numbers_has_a_memory(call: str) -> None:
+    names = {"torch": torch, "noise": np.random, "drawn": torch.randn_like}
+    assert not has_no_memory(eval(f"lambda value: {call}", names))
+
+
+@pytest.mark.parametrize("call", ["torch.nn.functional.normalize(value)", "np.clip(value, 0, 1)", "value.exp()"])
+def test_a_function_that_computes_has_none(call: str) -> None:
+    assert has_no_memory(eval(f"lambda value: {call}", {"torch": torch, "np": np}))
+
+
 @pytest.mark.parametrize(("kwargs", "is_known"), [({}, True), ({"desc": ["SF", "FG"]}, True), ({"desc": None}, False)])
 def test_a_map_that_was_drawn_cant_be_drawn_again(kwargs: dict[str, Any], is_known: bool) -> None:
     envs = EnvFactory("FrozenLake-v1", {"map_name": None, **kwargs} if kwargs else {}).make_envs(1)

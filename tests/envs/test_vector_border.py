@@ -25,6 +25,11 @@ def objects(values: Any) -> Any:
     return array
 
 
+def objects_in_arrays(values: Any) -> Any:
+    """An array of objects, each in an array without dimensions."""
+    return objects([np.array(value, object) for value in values])
+
+
 class BentVector(VectorWrapper[Any, Any, Any, Any, Any]):
     """The same environments, which return other types that Gymnasium allows, in the same memory each time."""
 
@@ -81,18 +86,19 @@ class BentVector(VectorWrapper[Any, Any, Any, Any, Any]):
         bent = {key: value for key, value in infos.items() if key in ("_block", "_correct_action")}
         bent.update({key: self.bends[3](infos[key]) for key in ("block", "correct_action")})
         masks, is_told = infos["action_mask"], infos["_action_mask"] & ~infos["action_mask"].all(1)
-        if self.mask == "arrays":
-            return {**bent, "action_mask": masks, "_action_mask": infos["_action_mask"]}
+        if self.mask in ("arrays", "tensors"):
+            rows = masks if self.mask == "arrays" else torch.from_numpy(masks)
+            return {**bent, "action_mask": rows, "_action_mask": infos["_action_mask"]}
         rows = [row.tolist() if told else None for row, told in zip(masks, is_told, strict=True)]
         if self.mask == "lists":
             return {**bent, "action_mask": [row or [1, 1, 1] for row in rows], "_action_mask": is_told.tolist()}
         return {**bent, "action_mask": objects(rows)} if is_told.any() else bent
 
     def state_dict(self) -> dict[str, Any]:
-        return {"was_end": self.was_end.tolist()}
+        return {"was_end": self.was_end.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.was_end = np.array(state["was_end"])
+        self.was_end = state["was_end"].numpy().copy()
 
 
 BENDS = {
@@ -101,8 +107,10 @@ BENDS = {
     "flag": st.sampled_from(
         [np.array, list, objects, *(lambda values, t=dtype: values.astype(t) for dtype in ("i8", "i1", "f4"))]
     ),
-    "mask": st.sampled_from(["arrays", "lists", "objects"]),
-    "label": st.sampled_from([np.array, list, tuple, objects, lambda values: values.astype(np.int8)]),
+    "mask": st.sampled_from(["arrays", "tensors", "lists", "objects"]),
+    "label": st.sampled_from(
+        [np.array, list, tuple, objects, torch.tensor, lambda values: values.astype(np.int8), objects_in_arrays]
+    ),
     "more": st.sampled_from(
         [{}, {"task_reward": 77.0}, {"task_reward": ["easy"] * 3}, {"note": [None]}, {"final_info": None}]
     ),
