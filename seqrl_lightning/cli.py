@@ -187,11 +187,18 @@ class SeqRLCLI(LightningCLI):
         if not path.is_file():
             return
         before = read_config(path)
-        now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
+        now = self._plain_config()
         for settings in (before, now):
             settings.pop("model", None)  # the checkpoint's are used
         for change in require_resumable(before, now):
             _tell(str(change))
+
+    def _plain_config(self) -> dict[str, Any]:
+        """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
+        name = self.config.subcommand
+        text = self._parser(name).dump(self.config[name], skip_none=False, skip_validation=True)
+        plain: dict[str, Any] = yaml.safe_load(text)
+        return plain
 
     def _take_over_settings(self, path: Path, config: Namespace) -> None:
         """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.
@@ -199,7 +206,8 @@ class SeqRLCLI(LightningCLI):
         A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
         """
         given = config.model.as_dict()
-        trust = Trust(config.allow, names_in([given, config.data.as_dict()]))
+        plain = self._plain_config()
+        trust = Trust(config.allow, names_in([given, config.data.as_dict(), plain["model"], plain["data"]]))
         try:
             checkpoint = read_checkpoint(path, trust, config.max_gib)
         except UnusableFileError as error:
