@@ -29,7 +29,7 @@ from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
-from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
+from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
@@ -175,18 +175,16 @@ class SeqRLCLI(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
-        if self.config.subcommand == "fit":
-            self._compare_settings(Path(config.ckpt_path).parent.parent / "config.yaml")
+        if resumes and (run := run_of(Path(config.ckpt_path))) is not None:
+            self._compare_settings(run)
 
-    def _compare_settings(self, path: Path) -> None:
+    def _compare_settings(self, run: Path) -> None:
         """Tell what changed since the run's config was written; refuse what would mix two experiments.
 
         Raises:
             ConfigurationError: If there is such a change.
         """
-        if not path.is_file():
-            return
-        before = read_config(path)
+        before = read_config(run / "config.yaml")
         now = self._plain_config()
         for settings in (before, now):
             settings.pop("model", None)  # the checkpoint's are used
@@ -351,8 +349,8 @@ class SeqRLCLI(LightningCLI):
         checkpoint = self.config[self.subcommand].ckpt_path
         if checkpoint is None:
             return None
-        run = Path(checkpoint).absolute().parent.parent
-        if not (run / "config.yaml").is_file() or not os.access(run, os.W_OK):
+        run = run_of(Path(checkpoint))
+        if run is None or not os.access(run, os.W_OK):
             return None
         require_own_files(run)
         return run

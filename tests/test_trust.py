@@ -1202,3 +1202,20 @@ def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path, {"recipe": "[" + "[]," * 2**21 + "0]", "seqrl_lightning": "{}"})
     with limited_memory(0.25), pytest.raises(ConfigurationError, match="its header, with the recipe, claims 6 MiB"):
         load_policy(path)
+
+
+@pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
+def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
+    """Whatever a project's folders are called, nothing is written there, and its links are nobody's business."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copytree(run / "lightning_logs/version_0/checkpoints", project / name)
+    (project / "venv").symlink_to(sys.prefix)
+    (project / "config.yaml").write_text("seed_everything: 0\ndata: {env_id: CartPole-v1, capacity: 77}\n")
+    before = {path for path in project.rglob("*") if "venv" not in path.parts}
+    more = [f"--ckpt_path={project / name / 'last.ckpt'}", f"--trainer.default_root_dir={elsewhere}"]
+    for command in (["test"], ["fit", "--trainer.max_steps=12"]):
+        status, _, err = seqrl(command[0], *TINY, *command[1:], *more)
+        assert status == 0, err
+    assert {path for path in project.rglob("*") if "venv" not in path.parts} == before
+    assert (elsewhere / "lightning_logs/version_1").is_dir()
