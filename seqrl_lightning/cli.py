@@ -31,7 +31,7 @@ from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
-from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, usable_checkpoint
+from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.defaults import defaults_by_kind, options_of_kind, without_given
@@ -193,23 +193,28 @@ class SeqRLCLI(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
-        if self.config.subcommand == "fit":
-            self._compare_settings(Path(config.ckpt_path).parent.parent / "config.yaml")
+        if resumes and (run := run_of(Path(config.ckpt_path))) is not None:
+            self._compare_settings(run)
 
-    def _compare_settings(self, path: Path) -> None:
+    def _compare_settings(self, run: Path) -> None:
         """Tell what changed since the run's config was written; refuse what would mix two experiments.
 
         Raises:
             ConfigurationError: If there is such a change.
         """
-        if not path.is_file():
-            return
-        before = read_config(path)
-        now = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False, skip_validation=True))
+        before = read_config(run / "config.yaml")
+        now = self._plain_config()
         for settings in (before, now):
             settings.pop("model", None)  # the checkpoint's are used
         for change in require_resumable(before, now):
             _tell(str(change))
+
+    def _plain_config(self) -> dict[str, Any]:
+        """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
+        name = self.config.subcommand
+        text = self._parser(name).dump(self.config[name], skip_none=False, skip_validation=True)
+        plain: dict[str, Any] = yaml.safe_load(text)
+        return plain
 
     def _take_over_settings(self, path: Path, config: Namespace) -> None:
         """Use the algorithm, the network and the settings that a checkpoint's weights were trained with.
@@ -217,7 +222,8 @@ class SeqRLCLI(LightningCLI):
         A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
         """
         given = config.model.as_dict()
-        trust = Trust(config.allow, names_in([given, config.data.as_dict()]))
+        plain = self._plain_config()
+        trust = Trust(config.allow, names_in([given, config.data.as_dict(), plain["model"], plain["data"]]))
         try:
             checkpoint = read_checkpoint(path, trust, config.max_gib)
         except UnusableFileError as error:
@@ -365,8 +371,8 @@ class SeqRLCLI(LightningCLI):
         checkpoint = self.config[self.subcommand].ckpt_path
         if checkpoint is None:
             return None
-        run = Path(checkpoint).absolute().parent.parent
-        if not (run / "config.yaml").is_file() or not os.access(run, os.W_OK):
+        run = run_of(Path(checkpoint))
+        if run is None or not os.access(run, os.W_OK):
             return None
         require_own_files(run)
         return run

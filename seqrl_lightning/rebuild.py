@@ -22,7 +22,7 @@ import gymnasium as gym
 import torch
 import yaml
 
-from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed
+from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed, names_of
 from seqrl_lightning.types import ConfigurationError, shortened
 
 T = TypeVar("T")
@@ -67,7 +67,13 @@ class _Builder:
         if unknown := sorted(set(settings) - _names_of_arguments(cls, settings)):
             raise ConfigurationError(f"{self.where} gives {_name(cls)} {unknown}; it must give it settings that it has")
         takes_any = not is_known(cls)
-        found = {name: self._value(value, _annotation(cls, name), takes_any) for name, value in settings.items()}
+        defaults = _functions_by_default(cls)
+        found = {
+            name: defaults[name][value]
+            if isinstance(value, str) and value in defaults.get(name, ())
+            else self._value(value, _annotation(cls, name), takes_any)
+            for name, value in settings.items()
+        }
         if is_listed(cls):  # whoever loads a file decides where it is computed
             found.pop("device", None)
         return found
@@ -139,12 +145,23 @@ class _Builder:
 
 def _names_of_arguments(cls: Callable[..., Any], settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the arguments that a class or function takes; all that are given, if it takes any."""
+    parameters = _parameters(cls)
+    takes_any = parameters is None or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return set(settings) if parameters is None or takes_any else set(parameters)
+
+
+def _functions_by_default(cls: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """Return the arguments that are a class or function by default, and that one by its names: no file chose it."""
+    parameters = _parameters(cls) or {}
+    return {name: dict.fromkeys(names_of(each.default), each.default) for name, each in parameters.items()}
+
+
+def _parameters(cls: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of a class or function; None if it doesn't tell, like some that are written in C."""
     try:
-        parameters = inspect.signature(cls).parameters
-    except (TypeError, ValueError):  # some classes that are written in C
-        return set(settings)
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    return set(settings) if takes_any else set(parameters)
+        return inspect.signature(cls).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def _annotation(cls: Callable[..., Any], name: str) -> Any:

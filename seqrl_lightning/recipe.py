@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.checkpoints.archive import limited_memory
+from seqrl_lightning.checkpoints.archive import MAX_PLAIN, limited_memory
 from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, require_unchanged
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
@@ -240,6 +240,7 @@ def read_safetensors(
         from safetensors import SafetensorError, safe_open
     require_file(path, max_gib)
     try:
+        _require_short_header(path)
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
             metadata = file.metadata() or {}
@@ -253,6 +254,16 @@ def read_safetensors(
     found = _recipe(recipe, path)
     trust.require_names({name: value for name, value in found.model.items() if name not in replaced}, str(path))
     return found, weights
+
+
+def _require_short_header(path: Path) -> None:
+    """Refuse a long header, in which the recipe is, before it is read: see ``MAX_PLAIN``."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")  # https://huggingface.co/docs/safetensors, "Format"
+    if size > MAX_PLAIN:
+        raise UnusableFileError(
+            f"its header, with the recipe, claims {size / 2**20:.3g} MiB; it must have at most {MAX_PLAIN >> 20} MiB"
+        )
 
 
 def exported(recipe: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ code, but such a file also names what it was built from: a network's class, a wr
 whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
 
 - one of the algorithms, networks and environments that this package exports,
-- one of the layers, optimizers and schedulers of torch and the wrappers of Gymnasium that are listed here,
+- one of the layers, activation functions, optimizers and schedulers of torch and the wrappers of Gymnasium that are
+  listed here,
 - in a module that the user allows, or
 - a name that the user's own config gave as well.
 
-None of the listed classes starts a process, imports a module, or opens a file by a name that it is given.
+Nothing on the list starts a process, imports a module, or opens a file by a name that it is given.
 """
 
 import argparse
@@ -49,6 +50,12 @@ _LAYERS = (
     "TransformerEncoderLayer ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Tanh Sigmoid Softplus Softsign "
     "Hardtanh Hardswish Hardsigmoid Softmax LogSoftmax"
 )
+# Functions of a tensor. Not those that take a size, like one_hot and interpolate.
+_ACTIVATIONS = "relu tanh sigmoid selu celu sin cos erf exp square softmax log_softmax hardshrink"
+_ACTIVATIONS_OF_NN = (
+    "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid logsigmoid softplus softsign hardtanh hardswish "
+    "hardsigmoid hardshrink softshrink tanhshrink softmax log_softmax softmin glu"
+)
 _OPTIMIZERS = "Adam AdamW Adamax NAdam RAdam SGD ASGD RMSprop Rprop Adagrad Adadelta Adafactor Muon"
 # Not LambdaLR, MultiplicativeLR and CyclicLR, which take functions.
 _SCHEDULERS = (
@@ -67,16 +74,27 @@ _WRAPPERS = (
 _TASK_MODULES = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d", *_OWN_ROOMS)
 
 
-def _listed(module: types.ModuleType, names: str) -> Iterator[tuple[str, type[Any]]]:
-    """Yield each class under the name that a config gives it and under that of the module that defines it."""
+def names_of(code: object) -> tuple[str, ...]:
+    """Return the names by which a class or function can be found in the module that defines it.
+
+    There are two for a function like ``torch.tanh``, whose ``__qualname__`` is that of a method.
+    """
+    if not (isinstance(code, type) or inspect.isfunction(code) or inspect.isbuiltin(code)):
+        return ()
+    return tuple(f"{code.__module__}.{name}" for name in dict.fromkeys((code.__name__, code.__qualname__)))
+
+
+def _listed(module: types.ModuleType, names: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield each class and function under the name that a config gives it and under those of its own module."""
     for name in names.split():
-        if (cls := getattr(module, name, None)) is not None:  # older versions lack some
-            yield f"{module.__name__}.{name}", cls
-            yield f"{cls.__module__}.{cls.__qualname__}", cls
+        if (found := getattr(module, name, None)) is not None:  # older versions lack some
+            yield from ((full_name, found) for full_name in (f"{module.__name__}.{name}", *names_of(found)))
 
 
-_LISTED: dict[str, type[Any]] = {
+_LISTED: dict[str, Callable[..., Any]] = {
     **dict(_listed(nn, _LAYERS)),
+    **dict(_listed(torch, _ACTIVATIONS)),
+    **dict(_listed(nn.functional, _ACTIVATIONS_OF_NN)),
     **dict(_listed(torch.optim, _OPTIMIZERS)),
     **dict(_listed(torch.optim.lr_scheduler, _SCHEDULERS)),
     **dict(_listed(gym.wrappers, _WRAPPERS)),
@@ -125,13 +143,16 @@ class Trust:
         try:
             found = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigurationError(f"{where} needs {name}, which can't be imported: {error}") from error
+            advice = f". {_of_a_script(name)}" if name.startswith("__main__.") else ""
+            raise ConfigurationError(f"{where} needs {name}, which can't be imported: {error}{advice}") from error
         if name in self.names:
             return typing.cast(Callable[..., Any], found)
+        if not names_of(found):
+            must_be = "a class or a function, unless your own --config gives it, or load_policy(..., network=...)"
+            raise ConfigurationError(f"{where} names {shortened(repr(name), 300)}; it must be {must_be}")
         # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
-        is_code = isinstance(found, type) or inspect.isfunction(found)
-        if not (is_code and (found in _own_classes() or _is_in(found.__module__, self.allow))):
-            raise self._refusal(name, where)
+        if not (found in _own_classes() or _is_in(str(found.__module__), self.allow)):
+            raise self._refusal(name, where, str(found.__module__))
         return typing.cast(Callable[..., Any], found)
 
     def require_name(self, text: str, where: str) -> None:
@@ -209,12 +230,25 @@ class Trust:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
         module = shortened(module, 100) or "my_module"
         shown = shortened(repr(name), 300)
-        return ConfigurationError(
-            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
-            "networks and environments and a list of "
-            f"torch's and Gymnasium's. If {module} is yours, or its author's whom you trust: --allow {module}, or "
+        advice = (
+            f"If {module} is yours, or its author's whom you trust: --allow {module}, or "
             f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
         )
+        if module == "__main__":
+            advice = _of_a_script(str(name))
+        return ConfigurationError(
+            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
+            f"networks and environments and a list of torch's and Gymnasium's. {advice}"
+        )
+
+
+def _of_a_script(name: str) -> str:
+    """Return how to load what a script or a notebook defined: ``__main__`` is another program's now."""
+    own = shortened(name.removeprefix("__main__."), 100)
+    return (
+        f"A script or a notebook defined {own}: give it from Python, as in load_policy(..., network={own}), or move it "
+        "into a module (my_networks.py) before you train, which files can name"
+    )
 
 
 @functools.cache
@@ -280,14 +314,12 @@ def names_in(config: object) -> Iterator[str]:
     if isinstance(config, list | tuple):
         for value in config:
             yield from names_in(value)
-    elif isinstance(config, type) or inspect.isfunction(config):
-        yield f"{config.__module__}.{config.__qualname__}"
     elif isinstance(config, str):
         yield config
         module, _, name = config.rpartition(".")
-        found = getattr(sys.modules.get(module), name, None)  # the config's own parser has imported it
-        if isinstance(found, type) or inspect.isfunction(found):
-            yield f"{found.__module__}.{found.__qualname__}"
+        yield from names_of(getattr(sys.modules.get(module), name, None))  # the config's own parser has imported it
+    else:
+        yield from names_of(config)
 
 
 def is_dotted(name: str) -> bool:

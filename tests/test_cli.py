@@ -241,7 +241,7 @@ def test_an_evaluation_does_not_follow_a_link_out_of_the_runs_folder(
     copy, outside = tmp_path / "run", tmp_path / "outside"
     (copy / "checkpoints").mkdir(parents=True)
     outside.mkdir()
-    for name in ("config.yaml", "checkpoints/last.ckpt"):
+    for name in ("config.yaml", "run.lock", "checkpoints/last.ckpt"):
         (copy / name).write_bytes((run / name).read_bytes())
     (copy / "test").symlink_to(outside)
     words = ("--config", Q_LEARNING, "--ckpt_path", copy / "checkpoints" / "last.ckpt")

@@ -8,6 +8,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -1095,3 +1096,126 @@ def test_wrappers_and_functions_of_ones_own_resume_by_the_config(own_module: Pat
     for more in ((), ("--ckpt_path=last", "--trainer.max_steps=12")):
         status, _, err = seqrl("fit", *arguments, *more)
         assert status == 0, err
+
+
+FUNCTIONS = """
+from collections.abc import Callable
+import math
+import torch
+from seqrl_lightning.networks import MLP
+
+class OwnNet(MLP):
+    def __init__(
+        self, obs_shape, out_shape, act: Callable = torch.relu, scale: Callable[[float], float] = math.sqrt, gelu=None
+    ):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(6,))
+        self.act, self.scale = act, scale
+        assert callable(act) and callable(scale)
+    def torso(self, observation, state=None, is_first=None):
+        return super().torso(self.act(observation) * self.scale(4.0), state, is_first)
+"""
+
+
+@pytest.mark.parametrize("act", [None, "torch.tanh", "torch.nn.functional.gelu", "torch.special.expit"])
+def test_a_function_as_a_setting_of_an_own_network_resumes(act: str | None, own_module: Path, tmp_path: Path) -> None:
+    """Also torch's own, which are written in C, and defaults: by the config, and mostly by the module alone."""
+    (tmp_path / "their_module.py").write_text(FUNCTIONS)
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += [f"--trainer.default_root_dir={tmp_path}"]
+    own = ["--model.network=their_module.OwnNet", *([f"--model.network.act={act}"] if act else [])]
+    assert seqrl("fit", *arguments, *own)[0] == 0
+    status, _, err = seqrl("fit", *arguments, *own, "--ckpt_path=last", "--trainer.max_steps=12")
+    assert status == 0, err
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    allow = ["their_module"]
+    if act == "torch.special.expit":
+        with pytest.raises(ConfigurationError, match=r"--allow torch\.special"):
+            load_policy(last, allow=allow)
+        allow += ["torch.special", "torch._C._special"]  # which defines it
+    assert load_policy(last, allow=allow).act(np.ones(4, np.float32)) in (0, 1)
+    status, _, err = seqrl("test", *arguments, "--ckpt_path=last", f"--allow={','.join(allow)}")
+    assert status == 0, err
+
+
+LISTED_FUNCTIONS = [
+    "torch.relu",
+    "torch.tanh",
+    "torch.nn.functional.gelu",
+    "torch._C._nn.gelu",
+    "torch.nn.functional.silu",
+]
+UNLISTED_FUNCTIONS = [
+    "torch.load",
+    "torch.save",
+    "torch.hub.load",
+    "torch.zeros",
+    "torch.nn.functional.one_hot",
+    "os.system",
+]
+
+
+def test_files_name_activation_functions_and_no_others() -> None:
+    tensor = torch.tensor([-1.0, 0.5])
+    for name in LISTED_FUNCTIONS:
+        assert Trust().find(name, "a file")(tensor).shape == (2,)
+    for name in UNLISTED_FUNCTIONS:
+        with pytest.raises(ConfigurationError, match=f"a file names '{name}'"):
+            Trust().find(name, "a file")
+
+
+@pytest.mark.parametrize(
+    "name", ["torch.special.expit", "torch.nn.functional.one_hot", "torch.nn.Hardshrink", "math.sqrt", "torch.load"]
+)
+def test_whoever_follows_the_advice_of_a_refusal_gets_on(name: str) -> None:
+    """A function that one module hands on may be of another one."""
+    allow: list[str] = []
+    for _ in range(2):
+        with suppress(ConfigurationError):
+            assert callable(Trust(allow).find(name, "a file"))
+            return
+        with pytest.raises(ConfigurationError) as refusal:
+            Trust(allow).find(name, "a file")
+        allow += re.findall(r"--allow ([\w.]+)", str(refusal.value))
+    assert callable(Trust(allow).find(name, "a file"))
+
+
+def test_what_is_neither_a_class_nor_a_function_is_refused(own_module: Path) -> None:
+    Path(own_module.with_suffix(".py")).write_text("import functools\nhalf = functools.partial(pow, 0.5)\n")
+    with pytest.raises(ConfigurationError, match=r"names 'their_module\.half'; it must be a class or a function"):
+        Trust("their_module").find("their_module.half", "a file")
+
+
+@pytest.mark.parametrize("allow", [(), "__main__"])
+def test_what_a_script_or_notebook_defined_is_given_from_python(allow: str, checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, set_in(*MODEL, "network", value="__main__.TheirNet"), tmp_path / "own.ckpt")
+    with pytest.raises(ConfigurationError, match=r"load_policy\(\.\.\., network=TheirNet\), or move it into a module"):
+        load_policy(path, allow=allow)
+    made = functools.partial(MLP, hidden_sizes=(6,))
+    assert load_policy(path, network=made).act(np.ones(4, np.float32)) in (0, 1)
+
+
+def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="needs the extra export")
+    from safetensors.torch import save_file
+
+    path = tmp_path / "long.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"recipe": "[" + "[]," * 2**21 + "0]", "seqrl_lightning": "{}"})
+    with limited_memory(0.25), pytest.raises(ConfigurationError, match="its header, with the recipe, claims 6 MiB"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
+def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
+    """Whatever a project's folders are called, nothing is written there, and its links are nobody's business."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copytree(run / "lightning_logs/version_0/checkpoints", project / name)
+    (project / "venv").symlink_to(sys.prefix)
+    (project / "config.yaml").write_text("seed_everything: 0\ndata: {env_id: CartPole-v1, capacity: 77}\n")
+    before = {path for path in project.rglob("*") if "venv" not in path.parts}
+    more = [f"--ckpt_path={project / name / 'last.ckpt'}", f"--trainer.default_root_dir={elsewhere}"]
+    for command in (["test"], ["fit", "--trainer.max_steps=12"]):
+        status, _, err = seqrl(command[0], *TINY, *command[1:], *more)
+        assert status == 0, err
+    assert {path for path in project.rglob("*") if "venv" not in path.parts} == before
+    assert (elsewhere / "lightning_logs/version_1").is_dir()

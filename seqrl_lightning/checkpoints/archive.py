@@ -1,11 +1,14 @@
 """Read a file that torch wrote as if a stranger had written it.
 
 ``torch.load(..., weights_only=True)`` runs no code, but it still takes whatever memory the file claims to need. Here a
-file takes no more memory than it has bytes: its records are stored as they are, a tensor claims no more elements than
-its record holds, and nothing in it stands for more objects than its own text spells out. The file's layout is that of
-torch's own files (:mod:`seqrl_lightning.checkpoints.records`), so that torch reads the records that were checked.
+file takes little more memory than it has bytes: its records are stored as they are, a tensor claims no more elements
+than its record holds, nothing in it stands for more objects than its own text spells out, and that text, each letter of
+which may become an object, is short. The file's layout is that of torch's own files
+(:mod:`seqrl_lightning.checkpoints.records`), so that torch reads the records that were checked.
 """
 
+import functools
+import math
 import pickle
 import pickletools
 import re
@@ -19,8 +22,9 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.records import Record, UnusableFileError, read_records
+from seqrl_lightning.files import write_file
 from seqrl_lightning.reading import values_in
-from seqrl_lightning.types import ConfigurationError, one_line
+from seqrl_lightning.types import ConfigurationError, RunError, one_line
 
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
@@ -39,6 +43,15 @@ _PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors
     r"|torch.storage UntypedStorage"
 )
 
+MAX_PLAIN = 2**22
+"""The most bytes that a file may hold besides its tensors: read, they take up to 100 times as much memory.
+
+Real checkpoints have less than 31 KiB of them.
+"""
+
+_MAX_PLAIN_PER_RECORD = 512  # more, for each tensor's name, shape and place in the file
+
+_NAMING = ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
 _MARKED = (pickletools.markobject, pickletools.stackslice)
 
 
@@ -74,6 +87,22 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
     return contents
 
 
+def write_archive(path: Path, contents: object) -> None:
+    """Write a file whole that :func:`read_archive` reads.
+
+    Raises:
+        RunError: If it can't be written, or would be refused.
+    """
+    write_file(path, lambda file: torch.save(contents, file))
+    try:
+        with path.open("rb") as file:
+            _pickled_in(read_records(file, path.stat().st_size))
+    except UnusableFileError as error:
+        path.unlink()
+        advice = "the state_dict() of a task or a callback may hold long lists: tensors take their place"
+        raise RunError(f"{path} can't be written: {error} ({advice})") from error
+
+
 def _check_records(path: Path, size: int) -> int:
     """Check every byte against its checksum, and what the pickled record names. Returns how long that record is."""
     with path.open("rb") as file:
@@ -84,19 +113,24 @@ def _check_records(path: Path, size: int) -> int:
         for record in records:
             if _checksum(file, record) != record.crc:
                 raise UnusableFileError(f"it is damaged ({record.name} has another checksum)")
-        pickled = [record for record in records if record.name.lower().endswith("data.pkl")]
-        if len(pickled) != 1:
-            raise UnusableFileError("it is damaged (it holds no data.pkl)")
-        file.seek(pickled[0].start)
-        program = file.read(pickled[0].size)
-    opcodes = [(opcode, argument) for opcode, argument, _ in pickletools.genops(program)]
-    for opcode, argument in opcodes:
-        is_name = opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
-        if is_name and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
-            name = str(argument).replace(" ", ".")
-            raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
-    _check_program(opcodes, {record.name.partition("/")[2]: record.size for record in records})
-    return len(opcodes)
+        pickled = _pickled_in(records)
+        file.seek(pickled.start)
+        program = file.read(pickled.size)
+    return _check_program(program, {record.name.partition("/")[2]: record.size for record in records})
+
+
+def _pickled_in(records: Sequence[Record]) -> Record:
+    """Return the record of all that isn't a tensor's elements, unless it is too long."""
+    pickled = [record for record in records if record.name.lower().endswith("data.pkl")]
+    if len(pickled) != 1:
+        raise UnusableFileError("it is damaged (it holds no data.pkl)")
+    most = MAX_PLAIN + _MAX_PLAIN_PER_RECORD * len(records)
+    if pickled[0].size > most:
+        raise UnusableFileError(
+            f"it holds {pickled[0].size / 2**20:.3g} MiB of numbers, texts and collections; it must hold at most "
+            f"{most / 2**20:.3g} MiB besides its tensors"
+        )
+    return pickled[0]
 
 
 def _checksum(file: BinaryIO, record: Record) -> int:
@@ -114,34 +148,57 @@ class _Entry(NamedTuple):
     value: Any = None  # of a number, a text, a name, and a tuple of them
 
 
-def _check_program(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]], sizes: Mapping[str, int]) -> None:
-    """Follow the pickle's stack, and refuse what takes more than the file holds.
+_NOTHING = _Entry()
+
+
+class _Effect(NamedTuple):
+    """The effect of an opcode on the stack."""
+
+    takes_marked: bool  # all entries from the last mark on
+    num_taken: int  # besides those
+    num_left: int
+
+
+@functools.cache
+def _effect(opcode: pickletools.OpcodeInfo) -> _Effect:
+    num_taken = sum(kind not in _MARKED for kind in opcode.stack_before)
+    return _Effect(pickletools.markobject in opcode.stack_before, num_taken, len(opcode.stack_after))
+
+
+def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
+    """Follow the pickle's stack, and refuse what it may not name, or what takes more than the file holds.
 
     Tuples must not repeat themselves: as a mapping's key, one would be hashed value by value, however often. Storages
     come from records of their size; none is made by a call.
 
     Args:
-        opcodes: The pickle, with each opcode's argument.
+        program: The pickle.
         sizes: The records' bytes, by their names within the archive.
+
+    Returns:
+        How many opcodes it has.
     """
     stack: list[_Entry] = []
     marks: list[int] = []  # how many entries lay on the stack
     memo: dict[int, _Entry] = {}
-    num_repeated = 0
-    for opcode, argument in opcodes:
+    num_opcodes = num_repeated = 0
+    for opcode, argument, _ in pickletools.genops(program):
+        num_opcodes += 1
+        if opcode.name in _NAMING and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
+            name = str(argument).replace(" ", ".")
+            raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
         if opcode.name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
             stack.append(stack[-1] if opcode.name == "DUP" else memo[int(argument)])
             num_repeated += stack[-1].size
-            if num_repeated > 4 * len(opcodes):
+            if num_repeated > 4 * len(program):
                 raise UnusableFileError("its collections claim more than the file holds")
         elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif opcode.name == "MARK":
             marks.append(len(stack))
         else:
-            takes_marked = pickletools.markobject in opcode.stack_before
-            num_before = sum(kind not in _MARKED for kind in opcode.stack_before)
-            start = (marks.pop() if takes_marked else len(stack)) - num_before
+            effect = _effect(opcode)
+            start = (marks.pop() if effect.takes_marked else len(stack)) - effect.num_taken
             taken = stack[start:]
             if opcode.name == "BINPERSID":
                 _require_held(taken[-1].value, sizes)
@@ -150,8 +207,9 @@ def _check_program(opcodes: Sequence[tuple[pickletools.OpcodeInfo, Any]], sizes:
             if "TUPLE" in opcode.name:
                 made = _Entry(1 + sum(entry.size for entry in taken), tuple(entry.value for entry in taken))
             else:
-                made = _Entry(value=argument)
-            stack[start:] = [made] * len(opcode.stack_after)
+                made = _NOTHING if argument is None else _Entry(value=argument)
+            stack[start:] = [made] * effect.num_left
+    return num_opcodes
 
 
 def _require_held(storage: Any, sizes: Mapping[str, int]) -> None:
@@ -179,7 +237,8 @@ def _check_contents(contents: object, num_opcodes: int, size: int) -> None:
                 _require_plain(value)
                 continue
             claimed = value.numel() * value.element_size()
-            num_bytes += claimed
+            # A shape without elements must not stand for many rows of nothing, which somebody may go through.
+            num_bytes += math.prod(max(length, 1) for length in value.shape) * value.element_size()
             # A few may share their data, like the networks of PQN.
             if claimed > value.untyped_storage().nbytes() or num_bytes > 4 * size + 2**20:
                 raise UnusableFileError(f"a tensor of shape {tuple(value.shape)} claims more than the file holds")

@@ -8,7 +8,7 @@ from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
 from seqrl_lightning.errors import printable
-from seqrl_lightning.files import require_own_files
+from seqrl_lightning.files import LOCK, require_own_files
 from seqrl_lightning.types import ConfigurationError, shortened
 
 
@@ -46,6 +46,17 @@ def newest_run(root: Path) -> Path:
             )
     require_own_files(run)
     return run
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """Return the folder of the run that a checkpoint lies in; None if it lies elsewhere.
+
+    A ``config.yaml`` beside a folder of checkpoints may be anybody's, in any folder: only a run leaves its lock there.
+    """
+    folder = checkpoint.absolute().parent
+    run = folder.parent
+    is_run = folder.name == "checkpoints" and all((run / name).is_file() for name in ("config.yaml", LOCK))
+    return run if is_run else None
 
 
 def best_checkpoint(last: Path, max_gib: float = MAX_GIB) -> Path:

@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
+from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_archive
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
-from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, write_file, writing
+from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -39,7 +38,7 @@ def write_sidecar(folder: Path, step: int, rank: int, state: Mapping[str, Any]) 
         RunError: If it can't be written.
     """
     path = folder / f"step={step}-rank{rank}-{uuid.uuid4().hex[:8]}{SUFFIX}"
-    write_file(path, lambda file: torch.save(dict(state), file))
+    write_archive(path, dict(state))
     return path, checksum(path)
 
 
@@ -75,7 +74,7 @@ class SidecarIO(TorchCheckpointIO):
         new = path.with_name(f"{path.name}.new{UNFINISHED}")
         needless: list[Path] = []
         with writing(path):
-            write_file(new, lambda file: torch.save(seal({**small, _KEY: sidecars}), file))
+            write_archive(new, seal({**small, _KEY: sidecars}))
             if path.exists():
                 keep = predecessor_of(path) if path.name == "last.ckpt" else path
                 needless = sidecars_of(keep, self._max_gib)

@@ -237,7 +237,7 @@ class SequenceSampler(Sampler):
         counters = {"max_weight": self._max_weight, "rows_seen": self._rows_seen, "longest": self._longest}
         return {
             **{name: torch.from_numpy(array.copy()) for name, array in tensors.items()},
-            "state_slots": list(self._states),
+            "state_slots": torch.tensor(list(self._states), dtype=torch.int64),
             "states": torch.from_numpy(np.stack(list(self._states.values()))) if self._states else None,
             **counters,
             "waiting": [list(slots) for slots in self._incomplete],

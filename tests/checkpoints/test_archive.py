@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl_lightning.checkpoints.archive import limited_memory, read_archive
+from seqrl_lightning.checkpoints.archive import limited_memory, read_archive, write_archive
 from seqrl_lightning.checkpoints.format import FORMAT, digest, fault_in, read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError, read_records
+from seqrl_lightning.types import RunError
 
 CONTENTS = {
     "tensors": [torch.arange(6.0).view(2, 3), torch.zeros(0), torch.tensor(True), torch.ones(3, dtype=torch.bfloat16)],
@@ -343,3 +344,43 @@ def test_the_checksum_tells_types_and_shapes_apart() -> None:
     ]
     assert len({digest(value) for value in values}) == len(values)
     assert digest(torch.arange(6).view(2, 3).T) == digest(torch.arange(6).view(2, 3).T.contiguous())
+
+
+LONG = b"\x80\x02](" + b"N" * (5 * 2**20) + b"e."
+
+
+def test_a_long_record_of_objects_is_refused_before_it_is_read(archive: Path) -> None:
+    """Each of its letters may become an object, which takes far more memory."""
+    path = with_pickle(archive, LONG)
+    with (
+        limited_memory(0.1),
+        pytest.raises(UnusableFileError, match=r"it holds 5 MiB of numbers, texts and collections"),
+    ):
+        read_archive(path)
+    assert read_archive(with_pickle(archive, b"\x80\x02](" + b"N" * 1000 + b"e.")) == [None] * 1000
+
+
+def test_tensors_make_room_for_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqrl_lightning.checkpoints.archive.MAX_PLAIN", 0)
+    weights = {f"policy_net.layers.{i}.a_rather_long_name_of_a_layer.weight": torch.zeros(1, 1, 1) for i in range(200)}
+    torch.save(weights, tmp_path / "weights.ckpt")
+    assert len(read_archive(tmp_path / "weights.ckpt")) == 200
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "long.ckpt"
+    with pytest.raises(RunError, match=r"long.ckpt can't be written: .*tensors take their place"):
+        write_archive(path, {"history": list(range(2**21))})
+    assert not list(tmp_path.iterdir())
+    write_archive(path, {"history": torch.arange(2**21)})
+    assert len(read_archive(path)["history"]) == 2**21
+
+
+@pytest.mark.parametrize("shape", [(150_000_000, 0), (0, 1, 20_000_000), (0, 3, 10**7)])
+def test_a_shape_without_elements_claims_no_rows(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "empty.ckpt"
+    torch.save({"empty": torch.zeros(shape)}, path)
+    with pytest.raises(UnusableFileError, match=r"claims more than the file holds"):
+        read_archive(path)
+    torch.save({"empty": torch.zeros((1000, 2, 0), dtype=torch.bool)}, path)
+    assert read_archive(path)["empty"].shape == (1000, 2, 0)
