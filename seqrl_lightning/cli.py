@@ -193,8 +193,8 @@ class SeqRLCLI(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
-        if resumes and (run := run_of(Path(config.ckpt_path))) is not None:
-            self._compare_settings(run)
+        if resumes and (resumed := run_of(Path(config.ckpt_path))) is not None:
+            self._compare_settings(resumed)
 
     def _compare_settings(self, run: Path) -> None:
         """Tell what changed since the run's config was written; refuse what would mix two experiments.

@@ -188,7 +188,7 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
             name = str(argument).replace(" ", ".")
             raise UnusableFileError(f"it names {name}, which is neither a tensor nor a plain value")
         if opcode.name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
-            stack.append(stack[-1] if opcode.name == "DUP" else memo[int(argument)])
+            stack.append(stack[-1] if opcode.name == "DUP" else memo[int(argument or 0)])
             num_repeated += stack[-1].size
             if num_repeated > 4 * len(program):
                 raise UnusableFileError("its collections claim more than the file holds")
