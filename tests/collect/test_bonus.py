@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from seqrl_lightning.collect import RND, CountBonus, ExplorationBonus
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Array, ConfigurationError, FloatArray
+from tests.collect.collecting import make_collector
 from tests.running import fit
 
 STATES = np.eye(4, dtype=np.float32)
@@ -121,3 +123,18 @@ def test_settings_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(ConfigurationError, match=f"^{line}"):
             make()
+
+
+def test_several_processes_are_refused() -> None:
+    agent = AgentCallback(exploration_bonus=CountBonus())
+    line = r"agent\.exploration_bonus is 'CountBonus'; it must be null with 2 processes"
+    with pytest.raises(ConfigurationError, match=f"^{line}"):
+        agent._check_bonus(SimpleNamespace(world_size=2))  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_another_bonus_is_refused() -> None:
+    collector = make_collector()
+    collector.bonus = begun(CountBonus(), (3,))
+    for state in (None, begun(RND()).state_dict()):
+        with pytest.raises(ConfigurationError, match=r"^agent\.exploration_bonus is 'CountBonus'; it must be the one"):
+            collector._load_bonus(state)
