@@ -20,6 +20,7 @@ def comparison(networks: Sequence[Representation]) -> Section:
     chance = float(np.mean([found.chance for found in networks]))
     figure = figures.draw_comparison(accuracy, over_training(networks), chance)
     table = pd.DataFrame({found.name: summary(found) for found in networks}).T.rename_axis("network")
+    table["env steps"] = table["env steps"].astype("Int64")
     text = (
         "How well each network's items are decoded at the last step at which one is shown, by the step of the item "
         "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
