@@ -20,13 +20,14 @@ def comparison(networks: Sequence[Representation]) -> Section:
     chance = float(np.mean([found.chance for found in networks]))
     figure = figures.draw_comparison(accuracy, over_training(networks), chance)
     table = pd.DataFrame({found.name: summary(found) for found in networks}).T.rename_axis("network")
+    table["env steps"] = table["env steps"].astype("Int64")
     text = (
         "How well each network's items are decoded at the last step at which one is shown, by the step of the item "
         "and, where several checkpoints of a run are read, over training (the mean over items). The table has, "
         "besides, the smallest of these accuracies; the threshold that shuffled items don't reach; the accuracy of "
-        "serial positions; at the same step, the share of variance between items, summed over items, and the mean "
-        "angle between the subspaces of different items; the largest participation ratio; and the largest contribution "
-        "of a past observation to a choice."
+        "serial positions; at the same step, the share of variance between items less that of shuffled ones, summed "
+        "over items, and the mean angle between the subspaces of different items; the largest participation ratio; and "
+        "the largest contribution of a past observation to a choice."
     )
     return Section(
         "comparison", "Networks compared", text, figure, table, accuracy.rename_axis("network").reset_index()
@@ -48,6 +49,7 @@ def summary(found: Representation) -> pd.Series:
     """The main measures of a network as numbers, by their names."""
     angles = found.angles.observed
     others = angles[~np.eye(len(angles), dtype=bool)]
+    variance = found.variance.observed - found.variance.null.mean(0)
     salient = found.contributions
     past = np.nan if salient is None else np.tril(salient.observed - salient.null.mean(0), -1).max()
     return pd.Series(
@@ -57,7 +59,7 @@ def summary(found: Representation) -> pd.Series:
             "items (least)": found.held.min(),
             "items (threshold)": found.items.threshold,
             "position": float(found.steps.accuracy.observed),
-            "item variance": found.variance.observed[:, found.aligned.reference_step].sum(),
+            "item variance": variance[:, found.aligned.reference_step].sum(),
             "angle": others.mean() if len(others) else np.nan,
             "dimension": found.dimension.observed.max(),
             "past contribution": past,

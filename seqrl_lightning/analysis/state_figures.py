@@ -127,7 +127,7 @@ def draw_comparison(accuracy: pd.DataFrame, training: pd.DataFrame, chance: floa
     looks = zip(cycle(COLORS), cycle(LINES), strict=False)
     for (name, values), (color, line) in zip(accuracy.iterrows(), looks, strict=False):
         panels[0].plot(accuracy.columns, values, color=color, linestyle=line, marker=".", label=as_text(str(name)))
-    panels[0].set(xlabel="step at which the item is shown", ylabel="items decoded, fraction right", ylim=(0, 1.03))
+    panels[0].set(xlabel="step at which the item is shown", ylabel="share of items decoded", ylim=(0, 1.03))
     panels[0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     if len(training):
         for (name, rows), color in zip(training.groupby("run", sort=False), cycle(COLORS[::-1]), strict=False):

@@ -70,7 +70,7 @@ class Aligned(NamedTuple):
 
     @property
     def item_steps(self) -> list[int]:
-        """The steps at which every episode has an item, and at least two items are frequent enough to be told apart."""
+        """The steps whose items can be decoded (:func:`is_decodable`)."""
         return [step for step in range(self.item.shape[1]) if is_decodable(self.item[:, step])]
 
     @property
