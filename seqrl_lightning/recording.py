@@ -141,8 +141,13 @@ def _run(policy: Policy, observation: Array) -> Iterator[tuple[FloatArray, Float
     network, state = _network_of(policy), None
     for row in observation:
         with torch.inference_mode():
-            features, state = network.run_torso(torch.from_numpy(row).to(policy.module.device)[None], state, None)
+            features, state = network.run_torso(_read(policy, row[None]), state, None)
         yield _as_numpy(features[0]), None if state is None else _as_numpy(state.swapaxes(0, 1))
+
+
+def _read(policy: Policy, observation: Array) -> Tensor:
+    """Return observations, ``[T, N, *obs]``, as the policy's network reads them."""
+    return policy.module.normalization.observation(torch.from_numpy(observation).to(policy.module.device))
 
 
 def _network_of(policy: Policy) -> Network:
@@ -163,8 +168,9 @@ def contributions(
     """Measure how much each observation of an episode speaks for each of its choices: gradient times input.
 
     The advantage of the action that was chosen, its value less the mean of all values, is differentiated by the
-    observations up to then. The gradient times the observation, summed over its numbers and averaged over episodes, is
-    the observation's contribution; in the null, it is times the observation of another episode.
+    observations up to then, as the network reads them. The gradient times the observation, summed over its numbers
+    and averaged over episodes, is the observation's contribution; in the null, it is times the observation of
+    another episode.
 
     Args:
         policy: The policy.
@@ -179,7 +185,7 @@ def contributions(
     if not np.issubdtype(seen.observation.dtype, np.floating):
         return None
     num_steps, num_episodes = action.shape
-    observation = torch.from_numpy(seen.observation).to(policy.module.device).requires_grad_()
+    observation = _read(policy, seen.observation).detach().requires_grad_()
     shown = observation.detach().flatten(2)
     orders = [
         torch.arange(num_episodes),

@@ -1,5 +1,6 @@
 """A policy's units are recorded as it has them when it acts."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,21 @@ def test_recorded_states_are_those_of_a_policy_that_acts(network: Any, tmp_path:
     if network is LSTM:
         np.testing.assert_array_equal(recorded.features, recorded.carried[:, 0, : recorded.features.shape[1]])
         np.testing.assert_array_equal(recorded.units("state"), recorded.carried[:, 0])
+
+
+def test_states_are_those_of_normalized_observations(tmp_path: Path) -> None:
+    module_class = partial(DQN, normalize_observations=True)
+    policy = policy_of(GRU, module_class)  # type: ignore[arg-type]
+    norm = policy.module.normalization
+    assert norm.observations is not None
+    norm.observations.add(5 + 3 * torch.randn(100, *policy.module.obs_shape))
+    norm.share()
+    _, seen = seen_by(policy, tmp_path)
+    states, _ = played_one_by_one(policy)
+    recorded = recording.record(policy, seen)
+    np.testing.assert_allclose(recorded.carried, np.stack(states), atol=1e-6)
+    policy.module.normalization.observations = None
+    assert not np.allclose(recorded.carried, recording.record(policy, seen).carried, atol=0.1)
 
 
 def test_a_state_is_a_copy_for_one_environment_or_for_several() -> None:
