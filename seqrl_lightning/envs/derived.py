@@ -13,6 +13,7 @@ from seqrl_lightning.envs.memoryless import remembers_elsewhere, written_attribu
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
     kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
 }
+_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes that aren't one's own
 # Methods that aren't called while an environment is played, so that nothing depends on what they remember.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
 
@@ -58,9 +59,9 @@ def set_own_attributes(task: Any, own: dict[str, Any]) -> None:
 
 @functools.cache
 def _split(kind: type) -> tuple[tuple[type, ...], frozenset[str]]:
-    """Return the classes that are derived from this package's, and the names of the attributes of all others."""
-    first = next(k for k, cls in enumerate(kind.__mro__) if is_ours(cls))
-    derived, others = kind.__mro__[:first], kind.__mro__[first:]
+    """Return a task's classes of one's own, mixins included, and the names of the attributes of all others."""
+    derived = tuple(cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] not in _LIBRARIES)
+    others = [cls for cls in kind.__mro__ if cls not in derived]
     written = (name for cls in others for function in vars(cls).values() for name in written_attributes(function))
     return derived, frozenset(written).union(*map(dir, others))
 

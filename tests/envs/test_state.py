@@ -271,7 +271,20 @@ class OfTorchsStream(RecallEnv):
         return super().draw(rng)
 
 
-HIDING = (OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream)
+class Counting:
+    """A mixin."""
+
+    def count(self) -> None:
+        COUNTS.append(1)
+
+
+class OfAMixin(RecallEnv, Counting):
+    def draw(self, rng: np.random.Generator) -> Script:
+        self.count()
+        return super().draw(rng)
+
+
+HIDING = (OfAMixin, OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream)
 
 
 class Tally(VectorWrapper[Any, Any, Any, Any, Any]):
