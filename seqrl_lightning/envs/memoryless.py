@@ -1,14 +1,15 @@
-"""Functions that can't remember anything from one call to the next."""
+"""Functions and classes that can't remember anything from one call to the next, or only where it is looked for."""
 
 import dis
 import inspect
 import re
 import types
+from collections.abc import Container
 
 import numpy as np
 
 # Libraries whose functions keep nothing, but for those of random numbers.
-_LIBRARIES = frozenset({"builtins", "math", "numpy", "operator", "torch"})
+_LIBRARIES = frozenset({"builtins", "itertools", "math", "numpy", "operator", "seqrl_lightning", "torch"})
 _KEEPING = frozenset({"setattr", "globals", "vars", "exec", "eval", "open"})
 # Names of what draws random numbers in NumPy and torch; in torch also with "_" at the end, where it draws in place.
 _DRAWING = re.compile(
@@ -16,7 +17,9 @@ _DRAWING = re.compile(
     r"|exponential|geometric|\w*dropout\w*|rrelu\w*|gumbel_softmax|fractional_max_pool\w+|scaled_dot_product_attention"
     r"|gru|lstm|rnn_\w+|miopen_rnn|distributions|init|seed|manual_seed"
 )
-_WRITING = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "IMPORT_NAME"})
+_KEEPING_OF_CLASSES = _KEEPING | {"type", "__class__", "__dict__"}
+_WRITING_ATTRIBUTES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+_WRITING = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}) | _WRITING_ATTRIBUTES
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, type(...))
 
 
@@ -29,23 +32,93 @@ def has_no_memory(function: object) -> bool:
     Args:
         function: Anything that can be called.
     """
-    return _has_no_memory(function, frozenset())
+    return isinstance(function, types.FunctionType) and _Checker(may_write_attributes=False).has_no_memory(function)
 
 
-def _has_no_memory(function: object, callers: frozenset[types.FunctionType]) -> bool:
-    if not isinstance(function, types.FunctionType) or function.__closure__ or vars(function):
-        return False
-    if function in callers:  # it calls itself
-        return True
-    callers |= {function}
-    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-    codes = _codes(function.__code__)
-    names = {name for code in codes for name in code.co_names}
-    steps = (step for code in codes for step in dis.get_instructions(code))
-    if any(map(_keeps_or_draws, names)) or any(step.opname in _WRITING for step in steps):
-        return False
-    used = [*defaults, *(function.__globals__[name] for name in names if name in function.__globals__)]
-    return all(_is_constant(value) or _has_no_memory(value, callers) for value in used)
+def remembers_elsewhere(kind: type, inherited: Container[str], left_out: Container[str]) -> bool:
+    """Return whether a class may remember anything elsewhere than in the attributes of its objects.
+
+    Its methods must be like the functions of :func:`has_no_memory`, but may write attributes and draw from a generator
+    that they are given; its own attributes must be constants.
+
+    Args:
+        kind: The class, without its bases.
+        inherited: Names of the bases' attributes, whose values don't matter.
+        left_out: Names of methods that don't matter.
+    """
+    for name, value in vars(kind).items():
+        if name in left_out or (name.startswith("__") and not isinstance(value, types.FunctionType)):
+            continue
+        functions = _functions(value)
+        if functions is None:
+            if name not in inherited and not _is_constant(value):
+                return True
+        elif not all(map(_Checker(may_write_attributes=True).has_no_memory, functions)):
+            return True
+    return False
+
+
+def written_attributes(value: object) -> set[str]:
+    """Return the names of the attributes that a method or a property writes."""
+    codes = (code for function in _functions(value) or () for code in _codes(function.__code__))
+    return {step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+
+
+def _functions(value: object) -> list[types.FunctionType] | None:
+    """Return the functions of an attribute of a class; None if it is no method or property."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    functions = [part for part in parts if isinstance(part, types.FunctionType)]
+    return functions or None
+
+
+class _Checker:
+    """Check functions, and those that they call.
+
+    Args:
+        may_write_attributes: Whether they are methods, whose objects' attributes are known.
+    """
+
+    def __init__(self, may_write_attributes: bool) -> None:
+        self._is_method = may_write_attributes
+        self._writing = _WRITING - _WRITING_ATTRIBUTES if may_write_attributes else _WRITING
+        self._seen: set[types.FunctionType] = set()
+
+    def has_no_memory(self, function: types.FunctionType) -> bool:
+        """Return whether a function has nowhere to remember anything."""
+        if function in self._seen:  # it calls itself
+            return True
+        self._seen.add(function)
+        encloses = set(function.__code__.co_freevars) - ({"__class__"} if self._is_method else set())  # super()'s
+        if encloses or vars(function):
+            return False
+        codes = _codes(function.__code__)
+        names = {name for code in codes for name in code.co_names}
+        steps = [step for code in codes for step in dis.get_instructions(code)]
+        if any(step.opname in self._writing for step in steps) or self._keeps_or_draws(names, steps, function):
+            return False
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        used = [*defaults, *(function.__globals__[name] for name in names if name in function.__globals__)]
+        return all(
+            _is_constant(value) or (isinstance(value, types.FunctionType) and self.has_no_memory(value))
+            for value in used
+        )
+
+    def _keeps_or_draws(self, names: set[str], steps: list[dis.Instruction], function: types.FunctionType) -> bool:
+        """Return whether something is named that keeps something, or draws without a generator of its own."""
+        if not self._is_method:
+            return any(map(_keeps_or_draws, names))
+        is_of_module = False
+        for step in steps:
+            if step.opname == "LOAD_GLOBAL":
+                is_of_module = isinstance(function.__globals__.get(step.argval), types.ModuleType)
+            elif is_of_module and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                if _keeps_or_draws(step.argval):
+                    return True
+            else:
+                is_of_module = False
+        return any(name in _KEEPING_OF_CLASSES or (name.endswith("_") and _keeps_or_draws(name)) for name in names)
 
 
 def _keeps_or_draws(name: str) -> bool:

@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.wrappers import transform_action, transform_observation, transform_reward
 from gymnasium.wrappers import vector as vector_wrappers
 
+from seqrl_lightning.envs.derived import is_ours, own_attributes, set_own_attributes
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
 
@@ -89,6 +90,8 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     stack = layers(env)
     for layer, layer_state in zip(stack, state["layers"], strict=True):
         if _is_stateful(layer):
+            if _is_derived(layer):
+                set_own_attributes(layer, layer_state.get("own", {}))
             layer.load_state_dict(layer_state)
         else:
             for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
@@ -105,8 +108,10 @@ def _is_gymnasiums(stream: object) -> bool:
 
 def _layer_state(layer: Layered) -> dict[str, Any] | None:
     if _is_stateful(layer):
-        state = layer.state_dict()
-        return None if state is None else {name: plain(value) for name, value in state.items()}
+        state, own = layer.state_dict(), own_attributes(layer) if _is_derived(layer) else {}
+        if state is None or own is None:
+            return None
+        return {**{name: plain(value) for name, value in state.items()}, **({"own": own} if own else {})}
     if type(layer) in _STATELESS and _has_plain_function(layer):
         return {}
     names = None if _drew_its_map(layer) else _CHANGING_ATTRIBUTES.get(type(layer))
@@ -129,27 +134,20 @@ def _drew_its_map(layer: Layered) -> bool:
 
 
 def _is_stateful(layer: object) -> TypeGuard[Stateful]:
-    """Return whether a layer tells its state by itself, and not by what it hands on or inherits from this package.
+    """Return whether a layer tells its state by itself, or is a task that is derived from one of this package.
 
-    A subclass of one's own may carry more than this package's class knows of. A task made of scripts doesn't, as long
-    as it is stepped and reset as this package does it.
+    A wrapper of one's own that is derived from one of this package may carry more than this package's class knows of.
     """
     kind = type(layer)
     if not issubclass(kind, Stateful):  # its class: a wrapper may hand on its environment's attributes
         return False
-    if _is_ours(_definer(kind, "state_dict")) and not _is_ours(kind):
-        return not issubclass(kind, gym.Wrapper | VectorWrapper) and all(
-            _is_ours(_definer(kind, method)) for method in ("step", "reset")
-        )
-    return True
+    return not (_is_derived(layer) and issubclass(kind, gym.Wrapper | VectorWrapper))
 
 
-def _definer(kind: type, method: str) -> type:
-    return next(base for base in kind.__mro__ if method in vars(base))
-
-
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.startswith("seqrl_lightning.")
+def _is_derived(layer: object) -> bool:
+    """Return whether a layer of one's own tells its state as this package's class does, from which it is derived."""
+    kind = type(layer)
+    return not is_ours(kind) and is_ours(next(base for base in kind.__mro__ if "state_dict" in vars(base)))
 
 
 def layers(env: Layered) -> list[Layered]:

@@ -9,6 +9,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from seqrl_lightning.envs.derived import own_attributes, set_own_attributes
 from seqrl_lightning.envs.rule import UNCOUNTED, Script
 from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.envs.task import Board, Picture, TaskEnv
@@ -173,15 +174,19 @@ class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
             "_correct_action": self._always,
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the environments, as tensors and primitives."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the state of the environments, as tensors and primitives; None if a task of one's own hides some."""
+        task = own_attributes(self.task)
+        if task is None:
+            return None
         state = {name: plain(vars(self)[name]) for name in self._STATE}
         scripts = self.scripts.state_dict() if self.task.draws_scripts else None
-        return {**state, "scripts": scripts, "rng": self._generators.state_dict()}
+        return {**state, "scripts": scripts, "rng": self._generators.state_dict(), "task": task}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the environments back to a state that :meth:`state_dict` returned."""
         vars(self).update({name: arrays(state_dict[name]) for name in self._STATE})
+        set_own_attributes(self.task, state_dict.get("task", {}))
         if self.task.draws_scripts:
             self.scripts.load_state_dict(state_dict["scripts"])
         self._find_scripts()

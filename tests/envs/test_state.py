@@ -2,7 +2,8 @@
 
 import functools
 import math
-from typing import Any
+from collections import deque
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +17,9 @@ from numpy import clip
 
 from seqrl_lightning.envs import Border, EnvFactory, Outcome, PreviousActionReward
 from seqrl_lightning.envs.memoryless import has_no_memory
-from seqrl_lightning.envs.sequence import SequenceEnv
+from seqrl_lightning.envs.recall import RecallEnv
+from seqrl_lightning.envs.rule import Script
+from seqrl_lightning.envs.vector import vectorized
 from seqrl_lightning.types import BoolArray
 
 CASES = {
@@ -29,6 +32,8 @@ CASES = {
     "Blackjack-v1": {},
     "seqrl/Sequence-v0": {"objects": "ABC"},
     "seqrl/SequenceDistractor-v0": {"objects": "ABC"},
+    "tests/Growing-v0": {},
+    "tests/GrowingTogether-v0": {},
 }
 
 
@@ -77,7 +82,7 @@ def test_they_go_on_as_if_nothing_had_happened(env_id: str, num_envs: int, mode:
     assert_goes_on_alike(env_id, num_envs, mode, tmp_path)
 
 
-@pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4", "stack"])
+@pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4", "stack", "tests/Growing-v0"])
 def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, 2, "async", tmp_path)
 
@@ -189,12 +194,97 @@ def test_a_subclass_that_tells_its_own_state_is_known() -> None:
     assert str(envs.state_dict()) == str(others.state_dict())
 
 
-class Repeating(SequenceEnv):
-    """The package's task, which remembers more than the package knows."""
+class Growing(RecallEnv):
+    """A task of one's own: what it draws, and what a step earns, depends on much that it keeps in its attributes."""
 
-    def reset(self, **options: Any) -> Any:
-        self.num_resets = 1
-        return super().reset(**options)
+    def __init__(self) -> None:
+        self.drawn = self.num_steps = 0
+        self.recent: deque[int] = deque(maxlen=3)
+        self.by_start: dict[tuple[int, str], set[int]] = {}
+        self.scale, self.seen = np.float32(1), np.zeros(3, np.int16)
+        super().__init__(length=8)
+
+    def draw(self, rng: np.random.Generator) -> Script:
+        script = super().draw(rng)
+        self.drawn += 1
+        self.recent.append(int(rng.integers(5)))
+        self.seen = np.append(self.seen, self.drawn)[-3:]
+        self.scale *= np.float32(1.01)
+        self.by_start.setdefault((self.drawn % 3, "start"), set()).add(self.recent[0])
+        numbers = (*self.recent, *map(len, self.by_start.values()), int(self.seen[0]), int(1e5 * self.scale))
+        return script._replace(correct=np.where(script.correct < 0, -1, (script.correct + sum(numbers)) % 4))
+
+    def step(self, action: Any) -> Any:
+        self.num_steps += 1
+        observation, reward, *rest = super().step(action)
+        return observation, reward + self.num_steps % 2, *rest
+
+
+class GrowingTogether(Growing):
+    """Without a step of its own, which isn't called where all environments are stepped at once."""
+
+    step = RecallEnv.step
+
+
+class OfAModule(RecallEnv):
+    """It remembers something in a list of its module."""
+
+    def draw(self, rng: np.random.Generator) -> Script:
+        COUNTS.append(1)
+        return super().draw(rng)
+
+
+class OfItsClass(RecallEnv):
+    counts: ClassVar[list[int]] = []
+
+    def draw(self, rng: np.random.Generator) -> Script:
+        self.counts.append(1)
+        return super().draw(rng)
+
+
+class OfItsType(RecallEnv):
+    num_drawn = 0
+
+    def draw(self, rng: np.random.Generator) -> Script:
+        type(self).num_drawn += 1
+        return super().draw(rng)
+
+
+class OfAnotherStream(RecallEnv):
+    def __init__(self) -> None:
+        self.stream = np.random.default_rng(0)
+        super().__init__()
+
+    def draw(self, rng: np.random.Generator) -> Script:
+        return super().draw(self.stream)
+
+
+class OfTheGlobalStream(RecallEnv):
+    def draw(self, rng: np.random.Generator) -> Script:
+        np.random.random()  # noqa: NPY002  (as it is written)
+        return super().draw(rng)
+
+
+class OfTorchsStream(RecallEnv):
+    def draw(self, rng: np.random.Generator) -> Script:
+        torch.empty(1).normal_()
+        return super().draw(rng)
+
+
+class Counting:
+    """A mixin."""
+
+    def count(self) -> None:
+        COUNTS.append(1)
+
+
+class OfAMixin(RecallEnv, Counting):
+    def draw(self, rng: np.random.Generator) -> Script:
+        self.count()
+        return super().draw(rng)
+
+
+HIDING = (OfAMixin, OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream)
 
 
 class Tally(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -239,7 +329,9 @@ class OtherBitsEnv(RandomStateEnv):
         return int(self.np_random.random() < 0.5), 1.0, False, False, {}
 
 
-gym.register("tests/Repeating-v0", lambda: Repeating("ABC"))
+gym.register("tests/Growing-v0", Growing)
+for task in (GrowingTogether, *HIDING):
+    gym.register(f"tests/{task.__name__}-v0", task, vector_entry_point=vectorized(task))
 gym.register("tests/RandomState-v0", RandomStateEnv)
 gym.register("tests/OtherBits-v0", OtherBitsEnv)
 for mode in AutoresetMode:
@@ -259,7 +351,7 @@ gym.register(
 @pytest.mark.parametrize(
     ("env_id", "is_known"),
     [
-        ("Repeating", False),
+        *((task.__name__, False) for task in HIDING),
         ("RandomState", False),
         ("OtherBits", False),
         *((f"Tally{mode.value}", False) for mode in AutoresetMode),
