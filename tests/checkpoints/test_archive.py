@@ -352,7 +352,10 @@ LONG = b"\x80\x02](" + b"N" * (5 * 2**20) + b"e."
 def test_a_long_record_of_objects_is_refused_before_it_is_read(archive: Path) -> None:
     """Each of its letters may become an object, which takes far more memory."""
     path = with_pickle(archive, LONG)
-    with limited_memory(0.1), pytest.raises(UnusableFileError, match=r"it holds 5 MiB of numbers, texts and collections"):
+    with (
+        limited_memory(0.1),
+        pytest.raises(UnusableFileError, match=r"it holds 5 MiB of numbers, texts and collections"),
+    ):
         read_archive(path)
     assert read_archive(with_pickle(archive, b"\x80\x02](" + b"N" * 1000 + b"e.")) == [None] * 1000
 

@@ -86,7 +86,7 @@ def test_a_ring_survives_its_state_dict(case: tuple[int, int, list[list[int]]]) 
     num_envs, num_rows, steps = case
     ring, copy = (RingBuffer(num_rows * num_envs, num_envs, (1,), "float32") for _ in range(2))
     fill(ring, PlainReplay(num_rows), steps)
-    copy.load_state_dict(ring.state_dict())
+    copy.load_state_dict(ring.state_dict(), 4)
     slots = ring.slots(np.arange(1, ring.num_slots + 1))
     assert listed(copy.transitions(slots)) == listed(ring.transitions(slots))
     assert copy.is_transition(slots).tolist() == ring.is_transition(slots).tolist()
@@ -171,7 +171,7 @@ def test_observations_on_a_device_make_the_same_batches(stack: int) -> None:
         assert_close(one, other, rtol=0.0, atol=0.0)
     resumed = RingBuffer(2 * 12, 2, (stack, 2), "float32", frame_stack=stack)
     resumed.move_observations(torch.device("cpu"))
-    resumed.load_state_dict(rings[0].state_dict())
+    resumed.load_state_dict(rings[0].state_dict(), 4)
     assert_close(resumed.observation, rings[1].observation, rtol=0.0, atol=0.0)
     for name, column in rings[1].state_dict().items():
         assert_close(column, rings[0].state_dict()[name], rtol=0.0, atol=0.0)
@@ -192,9 +192,9 @@ def test_a_device_holds_observations_and_nothing_else() -> None:
 def test_a_ring_of_another_size_is_refused() -> None:
     ring = RingBuffer(10, 1, (1,), "float32")
     with pytest.raises(ConfigurationError, match=r"data.capacity is 20; it must be the checkpoint's 10"):
-        RingBuffer(20, 1, (1,), "float32").load_state_dict(ring.state_dict())
+        RingBuffer(20, 1, (1,), "float32").load_state_dict(ring.state_dict(), 4)
     with pytest.raises(ConfigurationError, match=r"data.num_envs is 2; it must be the checkpoint's 1"):
-        RingBuffer(20, 2, (1,), "float32").load_state_dict(ring.state_dict())
+        RingBuffer(20, 2, (1,), "float32").load_state_dict(ring.state_dict(), 4)
 
 
 def test_too_small_a_ring_is_refused() -> None:

@@ -194,7 +194,7 @@ def test_a_prioritized_sampler_survives_its_state_dict() -> None:
     play(ring, [[GOES_ON]] * 15)
     sampler(ring, 4, np.random.default_rng(0))
     sampler.update_priorities(np.arange(15), np.arange(15.0))
-    copy.load_state_dict(sampler.state_dict())
+    copy.load_state_dict(sampler.state_dict(), ring)
     one, other = (s(ring, 50, np.random.default_rng(1)) for s in (sampler, copy))
     assert one.slot_batch is not None
     assert other.slot_batch is not None
@@ -233,7 +233,7 @@ def test_every_row_is_in_one_rollout() -> None:
         states.append(float(batch.network_state[0, 0]))
         num_rows += new_rows
         copy = RolloutSampler(3)
-        copy.load_state_dict(sampler.state_dict())
+        copy.load_state_dict(sampler.state_dict(), ring)
         sampler = copy
     assert states == [0, 3, 8, 11, 21]
 

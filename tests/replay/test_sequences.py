@@ -190,7 +190,7 @@ def test_a_sequence_sampler_survives_its_state_dict() -> None:
     for t in range(3):
         sampler.keep_state(ring, torch.full((1, 2, 4), float(t)), np.array([3 * t, 3 * t]))
     sampled(ring, sampler)
-    copy.load_state_dict(sampler.state_dict())
+    copy.load_state_dict(sampler.state_dict(), ring)
     one, other = sampled(ring, sampler), sampled(ring, copy)
     for name, column in one._asdict().items():
         twin = getattr(other, name)
