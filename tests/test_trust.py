@@ -1252,7 +1252,7 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
                 {k: v[:0] for k, v in s["ReplayDataModule"]["ring"].items() if isinstance(v, torch.Tensor)},
                 action_mask=torch.zeros((0, 1, 200_000), dtype=torch.bool),
             ),
-            r"the replay memory's observation in the checkpoint is one of torch\.float32 and shape \(0, 1, 4\); it must",
+            r"the replay memory's observation in the checkpoint is one of torch\.float32 and shape \(0, 1, 4\)",
         ),
         (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
         (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from seqrl_lightning.replay import LatestSampler, RingBuffer, UniformSampler
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError
 
 Transition = tuple[int, int, float, int, bool]  # state, action, reward, next state, terminated
@@ -233,3 +234,38 @@ def test_a_stack_of_frames_is_put_together_as_gymnasium_does(stack: int, steps: 
 def test_stacked_frames_are_stored_once() -> None:
     ring = RingBuffer(1000, 1, (4, 84, 84), "uint8", frame_stack=4)
     assert ring.observation.nbytes == 1004 * 84 * 84
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"action_mask": torch.zeros((4, 2, 200_000), dtype=torch.bool)},
+        {"action_mask": torch.zeros((4, 2, 0), dtype=torch.uint8)},
+        {"observation": torch.zeros((4, 2, 0))},
+        {"observation": torch.zeros((4, 2, 3), dtype=torch.float64)},
+        {"reward": torch.zeros((0, 2))},
+        {"reward": [[0.0, 0.0]] * 4},
+        {"is_final": None},
+        {"head": 2},
+        {"head": "3"},
+        {"num_full_rows": 10**12},
+        {"num_added": -1},
+        {"num_added": 10**12},
+        {"num_rows": True},
+        {"action": torch.zeros((2, 150_000_000, 0), dtype=torch.int64)},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_such_ring_has_is_refused(more: dict[str, Any]) -> None:
+    """Before anything is changed; only the ring decides about the sizes of its columns."""
+    ring, copy = (RingBuffer(20, 2, (3,), "float32") for _ in range(2))
+    observation, no = np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    ring.restart(observation, np.ones((2, 4), bool))
+    for _ in range(3):
+        ring.add(np.zeros(2, int), np.zeros(2), no, no, observation)
+    copy.load_state_dict(ring.state_dict(), 4)
+    assert copy.action_mask.shape == (11, 2, 4)
+    other = RingBuffer(20, 2, (3,), "float32")
+    with pytest.raises(StateError, match=r"the replay memory's \w+ in the checkpoint is"):
+        other.load_state_dict({**ring.state_dict(), **more}, 4)
+    assert (other.num_added, other.action_mask.shape) == (0, (11, 2, 0))
