@@ -1256,6 +1256,14 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
         ),
         (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
         (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),
+        (
+            lambda c, s: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(0)),
+            r"the optimizer's exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\); it must be",
+        ),
+        (
+            lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),
+            "NumPy's position in the checkpoint is 1000000000",
+        ),
         (lambda c, s: c.update(global_step="8"), "global_step in the checkpoint is '8'; it must be of type int"),
         (
             lambda c, s: next(v for v in s["callbacks"].values() if "kth_value" in v).update(best_model_score="9"),

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from seqrl_lightning import speed
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.algorithms.finite import FiniteUpdates
+from seqrl_lightning.algorithms.optimizer_state import require_fitting_state
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
 from seqrl_lightning.checkpoints.changes import described, require_resumable, shared
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
@@ -269,7 +270,9 @@ class LearnerModule(GreedyEvaluation):
         return None
 
     def on_train_start(self) -> None:
-        """Choose how an update is made."""
+        """Choose how an update is made, after the optimizer has its state."""
+        for optimizer in self.trainer.optimizers:
+            require_fitting_state(optimizer)
         self._step = self.choose_step()
 
     def on_train_end(self) -> None:
