@@ -259,7 +259,10 @@ class SequenceSampler(Sampler):
         self._step = saved_tensor(state_dict["step"], (num_envs,), torch.int64, "the sampler's step").numpy().copy()
         self._incomplete = saved(state_dict["waiting"], list[list[int]], "the sampler's waiting")
         require_saved(len(self._incomplete) == num_envs, "the sampler's waiting", self._incomplete, f"{num_envs} lists")
-        slots = saved_tensor(state_dict["state_slots"], (None,), torch.int64, "the sampler's state_slots").tolist()
+        slots: Any = state_dict["state_slots"]
+        if isinstance(slots, list):  # as it was saved before
+            slots = torch.tensor(saved(slots, list[int], "the sampler's state_slots"), dtype=torch.int64)
+        slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()
         for slot in (*slots, *itertools.chain.from_iterable(self._incomplete)):
             require_saved(0 <= slot < self._tree.size, "a slot of the sampler", slot, f"in [0, {self._tree.size})")
         states = saved_states(state_dict["states"], (len(slots),)).numpy() if slots else ()
