@@ -35,17 +35,25 @@ from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.defaults import defaults_by_kind, options_of_kind, without_given
-from seqrl_lightning.errors import OneLineErrors, one_line_errors, printable, shorten_message
+from seqrl_lightning.errors import (
+    OneLineErrors,
+    one_line_errors,
+    printable,
+    refusal_in,
+    refused_in_a_line,
+    shorten_message,
+)
 from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
+from seqrl_lightning.saved_state import StateError, saved
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
-from seqrl_lightning.types import ConfigurationError, RunError, one_line, require, shortened
+from seqrl_lightning.types import ConfigurationError, Progress, RunError, one_line, require, shortened
 
 _UNTRAINED = "untrained"  # instead of a checkpoint
 _LAST = ("checkpoints", "last.ckpt")
@@ -171,6 +179,7 @@ class SeqRLCLI(LightningCLI):
         self._run_folder: Path | None = None  # of a run that is resumed
         self._lock: FolderLock | None = None  # of the run's folder
         self._env_steps = 0  # that it has taken
+        self._resumed_updates: int | None = None  # that it has made
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
         resumes = self.config.subcommand == "fit"
         if config.ckpt_path == _UNTRAINED and not resumes:
@@ -193,7 +202,8 @@ class SeqRLCLI(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True
         self._take_over_settings(Path(config.ckpt_path), config)
-        if resumes and (resumed := run_of(Path(config.ckpt_path))) is not None:
+        resumed = run_of(Path(config.ckpt_path)) if resumes else None
+        if resumed is not None:
             self._compare_settings(resumed)
 
     def _compare_settings(self, run: Path) -> None:
@@ -242,8 +252,11 @@ class SeqRLCLI(LightningCLI):
             settings["compile"] = ours
             if theirs != ours:
                 _tell(f"model.compile: {ours!r} is used, not the checkpoint's {theirs!r}")
-        if self._run_folder is not None:
-            self._env_steps = int(checkpoint["ReplayDataModule"]["progress"]["env_steps"])
+        if self.config.subcommand == "fit":
+            with refused_in_a_line(str(path)):
+                self._resumed_updates = saved(checkpoint["global_step"], int, "global_step")
+                progress = saved(checkpoint["ReplayDataModule"]["progress"], Progress, "the progress")
+            self._env_steps = progress.env_steps
         model = settings
         if (named := recipe.model.get("_class_path")) is not None:  # the command line wrote it
             is_same = trust.find(named, str(path)) is cls
@@ -270,15 +283,29 @@ class SeqRLCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except SystemExit as error:
             raise _exit_refused(error) from error
-        except RuntimeError as error:
-            if isinstance(error, RunError) or "onnection" not in str(error) or self.trainer.world_size == 1:
+        except Exception as error:  # of whatever kind
+            if (line := self._told(error)) is None:
                 raise
-            which, reason = lost_process(self.trainer), one_line(error)
-            raise RunError(f"rank {self.trainer.global_rank}: {which} was lost, so the run ends ({reason})") from error
+            raise RunError(line) from error
         finally:
             assert isinstance(self.datamodule, ReplayDataModule)
             self.datamodule.discard_envs()  # Lightning leaves them open after an error
         atexit.register(_end_connections)
+
+    def _told(self, error: Exception) -> str | None:
+        """Return in one line what an error of the run comes from; None if it says so itself, or it isn't known."""
+        if isinstance(error, RunError | MisconfigurationException) or refusal_in(error) is not None:
+            return None
+        reason = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and "onnection" in reason and self.trainer.world_size > 1:
+            return f"rank {self.trainer.global_rank}: {lost_process(self.trainer)} was lost, so the run ends ({reason})"
+        path = self.config[self.config.subcommand].ckpt_path
+        if isinstance(error, StateError):
+            return f"{path} can't be used: {reason}; give another checkpoint, or start anew without one"
+        if self._resumed_updates is not None and self.trainer.global_step <= self._resumed_updates:
+            what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+            return f"the run can't go on from {path} (SEQRL_TRACEBACK=1 shows where): {what}"
+        return None
 
     def instantiate_classes(self) -> None:
         """Build everything; a task or a wrapper that ends the program meanwhile is an error."""

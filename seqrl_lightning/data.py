@@ -24,6 +24,7 @@ from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
 from seqrl_lightning.replay.room import require_room
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
@@ -365,17 +366,19 @@ class ReplayDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        for name, value in asdict(Progress(**state_dict["progress"])).items():  # in place: others hold the same object
+        for name, value in asdict(
+            saved(state_dict["progress"], Progress, "the progress")
+        ).items():  # in place: others hold the same object
             setattr(self.progress, name, value)
         if "ring" in state_dict:
-            self.ring.load_state_dict(state_dict["ring"])
+            self.ring.load_state_dict(state_dict["ring"], self.n_actions)
             self._load_sampler(state_dict["sampler"])
         self._rng.bit_generator.state = state_dict["rng"]
 
     def _load_sampler(self, state: dict[str, Any]) -> None:
         is_alike = state.keys() == self.sampler.state_dict().keys()
         require(is_alike, "data.sampler", type(self.sampler).__name__, "the one that the checkpoint was saved with")
-        self.sampler.load_state_dict(state)
+        self.sampler.load_state_dict(state, self.ring)
 
 
 def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:

@@ -24,11 +24,12 @@ from torch import nn
 
 from seqrl_lightning.__main__ import parse
 from seqrl_lightning.algorithms import C51, DQN, IQN
-from seqrl_lightning.checkpoints.archive import limited_memory
+from seqrl_lightning.checkpoints.archive import limited_memory, read_archive
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.export import export_policy
+from seqrl_lightning.files import checksum
 from seqrl_lightning.networks import MLP, LinearHead
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
@@ -1219,3 +1220,65 @@ def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, 
         assert status == 0, err
     assert {path for path in project.rglob("*") if "venv" not in path.parts} == before
     assert (elsewhere / "lightning_logs/version_1").is_dir()
+
+
+def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], object], folder: Path) -> Path:
+    """A copy of a run whose last checkpoint, or its sidecar, a stranger has changed; all checksums fit."""
+    shutil.copytree(run, folder, dirs_exist_ok=True)
+    last = folder / "lightning_logs/version_0/checkpoints/last.ckpt"
+    contents = read_checkpoint(last, mmap=False)
+    (name,) = contents["sidecars"]
+    state = read_archive(last.parent / name, mmap=False)
+    edit(contents, state)
+    torch.save(state, last.parent / name)
+    contents["sidecars"] = {name: checksum(last.parent / name)}
+    torch.save(seal(contents), last)
+    return last
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (
+            lambda c, s: s["callbacks"]["EnvStepLogger"].update(unlogged=[[1, 0, "=1+1", 1.0, 1, True]]),
+            r"EnvStepLogger's unlogged\[0\]\.block in the checkpoint is '=1\+1'; it must be of type int",
+        ),
+        (
+            lambda c, s: s["ReplayDataModule"]["progress"].update(block="=1+1"),
+            r"the progress\.block in the checkpoint is '=1\+1'; it must be of type int",
+        ),
+        (
+            lambda c, s: s["ReplayDataModule"]["ring"].update(
+                {k: v[:0] for k, v in s["ReplayDataModule"]["ring"].items() if isinstance(v, torch.Tensor)},
+                action_mask=torch.zeros((0, 1, 200_000), dtype=torch.bool),
+            ),
+            r"the replay memory's observation in the checkpoint is one of torch\.float32 and shape \(0, 1, 4\)",
+        ),
+        (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
+        (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),
+        (
+            lambda c, s: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(0)),
+            r"the optimizer's exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\); it must be",
+        ),
+        (
+            lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),
+            "NumPy's position in the checkpoint is 1000000000",
+        ),
+        (lambda c, s: c.update(global_step="8"), "global_step in the checkpoint is '8'; it must be of type int"),
+        (
+            lambda c, s: next(v for v in s["callbacks"].values() if "kth_value" in v).update(best_model_score="9"),
+            "the score 'best_model_score' in the checkpoint is '9'; it must be a tensor of one number",
+        ),
+    ],
+)
+def test_a_state_that_is_none_is_refused_in_a_line_that_names_the_file(
+    edit: Callable[[dict[str, Any], dict[str, Any]], object], reason: str, run: Path, tmp_path: Path
+) -> None:
+    last = with_state(run, edit, tmp_path)
+    status, _, err = seqrl(
+        "fit", *TINY, f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last", "--trainer.max_steps=12"
+    )
+    assert status != 0
+    refusal = err.splitlines()[-1]
+    assert str(last.name) in refusal
+    assert re.search(reason, refusal), refusal

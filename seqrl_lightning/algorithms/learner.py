@@ -33,6 +33,7 @@ from seqrl_lightning.networks import MLP, NetworkCallable, Table
 from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.parts import ObsShape, PackedShape, blank_observations, shape_of_observation
 from seqrl_lightning.replay import RolloutSampler, Sampler
+from seqrl_lightning.saved_state import require_fitting_state
 from seqrl_lightning.types import (
     Array,
     Batch,
@@ -283,7 +284,9 @@ class LearnerModule(CheckpointedModule):
         return None
 
     def on_train_start(self) -> None:
-        """Choose how an update is made."""
+        """Choose how an update is made, after the optimizer has its state."""
+        for optimizer in self.trainer.optimizers:
+            require_fitting_state(optimizer)
         self._step = self.choose_step()
 
     def on_train_end(self) -> None:

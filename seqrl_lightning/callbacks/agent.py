@@ -31,6 +31,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
@@ -243,10 +244,10 @@ class AgentCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts; the collector follows when fitting starts."""
-        self.progress = Progress(**state_dict["progress"])
-        self._unlearned_env_steps = state_dict["unlearned_env_steps"]
-        self.episode_log.recent_returns.extend(state_dict["recent_returns"])
-        self._resumed = state_dict["collector"]
+        self.progress = saved(state_dict["progress"], Progress, "the agent's progress")
+        self._unlearned_env_steps = saved(state_dict["unlearned_env_steps"], int, "the agent's unlearned_env_steps")
+        self.episode_log.recent_returns.extend(saved(state_dict["recent_returns"], list[float], "the agent's returns"))
+        self._resumed = saved(state_dict["collector"], dict, "the agent's collector")
 
     # Settings
 

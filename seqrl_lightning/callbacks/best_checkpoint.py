@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.saved_state import saved
 
 
 class BestOfBlock(Callback):
@@ -37,7 +38,7 @@ class BestOfBlock(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._block = state_dict["block"]
+        self._block = saved(state_dict["block"], int, "BestOfBlock's block")
 
 
 def _forget_best(callback: ModelCheckpoint) -> None:

@@ -18,6 +18,7 @@ from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
+from seqrl_lightning.saved_state import saved, saved_tensor
 from seqrl_lightning.trainer_access import update_of
 
 _OUTSIDE = "train/targets_outside_support"
@@ -107,11 +108,14 @@ class EnvStepLogger(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._interval.batches = state_dict["batches"]
-        self._unlogged = [Episode(*episode) for episode in state_dict["unlogged"]]
-        self._num_rows = state_dict["rows"]
+        self._interval.batches = saved(state_dict["batches"], int, "EnvStepLogger's batches")
+        self._unlogged = saved(state_dict["unlogged"], list[Episode], "EnvStepLogger's unlogged")
+        self._num_rows = saved(state_dict["rows"], int, "EnvStepLogger's rows")
         if self._criterion is not None and state_dict["criterion"] is not None:
-            self._criterion.load_state_dict(state_dict["criterion"])
+            criterion = saved(state_dict["criterion"], dict, "EnvStepLogger's criterion")
+            for name, own in self._criterion.state_dict().items():
+                saved_tensor(criterion.get(name), own.shape, own.dtype, f"EnvStepLogger's criterion, {name},")
+            self._criterion.load_state_dict(criterion)
 
     def _write(self, trainer: Trainer, learning: dict[str, float]) -> None:
         if learning.get(_OUTSIDE, 0.0) > _MAX_OUTSIDE and not self._has_warned:

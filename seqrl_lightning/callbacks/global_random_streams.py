@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.saved_state import require_saved, saved
 
 
 class GlobalRandomStreams(Callback):
@@ -27,8 +28,10 @@ class GlobalRandomStreams(Callback):
         torch.set_rng_state(self._resumed["torch"])
         version, words, gauss = self._resumed["python"]
         random.setstate((version, tuple(words), gauss))
-        kind, words, *rest = self._resumed["numpy"]
-        np.random.set_state((kind, np.array(words, np.uint32), *rest))  # noqa: NPY002  (the global stream is meant)
+        kind, words, position, *rest = self._resumed["numpy"]
+        is_within = 0 <= saved(position, int, "NumPy's position") <= len(words)
+        require_saved(is_within, "NumPy's position", position, "a word's")  # NumPy would read beyond them
+        np.random.set_state((kind, np.array(words, np.uint32), position, *rest))  # noqa: NPY002  (the global stream is meant)
         if self._resumed["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self._resumed["cuda"], pl_module.device)
         self._resumed = None

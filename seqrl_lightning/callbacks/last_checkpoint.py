@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of
 
 SECONDS_FOR_EVALUATION = 10.0
@@ -44,7 +45,9 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._resumes_between_epochs = state_dict["is_between_epochs"]
+        self._resumes_between_epochs = saved(
+            state_dict["is_between_epochs"], bool, "LastCheckpoint's is_between_epochs"
+        )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Count the epoch as completed in a checkpoint of its end: Lightning counts it a moment later."""

@@ -11,6 +11,7 @@ from seqrl_lightning.callbacks.choices import ChoiceBuffer
 from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors, TaskFacts
+from seqrl_lightning.saved_state import saved, saved_tensor
 
 _MAX_POSITIONS = 16  # with a curve of accuracy of their own
 
@@ -67,8 +68,10 @@ class LearningMetrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         if self._is_active and state_dict:
-            self._interval.batches = state_dict["batches"]
-            self._choices.pending = state_dict["pending"].numpy()
+            self._interval.batches = saved(state_dict["batches"], int, "LearningMetrics' batches")
+            shape = (len(self._choices.pending), None)
+            pending = saved_tensor(state_dict["pending"], shape, torch.int64, "LearningMetrics' pending")
+            self._choices.pending = pending.numpy()
 
     def _buffer_steps(self) -> None:
         self._choices.add(self._steps)

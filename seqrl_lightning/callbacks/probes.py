@@ -12,6 +12,7 @@ from seqrl_lightning.callbacks.trials import Row, greedy_rows, header
 from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import add_rows, start_table
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import EvaluationTask
 
 
@@ -73,4 +74,5 @@ class ProbeWriter(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._num_rows, self._num_probes = state_dict["rows"], state_dict["probes"]
+        self._num_rows = saved(state_dict["rows"], int, "ProbeWriter's rows")
+        self._num_probes = saved(state_dict["probes"], int, "ProbeWriter's probes")

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
 from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import require
 
 
@@ -70,4 +71,4 @@ class TargetSync(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.updates = state_dict["updates"]
+        self.updates = saved(state_dict["updates"], int, "TargetSync's updates")

@@ -17,6 +17,7 @@ from seqrl_lightning.collect import Step, TrialStep
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.saved_state import require_saved, saved
 from seqrl_lightning.types import Array, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
@@ -74,6 +75,8 @@ class TrialWriter(Callback):
         self._obs_shape = data.obs_shape
         if not self._episodes:
             self._episodes = [-1] * data.num_envs
+        is_for_each = len(self._episodes) == data.num_envs
+        require_saved(is_for_each, "TrialWriter's episodes", self._episodes, f"{data.num_envs} numbers")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -93,9 +96,9 @@ class TrialWriter(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._interval.batches = state_dict["batches"]
-        self._num_rows = state_dict["rows"]
-        self._episodes = list(state_dict["episodes"])
+        self._interval.batches = saved(state_dict["batches"], int, "TrialWriter's batches")
+        self._num_rows = saved(state_dict["rows"], int, "TrialWriter's rows")
+        self._episodes = saved(state_dict["episodes"], list[int], "TrialWriter's episodes")
 
     def _write(self) -> None:
         mine = [row for step in self._steps for row in self._rows_of(step)]

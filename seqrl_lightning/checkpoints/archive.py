@@ -182,6 +182,7 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
     marks: list[int] = []  # how many entries lay on the stack
     memo: dict[int, _Entry] = {}
     num_opcodes = num_repeated = 0
+    argument: Any
     for opcode, argument, _ in pickletools.genops(program):
         num_opcodes += 1
         if opcode.name in _NAMING and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
@@ -193,7 +194,7 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
             if num_repeated > 4 * len(program):
                 raise UnusableFileError("its collections claim more than the file holds")
         elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+            memo[int(argument) if argument is not None else len(memo)] = stack[-1]
         elif opcode.name == "MARK":
             marks.append(len(stack))
         else:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_archive
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
+from seqrl_lightning.saved_state import StateError, require_saved, saved
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -25,6 +27,7 @@ SUFFIX = ".replay"
 _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of the ranks
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
 _BEST = ("best_k_models", "best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
+_SCORES = ("best_model_score", "current_score", "kth_value")
 _LARGE = ("ring", "sampler")  # what only the sidecar holds of the datamodule's state
 
 
@@ -100,10 +103,13 @@ class SidecarIO(TorchCheckpointIO):
                 checkpoint.update(self._read_sidecar(path, checkpoint))
         except UnusableFileError as error:
             raise RunError(f"{path} can't be used: {error}") from error
-        callbacks = checkpoint.get("callbacks", {})
-        for key, state in callbacks.items():
-            if isinstance(state, dict) and any(name in state for name in _BEST):
-                callbacks[key] = {**state, **self._best_in_folder(state, path.parent)}
+        try:
+            callbacks = saved(checkpoint.get("callbacks", {}), dict, "the callbacks' state")
+            for key, state in callbacks.items():
+                if isinstance(state, dict) and any(name in state for name in _BEST):
+                    callbacks[key] = {**state, **self._best_in_folder(state, path.parent)}
+        except StateError as error:
+            raise RunError(f"{path} can't be used: {error}") from error
         return checkpoint
 
     def _read_sidecar(self, path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +136,13 @@ class SidecarIO(TorchCheckpointIO):
             is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
             return str(self._folder / path.name) if is_own else ""
 
-        scores = {here(name): score for name, score in state.get("best_k_models", {}).items() if here(name)}
+        scores = {**saved(state.get("best_k_models", {}), dict, "ModelCheckpoint's best_k_models")}
+        named = {**scores, **{name: state[name] for name in _SCORES if state.get(name) is not None}}
+        for name, score in named.items():  # compared with the next one
+            require_saved(
+                isinstance(score, Tensor) and score.numel() == 1, f"the score {name!r}", score, "a tensor of one number"
+            )
+        scores = {here(name): score for name, score in scores.items() if here(name)}
         paths = {key: here(state.get(key)) for key in _BEST[1:]}
         is_in_place = folder.resolve() == self._folder.resolve()
         dirpath = {"dirpath": str(self._folder)} if is_in_place else {}

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.envs.state import arrays, plain
+from seqrl_lightning.envs.state import plain
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.networks.normalization import ObservationNorm, RunningNorm
 from seqrl_lightning.parts import PackedShape, blank_observations
+from seqrl_lightning.saved_state import require_fitting_state, require_saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 
@@ -129,9 +130,17 @@ class CountBonus(ExplorationBonus):
         return {"places": plain(places), "counts": plain(self.counts[places])}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            StateError: If it isn't that of such a table.
+        """
+        places = saved_tensor(state_dict["places"], (None,), torch.int64, "the places that the bonus counts")
+        counts = saved_tensor(state_dict["counts"], (len(places),), torch.int64, "the bonus's counts")
+        in_table = bool(((places >= 0) & (places < len(self.counts))).all())
+        require_saved(in_table, "a place that the bonus counts", places, f"below {len(self.counts)}")
         self.counts[:] = 0
-        self.counts[arrays(state_dict["places"])] = arrays(state_dict["counts"])
+        self.counts[places.numpy()] = counts.numpy()
 
 
 class RND(ExplorationBonus):
@@ -239,9 +248,14 @@ class RND(ExplorationBonus):
         return copy.deepcopy(state)  # the tensors go on changing
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            StateError: If the optimizer's state doesn't fit the networks.
+        """
         self._modules.load_state_dict(state_dict["modules"])
         self._optimizer.load_state_dict(state_dict["optimizer"])
+        require_fitting_state(self._optimizer)
         self._waiting = list(state_dict["waiting"])
 
 

@@ -210,9 +210,10 @@ class Collector:
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(state_dict["envs"])
-        self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"])
+        self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
         if self.normalization is not None:
-            self.normalization.load_running_state(state_dict.get("normalization", {}))  # earlier versions had none
+            running = state_dict.get("normalization", {})  # earlier versions had none
+            self.normalization.load_running_state(running, self.ring.num_envs)
         self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:
             self.envs.follow_block(self.progress.block)

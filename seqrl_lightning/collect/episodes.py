@@ -5,9 +5,11 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from seqrl_lightning.envs import Outcome, Shown
 from seqrl_lightning.envs.state import arrays, plain
+from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import BoolArray, FloatArray, IntArray
 
 _MAX_WAITING_EPISODES = 100_000  # reached only in a run in which nobody drains the log
@@ -101,10 +103,30 @@ class RunningEpisodes:
         return {**own, "shown": plain(self.shown._asdict())}
 
     @classmethod
-    def from_state_dict(cls, state_dict: dict[str, Any]) -> "RunningEpisodes":
-        """Return the episodes that ``state_dict`` was taken of."""
-        own = {name: arrays(value) for name, value in state_dict.items()}
-        return cls(**{**own, "shown": Shown(**own["shown"])})
+    def from_state_dict(cls, state_dict: dict[str, Any], num_envs: int) -> "RunningEpisodes":
+        """Return the episodes that ``state_dict`` was taken of.
+
+        Raises:
+            StateError: If they aren't those of ``num_envs`` environments.
+        """
+        own = cls.after_reset(saved(state_dict["seed"], int, "the episodes' seed"), _saved_shown(state_dict, num_envs))
+        for name, fresh in vars(own).items():
+            if isinstance(fresh, np.ndarray):
+                dtype = torch.from_numpy(fresh).dtype
+                setattr(own, name, arrays(saved_tensor(state_dict[name], fresh.shape, dtype, f"the episodes' {name}")))
+        return own
+
+
+def _saved_shown(state_dict: dict[str, Any], num_envs: int) -> Shown:
+    """Return what the environments show: a row of each array for each of them."""
+    shown = arrays(saved(state_dict["shown"], dict, "the episodes' shown"))
+    for name, array in shown.items():
+        is_one = isinstance(array, np.ndarray) and array.ndim > 0 and len(array) == num_envs
+        is_one = is_one or (array is None and name != "observation")
+        require_saved(
+            is_one, f"the episodes' {name}", array, f"an array with a row for each of {num_envs} environments"
+        )
+    return Shown(**shown)
 
 
 class EpisodeLog:

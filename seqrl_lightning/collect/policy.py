@@ -3,8 +3,10 @@
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from seqrl_lightning.exploration import EpsilonSchedule, explore, greedy
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import Array, BoolArray, IntArray, State
 
 
@@ -118,4 +120,5 @@ class ExploringPolicy(Policy):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.rng.bit_generator.state = state_dict["rng"]
-        self.state = state_dict["network_state"]
+        state = state_dict["network_state"]
+        self.state = None if state is None else saved(state, torch.Tensor, "the policy's network_state")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqrl_lightning.functional import Moments, merge_moments, moments_of
 from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.saved_state import saved_tensor
 from seqrl_lightning.types import Array, Batch, BoolArray, FloatArray, Transitions, require
 
 _LIMIT = 10.0  # normalized values are clipped to [-10, 10], as in OpenAI Baselines and Stable-Baselines3
@@ -240,10 +241,15 @@ class Normalization(nn.Module):
         returns = None if self.rewards is None else self.rewards.returns
         return {} if returns is None else {"returns": torch.from_numpy(returns)}
 
-    def load_running_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`running_state` returned."""
+    def load_running_state(self, state: Mapping[str, Any], num_envs: int) -> None:
+        """Restore what :meth:`running_state` returned.
+
+        Raises:
+            StateError: If it isn't that of ``num_envs`` environments.
+        """
         if self.rewards is not None and "returns" in state:
-            self.rewards.returns = state["returns"].numpy()
+            returns = saved_tensor(state["returns"], (num_envs,), torch.float64, "the returns of running episodes")
+            self.rewards.returns = returns.numpy()
 
 
 def _lead(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

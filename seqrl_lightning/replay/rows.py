@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 
@@ -252,24 +253,53 @@ class Rows:
         counters = {"head": self.head, "num_full_rows": self.num_full_rows, "num_added": self.num_added}
         return {**columns, **counters, "num_rows": self.num_rows}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], n_actions: int) -> None:
         """Restore the state of a ring of the same size.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+            n_actions: The task's, for each of which masks have a column.
 
         Raises:
             ConfigurationError: If the saved ring had another size.
+            StateError: If no ring of this size has such a state.
         """
-        used, num_envs = state_dict["action"].shape
-        stack = self.frame_stack
-        capacity, saved_capacity = ((rows - stack) * num_envs for rows in (self.num_rows, state_dict["num_rows"]))
-        require(num_envs == self.num_envs, "data.num_envs", self.num_envs, f"the checkpoint's {num_envs}")
-        require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
-        if n_actions := state_dict["action_mask"].shape[2]:
+        counters = self._saved_counters(state_dict)
+        used = min(counters["num_added"] + 1, self.num_rows)
+        columns = self._saved_columns(state_dict, used, n_actions)
+        if columns["action_mask"].shape[2]:
             self._make_room_for_masks(n_actions)
         for name, column in self._columns.items():
-            torch.as_tensor(column)[:used].copy_(state_dict[name])
-        self.head = state_dict["head"]
-        self.num_full_rows = state_dict["num_full_rows"]
-        self.num_added = state_dict["num_added"]
+            torch.as_tensor(column)[:used].copy_(columns[name])
+        self.head = counters["head"]
+        self.num_full_rows = counters["num_full_rows"]
+        self.num_added = counters["num_added"]
+
+    def _saved_counters(self, state_dict: dict[str, Any]) -> dict[str, int]:
+        """Return the saved counters, of which the number of rows added decides the others."""
+        num_rows = saved(state_dict.get("num_rows"), int, "the replay memory's num_rows")
+        action = saved_tensor(state_dict.get("action"), (None, None), torch.int64, "the replay memory's action")
+        num_envs = action.shape[1]
+        capacity, saved_capacity = ((rows - self.frame_stack) * num_envs for rows in (self.num_rows, num_rows))
+        require(num_envs == self.num_envs, "data.num_envs", self.num_envs, f"the checkpoint's {num_envs}")
+        require(capacity == saved_capacity, "data.capacity", capacity, f"the checkpoint's {saved_capacity}")
+        names = ("head", "num_full_rows", "num_added")
+        counters = {name: saved(state_dict.get(name), int, f"the replay memory's {name}") for name in names}
+        added = counters["num_added"]
+        must_be = {"head": added % self.num_rows, "num_full_rows": min(added, self._max_full_rows), "num_added": added}
+        require_saved(added >= 0 and counters == must_be, "the replay memory's position", counters, f"like {must_be}")
+        return counters
+
+    def _saved_columns(self, state_dict: dict[str, Any], used: int, n_actions: int) -> dict[str, Tensor]:
+        columns: dict[str, Tensor] = {}
+        for name, column in self._columns.items():
+            own, what = torch.as_tensor(column), f"the replay memory's {name}"
+            shape = (used, *own.shape[1:])
+            if name == "action_mask":  # there is none until the task forbids an action
+                mask = saved_tensor(state_dict.get(name), (used, self.num_envs, None), own.dtype, what)
+                shape = (used, self.num_envs, n_actions if mask.shape[2] else 0)
+            columns[name] = saved_tensor(state_dict.get(name), shape, own.dtype, what)
+        return columns
 
     @property
     def _columns(self) -> dict[str, Array | Tensor]:

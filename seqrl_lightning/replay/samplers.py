@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.sum_tree import SumTree
+from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Batch, FloatArray, IntArray, State, Transitions, Windows, require
 
 
@@ -67,8 +69,16 @@ class Sampler(ABC):
         """Return what the sampler remembers, as tensors and primitives."""
         return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: B027  (by default there is nothing to restore)
-        """Restore what ``state_dict`` returned."""
+    def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:  # noqa: B027  (nothing by default)
+        """Restore what ``state_dict`` returned.
+
+        Args:
+            state_dict: The state, which a stranger may have written.
+            ring: The replay memory, restored as it was then.
+
+        Raises:
+            StateError: If no sampler of this ring has such a state.
+        """
 
 
 class TransitionSampler(Sampler):
@@ -241,13 +251,28 @@ class PrioritizedSampler(TransitionSampler):
         weights = torch.from_numpy(self._tree.weights.copy())
         return {"weights": weights, "max_weight": self._max_weight, "rows_seen": self._rows_seen}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        weights = state_dict["weights"].numpy()
-        self._tree = SumTree(len(weights))
-        self._tree.update(np.arange(len(weights)), weights)
-        self._max_weight = state_dict["max_weight"]
-        self._rows_seen = state_dict["rows_seen"]
+    def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
+        """Restore what ``state_dict`` returned; see :class:`Sampler`."""
+        self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
+        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring)
+        self._max_weight = saved(state_dict["max_weight"], float, "the sampler's max_weight")
+
+
+def saved_rows(value: object, ring: RingBuffer, name: str) -> int:
+    """Return a saved number of rows, of those that the ring has added."""
+    num_rows = saved(value, int, name)
+    require_saved(0 <= num_rows <= ring.num_added, name, num_rows, f"in [0, {ring.num_added}], the rows added so far")
+    return num_rows
+
+
+def saved_tree(weights: object, rows_seen: int, ring: RingBuffer) -> SumTree:
+    """Return a tree of saved weights, one for each of the ring's slots; of one slot before the first row was seen."""
+    name, size = "the sampler's weights", ring.num_rows * ring.num_envs if rows_seen else 1
+    found = saved_tensor(weights, (size,), torch.float64, name).numpy()
+    require_saved(bool(np.all((found >= 0) & np.isfinite(found))), name, found, "finite, and none of them negative")
+    tree = SumTree(size)
+    tree.update(np.arange(size), found)
+    return tree
 
 
 def stratified_mass(tree: SumTree, batch_size: int, rng: np.random.Generator) -> FloatArray:
@@ -338,8 +363,16 @@ class RolloutSampler(Sampler):
         rows, states = [row for row, _ in self._states], [state for _, state in self._states]
         return {"num_drawn": self._num_drawn, "rows": rows, "states": torch.stack(states).cpu() if states else None}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._num_drawn = state_dict["num_drawn"]
-        if state_dict["rows"]:
-            self._states.extend(zip(state_dict["rows"], state_dict["states"], strict=True))
+    def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
+        """Restore what ``state_dict`` returned; see :class:`Sampler`."""
+        self._num_drawn = saved_rows(state_dict["num_drawn"], ring, "the sampler's num_drawn")
+        rows = saved(state_dict["rows"], list[int], "the sampler's rows")
+        if rows:
+            states = saved_states(state_dict["states"], (len(rows), None, ring.num_envs))
+            self._states.extend(zip(rows, states, strict=True))
+
+
+def saved_states(value: object, shape: Sequence[int | None]) -> torch.Tensor:
+    """Return saved states of a network, whose shape begins with ``shape``."""
+    more = value.dim() - len(shape) if isinstance(value, torch.Tensor) else 0
+    return saved_tensor(value, (*shape, *[None] * more), torch.float32, "the sampler's states")

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.replay.ring import RingBuffer
-from seqrl_lightning.replay.samplers import Sampler, importance_weights, stratified_mass
+from seqrl_lightning.replay.samplers import (
+    Sampler,
+    importance_weights,
+    saved_rows,
+    saved_states,
+    saved_tree,
+    stratified_mass,
+)
 from seqrl_lightning.replay.sum_tree import SumTree
+from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Array, FloatArray, IntArray, State, Windows, require
 
 
@@ -243,15 +251,22 @@ class SequenceSampler(Sampler):
             "waiting": [list(slots) for slots in self._incomplete],
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        weights = state_dict["weights"].numpy()
-        self._tree = SumTree(len(weights))
-        self._tree.update(np.arange(len(weights)), weights)
-        self._step = state_dict["step"].numpy().copy()
-        states = [] if state_dict["states"] is None else state_dict["states"].numpy()
-        self._states = {slot: state.copy() for slot, state in zip(state_dict["state_slots"], states, strict=True)}
-        self._max_weight = state_dict["max_weight"]
-        self._rows_seen = state_dict["rows_seen"]
-        self._longest = state_dict["longest"]
-        self._incomplete = [list(slots) for slots in state_dict["waiting"]]
+    def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
+        """Restore what ``state_dict`` returned; see :class:`Sampler`."""
+        self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
+        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring)
+        num_envs = ring.num_envs if self._rows_seen else 0
+        self._step = saved_tensor(state_dict["step"], (num_envs,), torch.int64, "the sampler's step").numpy().copy()
+        self._incomplete = saved(state_dict["waiting"], list[list[int]], "the sampler's waiting")
+        require_saved(len(self._incomplete) == num_envs, "the sampler's waiting", self._incomplete, f"{num_envs} lists")
+        slots: Any = state_dict["state_slots"]
+        if isinstance(slots, list):  # as it was saved before
+            slots = torch.tensor(saved(slots, list[int], "the sampler's state_slots"), dtype=torch.int64)
+        slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()
+        for slot in (*slots, *itertools.chain.from_iterable(self._incomplete)):
+            require_saved(0 <= slot < self._tree.size, "a slot of the sampler", slot, f"in [0, {self._tree.size})")
+        states = saved_states(state_dict["states"], (len(slots),)).numpy() if slots else ()
+        self._states = {slot: state.copy() for slot, state in zip(slots, states, strict=True)}
+        self._max_weight = saved(state_dict["max_weight"], float, "the sampler's max_weight")
+        self._longest = saved(state_dict["longest"], int, "the sampler's longest")
+        require_saved(self._longest > 0, "the sampler's longest", self._longest, "positive")

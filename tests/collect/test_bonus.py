@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.collect import RND, CountBonus, ExplorationBonus
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import Array, ConfigurationError, FloatArray
 from tests.collect.collecting import make_collector
 from tests.running import fit
@@ -89,6 +91,32 @@ class Constant(ExplorationBonus):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"places": torch.tensor([2**20])}, "a place that the bonus counts in the checkpoint is "),
+        ({"places": torch.tensor([-1])}, "a place that the bonus counts in the checkpoint is "),
+        ({"counts": torch.zeros(5, dtype=torch.int64)}, "the bonus's counts in the checkpoint is "),
+        ({"places": "text"}, "the places that the bonus counts in the checkpoint is 'text'"),
+    ],
+)
+def test_counts_that_are_none_are_refused(changed: dict[str, Any], line: str) -> None:
+    bonus = begun(CountBonus())
+    bonus(STATES[:1], np.array([True]))
+    with pytest.raises(StateError, match=line):
+        bonus.load_state_dict({**bonus.state_dict(), **changed})
+
+
+def test_a_prediction_whose_optimizer_would_write_elsewhere_is_refused() -> None:
+    bonus = begun(RND(batch_size=1))
+    bonus(STATES[:1], np.array([True]))
+    state = bonus.state_dict()
+    state["optimizer"]["param_groups"][0].update(fused=True, foreach=False)
+    state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(0)
+    with pytest.raises(StateError, match="the optimizer's exp_avg in the checkpoint"):
+        bonus.load_state_dict(state)
 
 
 def test_it_is_added_to_what_is_learned_from_and_to_no_return(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_restored_collector_goes_on_as_the_original_does(kwargs: dict[str, Any
     whole = collect(make_collector(num_envs=num_envs, **kwargs, epsilon=ConstantEpsilon(0.5)), 37)
     state, ring_state = whole.state_dict(), whole.ring.state_dict()
     copy = make_collector(num_envs=num_envs, **kwargs, epsilon=ConstantEpsilon(0.5))
-    copy.ring.load_state_dict(ring_state)
+    copy.ring.load_state_dict(ring_state, copy.policy.n_actions)
     vars(copy.progress).update(vars(whole.progress))  # which the agent restores
     assert copy.begin(state)
     for collector in (whole, copy):

@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 
 from seqrl_lightning.collect import Episode, EpisodeLog, RunningEpisodes
 from seqrl_lightning.envs import Outcome, Shown
+from seqrl_lightning.saved_state import StateError
 from tests.running import assert_identical
 
 
@@ -46,9 +49,28 @@ def test_restored_episodes_are_the_same() -> None:
     episodes = RunningEpisodes.after_reset(5, shown(0.0, flags(1, 0, 1, 1).reshape(2, 2)))
     episodes.advance(outcome(shown(1.0, flags(1, 1, 1, 0).reshape(2, 2)), 1.0, 2.0), flags(0, 1))
     state = episodes.state_dict()
-    assert_identical(RunningEpisodes.from_state_dict(state).state_dict(), state)
+    assert_identical(RunningEpisodes.from_state_dict(state, 2).state_dict(), state)
     episodes.advance(outcome(shown(2.0), 1.0, 0.0), flags(0, 0))
     assert state["returns"].tolist() == [1, 2]  # a copy
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"seed": "5"},
+        {"returns": torch.zeros(3, dtype=torch.float64)},
+        {"lengths": torch.zeros(2)},
+        {"is_first": [True, False]},
+        {"shown": {"observation": None, "action_mask": None, "block": None, "correct_action": None}},
+        {"shown": {"observation": torch.zeros(0, 10**9), "action_mask": None, "block": None, "correct_action": None}},
+        {"shown": {"observation": torch.zeros(2, 1), "action_mask": None, "block": "=1+1", "correct_action": None}},
+    ],
+    ids=str,
+)
+def test_episodes_of_other_environments_are_refused(more: dict[str, Any]) -> None:
+    state = RunningEpisodes.after_reset(5, shown(0.0)).state_dict()
+    with pytest.raises(StateError, match=r"the episodes' \w+ in the checkpoint is"):
+        RunningEpisodes.from_state_dict({**state, **more}, 2)
 
 
 def test_the_log_hands_out_each_episode_once() -> None:

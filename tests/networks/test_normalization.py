@@ -6,6 +6,7 @@ import torch
 
 from seqrl_lightning.networks.normalization import Normalization, RunningNorm
 from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError, Transitions
 
 ROWS = np.random.default_rng(0).normal([0.0, 3000.0, 0.001], [1.0, 50.0, 0.01], (40, 3)).astype(np.float32)
@@ -111,9 +112,11 @@ def test_rewards_are_divided_by_the_deviation_of_discounted_returns() -> None:
     assert normalization.batch(batch).reward_batch.numpy() == pytest.approx(np.full((1, 3, 2), 1 / deviation))
 
     other = Normalization((1,), observations=False, rewards=True, gamma=0.5)
-    other.load_running_state(normalization.running_state())
+    other.load_running_state(normalization.running_state(), num_envs=2)
     assert other.rewards is not None
     assert other.rewards.returns == pytest.approx([10.625, 3.0])
+    with pytest.raises(StateError, match=r"the returns of running episodes .* shape \(2,\)"):
+        other.load_running_state(normalization.running_state(), num_envs=3)
 
 
 def test_parts_without_floats_are_refused() -> None:

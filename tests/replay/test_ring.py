@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from seqrl_lightning.replay import LatestSampler, RingBuffer, UniformSampler
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError
 
 Transition = tuple[int, int, float, int, bool]  # state, action, reward, next state, terminated
@@ -86,7 +87,7 @@ def test_a_ring_survives_its_state_dict(case: tuple[int, int, list[list[int]]]) 
     num_envs, num_rows, steps = case
     ring, copy = (RingBuffer(num_rows * num_envs, num_envs, (1,), "float32") for _ in range(2))
     fill(ring, PlainReplay(num_rows), steps)
-    copy.load_state_dict(ring.state_dict())
+    copy.load_state_dict(ring.state_dict(), 4)
     slots = ring.slots(np.arange(1, ring.num_slots + 1))
     assert listed(copy.transitions(slots)) == listed(ring.transitions(slots))
     assert copy.is_transition(slots).tolist() == ring.is_transition(slots).tolist()
@@ -171,7 +172,7 @@ def test_observations_on_a_device_make_the_same_batches(stack: int) -> None:
         assert_close(one, other, rtol=0.0, atol=0.0)
     resumed = RingBuffer(2 * 12, 2, (stack, 2), "float32", frame_stack=stack)
     resumed.move_observations(torch.device("cpu"))
-    resumed.load_state_dict(rings[0].state_dict())
+    resumed.load_state_dict(rings[0].state_dict(), 4)
     assert_close(resumed.observation, rings[1].observation, rtol=0.0, atol=0.0)
     for name, column in rings[1].state_dict().items():
         assert_close(column, rings[0].state_dict()[name], rtol=0.0, atol=0.0)
@@ -192,9 +193,9 @@ def test_a_device_holds_observations_and_nothing_else() -> None:
 def test_a_ring_of_another_size_is_refused() -> None:
     ring = RingBuffer(10, 1, (1,), "float32")
     with pytest.raises(ConfigurationError, match=r"data.capacity is 20; it must be the checkpoint's 10"):
-        RingBuffer(20, 1, (1,), "float32").load_state_dict(ring.state_dict())
+        RingBuffer(20, 1, (1,), "float32").load_state_dict(ring.state_dict(), 4)
     with pytest.raises(ConfigurationError, match=r"data.num_envs is 2; it must be the checkpoint's 1"):
-        RingBuffer(20, 2, (1,), "float32").load_state_dict(ring.state_dict())
+        RingBuffer(20, 2, (1,), "float32").load_state_dict(ring.state_dict(), 4)
 
 
 def test_too_small_a_ring_is_refused() -> None:
@@ -233,3 +234,38 @@ def test_a_stack_of_frames_is_put_together_as_gymnasium_does(stack: int, steps: 
 def test_stacked_frames_are_stored_once() -> None:
     ring = RingBuffer(1000, 1, (4, 84, 84), "uint8", frame_stack=4)
     assert ring.observation.nbytes == 1004 * 84 * 84
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"action_mask": torch.zeros((4, 2, 200_000), dtype=torch.bool)},
+        {"action_mask": torch.zeros((4, 2, 0), dtype=torch.uint8)},
+        {"observation": torch.zeros((4, 2, 0))},
+        {"observation": torch.zeros((4, 2, 3), dtype=torch.float64)},
+        {"reward": torch.zeros((0, 2))},
+        {"reward": [[0.0, 0.0]] * 4},
+        {"is_final": None},
+        {"head": 2},
+        {"head": "3"},
+        {"num_full_rows": 10**12},
+        {"num_added": -1},
+        {"num_added": 10**12},
+        {"num_rows": True},
+        {"action": torch.zeros((2, 150_000_000, 0), dtype=torch.int64)},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_such_ring_has_is_refused(more: dict[str, Any]) -> None:
+    """Before anything is changed; only the ring decides about the sizes of its columns."""
+    ring, copy = (RingBuffer(20, 2, (3,), "float32") for _ in range(2))
+    observation, no = np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    ring.restart(observation, np.ones((2, 4), bool))
+    for _ in range(3):
+        ring.add(np.zeros(2, int), np.zeros(2), no, no, observation)
+    copy.load_state_dict(ring.state_dict(), 4)
+    assert copy.action_mask.shape == (11, 2, 4)
+    other = RingBuffer(20, 2, (3,), "float32")
+    with pytest.raises(StateError, match=r"the replay memory's \w+ in the checkpoint is"):
+        other.load_state_dict({**ring.state_dict(), **more}, 4)
+    assert (other.num_added, other.action_mask.shape) == (0, (11, 2, 0))

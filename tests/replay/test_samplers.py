@@ -11,9 +11,11 @@ from seqrl_lightning.replay import (
     PrioritizedSampler,
     RingBuffer,
     RolloutSampler,
+    Sampler,
     SequenceSampler,
     UniformSampler,
 )
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError
 
 GOES_ON, TERMINATES, TRUNCATES = 0, 1, 2
@@ -194,7 +196,7 @@ def test_a_prioritized_sampler_survives_its_state_dict() -> None:
     play(ring, [[GOES_ON]] * 15)
     sampler(ring, 4, np.random.default_rng(0))
     sampler.update_priorities(np.arange(15), np.arange(15.0))
-    copy.load_state_dict(sampler.state_dict())
+    copy.load_state_dict(sampler.state_dict(), ring)
     one, other = (s(ring, 50, np.random.default_rng(1)) for s in (sampler, copy))
     assert one.slot_batch is not None
     assert other.slot_batch is not None
@@ -233,7 +235,7 @@ def test_every_row_is_in_one_rollout() -> None:
         states.append(float(batch.network_state[0, 0]))
         num_rows += new_rows
         copy = RolloutSampler(3)
-        copy.load_state_dict(sampler.state_dict())
+        copy.load_state_dict(sampler.state_dict(), ring)
         sampler = copy
     assert states == [0, 3, 8, 11, 21]
 
@@ -256,3 +258,37 @@ def test_masks_come_with_the_states_they_belong_to() -> None:
 def test_settings_that_cannot_work(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=f"data.sampler.{next(iter(settings))}"):
         PrioritizedSampler(**settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (PrioritizedSampler, {"weights": torch.zeros((150_000_000, 0), dtype=torch.float64)}),
+        (PrioritizedSampler, {"weights": torch.ones(1000, dtype=torch.float64)}),
+        (PrioritizedSampler, {"weights": torch.full((42,), torch.nan, dtype=torch.float64)}),
+        (PrioritizedSampler, {"weights": -torch.ones(42, dtype=torch.float64)}),
+        (PrioritizedSampler, {"weights": [1.0] * 42}),
+        (PrioritizedSampler, {"rows_seen": 10**9}),
+        (PrioritizedSampler, {"rows_seen": 0}),
+        (PrioritizedSampler, {"max_weight": "1.0"}),
+        (RolloutSampler, {"num_drawn": -1}),
+        (RolloutSampler, {"rows": [10], "states": torch.zeros(1, 1, 3)}),
+        (RolloutSampler, {"rows": ["10"], "states": torch.zeros(1, 1, 2)}),
+        (SequenceSampler, {"step": torch.zeros((0,), dtype=torch.int64)}),
+        (SequenceSampler, {"waiting": [[0]]}),
+        (SequenceSampler, {"waiting": [[0], [10**9]]}),
+        (SequenceSampler, {"state_slots": torch.tensor([-1]), "states": torch.zeros(1, 1)}),
+        (SequenceSampler, {"state_slots": torch.tensor([1]), "states": torch.zeros(2, 1)}),
+        (SequenceSampler, {"longest": 0}),
+        (SequenceSampler, {"weights": torch.zeros((0,), dtype=torch.float64)}),
+    ],
+    ids=str,
+)
+def test_a_state_that_no_such_sampler_has_is_refused(kind: type[Sampler], more: dict[str, Any]) -> None:
+    ring, sampler = RingBuffer(40, 2, (1,), "float32"), kind()
+    kind().load_state_dict(sampler.state_dict(), ring)  # of a run that hasn't drawn yet
+    play(ring, [[GOES_ON, GOES_ON]] * 15)
+    sampler(ring, 4, np.random.default_rng(0))
+    kind().load_state_dict(sampler.state_dict(), ring)
+    with pytest.raises(StateError, match=r"the sampler('s [\w\[\]]+)? in the checkpoint is"):
+        kind().load_state_dict({**sampler.state_dict(), **more}, ring)

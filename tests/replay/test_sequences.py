@@ -190,11 +190,15 @@ def test_a_sequence_sampler_survives_its_state_dict() -> None:
     for t in range(3):
         sampler.keep_state(ring, torch.full((1, 2, 4), float(t)), np.array([3 * t, 3 * t]))
     sampled(ring, sampler)
-    copy.load_state_dict(sampler.state_dict())
-    one, other = sampled(ring, sampler), sampled(ring, copy)
-    for name, column in one._asdict().items():
-        twin = getattr(other, name)
-        assert torch.equal(column, twin) if isinstance(column, torch.Tensor) else column == twin, name
+    copy.load_state_dict(sampler.state_dict(), ring)
+    state = sampler.state_dict()
+    as_before = SequenceSampler(6, 3, prioritized=True)
+    as_before.load_state_dict({**state, "state_slots": state["state_slots"].tolist()}, ring)
+    one, *others = (sampled(ring, each) for each in (sampler, copy, as_before))
+    for other in others:
+        for name, column in one._asdict().items():
+            twin = getattr(other, name)
+            assert torch.equal(column, twin) if isinstance(column, torch.Tensor) else column == twin, name
 
 
 @pytest.mark.parametrize(
