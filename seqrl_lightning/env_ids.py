@@ -60,6 +60,17 @@ def spec_of(env_id: str) -> EnvSpec:
     return gym.spec(registered)
 
 
+def makeable(env_id: str) -> str | EnvSpec:
+    """Return what Gymnasium makes a task from: its id, about which it may warn, unless it isn't registered.
+
+    Raises:
+        gymnasium.error.Error: If there is no such task.
+        ImportError: If the package can't be imported.
+    """
+    spec = spec_of(env_id)
+    return env_id if spec.id in gym.registry else spec
+
+
 def _found(module: str, name: str) -> EnvMaker | None:
     """Return the class or function that a module defines, or takes from another one of its package, by its name."""
     try:

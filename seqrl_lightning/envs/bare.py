@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from seqrl_lightning.env_ids import spec_of
+from seqrl_lightning.env_ids import makeable, spec_of
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
@@ -51,7 +51,7 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMod
     """
     if native_mode is None:
         with _refusing(env_id, env_kwargs):
-            env = gym.make(spec_of(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
+            env = gym.make(makeable(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
         require_no_statistics(env, env_id, "The task's entry point has")
         return env
     envs = make_native(env_id, env_kwargs, num_envs=1)
@@ -68,7 +68,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
     """
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     with _refusing(env_id, env_kwargs):
-        envs: VectorEnv[Any, Any, Any] = gym.make_vec(spec_of(env_id), num_envs, mode, **copy.deepcopy(env_kwargs))
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(makeable(env_id), num_envs, mode, **copy.deepcopy(env_kwargs))
     require_no_statistics(envs, env_id, "The vectorized implementation has")
     return envs
 
