@@ -172,15 +172,22 @@ class Agent:
         Raises:
             ConfigurationError: If a setting can't work, or another run was started in ``folder`` meanwhile.
         """
-        if self._env_steps:
+        before = self._env_steps
+        if before:
+            saves = self._config["trainer"].get("enable_checkpointing") is not False
+            require(saves, "enable_checkpointing", False, "true: learning goes on from a checkpoint")
             self._config["ckpt_path"] = "last"
             newest = newest_run(Path(self._config["trainer"]["default_root_dir"]))
             must_be = f"one in which no other run was started: the newest is {newest}"
             require(newest.samefile(self.trainer.log_dir or ""), "folder", str(newest.parent.parent), must_be)
         self._env_steps += env_steps
         self._config["agent"]["max_env_steps"] = self._env_steps
-        self._build()
-        self._fit.run()
+        try:
+            self._build()
+            self._fit.run()
+        except ConfigurationError:
+            self._env_steps = before  # nothing was learned
+            raise
         return self
 
     def evaluate(self) -> float:

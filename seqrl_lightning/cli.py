@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -43,7 +42,7 @@ from seqrl_lightning.errors import (
     refused_in_a_line,
     shorten_message,
 )
-from seqrl_lightning.files import FolderLock, require_own_files
+from seqrl_lightning.files import FolderLock, require_own_files, write_file
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
@@ -92,7 +91,17 @@ class RunConfig(SaveConfigCallback):
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
         config = config.clone()
         config.ckpt_path = config.weights_only = None
-        super().__init__(parser, config, **kwargs)
+        super().__init__(parser, config, save_to_log_dir=False, **kwargs)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder, in every process; the first one writes into it."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the file whole or not at all: a signal must not leave an empty one, with which no run resumes."""
+        text = self.parser.dump(self.config, skip_none=False)
+        write_file(self._folder / self.config_filename, lambda file: file.write(text.encode()))
 
 
 class SeqRLCLI(LightningCLI):
@@ -153,10 +162,10 @@ class SeqRLCLI(LightningCLI):
             self._set_defaults(parser.parse_object(words, defaults=False).fit)
         super().parse_arguments(parser, args)
 
-    def _set_defaults(self, given: Namespace, words: Iterable[str] = ()) -> None:
+    def _set_defaults(self, given: Namespace, words: list[str] | None = None) -> None:
         reason, defaults = defaults_by_kind(given)
         self._parser("fit").set_defaults(defaults)
-        if chosen := without_given(defaults, given, words):
+        if words is not None and (chosen := without_given(defaults, given, words)):
             _tell(f"defaults for {reason}: {', '.join(chosen)}")
 
     def _obs_shape(self, shape: tuple[int, ...]) -> ObsShape:

@@ -48,8 +48,8 @@ class ReplayDataModule(LightningDataModule):
     """Environments to learn in, the replay memory they fill, and separate environments to evaluate in.
 
     Args:
-        env_id: Gymnasium id of the task; ``package:Id`` imports a package first, and ``my_module:Name`` is a class of
-            environments there, or a function that makes one. From Python, also the class or the function itself.
+        env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name`` of a class or a
+            function that makes it; from Python, also the class or the function itself.
         num_envs: Environments that the agent steps side by side.
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is

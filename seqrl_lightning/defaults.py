@@ -20,7 +20,7 @@ _MEMORY: dict[str, Any] = {
     "data.batch_size": 32,
     "data.capacity": 100_000,
     "data.batches_per_epoch": 200,
-    "data.sampler": {"class_path": "SequenceSampler", "init_args": {"prioritized": False}},
+    "data.sampler": {"class_path": "SequenceSampler", "init_args": {}},
     "model": {"double": True, "clip_grad_norm": 10.0},
     "agent.warmup_env_steps": 2_000,
     "agent.env_steps_per_update": 32,
@@ -45,6 +45,7 @@ _NO_BUDGET = {
     "trainer.max_steps": (None, -1),
     "trainer.max_epochs": (None, -1),
     "trainer.max_time": (None,),
+    "trainer.fast_dev_run": (None, False),
 }
 
 
@@ -66,15 +67,19 @@ def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
     else:
         return "", {}
     known = {name for cls in learner.__mro__ for name in signature(cls).parameters}
+    if network is not None:  # its class has its own
+        known -= {"network"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
-    if all(given.get(name) in none for name, none in _NO_BUDGET.items()):
+    callbacks = given.get("trainer.callbacks") or []
+    is_timed = any(callback.class_path.endswith(".Timer") for callback in callbacks if isinstance(callback, Namespace))
+    if not is_timed and all(given.get(name) in none for name, none in _NO_BUDGET.items()):
         defaults["agent.max_env_steps"] = env_steps
     return reason, defaults
 
 
-def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[str] = ()) -> list[str]:
-    """Return the defaults in whose place nothing was given, each like ``data.num_envs 16``.
+def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[str]) -> list[str]:
+    """Return the defaults in whose place nothing was given, alone or in a group, each like ``data.num_envs 16``.
 
     Args:
         defaults: Those of :func:`defaults_by_kind`.
@@ -84,14 +89,24 @@ def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[st
     values = {name: value for name, value in defaults.items() if name != "model"}
     learners = defaults.get("model", {}).get("init_args", {})
     values |= {f"model.init_args.{name}": value for name, value in learners.items()}
-    options = tuple(word for word in words if word.startswith("--"))
+    options = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")} - {"model"}
     chosen = []
     for name, value in values.items():
         setting = name.replace(".init_args", "")
-        if name not in given and not any(option.startswith((f"--{name}", f"--{setting}")) for option in options):
-            shown = value["class_path"].rpartition(".")[2] if isinstance(value, dict) else value
-            chosen.append(f"{setting} {shown}")
+        is_given = name in given or any(
+            option.startswith((name, setting)) or option == name.partition(".")[0] for option in options
+        )
+        if not is_given:
+            chosen.append(f"{setting} {_shown(value)}")
     return chosen
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    settings = ", ".join(f"{name} {setting}" for name, setting in value["init_args"].items())
+    name = str(value["class_path"]).rpartition(".")[2]
+    return f"{name} ({settings})" if settings else name
 
 
 def options_of_kind(command: str, *words: str) -> list[str]:
@@ -99,7 +114,8 @@ def options_of_kind(command: str, *words: str) -> list[str]:
     kept, is_kept = [command, "--data.env_id=any", "--model=DQN"], True  # required, or the default
     for word in words:
         if word.startswith("--") or word == "-c":
-            is_kept = word.startswith(("-c", "--config", "--model", "--agent.max_", "--trainer.max_"))
+            is_kept = word.startswith(("-c", "--config", "--model", "--agent.max_", "--agent=", "--trainer"))
+            is_kept = is_kept or word == "--agent"
         if is_kept:
             kept.append(word)
     return kept

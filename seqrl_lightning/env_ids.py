@@ -9,19 +9,26 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from gymnasium.vector import VectorEnv
 
+from seqrl_lightning.types import require
+
 EnvMaker = Callable[..., gym.Env[Any, Any] | VectorEnv[Any, Any, Any]]
-"""A class of environments, or a function that makes one."""
+"""A class of environments, single or vectorized, or a function that makes a single one."""
 
 
 def id_of(env: str | EnvMaker) -> str:
     """Return the id of a task, for ``data.env_id``.
 
     Args:
-        env: An id, which stays as it is, or a class or a function. The id of one that can be imported is
+        env: An id, which stays as it is, or a class or a function. The id of one that a module has by its name is
             ``my_module:Name``, which other processes find; of another one, an id that is registered in this process.
+
+    Raises:
+        ConfigurationError: If it is an environment, or something else that makes none.
     """
     if isinstance(env, str):
         return env
+    must_be = "an id, a class of environments, or a function that makes one"
+    require(callable(env), "env_id", f"an object of {type(env).__name__}", must_be)
     module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
     if module != "__main__" and _found(module, name) is env:
         return f"{module}:{name}"
@@ -41,8 +48,8 @@ def spec_of(env_id: str) -> EnvSpec:
     """Return how a task is made.
 
     Args:
-        env_id: A Gymnasium id, without a version for the newest one; ``package:Id`` imports a package first, and
-            ``my_module:Name`` is the class or function ``Name`` that ``my_module`` defines, if no task has this id.
+        env_id: A Gymnasium id, without a version for the newest one; ``package:Id`` imports a package first.
+            ``my_module:Name`` is the class or function ``Name`` that ``my_module`` defines, if it defines one.
 
     Raises:
         gymnasium.error.Error: If there is no such task.
@@ -51,13 +58,12 @@ def spec_of(env_id: str) -> EnvSpec:
     package, _, task = env_id.rpartition(":")
     if package:
         import_module(package)
+    if (maker := _found(package, task)) is not None:
+        return _spec(task, maker)
     namespace, name, version = parse_env_id(task)
     if version is None:
         version = find_highest_version(namespace, name)
-    registered = get_env_id(namespace, name, version)
-    if registered not in gym.registry and (maker := _found(package, task)) is not None:
-        return _spec(task, maker)
-    return gym.spec(registered)
+    return gym.spec(get_env_id(namespace, name, version))
 
 
 def makeable(env_id: str) -> str | EnvSpec:
@@ -68,7 +74,7 @@ def makeable(env_id: str) -> str | EnvSpec:
         ImportError: If the package can't be imported.
     """
     spec = spec_of(env_id)
-    return env_id if spec.id in gym.registry else spec
+    return env_id if gym.registry.get(spec.id) is spec else spec
 
 
 def _found(module: str, name: str) -> EnvMaker | None:

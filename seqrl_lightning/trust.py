@@ -236,6 +236,11 @@ class Trust:
         )
         if module == "__main__":
             advice = _of_a_script(str(name))
+            if str(name).startswith("python/"):
+                advice = (
+                    "A script or a notebook defined this task: allow=['__main__'] in the same script, or move it into "
+                    "a module before you train, which files can name"
+                )
         return ConfigurationError(
             f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
             f"networks and environments and a list of torch's and Gymnasium's. {advice}"

@@ -1,5 +1,6 @@
 """Defaults by kind of learner and network."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[st
     settings, said = printed(capsys, f"--model.network={network}")
     sampler, epsilon = settings["data"]["sampler"], settings["agent"]["epsilon"]["init_args"]
     assert sampler["class_path"].endswith(".SequenceSampler")
-    assert not sampler["init_args"]["prioritized"]
     assert (settings["data"]["num_envs"], settings["data"]["batch_size"]) == (16, 32)
     assert (settings["model"]["init_args"]["double"], settings["model"]["init_args"]["clip_grad_norm"]) == (True, 10.0)
     assert (epsilon["start"], epsilon["end"], epsilon["decay_env_steps"]) == (1.0, 0.05, 10_000)
@@ -43,7 +43,6 @@ def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model.network=GRU", *given, "--trainer.max_epochs", "1")
     assert settings["data"]["batch_size"] == 8
     assert settings["data"]["sampler"]["init_args"]["overlap"] == 3
-    assert not settings["data"]["sampler"]["init_args"]["prioritized"]
     assert settings["agent"]["epsilon"]["init_args"] == {"start": 1.0, "end": 0.05, "decay_env_steps": 77}
     assert not settings["model"]["init_args"]["double"]
     assert settings["agent"]["max_env_steps"] is None
@@ -56,8 +55,25 @@ def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
     "budget", ["--agent.max_episodes=5", "--trainer.max_steps=5", "--trainer.max_time=00:00:01:00"]
 )
 def test_a_budget_that_is_given_is_the_only_one(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for kind in ("--model.network=GRU", "--model=PQN"):
-        assert printed(capsys, kind, budget)[0]["agent"]["max_env_steps"] is None
+    settings, said = printed(capsys, "--model.network=GRU", budget)
+    assert settings["agent"]["max_env_steps"] is None
+    assert "max_env_steps" not in said
+
+
+@pytest.mark.parametrize(
+    ("group", "values"),
+    [("agent", {"max_env_steps": 500}), ("target_sync", {"tau": 0.5}), ("data", {"num_envs": 4})],
+)
+def test_settings_that_are_given_as_a_group(group: str, values: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model.network=GRU", f"--{group}={json.dumps(values)}")
+    assert settings[group].items() >= values.items()
+    assert not any(f"{group}.{name}" in said for name in values)
+
+
+def test_a_network_that_is_given_has_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model=PQN", "--model.network=MLP")
+    assert not settings["model"]["init_args"]["network"]["init_args"]["layer_norm"]
+    assert "network" not in said
 
 
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +81,7 @@ def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
     assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
     assert settings["model"]["init_args"]["network"]["init_args"]["layer_norm"]
     assert settings["agent"]["max_env_steps"] == 100_000
-    assert "model.network MLP" in said
+    assert "model.network MLP (layer_norm True)" in said
     settings, _ = printed(capsys, "--model=PQN", "--model.network=GRU")
     assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
     assert "layer_norm" not in settings["model"]["init_args"]["network"]["init_args"]

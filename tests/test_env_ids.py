@@ -1,6 +1,7 @@
 """Ids of environments that are a class or a function."""
 
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from seqrl_lightning import load_policy
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.env_ids import id_of, spec_of
+from seqrl_lightning.env_ids import id_of, makeable, spec_of
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -50,9 +51,23 @@ def test_what_can_be_imported_is_named_by_where() -> None:
 
 def test_an_id_is_a_registered_one_first() -> None:
     assert spec_of("CartPole").id == "CartPole-v1"
+    assert makeable("CartPole") == "CartPole"
     assert spec_of(f"{__name__}:CartPole-v1").id == "CartPole-v1"
     assert spec_of(f"{__name__}:Short").entry_point is Short
     assert spec_of("gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv").vector_entry_point is CartPoleVectorEnv
+
+
+def test_an_own_class_has_the_name_of_a_registered_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = type("CartPole", (Short,), {"__module__": __name__})
+    monkeypatch.setattr(sys.modules[__name__], "CartPole", own, raising=False)
+    assert spec_of(id_of(own)).entry_point is own
+    data = ReplayDataModule(own, env_kwargs={"length": 3})
+    assert type(data.task) is own
+
+
+def test_an_environment_is_no_maker_of_some() -> None:
+    with pytest.raises(ConfigurationError, match="env_id is 'an object of Short'; it must be an id, a class of"):
+        ReplayDataModule(Short())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["Popen", "subprocess", "Missing", "__name__"])

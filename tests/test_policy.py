@@ -15,6 +15,7 @@ import seqrl_lightning
 from seqrl_lightning import collect
 from seqrl_lightning.algorithms import DQN, QRDQN
 from seqrl_lightning.envs import PreviousActionReward
+from seqrl_lightning.envs.state import layers
 from seqrl_lightning.export import export_policy
 from seqrl_lightning.networks import GRU, MLP, Composed
 from seqrl_lightning.policy import Policy, load_policy
@@ -189,7 +190,7 @@ def test_by_the_command_line_the_checkpoint_holds_network_and_wrappers(tmp_path:
     assert policy.module.policy_net.head.output.weight.shape == (2 * 5, 6)
     env = policy.make_env()
     assert isinstance(env.env, gym.wrappers.FrameStackObservation)
-    assert isinstance(env.env.env, PreviousActionReward)
+    assert any(isinstance(layer, PreviousActionReward) for layer in layers(env))
     actions, total = played(policy, env, 0)
     assert len(actions) == total >= 8  # which any policy reaches
 

@@ -24,12 +24,13 @@ def newest_run(root: Path) -> Path:
     """Return the folder of the newest run that has saved a ``last.ckpt``.
 
     Args:
-        root: The runs' ``trainer.default_root_dir``.
+        root: The runs' ``trainer.default_root_dir``, which is itself the folder of a run without a logger.
 
     Raises:
         ConfigurationError: If there is none, or a file of it is a link out of its folder.
     """
-    runs = {path.parent.parent for path in root.glob("lightning_logs/*/checkpoints/last*.ckpt")}
+    patterns = ("lightning_logs/*/checkpoints/last*.ckpt", "checkpoints/last*.ckpt")
+    runs = {path.parent.parent for pattern in patterns for path in root.glob(pattern)}
     found = [run for run in runs if any(last.exists() for last in _lasts(run))]
     if not found:
         raise ConfigurationError(

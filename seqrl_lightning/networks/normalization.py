@@ -157,8 +157,8 @@ class RewardNorm(nn.Module):
         self.returns: FloatArray | None = None
 
     def forward(self, reward: Tensor) -> Tensor:
-        """Return rescaled rewards, float32 of the same shape."""
-        return self.norm.rescale(reward)
+        """Return rescaled rewards, of the same shape and dtype."""
+        return self.norm.rescale(reward).to(reward.dtype)
 
     def add(self, reward: FloatArray, ended: BoolArray, is_step: BoolArray) -> None:
         """See one step of N environments; see :meth:`Normalization.add`."""
