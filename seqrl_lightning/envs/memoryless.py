@@ -74,9 +74,8 @@ def methods(kind: type, left_out: Container[str]) -> set[types.FunctionType]:
         left_out: Names of methods that don't matter.
     """
     found: set[types.FunctionType] = set()
-    new: list[object] = [
-        part for name, value in vars(kind).items() if name not in left_out for part in _functions(value) or ()
-    ]
+    values = (value for name, value in vars(kind).items() if name not in left_out)
+    new: list[object] = [function for value in values for function in _functions(value) or ()]
     while new:
         function = new.pop()
         if isinstance(function, types.FunctionType) and not (function in found or is_constant(function)):
@@ -180,7 +179,7 @@ def _codes(code: types.CodeType) -> list[types.CodeType]:
 
 
 def is_constant(value: object) -> bool:
-    """Return whether a value can't change: a number, a text, a read-only array, a library's part, or a tuple of them."""
+    """Return whether a value can't change: a number, text, read-only array, part of a library, or a tuple of those."""
     if isinstance(value, tuple | frozenset):
         return all(is_constant(item) for item in value)
     if isinstance(value, np.ndarray):
@@ -190,6 +189,8 @@ def is_constant(value: object) -> bool:
         return library in _LIBRARIES and not any(map(_keeps_or_draws, inner))
     if isinstance(value, _CONSTANTS):
         return True
+    if isinstance(value, types.MethodType) and not is_constant(value.__self__):  # it may change its object
+        return False
     is_of_library = str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES
     if not is_of_library or not (inspect.isclass(value) or inspect.isroutine(value)):
         return False

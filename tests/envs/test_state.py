@@ -204,6 +204,7 @@ class Growing(RecallEnv):
         self.by_start: dict[tuple[int, str], set[int]] = {}
         self.scale, self.seen = np.float32(1), np.zeros(3, np.int16)
         super().__init__(length=8)
+        self.action_space = gym.spaces.Discrete(4)
 
     def draw(self, rng: np.random.Generator) -> Script:
         script = super().draw(rng)
@@ -218,9 +219,8 @@ class Growing(RecallEnv):
     def step(self, action: Any) -> Any:
         self.num_steps += 1
         observation, reward, *rest = super().step(action)
-        if (correct := self._correct[self._state]) >= 0:
-            self._correct[self._state] = (correct + self.num_steps) % int(self.action_space.n)
-        return observation, reward + self.num_steps % 2 + self.rule.reward_wrong, *rest
+        self._correct.reverse()  # a list that the base class looks up
+        return observation, reward + self.num_steps % 2 + self.rule.reward_wrong + self.action_space.n, *rest
 
 
 class GrowingTogether(Growing):
@@ -337,6 +337,12 @@ class OfAnInheritedObject(RecallEnv):
         return super().step(action)
 
 
+class OfAnObjectsMethod(RecallEnv):
+    def step(self, action: Any) -> Any:
+        self.scripts.write(0, self.draw(self.np_random))
+        return super().step(action)
+
+
 class OfAnInheritedName(RecallEnv):
     def __init__(self) -> None:
         super().__init__()
@@ -416,7 +422,7 @@ class OfAListInItself(Holding):
 HIDING = (
     *(OfAMixin, OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream, OfSpawnedStreams),
     *(OfTheActionSpace, OfTheObservationSpace, OfASpaceByName, OfASpaceByAFunction, OfItsMetadata, OfACallable),
-    *(OfAnInheritedObject, OfAnInheritedName, OfADeletedName, *Holding.__subclasses__()),
+    *(OfAnInheritedObject, OfAnObjectsMethod, OfAnInheritedName, OfADeletedName, *Holding.__subclasses__()),
 )
 
 
