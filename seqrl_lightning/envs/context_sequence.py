@@ -1,5 +1,6 @@
 """seqrl/ContextSequence-v0: a context, shown at every step, decides which of several orders holds."""
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -68,6 +69,8 @@ class ContextSequenceEnv(SequenceDistractorEnv):
             script = self.script_of(np.array([objects.index(letter) for letter in order]))
             contexts = np.tile(context, (len(script.shown), 1))
             scripts.append(Script(np.hstack([script.shown, contexts]), script.correct))
+        for array in itertools.chain.from_iterable(scripts):
+            array.flags.writeable = False  # a subclass that changed it would change all later episodes of the context
         return scripts
 
     def script(self, block: int, rng: np.random.Generator) -> Script:

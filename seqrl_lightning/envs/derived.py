@@ -1,19 +1,30 @@
 """The state of tasks that are derived from those of this package: what they keep in attributes of their own."""
 
+import contextlib
 import functools
-from collections import deque
+import inspect
+import types
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
 
-from seqrl_lightning.envs.memoryless import remembers_elsewhere, written_attributes
+from seqrl_lightning.envs.memoryless import (
+    is_constant,
+    loaded_attributes,
+    methods,
+    remembers_elsewhere,
+    written_attributes,
+)
 
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
     kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
 }
 _LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes that aren't one's own
+_METHODS = (types.FunctionType, property, staticmethod, classmethod)
 # Methods that aren't called while an environment is played, so that nothing depends on what they remember.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
 
@@ -30,25 +41,20 @@ def own_attributes(task: Any) -> dict[str, Any] | None:
         task: A task; one of this package, which tells its state by itself, has none of its own.
 
     Returns:
-        The attributes by name, of this package's class, too, as far as they are numbers, texts, arrays or collections;
-        None if one of the derived class is something else, or its methods may remember something elsewhere.
+        The attributes by name, of this package's class, too, as far as they are numbers, texts, arrays or collections,
+        and nothing else holds the same array or collection. None if that isn't so of one of the derived class, or if
+        its methods may change any other attribute or remember something elsewhere.
     """
     kind: type = type(task)
-    derived, base = _split(kind)
+    derived, inherited = _split(kind)
     if not derived:
         return {}
     if _remembers_elsewhere(kind):
         return None
-    own = {}
-    for name, value in vars(task).items():
-        is_inherited = name in base
-        if is_inherited and isinstance(value, np.ndarray) and value.base is not None:
-            continue  # a part of another array, which is looked up again
-        try:
-            own[name] = _plain(value)
-        except TypeError:
-            if not is_inherited:
-                return None
+    own = _plain_attributes(task, inherited)
+    left_out = vars(task).keys() - own.keys()
+    if left_out - inherited or _may_change(task, inherited - own.keys(), _uses(kind)):
+        return None
     return own
 
 
@@ -72,6 +78,106 @@ def _remembers_elsewhere(kind: type) -> bool:
     return any(remembers_elsewhere(cls, base, _NOT_PLAYED) for cls in derived)
 
 
+def _plain_attributes(task: Any, inherited: frozenset[str]) -> dict[str, Any]:
+    """Return those attributes that are plain values and hold nothing that another attribute holds as well."""
+    names = vars(task).keys() | {name for name in inherited if not name.startswith("__")}
+    names -= {"spec"}  # a record of how the task was made; nobody reads it
+    seen: set[int] = set()
+    held = {name: _identities(inspect.getattr_static(task, name, None), seen) for name in names}
+    times = Counter(identity for identities in held.values() for identity in identities)
+    plain = {}
+    for name in vars(task).keys() & names:
+        if all(times[identity] == 1 for identity in held[name]):
+            with contextlib.suppress(TypeError):
+                plain[name] = _plain(vars(task)[name])
+    return plain
+
+
+def _identities(value: Any, seen: set[int]) -> list[int]:
+    """Return the identity of each array, collection and object within a value, once for each way that leads to it.
+
+    Args:
+        value: Any value.
+        seen: Identities within which it has been searched before; new ones are added.
+    """
+    found, rest = [], [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, np.ndarray):
+            found.append(id(_owner(part)))
+        elif isinstance(part, tuple | frozenset):
+            rest += part
+        elif isinstance(part, list | set | dict | deque) or _is_of_library(part):
+            found.append(id(part))
+            if id(part) not in seen:
+                seen.add(id(part))
+                rest += _parts(part)
+    return found
+
+
+def _parts(holder: Any) -> list[Any]:
+    """Return the values in a collection, or in the attributes of an object."""
+    if isinstance(holder, list | set | deque):
+        return list(holder)
+    return list((holder if isinstance(holder, dict) else vars(holder)).values())
+
+
+def _is_of_library(value: object) -> bool:
+    """Return whether a value is a space, or an object of another class of this package."""
+    return isinstance(value, gym.Space) or (is_ours(type(value)) and not isinstance(value, type))
+
+
+def _owner(array: Any) -> Any:
+    """Return the array whose memory an array is a part of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+class _Uses(NamedTuple):
+    """The attributes that occur in the derived classes of a task."""
+
+    read: frozenset[tuple[str, ...]]  # while it is played; see :func:`loaded_attributes`
+    written: frozenset[str]  # while it is played
+    set_up: frozenset[str]  # written at any time
+
+
+@functools.cache
+def _uses(kind: type) -> _Uses:
+    derived, _ = _split(kind)
+    played = {function for cls in derived for function in methods(cls, _NOT_PLAYED)}
+    values = (value for cls in derived for value in vars(cls).values())
+    return _Uses(
+        frozenset(chain for function in played for chain in loaded_attributes(function)),
+        frozenset().union(*map(written_attributes, played)),
+        frozenset().union(*map(written_attributes, values)),
+    )
+
+
+def _may_change(task: Any, left_out: frozenset[str], uses: _Uses) -> bool:
+    """Return whether a task's derived classes may change inherited attributes that aren't saved with its own.
+
+    They may set up other spaces, which don't change, and read from these attributes what can't change.
+    """
+    objects = left_out & vars(task).keys()
+    spaces = {name for name in objects if isinstance(vars(task)[name], gym.Space)}
+    if objects & (uses.written | (uses.set_up - spaces)):
+        return True
+    return any(chain[0] in left_out and not _is_fixed(task, chain) for chain in uses.read)
+
+
+def _is_fixed(task: Any, chain: tuple[str, ...]) -> bool:
+    """Return whether an attribute of an attribute of ... a task can't change, or is a method."""
+    value = inspect.getattr_static(task, chain[0], None)
+    if isinstance(value, _METHODS):
+        return True
+    for name in chain[1:]:
+        if is_constant(value):
+            return True
+        value = getattr(value, name, task)  # the task, which isn't fixed, if there is none
+    return is_constant(value)
+
+
 def _plain(value: Any) -> Any:
     """Return a value as a tensor, a number, a text, or ``{name of its type: list}``.
 
@@ -81,7 +187,7 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
-    if kind is np.ndarray:
+    if kind is np.ndarray and value.dtype.isnative and _owner(value).base is None:
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
         return {"number": torch.from_numpy(np.array(value))}

@@ -90,9 +90,9 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     stack = layers(env)
     for layer, layer_state in zip(stack, state["layers"], strict=True):
         if _is_stateful(layer):
-            if _is_derived(layer):
-                set_own_attributes(layer, layer_state.get("own", {}))
             layer.load_state_dict(layer_state)
+            if _is_derived(layer):  # last: among them is what is looked up above, and may have been changed since
+                set_own_attributes(layer, layer_state.get("own", {}))
         else:
             for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
                 value, before = arrays(layer_state[name]), getattr(layer, name)

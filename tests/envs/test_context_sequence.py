@@ -2,6 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from seqrl_lightning.envs.context_sequence import ContextSequenceEnv
 from tests.envs.playing import History, mean_return
 
 ENV_ID = "seqrl/ContextSequence-v0"
@@ -40,3 +41,10 @@ def test_blind_to_the_context_half_the_episodes_fail() -> None:
     # In the other context: A, an error, A, an error, ... until 10 errors: 1 - 1 + 1 - 1 ... = 0.
     blind = mean_return(ENV_ID, lambda history: policy(history, np.zeros(len(history[-1]), int)))
     assert blind == pytest.approx(2.5, abs=0.2)
+
+
+def test_no_subclass_changes_the_scripts_of_later_episodes() -> None:
+    script = ContextSequenceEnv().script(0, np.random.default_rng(0))
+    for array in script:
+        with pytest.raises(ValueError, match="read-only"):
+            array += 1

@@ -1,6 +1,7 @@
 """Environments that are set back to where they were."""
 
 import functools
+import itertools
 import math
 from collections import deque
 from typing import Any, ClassVar
@@ -203,6 +204,7 @@ class Growing(RecallEnv):
         self.by_start: dict[tuple[int, str], set[int]] = {}
         self.scale, self.seen = np.float32(1), np.zeros(3, np.int16)
         super().__init__(length=8)
+        self.action_space = gym.spaces.Discrete(4)
 
     def draw(self, rng: np.random.Generator) -> Script:
         script = super().draw(rng)
@@ -217,7 +219,8 @@ class Growing(RecallEnv):
     def step(self, action: Any) -> Any:
         self.num_steps += 1
         observation, reward, *rest = super().step(action)
-        return observation, reward + self.num_steps % 2, *rest
+        self._correct.reverse()  # a list that the base class looks up
+        return observation, reward + self.num_steps % 2 + self.rule.reward_wrong + self.action_space.n, *rest
 
 
 class GrowingTogether(Growing):
@@ -284,7 +287,143 @@ class OfAMixin(RecallEnv, Counting):
         return super().draw(rng)
 
 
-HIDING = (OfAMixin, OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream)
+class OfTheActionSpace(RecallEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space.seed(3)
+
+    def step(self, action: Any) -> Any:
+        self.action_space.sample()
+        return super().step(action)
+
+
+class OfTheObservationSpace(RecallEnv):
+    def step(self, action: Any) -> Any:
+        space = self.observation_space
+        space.sample()
+        return super().step(action)
+
+
+class OfASpaceByName(RecallEnv):
+    def step(self, action: Any) -> Any:
+        getattr(self, "action_space").sample()  # noqa: B009  (as it is written)
+        return super().step(action)
+
+
+def sampled(task: RecallEnv) -> Any:
+    return task.action_space.sample()
+
+
+class OfASpaceByAFunction(RecallEnv):
+    def step(self, action: Any) -> Any:
+        sampled(self)
+        return super().step(action)
+
+
+class OfSpawnedStreams(RecallEnv):
+    def draw(self, rng: np.random.Generator) -> Script:
+        return super().draw(rng.spawn(1)[0])
+
+
+class OfItsMetadata(RecallEnv):
+    def draw(self, rng: np.random.Generator) -> Script:
+        self.metadata["drawn"] = True
+        return super().draw(rng)
+
+
+class OfAnInheritedObject(RecallEnv):
+    def step(self, action: Any) -> Any:
+        self.scripts.correct[0] += 1
+        return super().step(action)
+
+
+class OfAnObjectsMethod(RecallEnv):
+    def step(self, action: Any) -> Any:
+        self.scripts.write(0, self.draw(self.np_random))
+        return super().step(action)
+
+
+class OfAnInheritedName(RecallEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters = itertools.count()  # type: ignore[assignment]  # as users write it
+
+
+class OfACallable(RecallEnv):
+    """A method that is an object, which may remember anything."""
+
+    num_blocks = functools.cached_property(lambda self: COUNTS.append(1) or 1)  # type: ignore[assignment,func-returns-value]
+
+
+class OfADeletedName(RecallEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_first = True
+
+    def step(self, action: Any) -> Any:
+        if self._last_pick < 0:
+            del self.is_first
+        return super().step(action)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.is_first = True
+        return super().reset(seed=seed, options=options)
+
+
+class Holding(RecallEnv):
+    """A task with attributes of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold()
+
+    def hold(self) -> None:
+        """Set them."""
+
+
+class OfOneListTwice(Holding):
+    def hold(self) -> None:
+        self.seen = [0]
+        self.rows = {"a": self.seen, 3: ([self.seen],)}
+
+
+class OfAPartOfAnArray(Holding):
+    def hold(self) -> None:
+        self.whole = np.zeros(10)
+        self.part = self.whole[:5]
+
+
+class OfAnInheritedList(Holding):
+    def hold(self) -> None:
+        self.prizes = self._rewards
+
+
+class OfAnArrayOfItsRule(Holding):
+    def hold(self) -> None:
+        self.after = self.rule.after_right[1:]
+
+
+class OfForeignMemory(Holding):
+    def hold(self) -> None:
+        self.numbers = np.frombuffer(bytearray(8), np.int64)
+
+
+class OfOtherBytes(Holding):
+    def hold(self) -> None:
+        self.numbers = np.zeros(1, np.dtype(np.float32).newbyteorder())
+
+
+class OfAListInItself(Holding):
+    def hold(self) -> None:
+        self.rows: list[Any] = []
+        self.rows.append(self.rows)
+
+
+HIDING = (
+    *(OfAMixin, OfTorchsStream, OfAModule, OfItsClass, OfItsType, OfAnotherStream, OfTheGlobalStream, OfSpawnedStreams),
+    *(OfTheActionSpace, OfTheObservationSpace, OfASpaceByName, OfASpaceByAFunction, OfItsMetadata, OfACallable),
+    *(OfAnInheritedObject, OfAnObjectsMethod, OfAnInheritedName, OfADeletedName, *Holding.__subclasses__()),
+)
 
 
 class Tally(VectorWrapper[Any, Any, Any, Any, Any]):
