@@ -103,6 +103,23 @@ def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
     assert "serial position" in (tmp_path / "behavior" / "checks.svg").read_text()
 
 
+def test_latents_are_joined_to_the_tables_rows(tmp_path: Path) -> None:
+    """By the row's number, and with its own columns; names of subjects are texts."""
+    rows = bandit(2, 30).assign(trial=list(range(30)) * 2, subject=["001"] * 30 + ["NA"] * 30)
+    rows.loc[[3, 40], ["action", "reward"]] = np.nan
+    rows = rows.sample(frac=1, random_state=0)
+    rows.to_csv(tmp_path / "choices.csv", index=False)
+    status, _, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), "--models", "QLearning")
+    assert status == 0, err
+    latents = pd.read_csv(tmp_path / "behavior" / "latents.csv", dtype={"subject": str}, keep_default_na=False)
+    assert latents["row"].tolist() == list(range(60))
+    for name in ("subject", "block", "trial"):
+        assert latents[name].tolist() == rows[name].tolist()
+    is_missed = rows["action"].isna().to_numpy()
+    np.testing.assert_array_equal(latents["value"] == "", is_missed)
+    np.testing.assert_array_equal(latents["action"] == "", is_missed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
