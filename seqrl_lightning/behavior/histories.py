@@ -63,6 +63,7 @@ class Histories:
     subjects: tuple[str, ...]  # N names
     group: IntArray  # [N] int64: each subject's group
     groups: tuple[str, ...]  # names
+    left_out: tuple[str, ...] = ()  # names of subjects of the table who made no choice
 
     @property
     def is_trial(self) -> BoolArray:
@@ -121,7 +122,9 @@ class Histories:
             yield Trial(row, **{name: column[t] for name, column in columns.items()})
 
 
-_COLUMNS = tuple(field.name for field in fields(Histories) if field.name not in ("subjects", "group", "groups"))
+_COLUMNS = tuple(
+    field.name for field in fields(Histories) if field.name not in ("subjects", "group", "groups", "left_out")
+)
 
 
 def read_histories(table: pd.DataFrame) -> Histories:
@@ -166,9 +169,11 @@ def read_histories(table: pd.DataFrame) -> Histories:
     q_columns = sum(re.fullmatch(r"q_\d+", str(column)) is not None for column in table)
     num_actions = max(int(actions.max()) + 1, int(correct.max()) + 1, q_columns)
     allowed = _allowed(table, actions, num_actions)
-    rows = rows[(~is_missed).groupby(subject).transform("any")]
+    has_choice = (~is_missed).groupby(subject).transform("any")
+    left_out = tuple(subject[~has_choice].unique())
+    rows = rows[has_choice]
     order = rows.groupby(["subject", "episode"], sort=False).ngroup().sort_values(kind="stable").index
-    return _padded(rows.loc[order].reset_index(drop=True), allowed[order])
+    return _padded(rows.loc[order].reset_index(drop=True), allowed[order], left_out)
 
 
 def _is_missed(table: pd.DataFrame) -> pd.Series:
@@ -230,7 +235,7 @@ def _numbered(values: pd.Series) -> IntArray:
     return np.asarray(pd.factorize(values, use_na_sentinel=False)[0], np.int64)
 
 
-def _padded(rows: pd.DataFrame, allowed: BoolArray) -> Histories:
+def _padded(rows: pd.DataFrame, allowed: BoolArray, left_out: tuple[str, ...]) -> Histories:
     """Lay out the rows, in which each subject's follow one another, as arrays."""
     by_subject = rows.groupby("subject", sort=False)
     in_episode = rows.groupby("episode", sort=False)
@@ -261,4 +266,5 @@ def _padded(rows: pd.DataFrame, allowed: BoolArray) -> Histories:
         subjects=tuple(rows["subject"].unique()),
         group=group.astype(np.int64),
         groups=tuple(str(name) for name in names),
+        left_out=left_out,
     )

@@ -1,13 +1,14 @@
 """The probability of choices under a model, for all subjects at once: a loop over trials, and over nothing else."""
 
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
 from seqrl_lightning.behavior.histories import NO_ACTION, Histories, Trial
 from seqrl_lightning.behavior.model import Latents, Model, Parameters, Size
-from seqrl_lightning.types import BoolArray, FloatArray
+from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray
 
 _LEAST = 1e-12  # of a probability, so that none has an infinite logarithm
 
@@ -29,17 +30,29 @@ class Learners:
         self._last = np.full((size.subjects, size.states), -1) if "perseveration" in p else None
 
     def probabilities(self, trial: Trial) -> FloatArray:
-        """Return the probability of each action in a trial, [B, A] float64."""
+        """Return the probability of each action in a trial, [B, A] float64.
+
+        Raises:
+            ConfigurationError: If the model's are of another shape, or not finite.
+        """
         chosen = self._model.probabilities(self._memory, self._p, trial)
+        if chosen.shape != trial.allowed.shape:
+            self._refuse(f"of shape {chosen.shape}", f"[B, A] = {trial.allowed.shape}")
         if self._last is not None:
             is_last = np.arange(chosen.shape[1]) == self._last[trial.row, trial.state][:, None]
             chosen = np.where(is_last, np.exp(self._p["perseveration"])[:, None] * chosen, chosen)
         chosen = np.where(trial.allowed, np.maximum(chosen, _LEAST), 0.0)
-        chosen /= chosen.sum(1, keepdims=True)
+        total = chosen.sum(1, keepdims=True)
+        if not np.isfinite(total).all():
+            self._refuse("not all finite", "so for all parameters within their bounds")
+        chosen /= total
         if "lapse" in self._p:
             lapse = self._p["lapse"][:, None]
             chosen = (1 - lapse) * chosen + lapse * trial.allowed / trial.allowed.sum(1, keepdims=True)
         return chosen
+
+    def _refuse(self, found: str, must_be: str) -> NoReturn:
+        raise ConfigurationError(f"the array of probabilities of {self._model.name} is {found}; it must be {must_be}")
 
     def update(self, trial: Trial) -> Latents:
         """Learn from the choice and the reward; nothing is learned or forgotten in a missed trial."""

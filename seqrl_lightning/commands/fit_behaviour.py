@@ -73,7 +73,7 @@ def write(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.report import write_report, write_table
         from seqrl_lightning.behavior.histories import read_histories
         from seqrl_lightning.behavior.likelihood import latents
-        from seqrl_lightning.behavior.sections import model_table, sections_on_models
+        from seqrl_lightning.behavior.sections import cautions, model_table, sections_on_models
 
     table = read(arguments.table, arguments.max_gib)
     with refused_in_a_line(str(arguments.table)):
@@ -89,6 +89,8 @@ def write(arguments: Namespace) -> None:
     of_rows = keys_of(table).join(latents(best.model, histories, best.points), rsuffix="_of_model")
     write_table(of_rows.rename_axis("row"), folder / "latents.csv")
     print(printable(model_table(compared, arguments.seed).to_string(float_format="{:.4g}".format, na_rep="-")))
+    for caution in cautions(compared):
+        print(printable(f"\nWARNING: {caution}"))
     print(printable(f"\n{compared.best} has {compared.criterion}. The report: {path}"))
 
 
@@ -112,6 +114,8 @@ def read(path: Path, max_gib: float) -> "pd.DataFrame":
     require_file(path, max_gib)
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, converters=dict.fromkeys(NAMES, str.strip))
+    if len(table.columns) == 1 and ";" in table.columns[0]:
+        raise ConfigurationError(f"{path} has semicolons between its cells; it must have commas")
     return table.replace({name: {"": float("nan")} for name in NAMES if name in table})
 
 
@@ -119,7 +123,7 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     """Fit all models."""
     from seqrl_lightning.behavior.comparison import held_out, require_folds
     from seqrl_lightning.behavior.fits import default_method, fit
-    from seqrl_lightning.behavior.model import find_model
+    from seqrl_lightning.behavior.model import Model, find_model
     from seqrl_lightning.behavior.models import default_models
     from seqrl_lightning.behavior.sections import Comparison
 
@@ -130,7 +134,11 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     if arguments.models is not None:
         names = [name.strip() for name in arguments.models.split(",")]
     method = arguments.method or default_method(histories)
-    models = {model.name: model for model in map(find_model, names)}
+    models: dict[str, Model] = {}
+    for name in dict.fromkeys(names):
+        model = find_model(name)
+        require(model.name not in models, "--models", arguments.models, f"of different names; {model.name} is twice")
+        models[model.name] = model
     seed = arguments.seed
     fits = {name: fit(model, histories, method, seed=seed) for name, model in models.items()}
     selected_by = fits

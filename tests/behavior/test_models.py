@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from seqrl_lightning.behavior.fits import own_prior
+from seqrl_lightning.behavior.histories import Trial
 from seqrl_lightning.behavior.likelihood import latents, log_likelihood
-from seqrl_lightning.behavior.model import INVERSE_TEMPERATURE, RATE, TENDENCY, Parameter, find_model
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.behavior.model import (
+    INVERSE_TEMPERATURE,
+    RATE,
+    TENDENCY,
+    Memory,
+    Model,
+    Parameter,
+    Parameters,
+    find_model,
+)
+from seqrl_lightning.types import ConfigurationError, FloatArray
 from tests.behavior.tables import histories_of, point
 
 Row = tuple[str, int, float, int]  # state, action, reward, episode
@@ -198,6 +208,12 @@ def test_the_likelihood_is_that_of_each_choice(
     assert found(name, EPISODES, **p) == pytest.approx(by_hand(EPISODES, p))
 
 
+def test_values_of_a_runs_table_say_how_many_actions_there_are() -> None:
+    """Those alone, of columns that begin alike."""
+    columns = "state action reward q_0 q_1 q_2 q_age q_x"
+    assert histories_of([("s", 0, 1.0, 0.1, 0.2, 0.3, 40, 1)], columns).num_actions == 3
+
+
 def test_nothing_follows_from_a_missed_trial() -> None:
     """Each of two choices has the cue that it has by hand: the episode's start, an item, or the missed trial."""
     rows = [("s", 0, 1.0, 0), ("s", -1, None, 0), ("s", 1, 1.0, 0), ("s", 0, 1.0, 1), ("s", 0, 1.0, 1)]
@@ -303,6 +319,28 @@ def test_latents_are_those_of_each_trial() -> None:
     assert table["prediction_error"].tolist() == pytest.approx([1.0, 0.5, np.nan, -0.5], nan_ok=True)
     chance = np.exp(1) / (np.exp(1) + 1)
     assert table["probability"].tolist() == pytest.approx([0.5, 0.5, np.nan, chance], nan_ok=True)
+
+
+class Broken(Model):
+    parameters = {"size": Parameter(0.0, 5.0)}
+
+    def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        return np.full((1, int(p["size"][0])), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(2, "not all finite"), (3, "of shape (1, 3); it must be [B, A] = (1, 2)")]
+)
+def test_probabilities_that_are_none_are_refused_by_the_models_name(size: int, message: str) -> None:
+    told = histories_of([("s", 1, 1.0)])
+    with pytest.raises(ConfigurationError) as refusal:
+        log_likelihood(Broken(), told, point(Broken(), size=size + 0.5)[None])
+    assert f"the array of probabilities of Broken is {message}" in str(refusal.value)
+
+
+def test_only_a_scale_can_be_per_reward() -> None:
+    with pytest.raises(ConfigurationError, match="a parameter's per_reward is True"):
+        Parameter(0.0, 1.0, per_reward=True)
 
 
 @pytest.mark.parametrize("spec", [RATE, INVERSE_TEMPERATURE, TENDENCY, Parameter(-2.0, 3.0)])

@@ -15,6 +15,7 @@ from seqrl_lightning.behavior.recovery import (
     recover_parameters,
     summarize_recovery,
 )
+from seqrl_lightning.behavior.sections import recovered_parameters
 from seqrl_lightning.behavior.simulation import TableTask, simulate
 from tests.behavior.tables import bandit, histories_of, point
 
@@ -141,6 +142,15 @@ def test_a_parameter_that_the_design_says_nothing_about_is_not_recovered(told: H
     found = Fit(*[wide if name == "points" else value for name, value in vars(found).items()])
     summary = summarize_recovery(recover_parameters(found, told))
     assert not summary.loc["capacity", "is_recovered"]
+
+
+def test_no_correlation_is_computed_of_a_single_subject() -> None:
+    told = read_histories(bandit(1, 60))
+    found = fit(find_model("QLearning"), told, "map")
+    assert summarize_recovery(recover_parameters(found, told))["correlation"].isna().all()
+    text = recovered_parameters(found, told, seed=0).text
+    assert "No correlation can be computed for alpha, beta" in text
+    assert "can't be recovered" not in text
 
 
 def test_models_are_recovered_that_differ(told: Histories) -> None:
