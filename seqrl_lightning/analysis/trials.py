@@ -20,6 +20,9 @@ from seqrl_lightning.types import Choices, ConfigurationError, IntArray, require
 MAX_ACTIONS = 1000
 """The most actions of a table: what is made of one has an entry for each of them, whether it was chosen or not."""
 
+EPISODE_COLUMNS = ("subject", "seed", "session", "block", "env", "episode")
+"""What an episode is known by, as far as a table has it: it may be numbered anew for each subject, session or block."""
+
 RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
 
 
@@ -47,13 +50,26 @@ def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFra
     return table
 
 
+def number_episodes(table: pd.DataFrame) -> IntArray:
+    """Number the episodes of a table in the order in which they begin.
+
+    Args:
+        table: A table with a row for each choice, with any of :data:`EPISODE_COLUMNS`.
+
+    Returns:
+        ``[rows]`` int64: equal in the rows of an episode; from 0.
+    """
+    columns = [table[name] for name in EPISODE_COLUMNS if name in table]
+    return np.asarray(table.groupby(columns, sort=False, dropna=False).ngroup(), np.int64)
+
+
 def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
     """Read a table of trials and add columns.
 
     Args:
         path: ``trials.csv`` or ``predictions.csv``, or a table of people's or animals' choices with the columns
-            ``episode``, ``trial``, ``action``, ``correct_action`` and, optionally, ``env``, ``block``, ``state``,
-            ``terminated``, ``truncated``.
+            ``episode``, ``trial``, ``action``, ``correct_action`` and, optionally, ``subject``, ``session``, ``env``,
+            ``block``, ``state``, ``terminated``, ``truncated``. Episodes may be numbered anew for each of them.
         facts: What the task tells about itself.
 
     Returns:
@@ -70,12 +86,12 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
     for name in ("action", "correct_action"):
         largest = int(trials[name].max())
         require(largest < MAX_ACTIONS, f"{name} in {path}", largest, f"below {MAX_ACTIONS}")
+    episode = number_episodes(trials)
     for column in ("env", "block"):
         trials[column] = trials[column].fillna(0).astype(int) if column in trials else 0
     if facts.num_blocks == 1:
         trials["block"] = 0  # info["block"] of a task without num_blocks means something else
-    episode = trials.groupby(["env", "episode"], sort=False).ngroup()
-    trials["number"] = episode.map(_order_of_ends(episode.to_numpy()))
+    trials["number"] = pd.Series(episode, trials.index).map(_order_of_ends(episode))
     trials["position"] = _positions(trials, facts.num_positions)
     trials["is_right"] = trials["action"] == trials["correct_action"]
     trials["outcome"] = np.where(trials["is_right"], RIGHT, WRONG)

@@ -45,8 +45,7 @@ def measure(histories: Histories) -> pd.DataFrame:
         ``switch``: the score by trials from a switch of the session or block, if there is one.
     """
     scores, chosen = score(histories), histories.is_choice
-    time = np.arange(len(scores))[:, None]
-    tenth = time * _BINS // np.maximum(chosen.sum(0), 1) + 1
+    tenth = (chosen.cumsum(0) - 1) * _BINS // chosen.sum(0) + 1
     parts = {"learning": _means(scores, tenth, chosen)}
     if histories.num_positions > 1:
         parts["position"] = _means(scores, histories.position + 1, chosen)
@@ -92,12 +91,13 @@ def _repeats(histories: Histories) -> tuple[FloatArray, BoolArray, BoolArray]:
     last = np.full((len(row), histories.num_states), -1)
     won = np.zeros(last.shape, bool)
     repeats, after_win, has_last = [], [], []
-    for state, action, reward in zip(histories.state, histories.action, histories.reward, strict=True):
+    columns = histories.state, histories.action, histories.reward, histories.is_choice
+    for state, action, reward, chosen in zip(*columns, strict=True):
         before = last[row, state]
         repeats.append((before == action).astype(float))
         after_win.append(won[row, state])
         has_last.append(before >= 0)
-        last[row, state], won[row, state] = action, reward > 0
+        last[row[chosen], state[chosen]], won[row[chosen], state[chosen]] = action[chosen], reward[chosen] > 0
     return np.stack(repeats), np.stack(after_win), np.stack(has_last)
 
 
@@ -106,7 +106,7 @@ def _trials_from_switch(histories: Histories) -> Array:
     far = np.full(histories.fold.shape, len(histories.fold) + _AROUND_SWITCH + 1)
     time = np.arange(len(far))[:, None]
     switched = np.zeros(far.shape, bool)
-    switched[1:] = histories.is_choice[1:] & (histories.fold[1:] != histories.fold[:-1])
+    switched[1:] = histories.is_trial[1:] & (histories.fold[1:] != histories.fold[:-1])
     for t in np.flatnonzero(switched.any(1)):
         distance = np.where(switched[t], time - t, far)
         far = np.where(np.abs(distance) < np.abs(far), distance, far)

@@ -1,6 +1,6 @@
 """Comparison of models that were fitted to the same choices, and of groups of subjects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -151,26 +151,28 @@ def _free_energy(log_evidence: FloatArray, alpha: FloatArray, shares: FloatArray
 
 
 def compare_groups(found: Fit) -> pd.DataFrame:
-    """Compare the means of groups, by Wald tests on the scale without bounds.
+    """Compare the means of groups, by Welch's t-tests on the scale without bounds.
 
     Args:
         found: A hierarchical fit.
 
     Returns:
         A row for each pair of groups and parameter: both means within the parameter's bounds (they are medians of the
-        groups), their ``difference`` on the scale without bounds with its ``error``, ``z`` and ``p``. The ``error``
-        takes the groups' variances as known.
+        groups), their ``difference`` on the scale without bounds with its ``error``, ``t``, the degrees of freedom
+        ``df`` and ``p``.
     """
     level = found.group_level
     assert level is not None
     rows = []
     for one, other in combinations(range(len(level.names)), 2):
         difference = level.mean[one] - level.mean[other]
-        error = np.hypot(level.mean_error[one], level.mean_error[other])
+        pair = [one, other]
+        error = np.hypot(*level.mean_error[pair])
+        df = error**4 / (level.mean_error[pair] ** 4 / (level.num_subjects[pair, None] - 1)).sum(0)
         for i, (name, spec) in enumerate(found.model.free.items()):
-            z = difference[i] / error[i]
+            t = difference[i] / error[i]
             medians = (float(spec.bounded(level.mean[g, i])) for g in (one, other))
-            p = 2 * stats.norm.sf(abs(z))
-            rows.append((name, level.names[one], level.names[other], *medians, difference[i], error[i], z, p))
-    columns: Sequence[str] = ["parameter", "group", "other", "median", "median_other", "difference", "error", "z", "p"]
-    return pd.DataFrame(rows, columns=columns).set_index("parameter")
+            p = 2 * stats.t.sf(abs(t), df[i])
+            rows.append((name, level.names[one], level.names[other], *medians, difference[i], error[i], t, df[i], p))
+    measured = ["median", "median_other", "difference", "error", "t", "df", "p"]
+    return pd.DataFrame(rows, columns=["parameter", "group", "other", *measured]).set_index("parameter")

@@ -21,7 +21,7 @@ METHODS = ("hierarchical", "map", "ml")
 MIN_SUBJECTS = 5
 """Fewest subjects of a group whose distribution is estimated."""
 
-_REACH = 5.0  # how far from the mean of the model's own prior a fit goes, in standard deviations
+_REACH = 5.0  # how far from the mean of the prior that it starts from a fit goes, in standard deviations
 _DRAWS = 24  # from the prior, of which the best is the start of a fit
 _MAX_ROUNDS = 200  # of expectation-maximization
 _STEPS_A_ROUND = 3  # of Newton's method
@@ -53,6 +53,7 @@ class GroupLevel:
     mean: FloatArray  # [G, P] float64
     sd: FloatArray  # [G, P] float64
     mean_error: FloatArray  # [G, P] float64: standard errors of the means
+    num_subjects: IntArray  # [G] int64
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def fit(
         ConfigurationError: If the method isn't one, or there are too few subjects for it.
     """
     require(method in METHODS, "--method", method, f"one of {', '.join(METHODS)}")
-    posterior = _Posterior(model, histories, counted)
-    prior = own_prior(model, histories.num_subjects)
+    prior = own_prior(model, histories.num_subjects) if method == "map" else _scaled_prior(model, histories)
+    posterior = _Posterior(model, histories, counted, prior)
     start = posterior.best_draw(prior, seed)
     if method == "ml":
         prior = Prior(prior.mean, np.full_like(prior.sd, np.inf))
@@ -163,16 +164,23 @@ def own_prior(model: Model, num_subjects: int) -> Prior:
     return Prior(np.tile(mean, (num_subjects, 1)), np.tile(sd, (num_subjects, 1)))
 
 
-class _Posterior:
-    """The posterior of the parameters of N subjects."""
+def _scaled_prior(model: Model, histories: Histories) -> Prior:
+    """Return the model's own prior as it is for rewards of the table's size, to start from."""
+    prior = own_prior(model, histories.num_subjects)
+    largest = float(np.abs(histories.reward).max()) or 1.0
+    is_per_reward = np.array([spec.per_reward for spec in model.free.values()], bool)
+    return Prior(prior.mean - np.where(is_per_reward, np.log(largest), 0.0), prior.sd)
 
-    def __init__(self, model: Model, histories: Histories, counted: BoolArray | None) -> None:
+
+class _Posterior:
+    """The posterior of the parameters of N subjects, not farther from the mean of a prior than some of its SDs."""
+
+    def __init__(self, model: Model, histories: Histories, counted: BoolArray | None, around: Prior) -> None:
         self.groups, self.group = histories.groups, histories.group
         self._model, self._histories = model, histories
         self._counted = histories.is_choice if counted is None else counted & histories.is_choice
         self.num_choices: IntArray = self._counted.sum(0)
-        prior = own_prior(model, 1)
-        self._lower, self._upper = (prior.mean[0] + reach * prior.sd[0] for reach in (-_REACH, _REACH))
+        self._lower, self._upper = (around.mean[0] + reach * around.sd[0] for reach in (-_REACH, _REACH))
 
     def log_likelihood(self, points: FloatArray) -> FloatArray:
         """Return the log-likelihood of each subject at a point, [N, P] -> [N]."""
@@ -227,7 +235,7 @@ def _fit_groups(posterior: _Posterior, found: Maximum) -> tuple[Maximum, GroupLe
             break
     found = posterior.exact_curvature(prior, posterior.maximum(prior, found.point))
     errors = np.array([_mean_error(found.curvature[those], sd[g]) for g, those in enumerate(members)])
-    return found, GroupLevel(posterior.groups, mean, sd, errors)
+    return found, GroupLevel(posterior.groups, mean, sd, errors, np.bincount(group))
 
 
 def _mean_error(curvature: FloatArray, sd: FloatArray) -> FloatArray:
@@ -235,7 +243,10 @@ def _mean_error(curvature: FloatArray, sd: FloatArray) -> FloatArray:
 
     Subject i's data L_i (the likelihood's curvature) tell of the mean as much as a measurement with the covariance
     Sigma + L_i^-1, the inverse of which is Sigma^-1 - Sigma^-1 S_i Sigma^-1, where S_i is the posterior's covariance.
+    The maximum of the likelihood has too small a variance Sigma: of n subjects, it finds (n - 1) / n of the true one.
     """
+    num_subjects = len(curvature)
     precision = np.diag(1 / sd**2)
     information = (precision - precision @ np.linalg.inv(curvature) @ precision).sum(0)
-    return np.asarray(np.sqrt(np.diagonal(np.linalg.inv(positive_definite(information[None])[0]))))
+    variance = np.diagonal(np.linalg.inv(positive_definite(information[None])[0]))
+    return np.asarray(np.sqrt(variance * num_subjects / (num_subjects - 1)))

@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, Dataset
 
 from seqrl_lightning.behavior.comparison import require_folds
-from seqrl_lightning.behavior.histories import Histories
+from seqrl_lightning.behavior.histories import NO_ACTION, Histories
 from seqrl_lightning.types import BoolArray, FloatArray
 
 _WATCHED = 0.1  # of the choices that are not left out: they say when to stop, where there is no third session or block
@@ -150,9 +150,10 @@ def held_out_by_network(histories: Histories, units: int, seed: int = 0) -> Floa
 
 def batch_of(histories: Histories, counted: BoolArray, is_watched: BoolArray) -> Batch:
     """Lay out the choices for a network: those that count are fitted or watched."""
-    state, action = torch.from_numpy(histories.state), torch.from_numpy(histories.action)
+    state, action = torch.from_numpy(histories.state), torch.from_numpy(np.maximum(histories.action, 0))
     outcome = torch.from_numpy(histories.reward).float()[..., None]
     before = torch.cat([one_hot(action, histories.num_actions).float(), outcome], -1)
+    before = before * torch.from_numpy(histories.action != NO_ACTION)[..., None]  # zeros after a missed trial
     before = torch.cat([torch.zeros_like(before[:1]), before[:-1]])
     return Batch(
         torch.cat([one_hot(state, histories.num_states).float(), before], -1),

@@ -1,5 +1,6 @@
 """The choices of all subjects as arrays, read from a table with a row for each choice."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -7,22 +8,26 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.analysis.trials import MAX_ACTIONS
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, require
+from seqrl_lightning.analysis.trials import EPISODE_COLUMNS, MAX_ACTIONS, number_episodes
+from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 SUBJECT_COLUMNS = ("subject", "seed")
 FOLD_COLUMNS = ("session", "block")
-_NO_ACTION = -1  # how a table may mark a missed trial, beside an empty cell
+KEY_COLUMNS = (*EPISODE_COLUMNS, "trial")
+"""What a table may name its rows by."""
+NO_ACTION = -1
+"""The action of a missed trial; a table may have an empty cell instead."""
 
 
 class Trial(NamedTuple):
-    """One choice of each of B subjects. A model reads it: the first columns before the choice, the others after it."""
+    """One trial of each of B subjects. A model reads it: the first columns before the choice, the others after it."""
 
     row: IntArray  # [B] int64: 0 to B - 1, to index what a model keeps for each subject
     state: IntArray  # [B] int64, numbered from 0 in the order in which the subject met them
-    position: IntArray  # [B] int64: number of the choice in its episode, from 0
+    position: IntArray  # [B] int64: number of the trial in its episode, from 0
     set_size: IntArray  # [B] int64: number of different states in the block
     is_first: BoolArray  # [B] bool: whether an episode starts with it
+    follows_choice: BoolArray  # [B] bool: whether the trial before it in the episode was there, and not missed
     allowed: BoolArray  # [B, A] bool: the actions to choose from
     action: IntArray  # [B] int64; -1 before the choice
     reward: Array  # [B] float64
@@ -37,26 +42,38 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Histories:
-    """The choices of N subjects, in their order; shorter histories are padded to the longest, T.
+    """The trials of N subjects, in their order; shorter histories are padded to the longest, T.
 
-    Missed trials are not in it: they count for no likelihood, and teach nothing.
+    Missed trials are steps of their episodes, but they count for no likelihood, and nothing is learned in them.
     """
 
     state: IntArray  # [T, N] int64
     position: IntArray  # [T, N] int64
     set_size: IntArray  # [T, N] int64
     is_first: BoolArray  # [T, N] bool
+    follows_choice: BoolArray  # [T, N] bool
     allowed: BoolArray  # [T, N, A] bool
-    action: IntArray  # [T, N] int64
+    action: IntArray  # [T, N] int64; -1 in missed trials
     reward: Array  # [T, N] float64
     next_state: IntArray  # [T, N] int64
     is_last: BoolArray  # [T, N] bool
     correct_action: IntArray  # [T, N] int64; -1 where the table tells none
     fold: IntArray  # [T, N] int64: the session or block, numbered from 0
-    is_choice: BoolArray  # [T, N] bool: false where a shorter history is padded
+    table_row: IntArray  # [T, N] int64: the row in the table, from 0; -1 where a shorter history is padded
     subjects: tuple[str, ...]  # N names
     group: IntArray  # [N] int64: each subject's group
     groups: tuple[str, ...]  # names
+    left_out: tuple[str, ...] = ()  # names of subjects of the table who made no choice
+
+    @property
+    def is_trial(self) -> BoolArray:
+        """Whether there is a trial, [T, N]; false where a shorter history is padded."""
+        return np.asarray(self.table_row >= 0)
+
+    @property
+    def is_choice(self) -> BoolArray:
+        """Whether there is a trial that was not missed, [T, N]."""
+        return np.asarray(self.is_trial & (self.action != NO_ACTION))
 
     @property
     def num_subjects(self) -> int:
@@ -75,7 +92,7 @@ class Histories:
 
     @property
     def num_positions(self) -> int:
-        """The most choices of an episode."""
+        """The most trials of an episode."""
         return int(self.position.max()) + 1
 
     @property
@@ -105,7 +122,9 @@ class Histories:
             yield Trial(row, **{name: column[t] for name, column in columns.items()})
 
 
-_COLUMNS = tuple(field.name for field in fields(Histories) if field.name not in ("subjects", "group", "groups"))
+_COLUMNS = tuple(
+    field.name for field in fields(Histories) if field.name not in ("subjects", "group", "groups", "left_out")
+)
 
 
 def read_histories(table: pd.DataFrame) -> Histories:
@@ -115,53 +134,68 @@ def read_histories(table: pd.DataFrame) -> Histories:
         table: A row for each choice, in their order, with the columns ``state``, ``action`` (numbered from 0) and
             ``reward``; a run's ``trials.csv`` is one. A row whose ``action`` is empty or -1 is a missed trial. Optional
             columns: ``subject`` (or ``seed``); ``group`` of the subject; ``episode`` (and ``env``), without which each
-            choice is an episode; ``session`` or ``block``; ``correct_action``, -1 or empty where there is none;
-            ``allowed``, the actions to choose from, like ``0 2``.
+            choice is an episode, and which may be numbered anew in each session or block; ``session`` and ``block``;
+            ``correct_action``, -1 or empty where there is none; ``allowed``, the actions to choose from, like ``0 2``.
 
     Returns:
         The histories. Where episodes of several environments alternate, one comes after the other, as they began.
+        Subjects without a choice are left out.
 
     Raises:
         ConfigurationError: If a column is missing or holds what it can't.
     """
     for column in ("state", "action", "reward"):
         require(column in table, "the table's columns", list(table.columns), "state, action, reward (and subject)")
-    table = _chosen(table)
-    actions = _whole_numbers(table["action"], 0, "an action in the table")
-    rewards = pd.to_numeric(table["reward"], errors="coerce").to_numpy(float)
-    invalid = table["reward"][~np.isfinite(rewards)].tolist()
-    require(not invalid, "a reward in the table", invalid[:1], "a number")
+    table = table.reset_index(drop=True)
+    is_missed = _is_missed(table)
     subject = _first_of(table, SUBJECT_COLUMNS, "all").astype(str)
-    correct = pd.Series(-1, table.index)
-    if "correct_action" in table:
-        correct = pd.Series(_whole_numbers(table["correct_action"].fillna(-1), -1, "a correct_action in the table"))
+    actions = _whole_numbers(table["action"].mask(is_missed, 0), 0, "an action in the table")
+    actions = np.where(is_missed, NO_ACTION, actions)
+    correct = _whole_numbers(_column(table, "correct_action", NO_ACTION), NO_ACTION, "a correct_action in the table")
     rows = pd.DataFrame(
         {
-            "subject": subject.to_numpy(),
-            "group": _first_of(table, ("group",), "all").astype(str).to_numpy(),
-            "state": table["state"].astype(str).to_numpy(),
+            "table_row": np.arange(len(table)),
+            "subject": subject,
+            "group": _first_of(table, ("group",), "all").astype(str),
+            "state": table["state"].astype(str).mask(table["state"].isna()),
             "action": actions,
-            "reward": rewards,
-            "correct_action": correct.to_numpy(),
+            "reward": _rewards(table, is_missed),
+            "correct_action": correct,
             "fold": pd.factorize(_first_of(table, FOLD_COLUMNS, "all"))[0],
-            "episode": _episodes(table, subject),
+            "block": table.groupby([_column(table, name, 0) for name in FOLD_COLUMNS], sort=False).ngroup(),
+            "episode": number_episodes(table) if "episode" in table else np.arange(len(table)),
         }
     )
-    q_columns = sum(str(column).startswith("q_") for column in table)
+    q_columns = sum(re.fullmatch(r"q_\d+", str(column)) is not None for column in table)
     num_actions = max(int(actions.max()) + 1, int(correct.max()) + 1, q_columns)
     allowed = _allowed(table, actions, num_actions)
+    has_choice = (~is_missed).groupby(subject).transform("any")
+    left_out = tuple(subject[~has_choice].unique())
+    rows = rows[has_choice]
     order = rows.groupby(["subject", "episode"], sort=False).ngroup().sort_values(kind="stable").index
-    return _padded(rows.loc[order].reset_index(drop=True), allowed[order])
+    return _padded(rows.loc[order].reset_index(drop=True), allowed[order], left_out)
 
 
-def _chosen(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows in which an action was chosen."""
-    is_missed = table["action"].isna() | (pd.to_numeric(table["action"], errors="coerce") == _NO_ACTION)
-    table = table[~is_missed].reset_index(drop=True)
-    if table[["state", "reward"]].isna().any(axis=None):
+def _is_missed(table: pd.DataFrame) -> pd.Series:
+    """Return which rows are missed trials."""
+    is_missed = table["action"].isna() | (pd.to_numeric(table["action"], errors="coerce") == NO_ACTION)
+    if table.loc[~is_missed, ["state", "reward"]].isna().any(axis=None):
         raise ConfigurationError("the table has empty cells in state or reward; every choice needs both")
-    require(len(table) > 0, "the number of choices in the table", 0, "at least 1")
-    return table
+    require(not is_missed.all(), "the number of choices in the table", 0, "at least 1")
+    return is_missed
+
+
+def _column(table: pd.DataFrame, name: str, empty: int) -> pd.Series:
+    """Return a column with its empty cells filled; one that the table lacks is empty."""
+    return table[name].fillna(empty) if name in table else pd.Series(empty, table.index)
+
+
+def _rewards(table: pd.DataFrame, is_missed: pd.Series) -> FloatArray:
+    """Read the rewards; 0 in missed trials."""
+    rewards = pd.to_numeric(table["reward"].mask(is_missed, 0.0), errors="coerce").to_numpy(float)
+    invalid = table["reward"][~np.isfinite(rewards)].tolist()
+    require(not invalid, "a reward in the table", invalid[:1], "a number")
+    return np.asarray(rewards)
 
 
 def _whole_numbers(column: pd.Series, least: int, setting: str) -> IntArray:
@@ -176,43 +210,43 @@ def _first_of(table: pd.DataFrame, names: Sequence[str], otherwise: str) -> pd.S
     for name in names:
         if name in table and not table[name].isna().all():
             if table[name].isna().any():
-                raise ConfigurationError(f"the table has empty cells in {name}; every choice needs one, or none has")
+                raise ConfigurationError(f"the table has empty cells in {name}; every row needs one, or none has")
             return table[name]
     return pd.Series(otherwise, table.index)
-
-
-def _episodes(table: pd.DataFrame, subject: pd.Series) -> IntArray:
-    """Number the episodes, over all subjects; without the column, each choice is one."""
-    if "episode" not in table:
-        return np.arange(len(table))
-    env = table["env"] if "env" in table else pd.Series(0, table.index)
-    return np.asarray(table.groupby([subject, env, "episode"], sort=False, dropna=False).ngroup(), np.int64)
 
 
 def _allowed(table: pd.DataFrame, actions: IntArray, num_actions: int) -> BoolArray:
     """Read which actions were there to choose from, [rows, A]; they may be more than were ever chosen."""
     if "allowed" not in table:
         return np.ones((len(table), num_actions), bool)
-    numbers = table["allowed"].astype(str).str.split().explode()
+    is_missed = actions == NO_ACTION
+    told = table["allowed"].mask(is_missed & table["allowed"].isna(), " ".join(map(str, range(num_actions))))
+    numbers = told.astype(str).str.split().explode()
     each = _whole_numbers(numbers, 0, "an action in allowed")
     allowed = np.zeros((len(table), max(num_actions, int(each.max()) + 1)), bool)
     allowed[numbers.index, each] = True
-    invalid = np.flatnonzero(~allowed[np.arange(len(table)), actions])
+    invalid = np.flatnonzero(~is_missed & ~allowed[np.arange(len(table)), actions])
     require(not len(invalid), "an action in the table", actions[invalid[:1]].tolist(), "one of those in allowed")
     return allowed
 
 
-def _padded(rows: pd.DataFrame, allowed: BoolArray) -> Histories:
+def _numbered(values: pd.Series) -> IntArray:
+    """Number values from 0, in the order in which they are met; an empty one is a value, too."""
+    return np.asarray(pd.factorize(values, use_na_sentinel=False)[0], np.int64)
+
+
+def _padded(rows: pd.DataFrame, allowed: BoolArray, left_out: tuple[str, ...]) -> Histories:
     """Lay out the rows, in which each subject's follow one another, as arrays."""
     by_subject = rows.groupby("subject", sort=False)
     in_episode = rows.groupby("episode", sort=False)
-    rows["state"] = by_subject["state"].transform(lambda states: pd.factorize(states)[0]).astype(np.int64)
+    rows["set_size"] = rows.groupby(["subject", "block"])["state"].transform("nunique").clip(lower=1)
+    rows["state"] = by_subject["state"].transform(_numbered).astype(np.int64)
     rows["position"] = in_episode.cumcount()
     rows["is_first"] = rows["position"] == 0
+    rows["follows_choice"] = ~rows["is_first"] & (rows["action"].shift() != NO_ACTION)
     rows["is_last"] = in_episode.cumcount(ascending=False) == 0
     rows["next_state"] = rows["state"].where(rows["is_last"], rows["state"].shift(-1, fill_value=0)).astype(np.int64)
-    rows["set_size"] = rows.groupby(["subject", "fold"])["state"].transform("nunique")
-    rows["fold"] = by_subject["fold"].transform(lambda folds: pd.factorize(folds)[0])
+    rows["fold"] = by_subject["fold"].transform(_numbered)
     columns = by_subject.ngroup().to_numpy(), by_subject.cumcount().to_numpy()
     groups = by_subject["group"]
     require(bool((groups.nunique() == 1).all()), "group", "not the same in all rows of a subject", "the same")
@@ -224,17 +258,13 @@ def _padded(rows: pd.DataFrame, allowed: BoolArray) -> Histories:
         array[columns[1], columns[0]] = values
         return array
 
-    padding = {"is_first": True, "is_last": True, "set_size": 1, "correct_action": -1}
-    arrays = {
-        name: laid_out(rows[name].to_numpy(), padding.get(name, 0))
-        for name in _COLUMNS
-        if name not in ("allowed", "is_choice")
-    }
+    padding = {"is_first": True, "is_last": True, "set_size": 1, "correct_action": -1, "table_row": -1}
+    arrays = {name: laid_out(rows[name].to_numpy(), padding.get(name, 0)) for name in _COLUMNS if name != "allowed"}
     return Histories(
         **arrays,
         allowed=laid_out(allowed, True),
-        is_choice=laid_out(np.ones(len(rows), bool), False),
         subjects=tuple(rows["subject"].unique()),
         group=group.astype(np.int64),
         groups=tuple(str(name) for name in names),
+        left_out=left_out,
     )

@@ -1,13 +1,14 @@
 """The probability of choices under a model, for all subjects at once: a loop over trials, and over nothing else."""
 
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.behavior.histories import Histories, Trial
+from seqrl_lightning.behavior.histories import NO_ACTION, Histories, Trial
 from seqrl_lightning.behavior.model import Latents, Model, Parameters, Size
-from seqrl_lightning.types import BoolArray, FloatArray
+from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray
 
 _LEAST = 1e-12  # of a probability, so that none has an infinite logarithm
 
@@ -29,24 +30,53 @@ class Learners:
         self._last = np.full((size.subjects, size.states), -1) if "perseveration" in p else None
 
     def probabilities(self, trial: Trial) -> FloatArray:
-        """Return the probability of each action in a trial, [B, A] float64."""
+        """Return the probability of each action in a trial, [B, A] float64.
+
+        Raises:
+            ConfigurationError: If the model's are of another shape, or not finite.
+        """
         chosen = self._model.probabilities(self._memory, self._p, trial)
+        if chosen.shape != trial.allowed.shape:
+            self._refuse(f"of shape {chosen.shape}", f"[B, A] = {trial.allowed.shape}")
         if self._last is not None:
             is_last = np.arange(chosen.shape[1]) == self._last[trial.row, trial.state][:, None]
             chosen = np.where(is_last, np.exp(self._p["perseveration"])[:, None] * chosen, chosen)
         chosen = np.where(trial.allowed, np.maximum(chosen, _LEAST), 0.0)
-        chosen /= chosen.sum(1, keepdims=True)
+        total = chosen.sum(1, keepdims=True)
+        if not np.isfinite(total).all():
+            self._refuse("not all finite", "so for all parameters within their bounds")
+        chosen /= total
         if "lapse" in self._p:
             lapse = self._p["lapse"][:, None]
             chosen = (1 - lapse) * chosen + lapse * trial.allowed / trial.allowed.sum(1, keepdims=True)
         return chosen
 
+    def _refuse(self, found: str, must_be: str) -> NoReturn:
+        raise ConfigurationError(f"the array of probabilities of {self._model.name} is {found}; it must be {must_be}")
+
     def update(self, trial: Trial) -> Latents:
-        """Learn from the choice and the reward."""
+        """Learn from the choice and the reward; nothing is learned or forgotten in a missed trial."""
+        is_missed = trial.action == NO_ACTION
+        if is_missed.any():
+            return self._update_others(trial, is_missed)
         latents = self._model.update(self._memory, self._p, trial)
         if self._last is not None:
             self._last[trial.row, trial.state] = trial.action
         return latents
+
+    def _update_others(self, trial: Trial, is_missed: BoolArray) -> Latents:
+        """Update all but some subjects: a model need not know of missed trials."""
+        # Copies, because a model may keep an array of the trial, and what it keeps is changed below.
+        trial = Trial(**{name: column.copy() for name, column in trial._asdict().items()})
+        trial = trial._replace(action=np.where(is_missed, 0, trial.action))
+        kept = {name: values[is_missed] for name, values in self._memory.items()}
+        last = None if self._last is None else self._last[is_missed]
+        latents = self.update(trial)
+        for name, values in kept.items():
+            self._memory[name][is_missed] = values
+        if self._last is not None:
+            self._last[is_missed] = last
+        return {name: np.where(is_missed, np.nan, values) for name, values in latents.items()}
 
 
 def parameters_at(model: Model, points: FloatArray) -> Parameters:
@@ -94,25 +124,29 @@ def log_likelihood(
 def latents(model: Model, histories: Histories, points: FloatArray) -> pd.DataFrame:
     """Compute what a model computes in each trial, such as values and prediction errors.
 
+    The index is that of the table that the histories were read from, so ``table.join`` puts both together.
+
     Args:
         model: The model.
         histories: The choices of N subjects.
         points: [N, P] float64, on the scale without bounds.
 
     Returns:
-        A row for each choice, in each subject's order: ``subject``, ``choice`` (from 0), ``action``, ``reward``,
-        ``probability`` of the choice, and the model's latents.
+        A row for each row of the table, in its order and named by its number, ``row``, from 0: ``subject``,
+        ``action``, ``reward``, ``probability`` of the choice, and the model's latents; NaN in missed trials. The rows
+        of subjects without a choice are left out.
     """
     rows = []
     for t, (trial, probabilities, of_trial) in enumerate(_walk(model, histories, parameters_at(model, points))):
-        columns = {"subject": histories.subjects, "choice": t, "action": trial.action, "reward": trial.reward}
+        columns = {"subject": histories.subjects, "action": trial.action, "reward": trial.reward}
         columns |= {"probability": probabilities[trial.row, trial.action]}
         # Copies, because a model may go on to change in place what it returned.
         columns |= {name: np.array(values) for name, values in of_trial.items()}
-        rows.append(pd.DataFrame(columns)[histories.is_choice[t]])
-    table = pd.concat(rows)
-    order = table["subject"].map({name: i for i, name in enumerate(histories.subjects)})
-    return table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+        rows.append(pd.DataFrame(columns, index=pd.Index(histories.table_row[t], name="row"))[histories.is_trial[t]])
+    table = pd.concat(rows).sort_index().astype({"action": "Int64"})
+    measured = table.columns.drop("subject")
+    table[measured] = table[measured].mask(table["action"] == NO_ACTION)
+    return table
 
 
 def _walk(

@@ -38,12 +38,15 @@ class Parameter:
         upper: The upper bound; infinite without one.
         mean: The prior's mean, on the scale without bounds.
         sd: The prior's standard deviation, on the scale without bounds.
+        per_reward: Whether it multiplies rewards. The prior is for rewards of about 1; where fits don't hold to it,
+            they start from what it is for the largest reward of the table.
     """
 
     lower: float = -np.inf
     upper: float = np.inf
     mean: float = 0.0
     sd: float = 1.5
+    per_reward: bool = False
 
     def __post_init__(self) -> None:
         require(self.lower < self.upper, "a parameter's bounds", (self.lower, self.upper), "in their order")
@@ -51,6 +54,8 @@ class Parameter:
             np.isfinite(self.lower) or np.isinf(self.upper), "a parameter's lower", self.lower, "finite, as upper is"
         )
         require(self.sd > 0, "a parameter's sd", self.sd, "above 0")
+        has_scale = self.lower == 0 and np.isinf(self.upper)
+        require(has_scale or not self.per_reward, "a parameter's per_reward", True, "False, unless its one bound is 0")
 
     def bounded(self, x: FloatArray) -> FloatArray:
         """Return the values for numbers on the scale without bounds.
@@ -85,7 +90,7 @@ RATE = Parameter(0.0, 1.0)
 """A learning rate, or another number from 0 to 1: nearly uniform."""
 SMALL_RATE = Parameter(0.0, 1.0, mean=-2.0)
 """A rate that is small in most subjects, such as forgetting: 0.12 in the median."""
-INVERSE_TEMPERATURE = Parameter(0.0, mean=1.0, sd=1.0)
+INVERSE_TEMPERATURE = Parameter(0.0, mean=1.0, sd=1.0, per_reward=True)
 """2.7 in the median, for rewards of about 1."""
 TENDENCY = Parameter(sd=1.0)
 """A number that may be negative, such as perseveration."""

@@ -127,7 +127,7 @@ class Sarsa(Model):
         q, trace = memory["q"], memory["trace"]
         gamma = p.get("gamma", np.ones(1))
         waiting = memory["reward"] + gamma * q[trial.chosen] - memory["value"]
-        q += (p["alpha"] * np.where(trial.is_first, 0.0, waiting))[:, None, None] * trace
+        q += (p["alpha"] * np.where(trial.follows_choice, waiting, 0.0))[:, None, None] * trace
         _traced(trace, {"gamma": gamma, "lambda": np.zeros(1), **p}, trial)
         memory["reward"], memory["value"] = trial.reward, q[trial.chosen]
         error = trial.reward - memory["value"]
@@ -219,7 +219,7 @@ class TwoStep(Model):
         first = trial.row, memory["state"], memory["action"]
         value = q[trial.chosen]
         error = np.where(is_first, 0.0, trial.reward - value)
-        q[first] += p["alpha"] * (np.where(is_first, 0.0, value - q[first]) + p["lambda"] * error)
+        q[first] += p["alpha"] * np.where(trial.follows_choice, value - q[first] + p["lambda"] * error, 0.0)
         q[trial.chosen] += p.get("alpha_second", p["alpha"]) * error
         return {"value": value, "prediction_error": np.where(is_first, np.nan, error)}
 
@@ -250,14 +250,17 @@ class PositionCode(Model):
 
 
 class Chaining(Model):
-    """Associate each item with the one chosen before it in the episode, as in serial recall by chaining."""
+    """Associate each item with the one chosen before it in the episode, as in serial recall by chaining.
+
+    The start of an episode and a missed trial are cues of their own.
+    """
 
     parameters = {"alpha": RATE, "beta": INVERSE_TEMPERATURE}
 
     def begin(self, size: Size) -> Memory:
-        """Begin without associations; the last row is that of an episode's start."""
+        """Begin without associations; the last two rows are those of an episode's start and of a missed trial."""
         return {
-            "strength": np.zeros((size.subjects, size.actions + 1, size.actions)),
+            "strength": np.zeros((size.subjects, size.actions + 2, size.actions)),
             "before": np.full(size.subjects, size.actions),
         }
 
@@ -273,12 +276,13 @@ class Chaining(Model):
         return _associate(memory["strength"], cue, p, trial)
 
     def _cue(self, memory: Memory, trial: Trial) -> IntArray:
-        return np.where(trial.is_first, trial.allowed.shape[1], memory["before"])
+        size = trial.allowed.shape[1]
+        return np.where(trial.follows_choice, memory["before"], np.where(trial.is_first, size, size + 1))
 
 
 def _traced(trace: FloatArray, p: Parameters, trial: Trial) -> FloatArray:
     """Let the eligibility traces [B, S, A] decay, and set that of the choice to 1, in place."""
-    kept = np.where(trial.is_first, 0.0, p.get("gamma", np.ones(1)) * p["lambda"])
+    kept = np.where(trial.follows_choice, p.get("gamma", np.ones(1)) * p["lambda"], 0.0)
     trace *= kept[:, None, None]
     trace[trial.chosen] = 1.0
     return trace

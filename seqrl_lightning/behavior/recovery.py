@@ -63,7 +63,8 @@ def summarize_recovery(recovered: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each parameter: the ``correlation`` of true and found ones and the mean ``error``, found less true,
-        both on the scale without bounds, and whether it ``is_recovered``: the correlation is at least 0.7.
+        both on the scale without bounds, and whether it ``is_recovered``: the correlation is at least 0.7. Without
+        differences between subjects, as with a single one, the correlation is NaN.
     """
     rows = {}
     for name, of_one in recovered.groupby("parameter", sort=False):

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
 from seqrl_lightning.analysis.figures import COLORS, add_legend, as_text, new_figure
 from seqrl_lightning.analysis.report import Section, written_by
 from seqrl_lightning.behavior.checks import MEASURES, check, score_name
-from seqrl_lightning.behavior.comparison import compare_groups, criteria, random_effects_selection
+from seqrl_lightning.behavior.comparison import (
+    chance_log_likelihood,
+    compare_groups,
+    criteria,
+    random_effects_selection,
+)
 from seqrl_lightning.behavior.fits import Fit
 from seqrl_lightning.behavior.histories import Histories
+from seqrl_lightning.behavior.models import QLearning, Sarsa
 from seqrl_lightning.behavior.recovery import (
     LEAST_CORRELATION,
     evidence,
@@ -23,6 +30,7 @@ from seqrl_lightning.behavior.recovery import (
 )
 from seqrl_lightning.types import FloatArray
 
+_WORSE = 1.01  # times the log-likelihood of chance: no fit that succeeded falls below it
 _METHOD_NAMES = {
     "hierarchical": "by expectation-maximization with Laplace's approximation (Huys et al. 2011)",
     "map": "by maximum a posteriori",
@@ -83,6 +91,25 @@ def sections_on_models(compared: Comparison, command: str, recovers: bool, seed:
     return [*sections, methods(compared, command)]
 
 
+def cautions(compared: Comparison) -> list[str]:
+    """Say, in a sentence each, what of the table and of the fits is likely to be a mistake."""
+    histories, said = compared.histories, []
+    if histories.left_out:
+        said.append(f"These subjects made no choice, and are left out: {', '.join(histories.left_out)}.")
+    taken = np.bincount(histories.action[histories.is_choice], minlength=histories.num_actions)
+    if histories.allowed.all() and not taken.all():
+        never = ", ".join(map(str, np.flatnonzero(taken == 0)))
+        said.append(f"Nobody took action {never}; if it was not there to choose, say so in the column allowed.")
+    chance = chance_log_likelihood(histories).sum()
+    for name, found in compared.fits.items():
+        if found.log_likelihood.sum() < _WORSE * chance:
+            said.append(f"{name} fits worse than chance: divide the rewards, so that they are about 1.")
+        looks_ahead = isinstance(found.model, QLearning | Sarsa) and "gamma" in found.model.free
+        if looks_ahead and histories.num_positions == 1:
+            said.append(f"{name} has nothing to look ahead to: the table has no episodes of several choices.")
+    return said
+
+
 def models(compared: Comparison, seed: int) -> Section:
     """The comparison of the models."""
     table = model_table(compared, seed)
@@ -106,6 +133,7 @@ def models(compared: Comparison, seed: int) -> Section:
         text += " held_out is the mean log-likelihood of a choice in a session or block that was left out of the fit."
     if len(compared.held_out) > len(compared.fits):
         text += " GRU(n) is a recurrent network of n units, which predicts choices without a theory of them."
+    text = " ".join([text, *(f"WARNING: {caution}" for caution in cautions(compared))])
     data = criteria(compared.fits, compared.histories).reset_index()
     return Section("models", "Models", text, figure, table, data)
 
@@ -149,9 +177,8 @@ def parameters(compared: Comparison) -> Section:
     if best.group_level is None:
         return Section("parameters", "Parameters", text, figure, best.parameters.describe().T, data)
     text += (
-        "The table has the groups' distributions: the median, and its interval from the mean less to the mean plus "
-        "1.96 standard errors on the scale without bounds, and mean and standard deviation on that scale. Subjects' "
-        "estimates are shrunk toward their group's."
+        "The table has the groups' distributions: the median with its 95 % interval, by t on the scale without bounds, "
+        "and mean and standard deviation on that scale. Subjects' estimates are shrunk toward their group's."
     )
     return Section("parameters", "Parameters", text, figure, group_table(best), data)
 
@@ -164,7 +191,8 @@ def group_table(found: Fit) -> pd.DataFrame:
     for g, group in enumerate(level.names):
         for i, (name, spec) in enumerate(found.model.free.items()):
             mean, error = level.mean[g, i], level.mean_error[g, i]
-            median, lower, upper = spec.bounded(mean + 1.96 * error * np.array([0.0, -1.0, 1.0]))
+            reach = stats.t.ppf(0.975, level.num_subjects[g] - 1) * error
+            median, lower, upper = spec.bounded(mean + reach * np.array([0.0, -1.0, 1.0]))
             rows[group, name] = median, lower, upper, mean, error, level.sd[g, i]
     columns = ["median", "lower", "upper", "mean", "mean_error", "sd"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -175,8 +203,8 @@ def group_table(found: Fit) -> pd.DataFrame:
 def groups(best: Fit) -> Section:
     """The comparison of groups."""
     text = (
-        f"Differences between groups in the parameters of {best.model.name}: Wald tests of the groups' means, on the "
-        "scale without bounds. The tests are not corrected for their number."
+        f"Differences between groups in the parameters of {best.model.name}: Welch's t-tests of the groups' means, on "
+        "the scale without bounds. The tests are not corrected for their number."
     )
     return Section("groups", "Groups", text, None, compare_groups(best))
 
@@ -192,8 +220,9 @@ def checks(best: Fit, histories: Histories, seed: int) -> Section:
         axes.plot(of_one["x"], of_one["simulated"], color=COLORS[1], label="simulated")
         axes.plot(of_one["x"], of_one["value"], color=COLORS[0], marker="o", markersize=3, label="subjects")
         axes.set(xlabel=MEASURES[name], ylabel="fraction repeated" if name == "repeats" else score_name(histories))
-    panels[shown.index("repeats")].set(xticks=[0, 1])
-    panels[shown.index("repeats")].set_xticklabels(["no", "yes"])
+        if name == "repeats":
+            axes.set(xticks=[0, 1])
+            axes.set_xticklabels(["no", "yes"])
     add_legend(figure, panels)
     outside = (table["value"] < table["lower"]) | (table["value"] > table["upper"])
     text = (
@@ -222,7 +251,13 @@ def recovered_parameters(best: Fit, histories: Histories, seed: int) -> Section:
         "from the distribution that was fitted, and fitted again. Correlations and the mean error are on the "
         "scale without bounds."
     )
-    if lost := list(table.index[~table["is_recovered"]]):
+    is_computed = table["correlation"].notna()
+    if unknown := list(table.index[~is_computed]):
+        text += (
+            f" No correlation can be computed for {', '.join(unknown)}, as its values do not differ between subjects: "
+            "whether they are recovered is not known."
+        )
+    if lost := list(table.index[is_computed & ~table["is_recovered"]]):
         text += (
             f" WARNING: with this design, {', '.join(lost)} can't be recovered (correlation below "
             f"{LEAST_CORRELATION}): don't interpret differences between subjects in it."

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqrl_lightning.behavior.histories import Histories, Trial
+from seqrl_lightning.behavior.histories import NO_ACTION, Histories, Trial
 from seqrl_lightning.behavior.likelihood import Learners, parameters_at, size_of
 from seqrl_lightning.behavior.model import Model
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
@@ -28,9 +28,10 @@ class TableTask:
     An episode begins as the subject's episode that began at about that time. The outcome of a choice (reward, next
     state, end of the episode) is that of a row of the same subject with the same action in the same state, near in time
     and of the same session or block if there is one, so that a reversal stays where it was. Where each choice is an
-    episode, states follow as in the table, and if it tells the right action, an outcome is copied from a choice that
-    was right, or one that was wrong. For an action that the subject never chose in the state, it is the row with the
-    least reward there.
+    episode, states follow as in the table, and if it tells the right action, an outcome is copied from a choice in the
+    state that was right, or one that was wrong; without one there, from such a choice in another state. For an action
+    that the subject never chose in the state, it is the row with the least reward there. A trial that the subject
+    missed is missed again.
     """
 
     def __init__(self, histories: Histories, seed: int) -> None:
@@ -39,10 +40,9 @@ class TableTask:
         self._subject = np.arange(histories.num_subjects)
         tells_right = bool((histories.correct_action >= 0)[histories.is_choice].all())
         self._copies_by_right = tells_right and bool(histories.is_last.all())
-        choices = self._choices(histories.state, histories.action, histories.correct_action)
-        self._starts = _Rows(self._subject + 0 * histories.state, histories.is_first & histories.is_choice)
-        self._in_fold = _Rows(self._of_fold(choices, histories.fold), histories.is_choice)
-        self._anywhere = _Rows(choices, histories.is_choice)
+        self._starts = _Rows(self._subject + 0 * histories.state, histories.is_first & histories.is_trial)
+        kinds = self._kinds(histories.state, histories.action, histories.correct_action, histories.fold)
+        self._alike = [_Rows(kind, histories.is_choice) for kind in kinds]
         self._worst = self._worst_rows()
 
     def begin(self, t: int) -> IntArray:
@@ -53,26 +53,36 @@ class TableTask:
         """Return what the table's trials [N] show before the choice."""
         return {name: getattr(self._told, name)[row, self._subject] for name in _SHOWN}
 
-    def answer(self, t: int, state: IntArray, action: IntArray) -> Outcome:
-        """Return what follows the actions [N] in the states [N] at trial t."""
+    def is_missed(self, row: IntArray) -> BoolArray:
+        """Return whether the table's trials [N] were missed."""
+        return np.asarray(self._told.action[row, self._subject] == NO_ACTION)
+
+    def answer(self, t: int, shown: IntArray, action: IntArray) -> Outcome:
+        """Return what follows the actions [N] at trial t, where the table's trials [N] are shown."""
         told = self._told
-        choices = self._choices(state, action, told.correct_action[t])
-        time = t + np.rint(self._rng.laplace(0.0, _NEAR, len(choices))).astype(np.int64)
-        row = self._in_fold.nearest(self._of_fold(choices, told.fold[t]), time)
-        row = np.where(row < 0, self._anywhere.nearest(choices, time), row)
+        state = told.state[shown, self._subject]
+        time = t + np.rint(self._rng.laplace(0.0, _NEAR, len(state))).astype(np.int64)
+        row = np.where(action == NO_ACTION, shown, -1)
+        for rows, kind in zip(
+            self._alike, self._kinds(state, action, told.correct_action[t], told.fold[t]), strict=True
+        ):
+            row = np.where(row < 0, rows.nearest(kind, time), row)
         row = np.where(row < 0, self._worst[state, self._subject], row)
         copied = row, self._subject
         correct = told.correct_action[t] if self._copies_by_right else told.correct_action[copied]
         return Outcome(row, told.reward[copied], told.is_last[copied], correct)
 
-    def _choices(self, state: IntArray, action: IntArray, correct_action: IntArray) -> IntArray:
-        """Number the kinds of choices, of which each subject's have the same outcomes, [..., N]."""
-        if self._copies_by_right:
-            return np.asarray(2 * self._subject + (action == correct_action))
-        return np.asarray((self._subject * self._told.num_states + state) * self._told.num_actions + action)
-
-    def _of_fold(self, choices: IntArray, fold: IntArray) -> IntArray:
-        return np.asarray(choices * (int(self._told.fold.max()) + 1) + fold)
+    def _kinds(self, state: IntArray, action: IntArray, correct_action: IntArray, fold: IntArray) -> list[IntArray]:
+        """Number the choices [..., N] by what their outcomes depend on, from the narrowest kind to the widest one."""
+        told = self._told
+        in_state = self._subject * told.num_states + state
+        of_fold = int(told.fold.max()) + 1
+        if not self._copies_by_right:
+            choices = in_state * told.num_actions + action
+            return [choices * of_fold + fold, choices]
+        is_right = action == correct_action
+        choices, anywhere = 2 * in_state + is_right, 2 * self._subject + is_right
+        return [choices * of_fold + fold, choices, anywhere * of_fold + fold, anywhere]
 
     def _worst_rows(self) -> IntArray:
         """Return the trial with the least reward in each state, [S, N]."""
@@ -111,6 +121,8 @@ class _Rows:
 def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) -> Histories:
     """Simulate N subjects in the task of a table: as many trials as each of the table's subjects has.
 
+    Trials that were missed in the table are missed here.
+
     Args:
         model: The model that they follow.
         histories: The table.
@@ -122,14 +134,16 @@ def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) 
     learners = Learners(model, parameters_at(model, points), size_of(histories))
     number = np.arange(histories.num_subjects)
     position, is_first, row = 0 * number, number >= 0, task.begin(0)
+    follows_choice = ~is_first
     trials: list[Trial] = []
     correct: list[IntArray] = []
     for t, told in enumerate(histories.trials()):
-        shown = told._replace(**task.shown(row), position=position, is_first=is_first, action=0 * number - 1)
+        shown = told._replace(**task.shown(row), position=position, action=np.full_like(number, NO_ACTION))
+        shown = shown._replace(is_first=is_first, follows_choice=follows_choice)
         with np.errstate(divide="ignore"):  # actions that are not allowed
             logits = np.log(learners.probabilities(shown))
-        action = (logits + rng.gumbel(size=logits.shape)).argmax(1)
-        outcome = task.answer(t, shown.state, action)
+        action = np.where(task.is_missed(row), NO_ACTION, (logits + rng.gumbel(size=logits.shape)).argmax(1))
+        outcome = task.answer(t, row, action)
         is_last = outcome.is_last | (position + 1 == histories.num_positions)
         following = np.where(is_last, outcome.row, outcome.row + 1)
         next_state = np.where(is_last, shown.state, histories.state[following, number])
@@ -139,5 +153,6 @@ def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) 
         correct.append(outcome.correct_action)
         row = np.where(is_last, task.begin(t + 1), following)
         position, is_first = np.where(is_last, 0, position + 1), is_last
+        follows_choice = ~is_last & (action != NO_ACTION)
     columns = {name: np.stack([getattr(trial, name) for trial in trials]) for name in Trial._fields if name != "row"}
     return histories.with_columns(**columns, correct_action=np.stack(correct))

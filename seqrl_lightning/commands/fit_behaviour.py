@@ -19,8 +19,13 @@ from seqrl_lightning.trust import add_max_gib
 from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from seqrl_lightning.behavior.histories import Histories
     from seqrl_lightning.behavior.sections import Comparison
+
+NAMES = ("subject", "seed", "group")
+"""Columns with names: 001 and NA are such, too."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,10 +71,13 @@ def write(arguments: Namespace) -> None:
     """Read the table, fit the models, and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.report import write_report, write_table
+        from seqrl_lightning.behavior.histories import read_histories
         from seqrl_lightning.behavior.likelihood import latents
-        from seqrl_lightning.behavior.sections import model_table, sections_on_models
+        from seqrl_lightning.behavior.sections import cautions, model_table, sections_on_models
 
-    histories = read(arguments.table, arguments.max_gib)
+    table = read(arguments.table, arguments.max_gib)
+    with refused_in_a_line(str(arguments.table)):
+        histories = read_histories(table)
     folder = arguments.output or arguments.table.parent / "behavior"
     if not arguments.output and folder.is_symlink():
         raise ConfigurationError(f"{folder} is a symbolic link; it must be a folder, or give --output")
@@ -78,33 +86,44 @@ def write(arguments: Namespace) -> None:
     about = f"{histories.num_subjects} subjects, {int(histories.num_choices.sum())} choices, from {arguments.table}."
     sections = sections_on_models(compared, typed_command(), arguments.recover, arguments.seed)
     path = write_report("Models of behavior", about, sections, folder)
-    write_table(latents(best.model, histories, best.points), folder / "latents.csv", index=False)
+    of_rows = keys_of(table).join(latents(best.model, histories, best.points), rsuffix="_of_model")
+    write_table(of_rows.rename_axis("row"), folder / "latents.csv")
     print(printable(model_table(compared, arguments.seed).to_string(float_format="{:.4g}".format, na_rep="-")))
+    for caution in cautions(compared):
+        print(printable(f"\nWARNING: {caution}"))
     print(printable(f"\n{compared.best} has {compared.criterion}. The report: {path}"))
 
 
-def read(path: Path, max_gib: float) -> "Histories":
-    """Read the table.
+def keys_of(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the columns that a table's rows are named by, without the subject."""
+    from seqrl_lightning.behavior.histories import KEY_COLUMNS
+
+    return table[[name for name in KEY_COLUMNS if name in table and name != "subject"]]
+
+
+def read(path: Path, max_gib: float) -> "pd.DataFrame":
+    """Read the table; the names of subjects and groups are texts, whatever they look like.
 
     Raises:
         ConfigurationError: If it can't be used.
     """
     import pandas as pd
 
-    from seqrl_lightning.behavior.histories import read_histories
-
     if not path.is_file():
         raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file")
     require_file(path, max_gib)
     with refused_in_a_line(str(path)):
-        return read_histories(pd.read_csv(path, compression=None))
+        table = pd.read_csv(path, compression=None, converters=dict.fromkeys(NAMES, str.strip))
+    if len(table.columns) == 1 and ";" in table.columns[0]:
+        raise ConfigurationError(f"{path} has semicolons between its cells; it must have commas")
+    return table.replace({name: {"": float("nan")} for name in NAMES if name in table})
 
 
 def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     """Fit all models."""
     from seqrl_lightning.behavior.comparison import held_out, require_folds
     from seqrl_lightning.behavior.fits import default_method, fit
-    from seqrl_lightning.behavior.model import find_model
+    from seqrl_lightning.behavior.model import Model, find_model
     from seqrl_lightning.behavior.models import default_models
     from seqrl_lightning.behavior.sections import Comparison
 
@@ -115,7 +134,11 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     if arguments.models is not None:
         names = [name.strip() for name in arguments.models.split(",")]
     method = arguments.method or default_method(histories)
-    models = {model.name: model for model in map(find_model, names)}
+    models: dict[str, Model] = {}
+    for name in dict.fromkeys(names):
+        model = find_model(name)
+        require(model.name not in models, "--models", arguments.models, f"of different names; {model.name} is twice")
+        models[model.name] = model
     seed = arguments.seed
     fits = {name: fit(model, histories, method, seed=seed) for name, model in models.items()}
     selected_by = fits

@@ -49,6 +49,15 @@ def table(tmp_path: Path) -> Any:
     return make
 
 
+def test_episodes_of_subjects_and_sessions_are_kept_apart(tmp_path: Path) -> None:
+    rows = [(who, session, e, t, 0, 0) for who in "ab" for session in (1, 2) for e in (0, 1) for t in (0, 1)]
+    columns = ["subject", "session", "episode", "trial", "action", "correct_action"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "people.csv", index=False)
+    trials = read_trials(tmp_path / "people.csv", TaskFacts())
+    assert trials["number"].tolist() == [number for number in range(8) for _ in (0, 1)]
+    assert trials["position"].tolist() == [0, 1] * 8
+
+
 def test_observations_become_columns(table: Any) -> None:
     trials = table((0, 0, 0, "A"), (0, 0, 1, "D"))
     wide = with_observation_columns(trials, facts_of(ORDER)._replace(num_positions=4))

@@ -103,9 +103,48 @@ def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
     assert "serial position" in (tmp_path / "behavior" / "checks.svg").read_text()
 
 
+def test_latents_are_joined_to_the_tables_rows(tmp_path: Path) -> None:
+    """By the row's number, and with its own columns; names of subjects are texts."""
+    rows = bandit(2, 30).assign(trial=list(range(30)) * 2, subject=["001"] * 30 + ["NA"] * 30)
+    rows.loc[[3, 40], ["action", "reward"]] = np.nan
+    rows = rows.sample(frac=1, random_state=0)
+    rows.to_csv(tmp_path / "choices.csv", index=False)
+    status, _, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), "--models", "QLearning")
+    assert status == 0, err
+    latents = pd.read_csv(tmp_path / "behavior" / "latents.csv", dtype={"subject": str}, keep_default_na=False)
+    assert latents["row"].tolist() == list(range(60))
+    for name in ("subject", "block", "trial"):
+        assert latents[name].tolist() == rows[name].tolist()
+    is_missed = rows["action"].isna().to_numpy()
+    np.testing.assert_array_equal(latents["value"] == "", is_missed)
+    np.testing.assert_array_equal(latents["action"] == "", is_missed)
+
+
+def test_what_is_likely_a_mistake_is_said(tmp_path: Path) -> None:
+    """Also where no state ever recurs, so that no choice repeats one."""
+    rows = bandit(3, 20).assign(correct_action=2, state=range(60), reward=list(range(20)) * 3)
+    rows.loc[rows["subject"] == "s1", "action"] = -1
+    rows.to_csv(tmp_path / "choices.csv", index=False)
+    arguments = ("--models", "Chance,QLearning+gamma", "--method", "ml")
+    status, out, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), *arguments)
+    assert status == 0, err
+    for said in (
+        "These subjects made no choice, and are left out: s1.",
+        "Nobody took action 2; if it was not there to choose, say so in the column allowed.",
+        "QLearning+gamma has nothing to look ahead to: the table has no episodes of several choices.",
+    ):
+        assert f"WARNING: {said}" in out
+        assert said in (tmp_path / "behavior" / "report.html").read_text()
+    assert out.count("WARNING") == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--models", f"{EXAMPLE}:Novelty,{EXAMPLE.parent}/../examples/{EXAMPLE.name}:Novelty"],
+            "of different names; Novelty is twice",
+        ),
         (["--models", "QLearnin"], "--models is 'QLearnin'; did you mean 'QLearning'?"),
         (["--method", "bayes"], "--method is 'bayes'; it must be one of hierarchical, map, ml"),
         (["--method", "hierarchical"], "it must be map or ml for fewer than 5 subjects in a group"),
@@ -125,6 +164,7 @@ def test_what_does_not_suit_the_table_gets_one_line(tmp_path: Path, arguments: l
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("state;action;reward\n0;1;1\n", "has semicolons between its cells; it must have commas"),
         ("state,action\n0,1\n", "it must be state, action, reward (and subject)"),
         ("state,action,reward\n0,1,\n", "the table has empty cells in state or reward"),
         ("state,action,reward\n0,A,1\n", "an action in the table is ['A']; it must be a whole number from 0"),

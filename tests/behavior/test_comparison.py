@@ -84,13 +84,30 @@ def test_the_frequencies_are_those_of_the_exact_posterior() -> None:
     assert found.equal == pytest.approx(ratio / (1 + ratio), abs=1e-6)
 
 
+def test_small_groups_are_told_apart_by_a_t_test() -> None:
+    """With so many choices that a subject's fraction is its probability, it is that of the fractions' logits."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=10)
+    num_choices = 4000
+    ones = np.rint(num_choices / (1 + np.exp(-logits))).astype(int)
+    row = compare_groups(fit(Logit(), flips(ones.tolist(), num_choices, "a" * 5 + "b" * 5))).loc["x"]
+    exact = stats.ttest_ind(logits[:5], logits[5:], equal_var=False)
+    assert row["t"] == pytest.approx(exact.statistic, rel=0.02)
+    assert row["p"] == pytest.approx(exact.pvalue, abs=0.01)
+
+
 def test_groups_are_told_apart_if_they_differ() -> None:
     rng = np.random.default_rng(2)
     for probability, differs in ((0.75, True), (0.3, False)):
         ones = [*rng.binomial(60, 0.3, 10).tolist(), *rng.binomial(60, probability, 10).tolist()]
-        table = compare_groups(fit(Logit(), flips(ones, 60, "a" * 10 + "b" * 10)))
+        found = fit(Logit(), flips(ones, 60, "a" * 10 + "b" * 10))
+        table = compare_groups(found)
         row = table.loc["x"]
         assert (row["group"], row["other"]) == ("a", "b")
         assert row["difference"] == pytest.approx(row["median"] - row["median_other"])  # of a parameter without bounds
         assert (row["p"] < 1e-4) == differs
-        assert row["p"] == pytest.approx(2 * stats.norm.sf(abs(row["difference"] / row["error"])))
+        level = found.group_level
+        assert level is not None
+        variances = level.mean_error[:, 0] ** 2
+        assert row["df"] == pytest.approx(variances.sum() ** 2 / (variances**2 / 9).sum())  # Welch and Satterthwaite
+        assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["difference"] / row["error"]), row["df"]))

@@ -79,6 +79,16 @@ def test_maximum_likelihood_is_the_fraction() -> None:
     assert np.isnan(found.log_evidence).all()
 
 
+def test_a_fit_does_not_depend_on_the_unit_of_rewards() -> None:
+    table = bandit(3, 60)
+    in_units, in_cents = (
+        fit(find_model("QLearning"), read_histories(table.assign(reward=table["reward"] * unit)), "ml")
+        for unit in (1, 1000)
+    )
+    np.testing.assert_allclose(in_cents.log_likelihood, in_units.log_likelihood, atol=1e-4)
+    np.testing.assert_allclose(1000 * in_cents.parameters["beta"], in_units.parameters["beta"], rtol=1e-2)
+
+
 def test_the_evidence_is_the_integral_of_likelihood_and_prior() -> None:
     histories = flips([12], 40)
     found = fit(Logit(), histories, "map")

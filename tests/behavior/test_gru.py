@@ -40,6 +40,13 @@ def test_it_knows_no_choice_before_it_is_made(alternating: Histories) -> None:
     assert differs[21]
 
 
+def test_a_missed_trial_shows_no_choice() -> None:
+    rows = [("s", 1, 1.0), ("s", -1, None), ("s", 0, 1.0)]
+    batch = batch_of(told := histories_of(rows), told.is_choice, np.zeros((3, 1), bool))
+    assert batch.inputs[:, 0, 1:].tolist() == [[0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    assert batch.fitted[:, 0].tolist() == [True, False, True]
+
+
 def test_actions_that_are_not_allowed_have_no_probability(alternating: Histories) -> None:
     batch = batch_of(alternating, alternating.is_choice, WATCHED)
     allowed = batch.allowed.clone()

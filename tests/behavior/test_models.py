@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from seqrl_lightning.behavior.fits import own_prior
+from seqrl_lightning.behavior.histories import Trial
 from seqrl_lightning.behavior.likelihood import latents, log_likelihood
-from seqrl_lightning.behavior.model import INVERSE_TEMPERATURE, RATE, TENDENCY, Parameter, find_model
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.behavior.model import (
+    INVERSE_TEMPERATURE,
+    RATE,
+    TENDENCY,
+    Memory,
+    Model,
+    Parameter,
+    Parameters,
+    find_model,
+)
+from seqrl_lightning.types import ConfigurationError, FloatArray
 from tests.behavior.tables import histories_of, point
 
 Row = tuple[str, int, float, int]  # state, action, reward, episode
@@ -198,6 +208,42 @@ def test_the_likelihood_is_that_of_each_choice(
     assert found(name, EPISODES, **p) == pytest.approx(by_hand(EPISODES, p))
 
 
+def test_values_of_a_runs_table_say_how_many_actions_there_are() -> None:
+    """Those alone, of columns that begin alike."""
+    columns = "state action reward q_0 q_1 q_2 q_age q_x"
+    assert histories_of([("s", 0, 1.0, 0.1, 0.2, 0.3, 40, 1)], columns).num_actions == 3
+
+
+def test_nothing_follows_from_a_missed_trial() -> None:
+    """Each of two choices has the cue that it has by hand: the episode's start, an item, or the missed trial."""
+    rows = [("s", 0, 1.0, 0), ("s", -1, None, 0), ("s", 1, 1.0, 0), ("s", 0, 1.0, 1), ("s", 0, 1.0, 1)]
+    chance = float(softmax([2.0, 0.0])[0])  # an association of 1, times beta
+    by_cue = np.log([0.5, 0.5, chance, 0.5]).sum()  # start: 0; missed: 1; start again: 0, as learned; after 0: new
+    assert found("Chaining", rows, alpha=1.0 - 1e-9, beta=2.0) == pytest.approx(by_cue)
+    at_position = np.log([0.5, 0.5, chance, 0.5]).sum()
+    assert found("PositionCode", rows, alpha=1.0 - 1e-9, beta=2.0, width=0.01) == pytest.approx(at_position)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+def test_a_missed_stage_of_two_is_not_taken_for_the_other(missed: int) -> None:
+    """The second choice has no first one to update; the first one counts its transition, and nothing more."""
+    p = {"alpha": 0.4, "beta_first": 3.0, "beta_second": 2.0, "lambda": 0.7, "weight": 0.0}
+    rows = list(EPISODES[:6])
+    rows[missed + 2] = (rows[missed + 2][0], -1, 0.0, 1)
+    q = {state: [0.0, 0.0] for state in "stu"}
+    total = 0.0
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        (state, a, _, _), (reached, b, reward, _) = first, second
+        total += np.log(softmax(3.0 * np.array(q[state]))[a]) if a >= 0 else 0.0
+        total += np.log(softmax(2.0 * np.array(q[reached]))[b]) if b >= 0 else 0.0
+        error = reward - q[reached][b]
+        if a >= 0 and b >= 0:
+            q[state][a] += 0.4 * (q[reached][b] - q[state][a] + 0.7 * error)
+        if b >= 0:
+            q[reached][b] += 0.4 * error
+    assert found("TwoStep", rows, **{**p, "weight": 1e-12}) == pytest.approx(total)
+
+
 EVERY_MODEL = ["Chance", "WinStayLoseShift", "QLearning+alpha_worse+gamma+lambda+forgetting", "Sarsa+gamma+lambda"]
 EVERY_MODEL += ["WorkingMemoryRL", "TwoStep+alpha_second", "PositionCode", "Chaining+perseveration+lapse"]
 
@@ -219,6 +265,19 @@ def test_subjects_and_points_at_once_are_as_one_by_one(name: str) -> None:
         for k in range(2):
             expected = log_likelihood(model, alone, points[k, i][None, None])[0, 0]
             assert together[k, i] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_missed_trials_teach_nothing(name: str) -> None:
+    """Where each stands alone, the likelihood is that of the table without them."""
+    rng = np.random.default_rng(0)
+    rows = [(n, f"{t % 2}", int(rng.integers(-1, 3)), rng.normal()) for n in range(3) for t in range(12)]
+    columns = "subject state action reward"
+    model = find_model(name)
+    points = own_prior(model, 3).mean[None] + rng.normal(size=(2, 3, len(model.free)))
+    with_missed = log_likelihood(model, histories_of(rows, columns), points)
+    made = histories_of([row for row in rows if row[2] >= 0], columns)
+    np.testing.assert_allclose(with_missed, log_likelihood(model, made, points))
 
 
 @pytest.mark.parametrize("name", EVERY_MODEL)
@@ -250,14 +309,38 @@ def test_lapses_are_among_the_allowed_actions() -> None:
 
 def test_latents_are_those_of_each_trial() -> None:
     model = find_model("QLearning")
-    rows = [("a", "s", 1, 1.0), ("b", "s", 0, 0.5), ("a", "s", 1, 0.0)]
+    rows = [("a", "s", 1, 1.0), ("b", "s", 0, 0.5), ("a", "s", -1, None), ("a", "s", 1, 0.0)]
     points = np.concatenate([point(model, alpha=alpha, beta=2.0) for alpha in (0.5, 0.1)])
     table = latents(model, histories_of(rows, "subject state action reward"), points)
-    assert table["subject"].tolist() == ["a", "a", "b"]
-    assert table["choice"].tolist() == [0, 1, 0]
-    assert table["value"].tolist() == pytest.approx([0.0, 0.5, 0.0])
-    assert table["prediction_error"].tolist() == pytest.approx([1.0, -0.5, 0.5])
-    assert table["probability"].tolist() == pytest.approx([0.5, np.exp(1) / (np.exp(1) + 1), 0.5])
+    assert table.index.tolist() == [0, 1, 2, 3]
+    assert table["subject"].tolist() == ["a", "b", "a", "a"]
+    assert table["action"].isna().tolist() == [False, False, True, False]
+    assert table["value"].tolist() == pytest.approx([0.0, 0.0, np.nan, 0.5], nan_ok=True)
+    assert table["prediction_error"].tolist() == pytest.approx([1.0, 0.5, np.nan, -0.5], nan_ok=True)
+    chance = np.exp(1) / (np.exp(1) + 1)
+    assert table["probability"].tolist() == pytest.approx([0.5, 0.5, np.nan, chance], nan_ok=True)
+
+
+class Broken(Model):
+    parameters = {"size": Parameter(0.0, 5.0)}
+
+    def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        return np.full((1, int(p["size"][0])), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(2, "not all finite"), (3, "of shape (1, 3); it must be [B, A] = (1, 2)")]
+)
+def test_probabilities_that_are_none_are_refused_by_the_models_name(size: int, message: str) -> None:
+    told = histories_of([("s", 1, 1.0)])
+    with pytest.raises(ConfigurationError) as refusal:
+        log_likelihood(Broken(), told, point(Broken(), size=size + 0.5)[None])
+    assert f"the array of probabilities of Broken is {message}" in str(refusal.value)
+
+
+def test_only_a_scale_can_be_per_reward() -> None:
+    with pytest.raises(ConfigurationError, match="a parameter's per_reward is True"):
+        Parameter(0.0, 1.0, per_reward=True)
 
 
 @pytest.mark.parametrize("spec", [RATE, INVERSE_TEMPERATURE, TENDENCY, Parameter(-2.0, 3.0)])

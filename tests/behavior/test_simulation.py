@@ -15,6 +15,7 @@ from seqrl_lightning.behavior.recovery import (
     recover_parameters,
     summarize_recovery,
 )
+from seqrl_lightning.behavior.sections import recovered_parameters
 from seqrl_lightning.behavior.simulation import TableTask, simulate
 from tests.behavior.tables import bandit, histories_of, point
 
@@ -80,6 +81,34 @@ def test_what_nobody_ever_chose_has_the_least_reward_of_the_state() -> None:
     assert outcome.reward.tolist() == [0.0]
 
 
+def test_each_cue_keeps_its_rewards_where_the_right_action_is_told() -> None:
+    """Right is rewarded in 9 of 10 for one cue and in 5 of 10 for the other, wrong never."""
+    rows = [("AB" if t % 2 else "CD", int(t % 5 == 0), float(t // 2 % 10 < (9 if t % 2 else 5)), 0) for t in range(400)]
+    told = histories_of([(s, a, r * (a == 0), c) for s, a, r, c in rows], "state action reward correct_action")
+    simulated = simulate(find_model("Chance"), told, np.zeros((1, 0)), seed=0)
+    for state, rate in ((0, 0.5), (1, 0.9)):
+        is_right = (simulated.state == state) & (simulated.action == 0)
+        assert simulated.reward[is_right].mean() == pytest.approx(rate, abs=0.1)
+        assert simulated.reward[(simulated.state == state) & (simulated.action == 1)].max() == 0.0
+
+
+def test_a_wrong_choice_in_a_state_without_one_has_the_outcome_of_wrong_choices() -> None:
+    told = histories_of([("s", 0, 1.0, 0), ("t", 1, 0.0, 0)], "state action reward correct_action")
+    outcome = TableTask(told, seed=0).answer(0, np.array([0]), np.array([1]))
+    assert outcome.reward.tolist() == [0.0]
+
+
+def test_missed_trials_are_missed_in_the_simulation() -> None:
+    rows = [(e, p, -1 if p == 1 and e % 2 else p, 1.0) for e in range(8) for p in range(3)]
+    told = histories_of(rows, "episode state action reward")
+    simulated = simulate(find_model("Chance"), told, np.zeros((1, 0)), seed=0)
+    np.testing.assert_array_equal(simulated.position, told.position)
+    is_missed = ~simulated.is_choice
+    assert (simulated.position[is_missed] == 1).all()
+    assert 0 < is_missed.sum() <= 8
+    np.testing.assert_array_equal(simulated.follows_choice[1:], ~simulated.is_first[1:] & ~is_missed[:-1])
+
+
 def test_only_allowed_actions_are_simulated() -> None:
     rows = [("s", t % 2 + t % 3 % 2, 1.0, "0 1" if t % 2 == 0 else "1 2") for t in range(60)]
     told = histories_of(rows, "state action reward allowed")
@@ -115,6 +144,15 @@ def test_a_parameter_that_the_design_says_nothing_about_is_not_recovered(told: H
     assert not summary.loc["capacity", "is_recovered"]
 
 
+def test_no_correlation_is_computed_of_a_single_subject() -> None:
+    told = read_histories(bandit(1, 60))
+    found = fit(find_model("QLearning"), told, "map")
+    assert summarize_recovery(recover_parameters(found, told))["correlation"].isna().all()
+    text = recovered_parameters(found, told, seed=0).text
+    assert "No correlation can be computed for alpha, beta" in text
+    assert "can't be recovered" not in text
+
+
 def test_models_are_recovered_that_differ(told: Histories) -> None:
     fits = {name: fit(find_model(name), told, "map") for name in ("Chance", "QLearning")}
     confusion = recover_models(fits, told)
@@ -148,6 +186,30 @@ def test_a_good_model_does_as_the_subjects_do_and_chance_does_not(told: Historie
         outside[found.model.name] = ((table["value"] < table["lower"]) | (table["value"] > table["upper"])).mean()
     assert outside["QLearning"] < 0.35
     assert outside["Chance"] > 0.5
+
+
+def test_a_missed_trial_is_a_step_of_its_episode() -> None:
+    rows = [(0, 0, "x", 0), (0, 1, None, -1), (0, 2, "z", 2), (1, 0, "x", 0), (1, 1, "y", 1), (1, 2, "z", -1)]
+    histories = histories_of([(*row, 1.0) for row in rows], "episode trial state action reward")
+    assert histories.position[:, 0].tolist() == [0, 1, 2, 0, 1, 2]
+    assert histories.state[:, 0].tolist() == [0, 1, 2, 0, 3, 2]
+    assert histories.next_state[:, 0].tolist() == [1, 2, 2, 3, 2, 2]
+    assert histories.follows_choice[:, 0].tolist() == [False, True, False, False, True, True]
+    assert histories.set_size[:, 0].tolist() == [3] * 6  # the state that the table doesn't tell is not counted
+    assert histories.num_choices.tolist() == [4]
+    right = measure(histories.with_columns(correct_action=histories.position % 3))
+    values = right[right["measure"] == "position"].set_index("x")["value"]
+    assert values.to_dict() == {1: 1.0, 2: 1.0, 3: 1.0}
+
+
+def test_episodes_may_be_numbered_anew() -> None:
+    """In each session and block: they are neither merged nor reordered."""
+    rows = [(s, b, e, f"{s}{b}{p}", p, s + b / 2) for s in (1, 2) for b in (0, 1) for e in (0, 1) for p in range(2 + b)]
+    histories = histories_of(rows, "session block episode state action reward")
+    assert histories.reward[:, 0].tolist() == [row[-1] for row in rows]
+    assert histories.position[:, 0].tolist() == [row[4] for row in rows]
+    assert histories.set_size[:, 0].tolist() == [2 + row[1] for row in rows]  # of the block, not of the session
+    assert histories.fold[:, 0].tolist() == [row[0] - 1 for row in rows]
 
 
 def test_histories_are_read_in_the_order_of_episodes() -> None:
