@@ -284,10 +284,25 @@ class SeqRLCLI(LightningCLI):
         if self._lock is None:
             self._lock = FolderLock(run)
 
+    def _require_no_other_run(self, folder: Path) -> None:
+        """Refuse a new run in the folder of another one, whose files it would overwrite.
+
+        Raises:
+            ConfigurationError: If there is one: without a logger, ``trainer.default_root_dir`` is the run's folder.
+        """
+        last = folder.joinpath(*_LAST)
+        checkpoint = self.config[self.subcommand].ckpt_path
+        resumed = None if checkpoint is None else run_of(Path(checkpoint))
+        is_free = not last.exists() or (resumed is not None and resumed.samefile(folder))
+        must_be = f"a folder without a run, or --ckpt_path {last} resumes it"
+        require(is_free, "trainer.default_root_dir", str(folder), must_be)
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; if another process is lost meanwhile, name it in the error."""
         if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
-            self._claim(Path(self.trainer.log_dir or self.trainer.default_root_dir))
+            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            self._require_no_other_run(folder)
+            self._claim(folder)
         try:
             super()._run_subcommand(subcommand)
         except SystemExit as error:

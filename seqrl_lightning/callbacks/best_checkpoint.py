@@ -38,7 +38,8 @@ class BestOfBlock(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._block = saved(state_dict["block"], int, "BestOfBlock's block")
+        block = state_dict["block"]  # None before the first evaluation
+        self._block = None if block is None else saved(block, int, "BestOfBlock's block")
 
 
 def _forget_best(callback: ModelCheckpoint) -> None:
