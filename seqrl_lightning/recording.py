@@ -14,7 +14,7 @@ from seqrl_lightning import collect
 from seqrl_lightning.analysis.decoding import Measured
 from seqrl_lightning.analysis.representations import Representation, represent
 from seqrl_lightning.analysis.states import Observations, States, aligned, labels_of, ordered
-from seqrl_lightning.analysis.trials import read_trials, shows_position
+from seqrl_lightning.analysis.trials import has_ended, read_trials, shows_position
 from seqrl_lightning.callbacks.trials import greedy_rows, header
 from seqrl_lightning.collect import rollout
 from seqrl_lightning.envs import EnvFault
@@ -203,6 +203,14 @@ def contributions(
     return Measured(found[0], found[1:])
 
 
+def _whole(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the episodes that ended, or that :func:`write_played` gave up; a run's last ones did not end."""
+    length = trials.groupby("number")["number"].transform("size")
+    kept = trials[has_ended(trials) | (length >= _MAX_STEPS)]
+    require(len(kept) > 0, "the number of episodes that ended", 0, "at least 1")
+    return kept.assign(number=pd.factorize(kept["number"], sort=True)[0])
+
+
 def states_in(
     policy: Policy, table: Path, name: str = "network", num_episodes: int | None = None, kind: str = "features"
 ) -> States:
@@ -211,6 +219,7 @@ def states_in(
     Args:
         policy: The policy.
         table: A table of trials, like ``trials.csv``, ``predictions.csv``, or what :func:`write_played` writes.
+            Episodes that did not end are left out.
         name: The network's name.
         num_episodes: How many of the last episodes; None for all of them.
         kind: One of :data:`UNITS`.
@@ -220,7 +229,7 @@ def states_in(
     """
     facts = facts_of(policy, table)
     with refused_in_a_line(str(table)):
-        trials = ordered(read_trials(table, facts), num_episodes)
+        trials = ordered(_whole(read_trials(table, facts)), num_episodes)
         seen = observations_in(trials, policy, table)
         labels = labels_of(trials, facts)
     recorded = record(policy, seen)

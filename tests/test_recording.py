@@ -58,6 +58,23 @@ def played_one_by_one(policy: Policy) -> tuple[list[Array | None], list[int]]:
     return states, actions
 
 
+def test_episodes_that_did_not_end_are_left_out(tmp_path: Path) -> None:
+    policy, path = policy_of(GRU), tmp_path / "trials.csv"
+    recording.write_played(policy, path, NUM_EPISODES, seed=3)
+    whole = recording.states_in(policy, path)
+    trials = pd.read_csv(path)
+    is_cut = trials["episode"] == trials["episode"].iloc[0]
+    trials.loc[is_cut, ["terminated", "truncated"]] = 0
+    trials.to_csv(path, index=False)
+    found = recording.states_in(policy, path)
+    np.testing.assert_array_equal(found.units, whole.units[~is_cut])
+    assert found.labels["episode"].unique().tolist() == list(range(NUM_EPISODES - 1))
+    assert recording.states_in(policy, path, num_episodes=2).labels["episode"].nunique() == 2
+    trials.assign(terminated=0, truncated=0).to_csv(path, index=False)
+    with pytest.raises(ConfigurationError, match="the number of episodes that ended is 0; it must be at least 1"):
+        recording.states_in(policy, path)
+
+
 @pytest.mark.parametrize("network", [GRU, LSTM, Transformer, FrameStack])
 def test_recorded_states_are_those_of_a_policy_that_acts(network: Any, tmp_path: Path) -> None:
     policy = policy_of(network)

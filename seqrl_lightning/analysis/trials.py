@@ -95,7 +95,7 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
     trials["position"] = _positions(trials, facts.num_positions)
     trials["is_right"] = trials["action"] == trials["correct_action"]
     trials["outcome"] = np.where(trials["is_right"], RIGHT, WRONG)
-    trials.loc[(trials["correct_action"] < 0) | ~_has_ended(trials), "outcome"] = UNCOUNTED
+    trials.loc[(trials["correct_action"] < 0) | ~has_ended(trials), "outcome"] = UNCOUNTED
     if facts.num_positions is not None and facts.num_objects is not None:
         counted = counted_trials(trials)
         kinds = error_kinds(choices_of(trials), facts.num_objects).numpy()
@@ -174,7 +174,7 @@ def _order_of_ends(episode: IntArray) -> dict[int, int]:
     return {int(e): place for place, e in enumerate(last_rows.sort_values().index)}
 
 
-def _has_ended(trials: pd.DataFrame) -> pd.Series:
+def has_ended(trials: pd.DataFrame) -> pd.Series:
     """Whether each trial's episode ended; all do in tables that don't tell."""
     ends = [trials[column].astype(bool) for column in ("terminated", "truncated") if column in trials]
     if not ends:
