@@ -123,7 +123,7 @@ def fit(
         ConfigurationError: If the method isn't one, or there are too few subjects for it.
     """
     require(method in METHODS, "--method", method, f"one of {', '.join(METHODS)}")
-    prior = own_prior(model, histories.num_subjects) if method == "map" else _scaled_prior(model, histories)
+    prior = _scaled_prior(model, histories)
     posterior = _Posterior(model, histories, counted, prior)
     start = posterior.best_draw(prior, seed)
     if method == "ml":
@@ -165,7 +165,7 @@ def own_prior(model: Model, num_subjects: int) -> Prior:
 
 
 def _scaled_prior(model: Model, histories: Histories) -> Prior:
-    """Return the model's own prior as it is for rewards of the table's size, to start from."""
+    """Return the model's own prior, as it is for rewards of the table's size."""
     prior = own_prior(model, histories.num_subjects)
     largest = float(np.abs(histories.reward).max()) or 1.0
     is_per_reward = np.array([spec.per_reward for spec in model.free.values()], bool)

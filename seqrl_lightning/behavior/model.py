@@ -38,8 +38,8 @@ class Parameter:
         upper: The upper bound; infinite without one.
         mean: The prior's mean, on the scale without bounds.
         sd: The prior's standard deviation, on the scale without bounds.
-        per_reward: Whether it multiplies rewards. The prior is for rewards of about 1; where fits don't hold to it,
-            they start from what it is for the largest reward of the table.
+        per_reward: Whether it multiplies rewards. The prior is then for rewards of up to 1, and is divided by the
+            largest one of a table.
     """
 
     lower: float = -np.inf
@@ -91,7 +91,7 @@ RATE = Parameter(0.0, 1.0)
 SMALL_RATE = Parameter(0.0, 1.0, mean=-2.0)
 """A rate that is small in most subjects, such as forgetting: 0.12 in the median."""
 INVERSE_TEMPERATURE = Parameter(0.0, mean=1.0, sd=1.0, per_reward=True)
-"""2.7 in the median, for rewards of about 1."""
+"""2.7 in the median, for rewards of up to 1."""
 TENDENCY = Parameter(sd=1.0)
 """A number that may be negative, such as perseveration."""
 

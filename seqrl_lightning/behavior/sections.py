@@ -103,7 +103,7 @@ def cautions(compared: Comparison) -> list[str]:
     chance = chance_log_likelihood(histories).sum()
     for name, found in compared.fits.items():
         if found.log_likelihood.sum() < _WORSE * chance:
-            said.append(f"{name} fits worse than chance: divide the rewards, so that they are about 1.")
+            said.append(f"{name} fits worse than chance: its fit failed. Rewards of up to 1 may help.")
         looks_ahead = isinstance(found.model, QLearning | Sarsa) and "gamma" in found.model.free
         if looks_ahead and histories.num_positions == 1:
             said.append(f"{name} has nothing to look ahead to: the table has no episodes of several choices.")

@@ -1,5 +1,7 @@
 """Comparison of models and groups."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,6 +17,7 @@ from seqrl_lightning.behavior.fits import fit
 from seqrl_lightning.behavior.histories import read_histories
 from seqrl_lightning.behavior.likelihood import log_likelihood
 from seqrl_lightning.behavior.model import find_model
+from seqrl_lightning.behavior.sections import Comparison, cautions
 from seqrl_lightning.types import ConfigurationError
 from tests.behavior.tables import bandit, histories_of
 from tests.behavior.test_fits import Logit, flips
@@ -82,6 +85,15 @@ def test_the_frequencies_are_those_of_the_exact_posterior() -> None:
     # The evidence that frequencies differ is B(9, 5), that they are equal 2^-12.
     ratio = float(stats.beta(9, 5).pdf(0.5)) / 1.0  # Savage and Dickey: posterior over prior density at 1/2
     assert found.equal == pytest.approx(ratio / (1 + ratio), abs=1e-6)
+
+
+def test_a_fit_that_failed_is_said() -> None:
+    told = flips([30, 10], 60, "aa")
+    found = fit(Logit(), told, "ml")
+    failed = replace(found, log_likelihood=found.log_likelihood - 40.0)
+    assert cautions(Comparison(told, {"Logit": found}, {"Logit": found}, {})) == []
+    (said,) = cautions(Comparison(told, {"Logit": failed}, {"Logit": failed}, {}))
+    assert said.startswith("Logit fits worse than chance")
 
 
 def test_small_groups_are_told_apart_by_a_t_test() -> None:

@@ -79,10 +79,11 @@ def test_maximum_likelihood_is_the_fraction() -> None:
     assert np.isnan(found.log_evidence).all()
 
 
-def test_a_fit_does_not_depend_on_the_unit_of_rewards() -> None:
-    table = bandit(3, 60)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_does_not_depend_on_the_unit_of_rewards(method: str) -> None:
+    table = bandit(5, 60)
     in_units, in_cents = (
-        fit(find_model("QLearning"), read_histories(table.assign(reward=table["reward"] * unit)), "ml")
+        fit(find_model("QLearning"), read_histories(table.assign(reward=table["reward"] * unit)), method)
         for unit in (1, 1000)
     )
     np.testing.assert_allclose(in_cents.log_likelihood, in_units.log_likelihood, atol=1e-4)
