@@ -17,6 +17,7 @@ CONFIG = """
 data:
   env_id: {env_id}
   env_kwargs: {env_kwargs}
+  num_envs: 1
   batch_size: 2
   capacity: 200
   sampler: {sampler}
