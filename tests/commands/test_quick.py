@@ -43,7 +43,8 @@ def test_help_lists_all_commands() -> None:
     assert sorted(listed) == sorted((*LIGHTNINGS, *COMMANDS))
 
 
-def test_help_has_two_lengths_and_whole_sentences() -> None:
+def test_help_has_two_lengths_and_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     short, full = seqrl("fit", "--help")[1], seqrl("fit", "--help", "all")[1]
     assert len(short.splitlines()) < 100 < len(full.splitlines())
     elsewhere = ("model.", "seeds", "help", "print_config", "SETTING")
