@@ -75,6 +75,14 @@ def tables(root: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (root / "lightning_logs" / "version_0").glob("*.csv")}
 
 
+def saved_at(root: Path) -> float:
+    """When the run saved its last checkpoint; 0 while there is none, also for the moment in which it is replaced."""
+    try:
+        return last(root).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def kill_and_go_on(root: Path, kills: int) -> None:
     """Kills the run ``kills`` times, each time soon after it has saved something new; then lets it finish.
 
@@ -82,9 +90,9 @@ def kill_and_go_on(root: Path, kills: int) -> None:
     """
     moments = random.Random(kills)
     for kill in range(kills + 1):
-        before = last(root).stat().st_mtime if last(root).exists() else 0.0
+        before = saved_at(root)
         process = start(root, *(("--ckpt_path", "last") if before else ()))
-        while not last(root).exists() or last(root).stat().st_mtime == before:
+        while saved_at(root) in (0.0, before):
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
         time.sleep(moments.uniform(0.0, 0.7))
