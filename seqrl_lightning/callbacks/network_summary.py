@@ -16,4 +16,5 @@ class NetworkSummary(ModelSummary):
         """Print the columns ``Name``, ``Type`` and ``Params`` of Lightning's summary."""
         columns = dict(summary_data)
         for name, network, parameters in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
-            print(f"{name + ':':15} {network}, {' '.join(parameters.split())} parameters")
+            if (count := " ".join(parameters.split())) != "0":  # statistics are no network
+                print(f"{name + ':':15} {network}, {count} parameters")

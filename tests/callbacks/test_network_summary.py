@@ -19,5 +19,5 @@ def test_networks_are_printed_by_size(is_on: bool, capsys: pytest.CaptureFixture
             *off,
         ]
     )
-    lines = [line for line in capsys.readouterr().out.splitlines() if "_net:" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "parameters" in line]
     assert lines == ["policy_net:     MLP, 58 parameters", "target_net:     MLP, 58 parameters"] * is_on
