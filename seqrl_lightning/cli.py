@@ -292,7 +292,7 @@ class SeqRLCLI(LightningCLI):
         """
         last = folder.joinpath(*_LAST)
         checkpoint = self.config[self.subcommand].ckpt_path
-        resumed = None if checkpoint is None else run_of(Path(checkpoint))
+        resumed = None if checkpoint is None else Path(checkpoint).absolute().parent.parent
         is_free = not last.exists() or (resumed is not None and resumed.samefile(folder))
         must_be = f"a folder without a run, or --ckpt_path {last} resumes it"
         require(is_free, "trainer.default_root_dir", str(folder), must_be)
