@@ -97,7 +97,7 @@ def test_every_command_takes_an_import_path(tmp_path: Path) -> None:
     assert "mean return 5, after 60 env steps" in out
     run = tmp_path / "lightning_logs" / "version_0"
     checkpoint = run / "checkpoints" / "last.ckpt"
-    config = [f"--config={run}/config.yaml", f"--ckpt_path={checkpoint}", "--trainer.logger=false"]
+    config = [f"--config={run}/config.yaml", f"--ckpt_path={checkpoint}"]
     for command in ("test", "validate", "predict"):
         assert seqrl(command, *config)[0] == 0
     assert seqrl("analyse", str(run), f"--output={tmp_path}/report", f"--allow={__name__}")[0] == 0
