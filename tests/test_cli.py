@@ -200,8 +200,9 @@ def test_the_commands_for_a_task_of_ones_own_allow_its_module(tmp_path: Path, mo
 
 
 def test_random_weights_are_evaluated_on_demand_only(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # without a logger, the config is written into the present folder
     words = ("--config", Q_LEARNING, "--trainer.logger", "false")
     status, _, err = call(capsys, monkeypatch, "test", *words)
     assert status == 2
