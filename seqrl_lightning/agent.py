@@ -175,7 +175,12 @@ class Agent:
         before = self._env_steps
         if before:
             saves = self._config["trainer"].get("enable_checkpointing") is not False
-            require(saves, "enable_checkpointing", False, "true: learning goes on from a checkpoint")
+            require(
+                saves,
+                "enable_checkpointing",
+                False,
+                "true to learn further: a second learn() resumes from a checkpoint",
+            )
             self._config["ckpt_path"] = "last"
             newest = newest_run(Path(self._config["trainer"]["default_root_dir"]))
             must_be = f"one in which no other run was started: the newest is {newest}"

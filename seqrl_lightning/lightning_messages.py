@@ -1,7 +1,9 @@
-"""Silence those of Lightning's messages that mislead in this package."""
+"""Silence Lightning's messages: always those that mislead in this package, all of them in runs within a command."""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from seqrl_lightning.errors import printable
 
@@ -50,6 +52,20 @@ def silence_misleading_messages() -> None:
         logging.getLogger(f"lightning.pytorch.{module}").addFilter(_Without(text))
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_make_printable)
     warnings.formatwarning = _format_warning
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's remarks, which would repeat for each of many runs."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 _plain_format = warnings.formatwarning

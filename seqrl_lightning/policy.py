@@ -83,7 +83,7 @@ class Policy:
 
     @property
     def state(self) -> FloatArray | None:
-        """What the network carries from the last step into the next one, a copy.
+        """A copy of the state that the network carries into the next step.
 
         Its first dimension is the network's own, its last holds the numbers that belong together:
 

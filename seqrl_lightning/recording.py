@@ -28,13 +28,13 @@ from seqrl_lightning.policy import Policy
 from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, RunError, require
 
 UNITS = ("features", "state")
-"""What is recorded: what the network's head reads, or what the network carries from step to step."""
+"""The kinds of units: the features that the network's head reads, or the state carried from step to step."""
 
 _MAX_STEPS = 1000  # of an episode that is played
 
 
 class Recorded(NamedTuple):
-    """What a network computed in M steps."""
+    """The features and states that a network computed in M steps."""
 
     features: FloatArray  # [M, F] float32, what its head reads
     carried: FloatArray | None  # [M, S, ...] float32, its state after the step; None if it has no memory

@@ -1,4 +1,4 @@
-"""What a checkpoint restores is what was saved there, or is refused in one line."""
+"""State from a checkpoint is of the types and sizes that were saved, or is refused in one line."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ def trained_and_untrained(config: str, folder: Path, *settings: str) -> tuple[Re
 
 
 def ahead(found: Representation) -> np.ndarray:
-    """What an observation contributes to a choice more than another episode's would."""
+    """The contribution of an observation to a choice, less that of another episode's."""
     assert found.contributions is not None
     return found.contributions.observed - found.contributions.null.mean(0)
 

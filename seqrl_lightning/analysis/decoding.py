@@ -29,7 +29,7 @@ class Measured(NamedTuple):
 
     @property
     def is_above(self) -> BoolArray:
-        """Where the measure is above the threshold."""
+        """Mask of the values above the threshold."""
         above: BoolArray = self.observed > self.threshold
         return above
 
@@ -117,7 +117,7 @@ def decode_over_time(
 
 
 class Confusion(NamedTuple):
-    """What a label of each step is decoded as."""
+    """The accuracy and the confusion matrix of one decoder for all steps."""
 
     accuracy: Measured  # []
     shares: FloatArray  # [K, K], the share of each label (column) in what is decoded for a label (row)

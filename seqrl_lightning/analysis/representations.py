@@ -1,4 +1,4 @@
-"""What the states of one network hold: every measure of a report on states, and its sections."""
+"""Every measure of one network's states, and the sections of the report that show them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the states of several networks hold, beside each other."""
+"""The section of a report that compares the states of several networks."""
 
 from collections.abc import Sequence
 

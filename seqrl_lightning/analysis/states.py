@@ -44,7 +44,7 @@ class States:
     Attributes:
         name: The network's name.
         labels: ``[M]`` rows; see :func:`labels_of`.
-        units: ``[M, U]`` float32, what is analyzed.
+        units: ``[M, U]`` float32, the numbers that the analyses read.
         seen: What the network saw in them.
         carried: ``[M, S, ...]`` float32, what the network carried out of the step (``Policy.state``); None of a network
             without memory.

@@ -3,9 +3,6 @@
 10.1038/s41586-025-09142-4. It has no parameters that mean something, and is compared by held-out likelihood alone.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seqrl_lightning.behavior.comparison import require_folds
 from seqrl_lightning.behavior.histories import NO_ACTION, Histories
+from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.types import BoolArray, FloatArray
 
 _WATCHED = 0.1  # of the choices that are not left out: they say when to stop, where there is no third session or block
@@ -166,7 +164,7 @@ def batch_of(histories: Histories, counted: BoolArray, is_watched: BoolArray) ->
 
 def train(batch: Batch, num_subjects: int, units: int, seed: int) -> TinyGRU:
     """Train a network until it no longer gets better at the watched choices; return the best one."""
-    with torch.random.fork_rng(devices=()), _quiet():
+    with torch.random.fork_rng(devices=()), quiet():
         torch.manual_seed(seed)
         net = TinyGRU(batch.inputs.shape[-1], batch.allowed.shape[-1], num_subjects, units)
         trainer = Trainer(
@@ -184,17 +182,3 @@ def train(batch: Batch, num_subjects: int, units: int, seed: int) -> TinyGRU:
         trainer.fit(net, loader, loader)
     net.load_state_dict(net.best_weights)
     return net
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning from telling of devices, once for each fit."""
-    loggers = [logging.getLogger(f"lightning.pytorch.{name}") for name in ("utilities.rank_zero", "accelerators.cuda")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -14,7 +14,7 @@ from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArr
 SUBJECT_COLUMNS = ("subject", "seed")
 FOLD_COLUMNS = ("session", "block")
 KEY_COLUMNS = (*EPISODE_COLUMNS, "trial")
-"""What a table may name its rows by."""
+"""The columns that identify a row."""
 NO_ACTION = -1
 """The action of a missed trial; a table may have an empty cell instead."""
 

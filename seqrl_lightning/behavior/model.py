@@ -20,10 +20,10 @@ Parameters = Mapping[str, FloatArray]
 """The parameters of B subjects, by name: [B] float64 each. An optional one is there only if the model was given it."""
 
 Memory = dict[str, Array]
-"""What a model remembers: [B, ...] each."""
+"""The arrays that a model carries from trial to trial, [B, ...] each."""
 
 Latents = dict[str, FloatArray]
-"""What a model computes in a trial, such as a prediction error, for a table of it: [B] float64 each."""
+"""Quantities of a trial that are reported, such as a prediction error: [B] float64 each."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from seqrl_lightning.types import Array, FloatArray
 
 Objective = Callable[[FloatArray, Array], FloatArray]
-"""What to maximize in each of N problems: ``(points [K, M, P], problems [M]) -> [K, M]``."""
+"""The function that is maximized in each of N problems: ``(points [K, M, P], problems [M]) -> [K, M]``."""
 
 _STEP = 1e-3  # of the differences
 _MAX_MOVE = 2.0  # Euclidean length of a step

@@ -14,7 +14,7 @@ _SHOWN = ("state", "allowed", "set_size")  # what a row shows before the choice
 
 
 class Outcome(NamedTuple):
-    """What follows a choice of each of N subjects."""
+    """The outcome of one choice of each of N subjects."""
 
     row: IntArray  # [N] int64: the trial of the table that it was copied from
     reward: Array  # [N] float64

@@ -16,10 +16,11 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.analysis.levels import Levels, write_levels
-from seqrl_lightning.commands.fitting import DryFit, quiet
+from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.launch import FitRun, LocalProcesses
 from seqrl_lightning.launch.fit_run import resume
+from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from seqrl_lightning.commands.fitting import DryFit, name_of, quiet
+from seqrl_lightning.commands.fitting import DryFit, name_of
 from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.launch import FitRun, LocalProcesses
 from seqrl_lightning.launch.fit_run import resume
+from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 

@@ -1,10 +1,9 @@
 """``seqrl fit`` within other commands: to train, or to check whether settings can work."""
 
 import gc
-import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -106,17 +105,3 @@ class _Stop(Callback):
 def name_of(configs: Sequence[Any]) -> str:
     """Return the name of runs with these config files: that of the last file."""
     return Path(str(configs[-1])).stem
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Lightning's remarks, which would repeat for each of many runs."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Moments(NamedTuple):
-    """What is known of rows that were seen, each element by itself."""
+    """Number, mean and squared deviations of rows, for each element."""
 
     num_rows: Tensor  # [] float64
     mean: Tensor  # [*shape] float64; 0 of no rows
