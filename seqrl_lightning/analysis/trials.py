@@ -21,7 +21,7 @@ MAX_ACTIONS = 1000
 """The most actions of a table: what is made of one has an entry for each of them, whether it was chosen or not."""
 
 EPISODE_COLUMNS = ("subject", "seed", "session", "block", "env", "episode")
-"""The columns that identify an episode, where a table has them: numbers may restart with a subject, session or block."""
+"""The columns that identify an episode, where a table has them; each subject, session or block may number its own."""
 
 RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
 
