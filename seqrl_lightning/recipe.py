@@ -260,6 +260,8 @@ def _require_short_header(path: Path) -> None:
     """Refuse a long header, in which the recipe is, before it is read: see ``MAX_PLAIN``."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")  # https://huggingface.co/docs/safetensors, "Format"
+    if size > path.stat().st_size:
+        raise ValueError("its header is longer than the file")
     if size > MAX_PLAIN:
         raise UnusableFileError(
             f"its header, with the recipe, claims {size / 2**20:.3g} MiB; it must have at most {MAX_PLAIN >> 20} MiB"
