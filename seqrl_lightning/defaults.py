@@ -69,6 +69,8 @@ def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
     known = {name for cls in learner.__mro__ for name in signature(cls).parameters}
     if network is not None:  # its class has its own
         known -= {"network"}
+    if given.get("model.init_args.munchausen_alpha"):  # it has a policy of its own
+        known -= {"double"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
     callbacks = given.get("trainer.callbacks") or []

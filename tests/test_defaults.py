@@ -33,6 +33,16 @@ def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[st
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("learner", ["DQN", "IQN", "QRDQN"])
+def test_munchausen_selects_by_its_own_policy(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Double Q-learning would be refused with it: no default may be what the user then has to take back."""
+    given = f"--model={learner}", "--model.network=GRU", "--model.munchausen_alpha=0.9"
+    settings, said = printed(capsys, *given)
+    assert not settings["model"]["init_args"]["double"]
+    assert "double" not in said
+    assert printed(capsys, *given[:2], "--model.munchausen_alpha=0")[0]["model"]["init_args"]["double"]
+
+
 def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
     given = (
         "--data.batch_size=8",
