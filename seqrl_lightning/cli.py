@@ -358,7 +358,7 @@ class SeqRLCLI(LightningCLI):
         block = f", in block {progress.block}" if data.num_blocks else ""
         found = "not evaluated" if result is None else f"mean return {float(result):g}{block}"
         steps = f"{progress.env_steps:,} env steps and {progress.episodes:,} episodes"
-        module = data.env_id.rpartition(":")[0]
+        module = (data.env_id or "").rpartition(":")[0]
         allow = (
             f" --allow {module}" if module else ""
         )  # reports import the task by the name that the run's config holds

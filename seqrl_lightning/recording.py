@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqrl_lightning import collect
 from seqrl_lightning.analysis.decoding import Measured
+from seqrl_lightning.analysis.logged import as_observation
 from seqrl_lightning.analysis.representations import Representation, represent
 from seqrl_lightning.analysis.states import Observations, States, aligned, labels_of, ordered
 from seqrl_lightning.analysis.trials import has_ended, read_trials, shows_position
@@ -105,7 +106,9 @@ def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Obser
     shape = policy.module.obs_shape
     if "state" not in trials:
         raise ConfigurationError(f"{source} has no column state; it must hold the observations, as trials.csv does")
-    shown = [_as_array(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories]
+    shown = [
+        as_observation(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories
+    ]
     for observation in shown:
         require(observation.shape == tuple(shape), f"an observation's shape in {source}", observation.shape, str(shape))
     step = trials["trial"].to_numpy()
@@ -116,12 +119,6 @@ def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Obser
     is_playing = np.zeros(size, np.bool_)
     is_playing[step, episode] = True
     return Observations(observation, is_playing)
-
-
-def _as_array(values: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    if isinstance(shape, PackedShape):
-        return shape.pack({name: np.asarray(part, shape.parts[name].dtype) for name, part in values.items()})
-    return np.asarray(values, dtype)
 
 
 def record(policy: Policy, seen: Observations) -> Recorded:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
@@ -22,6 +23,17 @@ class TrainerAttributes(Protocol):
 def attributes_of(trainer: Trainer) -> TrainerAttributes:
     """Return the same Trainer, with its undeclared attributes typed."""
     return cast(TrainerAttributes, trainer)
+
+
+def is_limited(trainer: Trainer) -> bool:
+    """Return whether the Trainer ends a run by itself: after updates, epochs or a time, or as a trial run."""
+    attributes = attributes_of(trainer)
+    return (
+        trainer.max_steps != -1
+        or trainer.max_epochs not in (-1, None)
+        or any(isinstance(callback, Timer) for callback in attributes.callbacks)
+        or bool(attributes.fast_dev_run)
+    )
 
 
 def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:

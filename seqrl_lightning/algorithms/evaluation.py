@@ -24,7 +24,8 @@ T = TypeVar("T")
 class LearningData(Protocol):
     """The part of the datamodule that learners use."""
 
-    env_id: str
+    env_id: str | None
+    has_agent: bool
     obs_dtype: str
     num_envs: int
     capacity: int

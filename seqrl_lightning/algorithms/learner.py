@@ -266,7 +266,13 @@ class LearnerModule(CheckpointedModule):
         require(fits, "data.sampler", type(sampler).__name__, must_be)
 
     def _check_normalization(self) -> None:
-        """Refuse to normalize pictures, which their networks scale, and one-hot states: neither are floats."""
+        """Refuse to normalize pictures, which their networks scale, and one-hot states: neither are floats.
+
+        A log has no env steps that running statistics could follow.
+        """
+        for name, given in (("observations", self.normalization.observations), ("rewards", self.normalization.rewards)):
+            must_be = "false with LoggedTrials, where no agent shows what it sees"
+            require(given is None or self.data.has_agent, f"model.normalize_{name}", True, must_be)
         norm, dtype = self.normalization.observations, self.data.obs_dtype
         must_be = f"false: the observations are no floats, but {dtype} of shape {self.obs_shape}"
         fits = norm is None or norm.layout is not None or np.issubdtype(dtype, np.floating)

@@ -27,12 +27,12 @@ from seqrl_lightning.collect import (
     GuardedEnvs,
     TrialRecorder,
 )
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.trainer_access import attributes_of, is_limited, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
 _STOPPED = "stopped_by_callback"  # in a checkpoint: whether a callback ended the run
@@ -137,6 +137,15 @@ class AgentCallback(Callback):
             if isinstance(callback, AgentCallback):
                 return callback
         raise ConfigurationError("trainer.callbacks has no AgentCallback; it must have one to train")
+
+    @staticmethod
+    def needed_by(trainer: Trainer) -> "AgentCallback | None":
+        """Return the Trainer's agent; None where nobody acts, since the datamodule holds trials that were logged.
+
+        Raises:
+            ConfigurationError: If it has none, and the datamodule needs one.
+        """
+        return AgentCallback.of(trainer) if LearnerDataModule.of(trainer).has_agent else None
 
     @property
     def collector(self) -> Collector:
@@ -301,17 +310,9 @@ class AgentCallback(Callback):
         warmup, budget = self.cadence.warmup_env_steps, self.max_env_steps
         must_be = f"more than agent.warmup_env_steps = {warmup}"
         require(budget is None or budget > warmup, "agent.max_env_steps", budget, must_be)
-        attributes = attributes_of(trainer)
-        ends = (
-            budget is not None
-            or self.max_episodes is not None
-            or trainer.max_steps != -1
-            or trainer.max_epochs not in (-1, None)
-            or any(isinstance(callback, Timer) for callback in attributes.callbacks)
-            or attributes.fast_dev_run
-        )
+        ends = budget is not None or self.max_episodes is not None or is_limited(trainer)
         must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
-        require(bool(ends), "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
+        require(ends, "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
 
     def _warn_of_blocks(self, data: ReplayDataModule) -> None:
         """Say so if the run's budget of episodes ends before its last block begins."""
@@ -328,7 +329,7 @@ class AgentCallback(Callback):
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
         self.recorder.tells_correct_action = data.tells_correct_action
-        envs = self._guarded(data.envs, data.remake_envs, data.env_id)
+        envs = self._guarded(data.envs, data.remake_envs, f"{data.env_id}")
         rng = random_stream("agent", trainer.global_rank)
         if self.exploration_bonus is not None:
             self.exploration_bonus.begin(data.obs_shape, data.obs_dtype, random_stream("bonus", trainer.global_rank))
