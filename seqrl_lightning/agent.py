@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from argparse import ArgumentError
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
@@ -16,6 +15,7 @@ from seqrl_lightning.checkpoints.last import newest_run
 from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Wrapper
 from seqrl_lightning.errors import refusal_in
@@ -44,6 +44,7 @@ class Settings(TypedDict, total=False):
     sampler: type[Sampler] | Part | None
     batches_per_epoch: int
     mmap_dir: str | None
+    trials: str | list[str] | None
     buffer_device: str
     save_replay: bool
     eval_episodes: int
@@ -84,6 +85,7 @@ class Settings(TypedDict, total=False):
     munchausen_alpha: float
     munchausen_temperature: float
     munchausen_clip: float
+    cql_alpha: float
     n_atoms: int
     v_min: float
     v_max: float
@@ -152,7 +154,7 @@ class Agent:
         config: dict[str, Any] = {name: {} for name in SETTINGS_OF}
         config["model"] = {"class_path": _class_path(learner), "init_args": {}}
         for name, value in settings.items():
-            group = next((group for group, cls in SETTINGS_OF.items() if name in signature(cls).parameters), None)
+            group = next((group for group, cls in SETTINGS_OF.items() if name in setting_names(cls)), None)
             (config[group] if group else config["model"]["init_args"])[name] = _as_setting(value)
         config["data"]["env_id"] = id_of(env)
         config["trainer"]["default_root_dir"] = str(folder)

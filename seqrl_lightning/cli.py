@@ -8,7 +8,7 @@ import sys
 import time
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -32,8 +32,10 @@ from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule, LoggedTrials, ReplayDataModule
+from seqrl_lightning.data_class import DATA_CLASSES, data_class_of, with_option
 from seqrl_lightning.defaults import defaults_by_kind, options_of_kind, without_given
+from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.errors import (
     OneLineErrors,
     one_line_errors,
@@ -44,7 +46,6 @@ from seqrl_lightning.errors import (
 )
 from seqrl_lightning.files import FolderLock, require_own_files, write_file
 from seqrl_lightning.lightning_messages import silence_misleading_messages
-from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
@@ -72,7 +73,8 @@ def explain(message: str) -> str:
     """Return a parser's message as one line that suggests a name where one was misspelled."""
     modules = (algorithms, networks, replay, exploration)
     parts = {name: cls for module in modules for name, cls in vars(module).items() if isinstance(cls, type)}
-    settings = [f"{prefix}.{name}" for prefix, cls in SETTINGS_OF.items() for name in signature(cls).parameters]
+    classes: list[tuple[str, type[Any]]] = [*SETTINGS_OF.items(), ("data", LoggedTrials)]
+    settings = [f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls)]
     settings += {name for cls in parts.values() for name in signature(cls).parameters}
     return shorten_message(message, settings, parts)
 
@@ -109,10 +111,15 @@ class SeqRLCLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None) -> None:
         silence_misleading_messages()
+        if args is None:
+            sys.argv[1:] = with_option(sys.argv[1:])
+        elif isinstance(args, list):
+            args = with_option(args)
+        self._data_class = data_class_of(args if isinstance(args, list | dict) else sys.argv[1:])
         try:
             super().__init__(
                 LearnerModule,
-                ReplayDataModule,
+                self._data_class,
                 subclass_mode_model=True,
                 auto_configure_optimizers=False,
                 seed_everything_default=0,
@@ -128,7 +135,9 @@ class SeqRLCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings of the callbacks that every run has, and those of the process."""
         parser.add_lightning_class_args(PriorityWriter, "priorities")  # before the agent
-        parser.add_lightning_class_args(AgentCallback, "agent")
+        has_agent = self._data_class.has_agent
+        if has_agent:
+            parser.add_lightning_class_args(AgentCallback, "agent")
         parser.add_lightning_class_args(TargetSync, "target_sync")
         parser.add_lightning_class_args(SkippedUpdates, "skipped_updates")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -138,6 +147,12 @@ class SeqRLCLI(LightningCLI):
             default=1,
             help="CPU threads of one process; small networks are fastest on one.",
         )
+        parser.add_argument(
+            "--data_class",
+            type=Literal[*DATA_CLASSES],
+            default=self._data_class.__name__,
+            help="ReplayDataModule, which an agent fills, or LoggedTrials (also: --data LoggedTrials).",
+        )
         add_allow(parser)
         parser.add_argument(
             "--max_gib", type=PositiveFloat, default=MAX_GIB, help="Checkpoints and sidecars of more GiB are refused."
@@ -145,9 +160,9 @@ class SeqRLCLI(LightningCLI):
         parser.set_defaults(
             {
                 "model": {"class_path": "DQN"},
-                "agent.epsilon": {"class_path": "ExponentialEpsilon"},
                 "checkpoint.monitor": "val/return_mean",
                 "checkpoint.mode": "max",
+                **({"agent.epsilon": {"class_path": "ExponentialEpsilon"}} if has_agent else {}),
             }
         )
         for name, as_trained in (("obs_shape", self._obs_shape), ("n_actions", self._n_actions)):
@@ -163,7 +178,7 @@ class SeqRLCLI(LightningCLI):
         super().parse_arguments(parser, args)
 
     def _set_defaults(self, given: Namespace, words: list[str] | None = None) -> None:
-        reason, defaults = defaults_by_kind(given)
+        reason, defaults = defaults_by_kind(given, self._data_class.has_agent)
         self._parser("fit").set_defaults(defaults)
         if words is not None and (chosen := without_given(defaults, given, words)):
             _tell(f"defaults for {reason}: {', '.join(chosen)}")
@@ -190,6 +205,7 @@ class SeqRLCLI(LightningCLI):
         self._env_steps = 0  # that it has taken
         self._resumed_updates: int | None = None  # that it has made
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
+        self._clone: Path | None = None  # the checkpoint whose network a run begins with
         resumes = self.config.subcommand == "fit"
         if config.ckpt_path == _UNTRAINED and not resumes:
             config.ckpt_path = None
@@ -210,10 +226,29 @@ class SeqRLCLI(LightningCLI):
             raise ConfigurationError(f"ckpt_path is {config.ckpt_path!r}; it must be {must_be}")
         if config.weights_only is None:
             config.weights_only = True
+        if resumes and self._begins_anew(Path(config.ckpt_path), config.max_gib):
+            self._clone, config.ckpt_path, self._run_folder, self._lock = Path(config.ckpt_path), None, None, None
+            return
         self._take_over_settings(Path(config.ckpt_path), config)
         resumed = run_of(Path(config.ckpt_path)) if resumes else None
         if resumed is not None:
             self._compare_settings(resumed)
+
+    def _begins_anew(self, path: Path, max_gib: float) -> bool:
+        """Return whether a run with an agent begins with the network of one that learned from a log.
+
+        Raises:
+            ConfigurationError: If it is the other way round, or the checkpoint can't be used.
+        """
+        try:
+            checkpoint = read_checkpoint(path, max_gib=max_gib)
+        except UnusableFileError as error:
+            raise ConfigurationError(f"{path} can't be used: {error}") from error
+        theirs = next((name for name in DATA_CLASSES if name in checkpoint), self._data_class.__name__)
+        begins = self._data_class.has_agent and not DATA_CLASSES[theirs].has_agent
+        is_alike = theirs == self._data_class.__name__ or begins
+        require(is_alike, "data_class", self._data_class.__name__, f"the checkpoint's {theirs}")
+        return begins
 
     def _compare_settings(self, run: Path) -> None:
         """Tell what changed since the run's config was written; refuse what would mix two experiments.
@@ -248,8 +283,9 @@ class SeqRLCLI(LightningCLI):
         except UnusableFileError as error:
             raise ConfigurationError(f"{path} can't be used: {error}") from error
         recipe, weights = policy_in(checkpoint, path)
-        task = recipe.data.get("env_id", config.data.env_id)
-        require(config.data.env_id == task, "data.env_id", config.data.env_id, f"the checkpoint's {task!r}")
+        task = recipe.data.get("env_id")
+        is_task = None in (task, config.data.env_id) or config.data.env_id == task
+        require(is_task, "data.env_id", config.data.env_id, f"the checkpoint's {task!r}")
         settings = settings_of(recipe.model)
         network = {"network": given["init_args"].get("network")}  # where the checkpoint names none: it came from Python
         cls = check_learner(
@@ -264,7 +300,7 @@ class SeqRLCLI(LightningCLI):
         if self.config.subcommand == "fit":
             with refused_in_a_line(str(path)):
                 self._resumed_updates = saved(checkpoint["global_step"], int, "global_step")
-                progress = saved(checkpoint["ReplayDataModule"]["progress"], Progress, "the progress")
+                progress = saved(checkpoint[self._data_class.__name__]["progress"], Progress, "the progress")
             self._env_steps = progress.env_steps
         model = settings
         if (named := recipe.model.get("_class_path")) is not None:  # the command line wrote it
@@ -312,7 +348,7 @@ class SeqRLCLI(LightningCLI):
                 raise
             raise RunError(line) from error
         finally:
-            assert isinstance(self.datamodule, ReplayDataModule)
+            assert isinstance(self.datamodule, LearnerDataModule)
             self.datamodule.discard_envs()  # Lightning leaves them open after an error
         atexit.register(_end_connections)
 
@@ -343,7 +379,11 @@ class SeqRLCLI(LightningCLI):
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 
     def before_fit(self) -> None:
-        """Exempt everything built so far, which stays until the end, from garbage collection."""
+        """Begin with a clone's network, if one was named. Exempt what was built so far from garbage collection."""
+        if self._clone is not None:
+            assert isinstance(self.model, LearnerModule)
+            self.model.start_from(self._clone, self.config[self.subcommand].max_gib)
+            _tell(f"begins with the network of {self._clone}, and is a run of its own")
         gc.collect()
         gc.freeze()
 
@@ -353,11 +393,13 @@ class SeqRLCLI(LightningCLI):
         if log_dir is None or not self.trainer.is_global_zero:
             return
         folder = os.path.relpath(log_dir)
-        data = ReplayDataModule.of(self.trainer)
+        data = LearnerDataModule.of(self.trainer)
         progress, result = data.progress, self.trainer.callback_metrics.get("val/return_mean")
         block = f", in block {progress.block}" if data.num_blocks else ""
         found = "not evaluated" if result is None else f"mean return {float(result):g}{block}"
         steps = f"{progress.env_steps:,} env steps and {progress.episodes:,} episodes"
+        if not data.has_agent:
+            steps = f"{self.trainer.global_step:,} updates from logged trials"
         module = (data.env_id or "").rpartition(":")[0]
         allow = (
             f" --allow {module}" if module else ""
@@ -379,10 +421,10 @@ class SeqRLCLI(LightningCLI):
         self._tell_rules("val")
 
     def _tell_rules(self, stage: str) -> None:
-        data = ReplayDataModule.of(self.trainer)
+        data = LearnerDataModule.of(self.trainer)
         if not data.num_blocks or not self.trainer.is_global_zero:
             return
-        for block, name in enumerate(TaskFacts.of(data.task).block_names):
+        for block, name in enumerate(data.task_facts.block_names):
             present = f" ({stage}/return_mean is of this one)" if block == data.progress.block else ""
             print(f"{stage}/block_{block}: the rule of {printable(name)}{present}")
 
@@ -393,7 +435,10 @@ class SeqRLCLI(LightningCLI):
         if not saves:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         has_bar = config.get("enable_progress_bar") is not False
-        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib)
+        has_agent = self._data_class.has_agent
+        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib, has_agent)
+        if saves and self.datamodule.env_id is None:  # no return to choose the best policy by
+            self._get(self.config_init, "checkpoint").monitor = None
         if config.get("enable_model_summary") is not False:
             self.trainer_defaults["callbacks"].append(NetworkSummary())
         if config.get("strategy") == "ddp":

@@ -5,12 +5,12 @@ Chosen on seeds 101 and 102 of ``DelayedRecall`` and CartPole; ``docs/which_memo
 
 import pkgutil
 from collections.abc import Iterable
-from inspect import signature
 from typing import Any
 
 from jsonargparse import Namespace
 
 from seqrl_lightning.algorithms import PQN
+from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.networks import Composed, FrameStack, Transformer
 from seqrl_lightning.networks.parallel import ParallelNetwork
 from seqrl_lightning.networks.recurrent import RecurrentNetwork
@@ -49,11 +49,12 @@ _NO_BUDGET = {
 }
 
 
-def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
+def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dict[str, Any]]:
     """Return why a run starts from other defaults than the classes' own, and which, by the settings' names.
 
     Args:
         given: The settings that were given, without defaults.
+        has_agent: Whether an agent acts; otherwise there are no settings of one, of its environments or its budget.
 
     Returns:
         What the run has that asks for them, and the defaults: of the learner as one entry, ``model``, and of the budget
@@ -66,13 +67,16 @@ def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
         reason, defaults, env_steps = f"model.network {network.class_path.rpartition('.')[2]}", _MEMORY, 30_000
     else:
         return "", {}
-    known = {name for cls in learner.__mro__ for name in signature(cls).parameters}
+    known = setting_names(learner)
     if network is not None:  # its class has its own
         known -= {"network"}
     if given.get("model.init_args.munchausen_alpha"):  # it has a policy of its own
         known -= {"double"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
+    if not has_agent:
+        of_agent = ("agent.", "data.num_envs", "data.capacity")
+        return reason, {name: value for name, value in defaults.items() if not name.startswith(of_agent)}
     callbacks = given.get("trainer.callbacks") or []
     is_timed = any(callback.class_path.endswith(".Timer") for callback in callbacks if isinstance(callback, Namespace))
     if not is_timed and all(given.get(name) in none for name, none in _NO_BUDGET.items()):
@@ -113,10 +117,12 @@ def _shown(value: Any) -> str:
 
 def options_of_kind(command: str, *words: str) -> list[str]:
     """Return those words of a command line that decide about defaults; other ones may need these to be valid."""
-    kept, is_kept = [command, "--data.env_id=any", "--model=DQN"], True  # required, or the default
+    kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN"], True  # required, or the default
     for word in words:
         if word.startswith("--") or word == "-c":
-            is_kept = word.startswith(("-c", "--config", "--model", "--agent.max_", "--agent=", "--trainer"))
+            is_kept = word.startswith(
+                ("-c", "--config", "--model", "--data_class", "--agent.max_", "--agent=", "--trainer")
+            )
             is_kept = is_kept or word == "--agent"
         if is_kept:
             kept.append(word)

@@ -53,6 +53,11 @@ def settings(cls: type[Any]) -> list[str]:
     return list(found.values())
 
 
+def setting_names(cls: type[Any]) -> set[str]:
+    """Return the names of the arguments that a class takes, those included that it passes on to its parents."""
+    return {name for each in cls.__mro__ for name in inspect.signature(each).parameters} - {"args", "kwargs"}
+
+
 def _source_of(default: object) -> str:
     """A default value as it would be written in code."""
     if isinstance(default, type):

@@ -57,6 +57,8 @@ class BehaviorCloning(LearnerModule):
         }
         super().__init__(obs_shape, n_actions, network, optimizer, lr_scheduler, learning_rate, **shared)
         self.target_net = self.policy_net
+        for unused in ("gamma", "value_rescaling", "normalize_observations", "normalize_rewards"):
+            self.hparams.pop(unused, None)  # a checkpoint names the settings that the class takes
 
     def setup(self, stage: str) -> None:
         """Refuse an agent's own choices, from which there is nothing to be learned.

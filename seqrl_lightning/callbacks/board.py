@@ -18,14 +18,15 @@ from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.algorithms.evaluation import steps_of
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.callbacks.writing import position
 from seqrl_lightning.collect import Policy, Step, TrialStep
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
-from seqrl_lightning.metrics import PositionConfusion, TaskFacts
+from seqrl_lightning.metrics import PositionConfusion
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, stated
 
@@ -86,26 +87,31 @@ class BoardPages(Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if not loggers or attributes_of(trainer).fast_dev_run:
             return
-        self._data = ReplayDataModule.of(trainer)
+        self._data = LearnerDataModule.of(trainer)
         if self._data.tells_correct_action:
             self._confusion = PositionConfusion(_MAX_POSITIONS, self._data.n_actions).to(pl_module.device)
         if not trainer.is_global_zero:
             return
         self._folder = Path(str(loggers[0].log_dir))
         self._writer = loggers[0].experiment
-        self._states = states_of(self._data)
-        self._action_names = action_names(self._data)
         self._writer.add_custom_scalars(_LAYOUT)
-        task = self._data.task
-        rules = task.task if isinstance(task, TaskVectorEnv) else task  # which has the rule in its docstring
-        rule = description(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{rule}")
+        if self._data.env_id is not None:
+            self._begin_task()
         config = self._folder / "config.yaml"  # LightningCLI's
         if config.exists():
             self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
         settings = plain_settings(pl_module.hparams, self._data.hparams)
         for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
             self._writer.file_writer.add_summary(most_important_first(summary))
+
+    def _begin_task(self) -> None:
+        """Write the task's rule, and prepare what is drawn of its evaluations."""
+        self._states = states_of(self._data)
+        self._action_names = action_names(self._data)
+        task = self._data.task
+        rules = task.task if isinstance(task, TaskVectorEnv) else task  # which has the rule in its docstring
+        rule = description(type(rules))
+        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{rule}")
 
     def on_validation_batch_end(
         self,
@@ -130,7 +136,7 @@ class BoardPages(Callback):
             self._confusion.reset()
         if self._writer is None or trainer.sanity_checking:
             return
-        env_steps = self._data.progress.env_steps
+        env_steps = position(trainer)
         if shares is not None and len(shares):
             picture = draw_matrix(shares, self._row_names(len(shares)), self._action_names, is_right)
             self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
@@ -142,10 +148,10 @@ class BoardPages(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the training episodes and an episode of the greedy policy."""
-        if self._writer is None:
+        if self._writer is None or self._data.env_id is None:
             return
-        env_steps = self._data.progress.env_steps
-        if self._data.num_blocks > 1 or self._data.tells_correct_action:
+        env_steps = position(trainer)
+        if self._data.has_agent and (self._data.num_blocks > 1 or self._data.tells_correct_action):
             self._write_figures(env_steps)
         try:
             frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
@@ -169,7 +175,7 @@ class BoardPages(Callback):
         except ModuleNotFoundError as error:
             rank_zero_info(f"No figures of the run: {error.name} is not installed (extra `analysis`).")
             return
-        facts = TaskFacts.of(self._data.task)
+        facts = self._data.task_facts
         if self._data.num_blocks > 1:
             episodes = pd.read_csv(self._folder / "episodes.csv")
             self._write_figure("training episodes", draw_episodes(episodes, facts.block_names), "episodes", env_steps)
@@ -224,7 +230,7 @@ def _trial_step(t: int, step: Step) -> TrialStep:
     return TrialStep(step.shown, step.action, trial < 0, None, step.outcome, trial, step.is_playing)
 
 
-def states_of(data: ReplayDataModule) -> FloatArray | None:
+def states_of(data: LearnerDataModule) -> FloatArray | None:
     """The observation of each state, [S, S] float32, for tasks whose states are one-hot; None for others."""
     num_states = stated(data.task, "num_states")
     if isinstance(data.task.observation_space, gym.spaces.Discrete):
@@ -234,7 +240,7 @@ def states_of(data: ReplayDataModule) -> FloatArray | None:
     return np.eye(num_states, dtype=np.float32)
 
 
-def action_names(data: ReplayDataModule) -> list[str]:
+def action_names(data: LearnerDataModule) -> list[str]:
     """The task's own letters for its actions, or their numbers."""
     letters = stated(data.task, "letters")  # an attribute with any meaning
     return list(letters) if isinstance(letters, str) and letters else [str(k) for k in range(data.n_actions)]

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from seqrl_lightning.algorithms.evaluation import steps_of
 from seqrl_lightning.callbacks.trials import Row, greedy_rows, header
 from seqrl_lightning.callbacks.writing import gather, leaves_files
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import EvaluationTask
@@ -49,7 +49,7 @@ class ProbeWriter(Callback):
         """Keep the choices under the present rule."""
         if self._path is None or trainer.sanity_checking or "" not in batch.names or not (steps := steps_of(outputs)):
             return
-        data = ReplayDataModule.of(trainer)
+        data = LearnerDataModule.of(trainer)
         num_envs = len(steps[0].action)
         played = [(step, None) for step in steps]
         rows = greedy_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import Step, TrialStep
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import require_saved, saved
@@ -66,7 +66,7 @@ class TrialWriter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the file; it is started with the first choice."""
-        data = ReplayDataModule.of(trainer)
+        data = LearnerDataModule.of(trainer)
         self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process, so that they agree on it
         self._is_writer = trainer.is_global_zero
         self._is_started = False
@@ -148,7 +148,7 @@ class PredictionWriter(Callback):
         self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
         self._unfinished = self._path.with_name(self._path.name + UNFINISHED)
         if trainer.is_global_zero:
-            start_table(self._unfinished, header(ReplayDataModule.of(trainer).n_actions))
+            start_table(self._unfinished, header(LearnerDataModule.of(trainer).n_actions))
         trainer.strategy.barrier()
 
     def on_predict_batch_end(
@@ -163,7 +163,7 @@ class PredictionWriter(Callback):
         """Write the episodes one after the other."""
         assert self._unfinished is not None
         episodes = range(batch.seed, batch.seed + len(outputs[0][0].action))
-        add_rows(self._unfinished, greedy_rows(outputs, ReplayDataModule.of(trainer).obs_shape, episodes))
+        add_rows(self._unfinished, greedy_rows(outputs, LearnerDataModule.of(trainer).obs_shape, episodes))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the complete table its name, and log it."""

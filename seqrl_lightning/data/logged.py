@@ -63,6 +63,7 @@ class LoggedTrials(LearnerDataModule):
             must_be = f"null, or the task's {self.n_actions}"
             require(n_actions in (None, self.n_actions), "data.n_actions", n_actions, must_be)
             logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions)
+        self.save_hyperparameters({"n_actions": self.n_actions})  # the learner's, of which there are no two
         rows = dealt(logged.rows, self.num_envs)
         self.ring = RingBuffer(
             max(len(rows.action), 2), self.num_envs, self.obs_shape, self.obs_dtype, frame_stack=self.frame_stack

@@ -100,6 +100,8 @@ class LearnerDataModule(LightningDataModule):
     obs_shape: tuple[int, ...]
     obs_dtype: str
     n_actions: int
+    num_envs: int
+    capacity: int
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class LearnerDataModule(LightningDataModule):
         super().__init__()
         self.save_hyperparameters()
         env_id = None if env_id is None else id_of(env_id)
-        self.hparams["env_id"] = env_id
+        self.save_hyperparameters({"env_id": env_id})
         keep_plain(self.hparams)
         for name, value in (
             ("frame_stack", frame_stack),
