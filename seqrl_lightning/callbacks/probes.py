@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from seqrl_lightning.algorithms.evaluation import steps_of
-from seqrl_lightning.callbacks.trials import Row, greedy_rows, header
+from seqrl_lightning.callbacks.trials import Row, header, played_rows
 from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
@@ -52,7 +52,7 @@ class ProbeWriter(Callback):
         data = LearnerDataModule.of(trainer)
         num_envs = len(steps[0].action)
         played = [(step, None) for step in steps]
-        rows = greedy_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)
+        rows = played_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)
         self._rows += [(data.progress.env_steps, *row) for row in rows]
         self._num_probes += 1
 

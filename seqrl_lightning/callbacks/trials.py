@@ -18,7 +18,7 @@ from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import require_saved, saved
-from seqrl_lightning.types import Array, EvaluationTask, IntArray
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
 
@@ -163,7 +163,7 @@ class PredictionWriter(Callback):
         """Write the episodes one after the other."""
         assert self._unfinished is not None
         episodes = range(batch.seed, batch.seed + len(outputs[0][0].action))
-        add_rows(self._unfinished, greedy_rows(outputs, LearnerDataModule.of(trainer).obs_shape, episodes))
+        add_rows(self._unfinished, played_rows(outputs, LearnerDataModule.of(trainer).obs_shape, episodes))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the complete table its name, and log it."""
@@ -185,10 +185,14 @@ class PredictionWriter(Callback):
             self._unfinished.unlink(missing_ok=True)
 
 
-def greedy_rows(
-    played: Iterable[tuple[Step, Array | None]], obs_shape: tuple[int, ...], episodes: Sequence[int], first_env: int = 0
+def played_rows(
+    played: Iterable[tuple[Step, Array | None]],
+    obs_shape: tuple[int, ...],
+    episodes: Sequence[int],
+    first_env: int = 0,
+    explores: Sequence[BoolArray] | None = None,
 ) -> list[Row]:
-    """Return the rows of greedy episodes, one episode after the other.
+    """Return the rows of episodes that a policy plays, one episode after the other.
 
     Args:
         played: The steps of N environments, each with the values [N, A] that its actions were chosen by; None for a
@@ -196,6 +200,7 @@ def greedy_rows(
         obs_shape: Shape of one observation, as for :func:`as_json`.
         episodes: [N], the number of each environment's episode.
         first_env: Number of the first environment.
+        explores: [N] of each step, whether its actions were random; None for greedy episodes.
     """
     steps = list(played)
     return [
@@ -211,7 +216,7 @@ def greedy_rows(
                 float(step.outcome.task_reward[env]),
                 int(step.outcome.terminated[env]),
                 int(step.outcome.truncated[env]),
-                0,
+                0 if explores is None else int(explores[t][env]),
                 () if q_values is None else q_values[env].tolist(),
             )
         )
