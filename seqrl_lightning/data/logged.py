@@ -65,9 +65,9 @@ class LoggedTrials(LearnerDataModule):
             logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions)
         self.save_hyperparameters({"n_actions": self.n_actions})  # the learner's, of which there are no two
         rows = dealt(logged.rows, self.num_envs)
-        self.ring = RingBuffer(
-            max(len(rows.action), 2), self.num_envs, self.obs_shape, self.obs_dtype, frame_stack=self.frame_stack
-        )
+        slots = len(rows.action) + 1  # not full: samplers take the oldest rows of a full ring for half overwritten
+        memory = (slots, self.num_envs, self.obs_shape, self.obs_dtype)
+        self.ring = RingBuffer(*memory, frame_stack=self.frame_stack)
         self.ring.begin_with(rows)
         self.capacity = self.ring.capacity
         self._checksum = logged.checksum
@@ -98,6 +98,7 @@ class LoggedTrials(LearnerDataModule):
         return {"trials": self._checksum, "sampler": self.sampler.state_dict()}
 
     def _load_memory(self, state: dict[str, Any]) -> None:
-        must_be = "the tables that the checkpoint's run learned from: what they hold is something else"
-        require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
-        self._load_sampler(state["sampler"])
+        if "sampler" in state:  # only a resumed run has read its sidecar
+            must_be = "the tables that the checkpoint's run learned from: what they hold is something else"
+            require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
+            self._load_sampler(state["sampler"])
