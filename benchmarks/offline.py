@@ -24,8 +24,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NUM_STEPS = 10_000
 AGENT_SEED = 101  # of the agents that the logs are of; learners have seeds 1, 2 and 3
 SEEDS = (1, 2, 3)
-CARTPOLE_ENV_STEPS, CARTPOLE_EPSILON = 8_000, 0.2
-RECALL_EPISODES, RECALL_EPSILON = 1_000, 0.1
+CARTPOLE_ENV_STEPS, CARTPOLE_EPSILON = 16_000, 0.45
+RECALL_ENV_STEPS, RECALL_EPISODES, RECALL_EPSILON = 60_000, 1_000, 0.1
 
 
 def main() -> None:
@@ -53,7 +53,8 @@ def cartpole(folder: Path) -> dict[str, Any]:
 
 def delayed_recall(folder: Path) -> dict[str, Any]:
     """Clone the policy of an agent with a recurrent network."""
-    log = logged(folder, "delayed_recall_gru", RECALL_EPISODES, RECALL_EPSILON)
+    steps = ["--agent.max_env_steps", str(RECALL_ENV_STEPS)]
+    log = logged(folder, "delayed_recall_gru", RECALL_EPISODES, RECALL_EPSILON, steps)
     agent = evaluated(folder / "agent", folder / "agent_test.json")
     clones = [learned(folder / "clone", "delayed_recall_clone", log, seed) for seed in SEEDS]
     return {"episodes": RECALL_EPISODES, "epsilon": RECALL_EPSILON, "agent": agent, "clone": clones}
