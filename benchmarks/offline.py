@@ -45,7 +45,7 @@ def cartpole(folder: Path) -> dict[str, Any]:
     mediocre = returns_in(log).mean()
     learners: dict[str, list[str]] = {"cql": [], "dqn": ["--model.cql_alpha", "0"]}
     results = {
-        name: [learned(folder / name, "cartpole_cql", log, seed, words) for seed in SEEDS]
+        name: [learned(folder / name, "offline/cartpole_cql", log, seed, words) for seed in SEEDS]
         for name, words in learners.items()
     }
     return {"env_steps": NUM_STEPS, "epsilon": CARTPOLE_EPSILON, "log_return_mean": mediocre, **results}
@@ -56,7 +56,7 @@ def delayed_recall(folder: Path) -> dict[str, Any]:
     steps = ["--agent.max_env_steps", str(RECALL_ENV_STEPS)]
     log = logged(folder, "delayed_recall_gru", RECALL_EPISODES, RECALL_EPSILON, steps)
     agent = evaluated(folder / "agent", folder / "agent_test.json")
-    clones = [learned(folder / "clone", "delayed_recall_clone", log, seed) for seed in SEEDS]
+    clones = [learned(folder / "clone", "offline/delayed_recall_clone", log, seed) for seed in SEEDS]
     return {"episodes": RECALL_EPISODES, "epsilon": RECALL_EPSILON, "agent": agent, "clone": clones}
 
 
