@@ -10,6 +10,7 @@ What needs more than this machine has says so in its first line: ``# not run by 
 """
 
 import argparse
+import functools
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,6 +27,7 @@ import yaml
 from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands.packaged import with_paths
+from seqrl_lightning.data_class import data_class_of, with_option
 from seqrl_lightning.parts import blank_observations
 from tests.running import seqrl
 
@@ -89,12 +92,20 @@ class Unrun(SeqRLCLI):
         pass
 
 
+@functools.cache
+def parser_of(data_class: str) -> Any:
+    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(sys, "argv", ["seqrl"])
+        table = Path(folder, "trials.csv")
+        table.write_text('episode,action,reward,state\n0,1,1.0,"[0.0]"\n')
+        data = f"--data.trials={table}" if data_class == "LoggedTrials" else "--data.env_id=CartPole-v1"
+        return Unrun(["fit", f"--data_class={data_class}", data, "--trainer.logger=false"]).parser
+
+
 @pytest.fixture(scope="module")
 def parser() -> Any:
-    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["seqrl"])
-        return Unrun(["fit", "--data.env_id=CartPole-v1", "--trainer.logger=false"]).parser
+    return parser_of("ReplayDataModule")
 
 
 def check(words: list[str], parser: Any, folder: Path) -> None:
@@ -131,8 +142,9 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
                 configs = [f"--config={config}" for config in parsed.config]
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
+            arguments = with_option(with_paths(arguments))
             try:
-                parser.parse_args([command, *with_paths(arguments)])
+                parser_of(data_class_of(arguments).__name__).parse_args([command, *arguments])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise

@@ -44,7 +44,7 @@ def read_steps(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    with needs_extra("offline"):
+    with needs_extra("parquet"):
         from pyarrow import parquet
     with refused_in_a_line(str(path)):
         file = parquet.ParquetFile(path)

@@ -60,7 +60,7 @@ class _Log(NamedTuple):
 
 
 def _table(path: Path) -> _Log:
-    with needs_extra("offline"):
+    with needs_extra("analysis"):
         from seqrl_lightning.analysis.logged import num_actions, read_steps, rows_of
     table = read_steps(path)
     return _Log(num_actions(table), lambda *task: rows_of(table, path, *task), checksum(path))
@@ -68,7 +68,7 @@ def _table(path: Path) -> _Log:
 
 def _minari(source: str) -> _Log:
     """Return the episodes of a Minari data set on this machine, which hold their final observations."""
-    with needs_extra("offline"):
+    with needs_extra("minari"):
         import minari
     with refused_in_a_line(source):
         dataset = minari.load_dataset(source.removeprefix(_MINARI))
