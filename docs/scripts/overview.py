@@ -79,7 +79,7 @@ def describe(name: str) -> str:
     if name == "model":
         return "The learner's name. Default: DQN."
     group, _, setting = name.partition(".")
-    cls = CLASSES[group]
+    cls = next(owner for owner in CLASSES[group].__mro__ if setting in inspect.signature(owner).parameters)
     meaning = next(p.description for p in parse_docstring(cls).params if p.arg_name == setting) or ""
     default = inspect.signature(cls).parameters[setting].default
     if default is inspect.Parameter.empty:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis.trials import MAX_ACTIONS, number_episodes, read_table, require_numbers
-from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.parts import PackedShape
@@ -32,8 +31,7 @@ def read_steps(path: Path) -> pd.DataFrame:
         ConfigurationError: If it can't be read, or a column is missing.
     """
     require_file(path, MAX_FILE_GIB)
-    with limited_memory(MAX_FILE_GIB):
-        table = _read_parquet(path) if path.suffix == ".parquet" else read_table(path, _NUMBERS)
+    table = _read_parquet(path) if path.suffix == ".parquet" else read_table(path, _NUMBERS)
     must_be = "a table with state: the observation before each choice, as trials.csv has it"
     require("state" in table, f"the columns of {path}", list(table), must_be)
     for name in ("trial", "terminated", "truncated"):

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import checksum
 from seqrl_lightning.replay.logged import LoggedRows, joined
+from seqrl_lightning.trust import MAX_FILE_GIB
 from seqrl_lightning.types import Array, require
 
 _MINARI = "minari:"
@@ -62,7 +64,8 @@ class _Log(NamedTuple):
 def _table(path: Path) -> _Log:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.logged import num_actions, read_steps, rows_of
-    table = read_steps(path)
+    with limited_memory(MAX_FILE_GIB):
+        table = read_steps(path)
     return _Log(num_actions(table), lambda *task: rows_of(table, path, *task), checksum(path))
 
 
