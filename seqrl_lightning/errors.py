@@ -34,7 +34,10 @@ _OF_OTHER_LEARNERS = {
     "model.munchausen_clip": _MUNCHAUSEN,
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
-_EXAMPLES = {"lightning.pytorch.loggers.Logger": "TensorBoardLogger"}  # of abstract classes
+_EXAMPLES = {  # of abstract classes
+    "lightning.pytorch.loggers.Logger": "TensorBoardLogger",
+    "seqrl_lightning.replay.Sampler": "UniformSampler",
+}
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 

@@ -274,6 +274,10 @@ BAD = {
         ["--trainer.logger.save_dir=runs"],
         "trainer.logger has settings but no class; name one first, as in --trainer.logger TensorBoardLogger",
     ),
+    "a sampler's settings without its class": (
+        ["--data.sampler.n_step=3"],
+        "data.sampler has settings but no class; name one first, as in --data.sampler UniformSampler",
+    ),
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
     "wrong type": (["--model.gamma=high"], "model.gamma: Expected a <class 'float'>. Got value: high"),
     "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),
