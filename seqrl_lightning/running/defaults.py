@@ -124,7 +124,7 @@ def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[st
     return chosen
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     settings = ", ".join(f"{name} {setting}" for name, setting in value["init_args"].items())
