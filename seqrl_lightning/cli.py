@@ -92,7 +92,7 @@ class SeqRLCLI(LightningCLI):
         for name, as_trained in (("obs_shape", self._origin.obs_shape), ("n_actions", self._origin.n_actions)):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments; ``fit`` has the defaults of the kind of learner and network that they name."""
         words = sys.argv[1:] if args is None else args
         set_defaults_by_kind(parser, self._parser("fit"), words)

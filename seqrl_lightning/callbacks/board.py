@@ -78,7 +78,7 @@ class BoardPages(Callback):
     It uses no random stream that training uses: a run is the same with and without it.
     """
 
-    _writer: Any = None  # in the main process only
+    _writer: Any = None  # torch's, whose methods have no types; in the main process only
     _confusion: PositionConfusion | None = None  # in every process
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -47,11 +47,11 @@ class Sidecars(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Delete what a killed run left behind: unfinished files, and checkpoints and sidecars that nothing names."""
         if trainer.is_global_zero:
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint) and self._resumed_updates is not None:
-                    self._delete_later_ones(trainer, callback, self._resumed_updates)
-            folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
-            for folder in {self._folder, *map(Path, folders)}:
+            savers = [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+            if self._resumed_updates is not None:
+                for saver in savers:
+                    self._delete_later_ones(trainer, saver, self._resumed_updates)
+            for folder in {self._folder, *(Path(saver.dirpath or self._folder) for saver in savers)}:
                 delete_unfinished(folder)
                 _delete_unnamed_sidecars(folder, self._max_gib)
             delete_unfinished(self._folder.parent)

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import as_int
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import IntArray, one_line, stated
+from seqrl_lightning.types import IntArray, Task, one_line, stated
 
 
 @runtime_checkable
@@ -18,7 +18,7 @@ class FollowsBlocks(Protocol):
         """Return the block of the episode that follows so many finished ones."""
 
 
-def num_blocks_of(task: object) -> int:
+def num_blocks_of(task: Task) -> int:
     """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none.
 
     Raises:

@@ -1,7 +1,7 @@
 """Observations and rewards on a scale of their own, by statistics of all env steps so far."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -73,11 +73,11 @@ class RunningNorm(nn.Module):
         """Return ``[..., *shape]`` values divided by their standard deviation, float32; their mean stays in them."""
         return (values / (self.moments.variance + _EPSILON).sqrt()).clamp(-_LIMIT, _LIMIT).float()
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow the module to another device, but not to another dtype, in which a count would soon be full."""
 
         def move(tensor: Tensor) -> Tensor:
-            moved: Tensor = fn(tensor)
+            moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]  # torch's
