@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("configs", "examples")
 """Folders beside `docs` that pages link to: the site has a copy of their files."""
 
-_WHOLE_FILE = re.compile(r"(?<=^```python\n)# all of (\S+)$", re.MULTILINE)
 _EQUATION = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(COPIED)})/[^)#]*)\)")
 _ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
@@ -29,10 +28,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn equations into MathML, insert whole examples, and lead links to other folders to their copies."""
+    """Turn equations into MathML, and lead links to other folders to their copies."""
     to_root = os.path.relpath(".", Path(page.file.src_uri).parent)
     markdown = _LINK.sub(lambda found: f"]({to_root}/{found[2]})", markdown)
-    markdown = _WHOLE_FILE.sub(lambda found: (ROOT / found[1]).read_text().rstrip(), markdown)
     return _EQUATION.sub(lambda found: f"<p>{convert(' '.join(found[1].split()), display='block')}</p>", markdown)
 
 

@@ -61,6 +61,7 @@ distractor, ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so
 are also a matter of luck. On the memory tasks with a best return of 1, the best return without memory is -0.5
 (MemoryChain: 0).
 """
+LEGEND = "Each light blue line is one seed, and the dark blue line is the mean over seeds."
 COLUMNS = 4  # panels side by side in a figure
 Curve = list[list[float]]
 
@@ -157,7 +158,8 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
             if report["name"] == config and report["seeds"][0].get("curve"):
                 image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
                 curves.append(f"![The greedy policy's return during training, {report['name']}]({image})")
-    return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves])
+    legend = [LEGEND] if curves else []
+    return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves, *legend])
 
 
 def configs_of(name: str) -> list[str]:
@@ -240,7 +242,7 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
     for env_id, task_reports in sorted(by_task.items()):
         text.append(f"## {env_id}\n")
         if env_id in curves:
-            text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n")
+            text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n\n{LEGEND}\n")
         text += [section(report) for report in sorted(task_reports, key=lambda report: str(report["name"]))]
     return "\n".join(text)
 
