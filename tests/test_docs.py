@@ -3,7 +3,7 @@
 - `sh`, and indented blocks: each command is read by its own parser, with the files that it names. All of the page
   "Five minutes" is run, in order (slow).
 - `yaml`: a config, over the defaults. Its classes are built, and the sampler is tried on the network.
-- `python`: run, unless it shows the package's own code: that has tests of its own, and here is compared with its source.
+- `python`: run, unless it shows code of this repository, which is compared with its source instead.
 - `text` is output or pseudocode, `math` an equation.
 
 What needs more than this machine has says so in its first line: ``# not run by the tests: REASON``. NOT_RUN lists them.
@@ -181,9 +181,9 @@ def test_code_is_shown_by_name_without_its_docstring(tmp_path: Path, monkeypatch
     monkeypatch.setattr(code_in_docs, "ROOT", tmp_path)
     source = 'class A:\n    @property\n    def b(self):\n        """Doc."""\n        return 1\n\n    c = 2\n'
     (tmp_path / "a.py").write_text(source)
-    assert code_in_docs.code("a.py", ["A.b"]) == "# a.py\n\n@property\ndef b(self):\n    return 1"
+    assert code_in_docs.code("a.py", ["A.b"]) == "# a.py\n\n\n@property\ndef b(self):\n    return 1"
     assert code_in_docs.code("a.py", []) == source.rstrip()
-    with pytest.raises(ValueError, match="nothing defines A.c"):
+    with pytest.raises(ValueError, match=r"nothing defines A\.c"):
         code_in_docs.code("a.py", ["A.c"])
 
 

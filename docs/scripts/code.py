@@ -36,7 +36,7 @@ def code(file: str, names: list[str]) -> str:
     if not names:
         return source
     module, lines = ast.parse(source), source.splitlines()
-    return "\n\n".join([f"# {file}", *(_without_docstring(find(module, name), lines) for name in names)])
+    return "\n\n\n".join([f"# {file}", *(_without_docstring(find(module, name), lines) for name in names)])
 
 
 def find(module: ast.Module, name: str) -> Definition:

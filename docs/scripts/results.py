@@ -54,7 +54,7 @@ README_CONFIGS = (  # one for each kind of task, algorithm and memory, the refer
 NOTES = """\
 In `seqrl/Sequence-v0`, the order of ten objects is reversed after 150 of 300 episodes; the best return is 9. With the
 settings of the reference (`sequence_dqn_reference.yaml`: learning rate 1e-4, gamma 0.99, a replay memory of 10,000),
-150 episodes don't suffice to relearn: the memory still holds every transition of the old order, and these contradict
+150 episodes are not enough to relearn: the memory still holds every transition of the old order, and these contradict
 the new one. `sequence_optimistic.yaml` acts greedily from initial values above all possible returns, so that every
 object is tried until one is right; it draws nothing at random. In `sequence_q_learning.yaml` (five objects and a
 distractor, ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so that five perfect episodes in a row

@@ -75,7 +75,7 @@ class Border(ABC):
         """Start an episode in every environment.
 
         Args:
-            seed: Environment i is seeded with ``seed + i``; None goes on with its random stream.
+            seed: Environment i is seeded with ``seed + i``; None continues its random stream.
             options: The environments' options.
 
         Raises:
@@ -151,7 +151,7 @@ class Border(ABC):
         raise NotImplementedError("no step was started")
 
     def fault_of(self, error: BaseException) -> EnvFault:
-        """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
+        """Return the fault that an error describes: which environment raised it, or which one's process is dead."""
         if isinstance(error, SystemExit):
             error = exit_refused(error)
         reason, env = one_line(error), None

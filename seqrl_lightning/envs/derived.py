@@ -65,7 +65,7 @@ def set_own_attributes(task: Any, own: dict[str, Any]) -> None:
 
 @functools.cache
 def _split(kind: type) -> tuple[tuple[type, ...], frozenset[str]]:
-    """Return a task's classes of one's own, mixins included, and the names of the attributes of all others."""
+    """Return the classes of a task that its author wrote, mixins included, and the attributes' names of all others."""
     derived = tuple(cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] not in _LIBRARIES)
     others = [cls for cls in kind.__mro__ if cls not in derived]
     written = (name for cls in others for function in vars(cls).values() for name in written_attributes(function))

@@ -26,7 +26,7 @@ class SequenceDistractorEnv(OrderedEnv):
     - Transitions: the next object advances the position by one. What an error does depends on ``backtrack``:
       ``every``: it moves the position back by one, but not below 0;
       ``first``: it does so unless the pick before was an error too. The last right object must then be picked again
-      before the sequence goes on (the rule of the laboratory task with monkeys);
+      before the sequence continues (the rule of the laboratory task with monkeys);
       ``none``: the position stays.
     - Episode end: the episode terminates when the sequence is complete. It is truncated after ``max_errors`` errors.
     - Optimal return: n.
