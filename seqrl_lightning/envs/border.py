@@ -1,7 +1,7 @@
 """The border: the one door through which every environment enters, single or vectorized.
 
 A task is written for Gymnasium, not for this package. What it shows becomes arrays that the package owns, of one type
-each, and what can't become such an array is refused in a line. Behind the border there are no infos and no spaces.
+each, and what can't become such an array is refused in one line. Behind the border there are no infos and no spaces.
 """
 
 from abc import ABC, abstractmethod
@@ -188,7 +188,7 @@ class Border(ABC):
             goes_on = is_stuck if ended is None else is_stuck & ~ended
             if np.count_nonzero(goes_on):
                 env = int(np.flatnonzero(goes_on)[0])
-                raise EnvFault(env, "info['action_mask'] allows no action, and the episode goes on")
+                raise EnvFault(env, "info['action_mask'] allows no action, and the episode continues")
             mask[is_stuck] = True
         return mask
 

@@ -23,7 +23,7 @@ from seqrl_lightning.envs.memoryless import (
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
     kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
 }
-_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes that aren't one's own
+_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes, not its author's
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
 # Methods that aren't called while an environment is played, so that nothing depends on what they remember.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
