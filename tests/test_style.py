@@ -31,6 +31,7 @@ VOCABULARY = {  # what is not to be written, and what is
     r"stays over": "stays ended",
 }
 ROOMS = ["algorithms", "behavior", "collect", "envs", "functional", "metrics", "networks", "replay"]  # docs show them
+MODULES = ["agent", "data", "exploration", "policy", "recording", "types"]
 
 
 def read_by_people() -> Iterator[Path]:
@@ -41,6 +42,7 @@ def read_by_people() -> Iterator[Path]:
     yield from (ROOT / "examples").glob("*.py")
     for room in ROOMS:
         yield from (ROOT / "seqrl_lightning" / room).rglob("*.py")
+    yield from (ROOT / "seqrl_lightning" / f"{module}.py" for module in MODULES)
 
 
 def violations(text: str) -> list[str]:
