@@ -30,12 +30,23 @@ VOCABULARY = {  # what is not to be written, and what is
     r"seeds 1 to 1": "seed 1",
     r"stays over": "stays ended",
 }
-ROOMS = ["algorithms", "behavior", "collect", "envs", "functional", "metrics", "networks", "replay"]  # docs show them
-MODULES = ["agent", "data", "exploration", "policy", "recording", "types"]
+ROOMS = [
+    "algorithms",
+    "behavior",
+    "collect",
+    "commands",
+    "envs",
+    "functional",
+    "launch",
+    "metrics",
+    "networks",
+    "replay",
+]
+MODULES = ["agent", "data", "exploration", "policy", "recording", "trust", "types"]
 
 
 def read_by_people() -> Iterator[Path]:
-    """Pages, configs, examples, and the modules whose docstrings the reference shows."""
+    """Pages, configs, examples, and the modules whose docstrings and messages people read."""
     yield from ROOT.glob("*.md")
     yield from (ROOT / "docs").rglob("*.md")
     yield from (ROOT / "configs").rglob("*.yaml")

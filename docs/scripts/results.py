@@ -173,7 +173,7 @@ def configs_of(name: str) -> list[str]:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """Return the result in a line."""
+    """Return the result in one line."""
     seeds = report["seeds"]
     text = f"final return {returns(report)} on {'seed 1' if len(seeds) == 1 else f'seeds 1 to {len(seeds)}'}"
     return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text

@@ -1,7 +1,7 @@
 """Write the pages of ``docs/studies/`` from the reports of their experiments.
 
 ``python -m docs.scripts.studies runs/reversal/report`` copies what the page needs from the report into
-``docs/studies/reversal/`` and writes ``docs/studies/reversal.md``; without a report, it writes the page anew from what
+``docs/studies/reversal/`` and writes ``docs/studies/reversal.md``; without a report, it rewrites the page from what
 was copied. No number on the page is edited by hand.
 """
 
