@@ -54,8 +54,8 @@ python -m docs.scripts.studies runs/reversal/report
 
 The study compares four learners in [one experiment](../../configs/experiments/reversal.yaml), on {named}:
 one-step Q-learning with a table; DQN with the last 256 transitions in its replay memory; DQN with all transitions; and
-R2D2 (LSTM, windows of ten steps, prioritized), also with all of them. The two DQNs differ in their replay memory alone; the
-others differ from them in several settings, so they stand for themselves and not for all tables and all recurrent
+R2D2 (LSTM, windows of ten steps, prioritized), also with all of them. The two DQNs differ in their replay memory alone;
+the others differ from them in several settings, so they stand for themselves and not for all tables and all recurrent
 networks. The settings were written down once and not tuned: seed 1 was looked at before the others were run. This page
 is written by `python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
 [Measures and statistics](../measures.md).
@@ -67,10 +67,10 @@ is written by `python -m docs.scripts.studies` from [the report](reversal/report
 {summary(outcomes)}
 
 Episodes to criterion are Kaplan-Meier medians; "> 146" means that fewer than half of the runs met the criterion within
-the block, and "met" is the number of runs that did. Savings are the median over seeds, and are left out unless every run
-met the criterion in both blocks. Interference is the share of choices in the first ten episodes after the switch that
-were errors but were right at that position in the old order: the interquartile mean over seeds, with its 95 % bootstrap
-interval.
+the block, and "met" is the number of runs that did. Savings are the median over seeds, and are left out unless every
+run met the criterion in both blocks. Interference is the share of choices in the first ten episodes after the switch
+that were errors but were right at that position in the old order: the interquartile mean over seeds, with its 95 %
+bootstrap interval.
 
 ![Learning curves](reversal/learning.png)
 
@@ -121,8 +121,8 @@ def conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
         f"Median episodes to criterion in the reversed order: {', '.join(later)}.",
         f"{' and '.join(never)} did not meet it within the block." if never else "All runs met it.",
         f"In the first ten episodes after the switch, {100 * shares[most]:.0f} % of the choices of {most} were errors "
-        f"that followed the old order, the most of all learners, and {100 * shares[least]:.0f} % of those of {least}, the least "
-        f"({significant(tests, INTERFERENCE)}).",
+        f"that followed the old order, the most of all learners, and {100 * shares[least]:.0f} % of those of {least}, "
+        f"the least ({significant(tests, INTERFERENCE)}).",
         f"In episodes to criterion in the reversed order, {significant(tests, LATER)}.",
     ]
     return " ".join(sentences)
