@@ -128,7 +128,7 @@ class Agent:
             function that makes one.
         learner: The learner's name, like ``DQN`` or ``my_learners.Mine``, or its class.
         seed: Seed of all random streams.
-        folder: Runs go to ``lightning_logs/`` below it. Agents that go on learning need a folder each.
+        folder: Runs go to ``lightning_logs/`` below it. Agents that continue to learn need a folder each.
         settings: Any setting of ``seqrl fit``, without its prefix. What a config names by ``class_path`` may also be a
             class or a ``functools.partial`` of one.
 
@@ -162,7 +162,7 @@ class Agent:
         self._build()
 
     def learn(self, env_steps: int) -> Self:
-        """Learn for so many env steps; a second call goes on where the first one ended, bit for bit.
+        """Learn for ``env_steps`` env steps; a second call continues where the first one ended, bit for bit.
 
         Args:
             env_steps: Env steps, over all environments.

@@ -72,11 +72,11 @@ class ReplayDataModule(LightningDataModule):
         buffer_device: Where observations are stored: in the CPU's memory, or on the Trainer's device (``auto``;
             ``cuda`` insists that it is a GPU), where batches of them are put together without a transfer.
         save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a resumed run fills the
-            memory anew before it learns.
+            memory again before it learns.
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
-        eval_max_steps: Env steps after which an evaluation gives an episode up, and counts it as it is.
+        eval_max_steps: Env steps after which an evaluation gives up an episode, and counts it as it is.
 
     Attributes:
         obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
@@ -258,7 +258,7 @@ class ReplayDataModule(LightningDataModule):
         return self.eval_envs
 
     def on_eval_fault(self, fault: EnvFault) -> int:
-        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew.
+        """Continue after a fault in an evaluation. Returns the seed from which its episodes are played again.
 
         Raises:
             RunError: If the run has to end.
@@ -340,7 +340,7 @@ class ReplayDataModule(LightningDataModule):
 
     @property
     def block_of(self) -> Callable[[int], int] | None:
-        """The block after so many finished episodes; None for tasks that have none, or count them by themselves.
+        """The block after a number of finished episodes; None for tasks that have none, or count them by themselves.
 
         It raises a ``RunError`` where the task's own ``block_of`` raises, or returns something else than a block.
         """

@@ -154,7 +154,7 @@ class Policy:
         rows = observation[None] if is_single else observation
         must_be = f"{obs_shape}, or (N, ...) of N environments; policy.make_env() makes one that fits"
         require(rows.shape[1:] == obs_shape, "the observation's shape", observation.shape, must_be)
-        must_be = f"{self._num_rows}, as before; policy.reset() starts anew"
+        must_be = f"{self._num_rows}, as before; policy.reset() starts again"
         require(self._num_rows in (None, len(rows)), "the number of environments", len(rows), must_be)
         self._num_rows, self._is_single = len(rows), is_single
 

@@ -331,7 +331,7 @@ class RunError(RuntimeError):
 
 
 class DivergedError(RunError):
-    """The learner's numbers are no longer finite: with these settings it can't go on."""
+    """The learner's numbers are no longer finite: with these settings it can't continue."""
 
 
 class Task(Protocol):

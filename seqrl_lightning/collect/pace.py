@@ -1,4 +1,4 @@
-"""The pace of acting: how many env steps are due after so many updates."""
+"""The pace of acting: how many env steps are due after a number of updates."""
 
 import math
 from typing import Any
@@ -54,7 +54,7 @@ class Pace:
             require(value == wanted, f"agent.{name}", value, must_be)
 
     def due_env_steps(self, updates: int) -> float:
-        """Return the number of env steps that there should be after so many updates."""
+        """Return the number of env steps that there should be after ``updates`` updates."""
         every = self.cadence.updates_per_collect
         visits = math.ceil(updates / every) if self.learns_once else updates // every
         return self.unlearned_env_steps + visits * every * self.cadence.env_steps_per_update

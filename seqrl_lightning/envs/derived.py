@@ -24,7 +24,7 @@ from seqrl_lightning.types import Array
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
     kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
 }
-_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes that aren't one's own
+_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes, not its author's
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
 # Methods that aren't called while an environment is played, so that nothing depends on what they remember.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
@@ -66,7 +66,7 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
 
 @functools.cache
 def _split(kind: type) -> tuple[tuple[type, ...], frozenset[str]]:
-    """Return a task's classes of one's own, mixins included, and the names of the attributes of all others."""
+    """Return the classes of a task that its author wrote, mixins included, and the attributes' names of all others."""
     derived = tuple(cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] not in _LIBRARIES)
     others = [cls for cls in kind.__mro__ if cls not in derived]
     written = (name for cls in others for function in vars(cls).values() for name in written_attributes(function))

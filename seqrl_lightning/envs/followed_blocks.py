@@ -15,7 +15,7 @@ class FollowsBlocks(Protocol):
     next_block: int | None  # of the episodes that start from now on; None: the task counts its own episodes
 
     def block_of(self, finished_episodes: int) -> IntArray | int:
-        """Return the block of the episode that follows so many finished ones."""
+        """Return the block of the episode that follows this many finished ones."""
 
 
 def num_blocks_of(task: Task) -> int:
@@ -28,7 +28,7 @@ def num_blocks_of(task: Task) -> int:
 
 
 def block_after(task: FollowsBlocks, finished_episodes: int, num_blocks: int) -> int:
-    """Return the block of the episode that follows so many finished ones.
+    """Return the block of the episode that follows this many finished ones.
 
     Raises:
         EnvValueError: If the task's ``block_of`` raises, or returns something else than one of its blocks.

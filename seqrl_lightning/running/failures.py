@@ -1,4 +1,4 @@
-"""How a run ends that fails: in one line that names the cause."""
+"""The end of a run that fails: one line that names the cause."""
 
 import time
 from subprocess import Popen
