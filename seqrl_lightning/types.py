@@ -339,7 +339,7 @@ class Task(Protocol):
 
     @property
     def spec(self) -> "EnvSpec | None":
-        """How Gymnasium makes it; None if it isn't registered."""
+        """Its entry in Gymnasium's registry; None if it isn't registered."""
 
 
 def stated(task: Task, name: str) -> Any:
