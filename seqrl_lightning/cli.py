@@ -18,13 +18,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning import algorithms, exploration, networks, replay
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
+from seqrl_lightning.callbacks.logger_runs import noted_runs, prepare_loggers
 from seqrl_lightning.callbacks.network_summary import NetworkSummary
 from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
@@ -50,7 +51,7 @@ from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import check_learner, policy_in
 from seqrl_lightning.saved_state import StateError, saved
 from seqrl_lightning.signals import Terminated, signals_end_in_a_line
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.trust import Trust, add_allow, names_in, settings_of
 from seqrl_lightning.types import ConfigurationError, Progress, RunError, one_line, require, shortened
 
@@ -95,7 +96,7 @@ class RunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, in every process; the first one writes into it."""
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+        self._folder = run_folder(trainer)
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -187,6 +188,7 @@ class SeqRLCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         self._run_folder: Path | None = None  # of a run that is resumed
         self._lock: FolderLock | None = None  # of the run's folder
+        self._logger_runs: list[str] = []  # ids of its loggers' runs
         self._env_steps = 0  # that it has taken
         self._resumed_updates: int | None = None  # that it has made
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
@@ -214,6 +216,9 @@ class SeqRLCLI(LightningCLI):
         resumed = run_of(Path(config.ckpt_path)) if resumes else None
         if resumed is not None:
             self._compare_settings(resumed)
+        same_run = self._run_folder if resumes else self._evaluated_run
+        if same_run is not None:
+            self._logger_runs = self._noted_runs(same_run)
 
     def _compare_settings(self, run: Path) -> None:
         """Tell what changed since the run's config was written; refuse what would mix two experiments.
@@ -227,6 +232,12 @@ class SeqRLCLI(LightningCLI):
             settings.pop("model", None)  # the checkpoint's are used
         for change in require_resumable(before, now):
             _tell(str(change))
+
+    def _noted_runs(self, run: Path) -> list[str]:
+        """Return the ids of the runs of a run's loggers, if it has the same loggers now."""
+        trainer = read_config(run / "config.yaml").get("trainer")
+        before = trainer.get("logger") if isinstance(trainer, dict) else None
+        return noted_runs(run) if self._plain_config()["trainer"]["logger"] == before else []
 
     def _plain_config(self) -> dict[str, Any]:
         """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
@@ -300,7 +311,7 @@ class SeqRLCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; if another process is lost meanwhile, name it in the error."""
         if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            folder = run_folder(self.trainer)
             self._require_no_other_run(folder)
             self._claim(folder)
         try:
@@ -333,6 +344,9 @@ class SeqRLCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build everything; a task or a wrapper that ends the program meanwhile is an error."""
+        self._written_config, self.config = self.config, self.config.clone()
+        trainer = self.config[self.subcommand].trainer
+        trainer.logger = prepare_loggers(trainer.logger, self._logger_runs)
         try:
             super().instantiate_classes()
         except SystemExit as error:
@@ -349,10 +363,9 @@ class SeqRLCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the run is, what came out, and what to do next."""
-        log_dir = self.trainer.log_dir  # asked for in every process, so that they agree on it
-        if log_dir is None or not self.trainer.is_global_zero:
+        folder = os.path.relpath(run_folder(self.trainer))  # asked for in every process, so that they agree on it
+        if not self.trainer.is_global_zero:
             return
-        folder = os.path.relpath(log_dir)
         data = ReplayDataModule.of(self.trainer)
         progress, result = data.progress, self.trainer.callback_metrics.get("val/return_mean")
         block = f", in block {progress.block}" if data.num_blocks else ""
@@ -387,7 +400,8 @@ class SeqRLCLI(LightningCLI):
             print(f"{stage}/block_{block}: the rule of {printable(name)}{present}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
+        """Build the Trainer, with the callbacks that every run has and a TensorBoard logger before all others."""
+        self.config = self._written_config  # config.yaml names no runs of loggers
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
         saves = config.get("enable_checkpointing") is not False
         if not saves:
@@ -399,9 +413,16 @@ class SeqRLCLI(LightningCLI):
         if config.get("strategy") == "ddp":
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
-        if config.get("logger") in (None, True):
-            kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
+        if (named := config.get("logger")) is not False:
+            loggers = named if isinstance(named, list) else [named] if isinstance(named, Logger) else []
+            kwargs["logger"] = self._with_tensorboard(loggers, config.get("default_root_dir") or ".")
         return super().instantiate_trainer(**kwargs)
+
+    def _with_tensorboard(self, loggers: list[Logger], root: str) -> list[Logger]:
+        """Put a TensorBoard logger first, whose folder is the run's: the user's, or else one of our own."""
+        boards: list[Logger] = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+        others = [logger for logger in loggers if not isinstance(logger, TensorBoardLogger)]
+        return [*(boards or [self._logger(root)]), *others]
 
     def _logger(self, root: str) -> TensorBoardLogger:
         """Log into a new run's folder below ``root``, into that of a resumed run, or into one within an evaluated run.
