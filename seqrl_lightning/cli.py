@@ -235,9 +235,11 @@ class SeqRLCLI(LightningCLI):
 
     def _noted_runs(self, run: Path) -> list[str]:
         """Return the ids of the runs of a run's loggers, if it has the same loggers now."""
+        if not (ids := noted_runs(run)):
+            return []
         trainer = read_config(run / "config.yaml").get("trainer")
         before = trainer.get("logger") if isinstance(trainer, dict) else None
-        return noted_runs(run) if self._plain_config()["trainer"]["logger"] == before else []
+        return ids if self._plain_config()["trainer"]["logger"] == before else []
 
     def _plain_config(self) -> dict[str, Any]:
         """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
@@ -440,7 +442,7 @@ class SeqRLCLI(LightningCLI):
     @property
     def _evaluated_run(self) -> Path | None:
         """The folder of the run whose checkpoint is evaluated; None if it is in none, or can't be written into."""
-        checkpoint = self.config[self.subcommand].ckpt_path
+        checkpoint = self.config[self.config.subcommand].ckpt_path
         if checkpoint is None:
             return None
         run = run_of(Path(checkpoint))

@@ -174,12 +174,17 @@ def test_mlflow(tmp_path: Path) -> None:
     uri, files = f"sqlite:///{tmp_path}/mlflow.db", f"--trainer.logger.artifact_location={tmp_path / 'artifacts'}"
     run(tmp_path, "MLFlowLogger", f"--trainer.logger.tracking_uri={uri}", files, updates=60)
     folder = run(tmp_path, "MLFlowLogger", f"--trainer.logger.tracking_uri={uri}", files, *RESUMED)
+    words = (*SMALL, f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last", "--data.eval_episodes=2")
+    logger = ("--trainer.logger=MLFlowLogger", f"--trainer.logger.tracking_uri={uri}", files)
+    status, _, err = seqrl("test", *words, *logger)
+    assert status == 0, err
     client = mlflow.tracking.MlflowClient(uri)
     (one,) = client.search_runs([client.get_experiment_by_name("lightning_logs").experiment_id])
     assert one.info.status == "FINISHED"
     assert one.data.params.items() >= {"algorithm": "DQN", "gamma": "0.99", "eval_episodes": "1"}.items()
     steps = [point.step for point in client.get_metric_history(one.info.run_id, "val/return_mean")]
     assert steps == [46, 76, 106]
+    assert one.data.metrics["test/return_mean"] == one.data.metrics["val/return_mean"]
     artifacts = Path(one.info.artifact_uri)
     counts = {title: len(list((artifacts / "images").glob(f"watch~{title}*.png"))) for title in PICTURES}
     assert counts == {title: n if n > 1 else 2 for title, n in PICTURES.items()}  # each part of the run has an end
