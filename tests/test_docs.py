@@ -31,14 +31,17 @@ from tests.running import seqrl
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
-    ("docs/loggers.md", "it installs"),
     ("docs/policy.md", "it installs"),
     ("docs/start.md", "it installs"),
     ("docs/devices.md", "it needs GPUs"),
     ("docs/devices.md", "it needs two nodes"),
     ("docs/devices.md", "it needs SLURM"),
 }
-NEEDS = {"ale_py:ALE/Pong-v5": "ale_py"}
+NEEDS = {
+    "ale_py:ALE/Pong-v5": "ale_py",
+    "minigrid:MiniGrid-Empty-5x5-v0": "minigrid",
+    "neurogym:DelayMatchSample-v0": "neurogym",
+}
 LANGUAGES = {"sh", "yaml", "python", "text", "math"}
 LIGHTNINGS = ("fit", "validate", "test", "predict")
 

@@ -186,8 +186,8 @@ class CSVPages(Pages):
         self.write_file(path)
 
     def write_file(self, path: Path) -> None:
-        """Copy the file, unless the logger's folder is the run's."""
-        if self._own.resolve() != path.parent.resolve():
+        """Copy a table, unless the logger's folder is the run's. With a config it would look like a second run."""
+        if path.suffix != ".yaml" and self._own.resolve() != path.parent.resolve():
             with path.open("rb") as source:
                 write_file(self._own / path.name, lambda file: shutil.copyfileobj(source, file))
 

@@ -15,6 +15,7 @@ from PIL import Image
 from typing_extensions import override
 
 from seqrl_lightning import Agent
+from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.callbacks import BoardPages, EnvStepLogger, ProbeWriter
 from seqrl_lightning.callbacks.logger_runs import prepare_loggers
 from seqrl_lightning.types import ConfigurationError
@@ -52,8 +53,9 @@ def test_a_csv_logger_has_it_all_beside_its_curves(tmp_path: Path) -> None:
     assert {int(path.stem) for path in pictures["values of states"]} == set(evaluated)
     assert np.ptp(np.asarray(Image.open(pictures["training episodes"][0]))) > 100
     assert "among distractors" in (own / "task.md").read_text()
-    for name in (*TABLES, "config.yaml", "episode.gif"):
+    for name in (*TABLES, "episode.gif"):
         assert (own / name).read_bytes() == (folder / name).read_bytes()
+    assert [found.folder for found in find_runs([str(tmp_path)])] == [folder], "it isn't another run"
     settings = yaml.safe_load((own / "hparams.yaml").read_text())
     assert settings.items() >= {"algorithm": "DQN", "gamma": 0.99, "batch_size": 8}.items()
 
