@@ -1,6 +1,7 @@
 """Other loggers than TensorBoard get pictures, tables and settings too, and a resumed run goes on in their runs."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from PIL import Image
 from typing_extensions import override
 
@@ -18,6 +19,8 @@ from seqrl_lightning import Agent
 from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.callbacks import BoardPages, EnvStepLogger, ProbeWriter
 from seqrl_lightning.callbacks.logger_runs import prepare_loggers
+from seqrl_lightning.cli import SeqRLCLI
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import ConfigurationError
 from tests.running import fit, seqrl
 
@@ -77,11 +80,43 @@ def test_the_curves_of_a_csv_logger_are_on_the_disk_after_each_evaluation(tmp_pa
     assert Looks.seen[0] > 0
 
 
-def test_an_agent_takes_a_logger_that_was_made_before(tmp_path: Path) -> None:
-    logger = CSVLogger(tmp_path / "csv")
-    settings = {"batch_size": 8, "warmup_env_steps": 8, "enable_progress_bar": False, "logger": logger}
-    Agent("CartPole-v1", folder=tmp_path, **settings).learn(40).learn(40)  # type: ignore[arg-type]
-    assert len(pd.read_csv(Path(logger.log_dir) / "metrics.csv")["val/return_mean"].dropna()) >= 1
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_agent_takes_a_logger_that_was_made_or_is_to_be_made(is_made: bool, tmp_path: Path) -> None:
+    maker = partial(CSVLogger, save_dir=str(tmp_path / "csv"))
+    settings = {"batch_size": 8, "warmup_env_steps": 8, "enable_progress_bar": False}
+    logger = maker() if is_made else maker
+    Agent("CartPole-v1", folder=tmp_path, logger=logger, **settings).learn(40).learn(40)  # type: ignore[arg-type]
+    folders = sorted((tmp_path / "csv" / "lightning_logs").iterdir())
+    assert [folder.name for folder in folders] == (["version_0"] if is_made else ["version_0", "version_1"])
+    for folder in folders:
+        assert len(pd.read_csv(folder / "metrics.csv")["val/return_mean"].dropna()) >= 1
+    config = yaml.safe_load((tmp_path / "lightning_logs" / "version_0" / "config.yaml").read_text())
+    assert is_made or config["trainer"]["logger"]["init_args"]["save_dir"] == str(tmp_path / "csv")
+
+
+@pytest.mark.parametrize(
+    ("named", "kinds"),
+    [
+        ("true", [TensorBoardLogger]),
+        ("false", []),
+        ('{"class_path": "CSVLogger", "init_args": {"save_dir": "csv"}}', [TensorBoardLogger, CSVLogger]),
+        (
+            '[{"class_path": "CSVLogger", "init_args": {"save_dir": "csv"}},'
+            ' {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "mine"}}]',
+            [TensorBoardLogger, CSVLogger],
+        ),
+    ],
+)
+def test_tensorboard_is_the_first_logger(
+    named: str, kinds: list[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SeqRLCLI, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setattr(sys, "argv", ["seqrl"])
+    trainer = SeqRLCLI(["fit", "--data.env_id=CartPole-v1", f"--trainer.logger={named}"]).trainer
+    assert list(map(type, trainer.loggers)) == kinds
+    own = "mine" if "mine" in named else "."
+    assert run_folder(trainer) == (Path(own, "lightning_logs", "version_0") if kinds else tmp_path)
 
 
 class _Elsewhere(Logger):
