@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.algorithms.learner import OptimizerCallable
 from seqrl_lightning.checkpoints.last import newest_run
-from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
+from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.env_ids import EnvMaker, id_of
@@ -22,6 +22,7 @@ from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
+from seqrl_lightning.running.parser import SETTINGS_OF, explain
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import ConfigurationError, require
 

@@ -34,6 +34,7 @@ _OF_OTHER_LEARNERS = {
     "model.munchausen_clip": _MUNCHAUSEN,
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
+_EXAMPLES = {"lightning.pytorch.loggers.Logger": "TensorBoardLogger"}  # of abstract classes
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
@@ -55,6 +56,8 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
         setting = f"{key}.{name}" if key else name
         hint = _OF_OTHER_LEARNERS.get(setting) or suggestion(setting, [*settings, *(f"{key}.{s}" for s in settings)])
         return f"{setting} is not a setting{hint}"
+    if abstract := re.search(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
+        return f"{key} has settings but no class; name one first, as in --{key} {_EXAMPLES.get(abstract[1], 'NAME')}"
     if not_found := re.search(r"Expected a dot import path string: (\w+)", reason):
         must_be = "the name of a class, or where to import it from"
         return f"{key} is {not_found[1]!r}; it must be {must_be}{suggestion(not_found[1], classes)}"

@@ -276,6 +276,10 @@ BAD = {
     "objects": (["--data.env_kwargs={blocks: [{sequence: ABCDEFGHIK}]}"], "K is not among the objects ABCDEFGHIJ"),
     "unknown model key": (["--model.gama=0.9"], "model.gama is not a setting"),
     "unknown network key": (["--model.network.width=3"], "model.network.width is not a setting"),
+    "settings without their class": (
+        ["--trainer.logger.save_dir=runs"],
+        "trainer.logger has settings but no class; name one first, as in --trainer.logger TensorBoardLogger",
+    ),
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
     "wrong type": (["--model.gamma=high"], "model.gamma: Expected a <class 'float'>. Got value: high"),
     "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),

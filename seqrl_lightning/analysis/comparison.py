@@ -12,8 +12,8 @@ from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, probed_errors, returns
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
+from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, SPREAD, kaplan_meier, performance_profile, seeds_needed
 from seqrl_lightning.functional import CRITERION_EPISODES
 
 _PANELS_IN_A_ROW = 3
@@ -95,9 +95,9 @@ def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
         return Section("tests", "Comparisons", "The runs have no outcome in common.")
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
-        "A's and B's middle: the interquartile mean or, for episodes to criterion, the Kaplan-Meier median. P(A > B): "
+        "A's and B's middle: the interquartile mean or, for times to criterion, the Kaplan-Meier median. P(A > B): "
         "the probability that a run of A has the larger number, ties counting half, with its 95 % percentile bootstrap "
-        "interval; Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for episodes to criterion, "
+        "interval; Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for times to criterion, "
         "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
         "so choose the outcome that you test before you look."
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqrl_lightning.analysis.trials import choices_of, counted_trials
+from seqrl_lightning.analysis.trials import choices_of, counted_trials, has_ended
 from seqrl_lightning.functional import ERROR_KINDS, choice_counts, completion, follows_previous_order, swap_counts
 from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
 from seqrl_lightning.types import Array, FloatArray, Order
@@ -33,6 +33,26 @@ def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame
         for k, lengths in episodes["episode_length"].groupby(block)
     ]
     return pd.DataFrame(rows, columns=["block", "episodes", "env_steps", "is_met"]).set_index("block")
+
+
+def trials_to_criterion(criterion: pd.DataFrame, trials: pd.DataFrame) -> pd.Series:
+    """Count each block's trials up to and with the episode that met the criterion.
+
+    Args:
+        criterion: The run's :func:`criterion_by_block`.
+        trials: The run's table of trials.
+
+    Returns:
+        The number of choices for which an action was right, by ``block``; where the criterion was not met, the number
+        after which it is known to begin. NaN where the table lacks some of these episodes.
+    """
+    ended = trials[has_ended(trials)]
+    by_episode = (ended["correct_action"] >= 0).groupby([ended["block"], ended["number"]]).sum().reset_index("block")
+    needed = {}
+    for block, episodes in criterion["episodes"].items():
+        counts = by_episode.loc[by_episode["block"] == block, "correct_action"].head(episodes)
+        needed[block] = float(counts.sum()) if len(counts) == episodes else np.nan
+    return pd.Series(needed, name="trials", dtype=float)
 
 
 def probes_at(probes: pd.DataFrame, stage: str) -> pd.DataFrame:

@@ -11,7 +11,13 @@ import torch
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, mean_over_training
-from seqrl_lightning.analysis.measures import criterion_by_block, measure_episodes, probes_at, rank_transfer
+from seqrl_lightning.analysis.measures import (
+    criterion_by_block,
+    measure_episodes,
+    probes_at,
+    rank_transfer,
+    trials_to_criterion,
+)
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
@@ -64,21 +70,33 @@ def has_every_run(outcome: Outcome) -> bool:
 
 
 def speed(groups: Groups) -> list[Outcome]:
-    """Measure episodes to criterion in each block, and savings; none if the task doesn't tell when it is mastered."""
+    """Measure episodes and trials to criterion in each block, and savings.
+
+    There is none if the task doesn't tell when it is mastered, and trials are counted only if it tells which action is
+    right.
+    """
     if any(run.facts.mastery_return is None for runs in groups.values() for run in runs):
         return []
-    tables = {name: [criterion_by_block(run.episodes, run.facts) for run in runs] for name, runs in groups.items()}
+    tables = {name: [_criterion(run) for run in runs] for name, runs in groups.items()}
+    units = [unit for unit in ("episodes", "trials") if all(unit in table for of in tables.values() for table in of)]
     num_blocks = shared_blocks(groups)
-    found = []
-    for block in range(num_blocks):
-        values, is_met = {}, {}
-        for name, of_one in tables.items():  # a run that ended in an earlier block has no number
-            values[name] = np.array([table["episodes"].get(block, np.nan) for table in of_one], float)
-            is_met[name] = np.array([table["is_met"].get(block, False) for table in of_one], bool)
-        found.append(Outcome(f"episodes to criterion{in_block(block, num_blocks)}", values, is_met))
+    found = [_to_criterion(unit, tables, block, num_blocks) for unit in units for block in range(num_blocks)]
     for block in range(1, num_blocks):
         found.append(_of_tables(f"savings in block {block}", tables, partial(savings_in, block=block)))
     return found
+
+
+def _criterion(run: Run) -> pd.DataFrame:
+    table = criterion_by_block(run.episodes, run.facts)
+    return table if run.trials is None else table.join(trials_to_criterion(table, run.trials))
+
+
+def _to_criterion(unit: str, tables: Mapping[str, Sequence[pd.DataFrame]], block: int, num_blocks: int) -> Outcome:
+    values, is_met = {}, {}
+    for name, of_one in tables.items():  # a run that ended in an earlier block has no number
+        values[name] = np.array([table[unit].get(block, np.nan) for table in of_one], float)
+        is_met[name] = np.array([table["is_met"].get(block, False) for table in of_one], bool)
+    return Outcome(f"{unit} to criterion{in_block(block, num_blocks)}", values, is_met)
 
 
 def returns(groups: Groups, axis: Axis) -> list[Outcome]:

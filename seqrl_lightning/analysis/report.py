@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +93,20 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
     text = io.StringIO()
     shown.to_csv(text, index=False)
     write_bytes(path, text.getvalue().encode())
+
+
+def write_long_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table that programs read on from as CSV and, if ``pyarrow`` is installed, as Parquet beside it.
+
+    Args:
+        table: The table; its rows have no names.
+        path: The CSV file.
+    """
+    write_table(table, path, index=False)
+    if find_spec("pyarrow"):
+        # A column has one type there; one of several (a factor with the levels 1 and "off") becomes text.
+        typed = table.apply(lambda column: column.map(str, na_action="ignore") if column.dtype == object else column)
+        write_bytes(path.with_suffix(".parquet"), typed.to_parquet(index=False))
 
 
 def defused(cell: object) -> Any:

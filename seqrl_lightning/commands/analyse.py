@@ -49,7 +49,7 @@ def write(arguments: Namespace) -> None:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.conditions import all_trials, one_condition
         from seqrl_lightning.analysis.curves import axis_of
-        from seqrl_lightning.analysis.report import write_report, write_table
+        from seqrl_lightning.analysis.report import write_long_table, write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import methods, sections_on_one_condition, warning
 
@@ -68,5 +68,5 @@ def write(arguments: Namespace) -> None:
     sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command())]
     path = write_report(f"Learning {task}", about + warning(groups), sections, folder)
     if (trials := all_trials(groups)) is not None:
-        write_table(trials, folder / "trials.csv", index=False)
+        write_long_table(trials, folder / "trials.csv")
     print(printable(str(path)))

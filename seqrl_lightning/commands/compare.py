@@ -48,7 +48,7 @@ def write(arguments: Namespace) -> None:
         from seqrl_lightning.analysis.comparison import sections_on_conditions
         from seqrl_lightning.analysis.conditions import all_trials, conditions_of
         from seqrl_lightning.analysis.curves import axis_of
-        from seqrl_lightning.analysis.report import write_report, write_table
+        from seqrl_lightning.analysis.report import write_long_table, write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
         from seqrl_lightning.analysis.sections import methods, warning
 
@@ -73,7 +73,7 @@ def write(arguments: Namespace) -> None:
     sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
     path = write_report(f"{len(groups)} conditions of {task}", about + warning(groups), sections, arguments.output)
     if (trials := all_trials(groups)) is not None:
-        write_table(trials, arguments.output / "trials.csv", index=False)
+        write_long_table(trials, arguments.output / "trials.csv")
     print(printable(str(path)))
 
 

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser, Namespace
 from seqrl_lightning.analysis.levels import Levels, write_levels
 from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.files import FolderLock, require_own_files
-from seqrl_lightning.launch import FitRun, LocalProcesses
+from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
@@ -51,7 +51,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the experiment's file, and how much of it runs."""
     parser.add_argument("experiment", type=Path, help="a YAML file with config, seeds and factors")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 1 to N, in place of the file's number")
-    parser.add_argument("--jobs", type=int, help="processes at a time; by default one for each CPU")
+    parser.add_argument("--jobs", type=int, help="runs at a time; by default one for each CPU or, on a cluster, all")
+    add_launcher(parser)
     parser.add_argument("--output", type=Path, help="the runs' folder; by default `runs` and the file's name")
 
 
@@ -61,7 +62,7 @@ def run(arguments: Namespace) -> None:
     Raises:
         RunError: If a run failed.
     """
-    launcher = LocalProcesses(arguments.jobs)
+    launcher = launcher_of(arguments)
     design = read_design(arguments.experiment)
     seeds = design.seeds if arguments.seeds is None else arguments.seeds
     require(seeds > 0, "--seeds", seeds, "at least 1")

@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> None:
 def write(arguments: Namespace) -> None:
     """Read the table, fit the models, and write the report."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.report import write_report, write_table
+        from seqrl_lightning.analysis.report import write_long_table, write_report
         from seqrl_lightning.behavior.histories import read_histories
         from seqrl_lightning.behavior.likelihood import latents
         from seqrl_lightning.behavior.sections import cautions, model_table, sections_on_models
@@ -87,7 +87,7 @@ def write(arguments: Namespace) -> None:
     sections = sections_on_models(compared, typed_command(), arguments.recover, arguments.seed)
     path = write_report("Models of behavior", about, sections, folder)
     of_rows = keys_of(table).join(latents(best.model, histories, best.points), rsuffix="_of_model")
-    write_table(of_rows.rename_axis("row"), folder / "latents.csv")
+    write_long_table(of_rows.rename_axis("row").reset_index(), folder / "latents.csv")
     print(printable(model_table(compared, arguments.seed).to_string(float_format="{:.4g}".format, na_rep="-")))
     for caution in cautions(compared):
         print(printable(f"\nWARNING: {caution}"))

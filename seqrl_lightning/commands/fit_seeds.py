@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.commands.fitting import DryFit, name_of
 from seqrl_lightning.files import FolderLock, require_own_files
-from seqrl_lightning.launch import FitRun, LocalProcesses
+from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.types import ConfigurationError, RunError, require
@@ -23,7 +23,8 @@ from seqrl_lightning.types import ConfigurationError, RunError, require
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the number of seeds, and how many run at a time."""
     parser.add_argument("--seeds", type=int, required=True, metavar="N", help="runs, with seed_everything 1 to N")
-    parser.add_argument("--jobs", type=int, help="processes at a time; by default one for each CPU")
+    parser.add_argument("--jobs", type=int, help="runs at a time; by default one for each CPU or, on a cluster, all")
+    add_launcher(parser)
     parser.add_argument("--ckpt_path", help="`last` resumes each seed from its last checkpoint; a file is used by all")
 
 
@@ -33,7 +34,7 @@ def run(arguments: Namespace) -> None:
     Raises:
         RunError: If one of them failed.
     """
-    launcher = LocalProcesses(arguments.jobs)
+    launcher = launcher_of(arguments)
     require(arguments.seeds > 0, "--seeds", arguments.seeds, "at least 1")
     if any(argument.startswith("--seed_everything") for argument in arguments.fit_arguments):
         raise ConfigurationError("--seed_everything is given; with --seeds N, which means 1 to N, it must be left out")

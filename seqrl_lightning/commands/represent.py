@@ -9,7 +9,6 @@ item subspaces, dimension, and the contributions of past observations to each ch
 import os
 import re
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +20,7 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import usable_checkpoint
 from seqrl_lightning.commands.analyse import typed_command
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.files import require_file, write_bytes
+from seqrl_lightning.files import require_file
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.trust import Trust, add_allow, add_max_gib
 from seqrl_lightning.types import ConfigurationError
@@ -216,13 +215,10 @@ def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace)
 
 def write_states(networks: Sequence["States"], folder: Path) -> None:
     """Write the states of all networks: ``states.npz`` or, of several, ``1_states.npz``..., and one table of them."""
-    from seqrl_lightning.analysis.report import write_table
+    from seqrl_lightning.analysis.report import write_long_table
     from seqrl_lightning.analysis.states import table_of, write_arrays
 
     for number, states in enumerate(networks, 1):
         name = "states.npz" if len(networks) == 1 else f"{number}_states.npz"
         write_arrays(states, folder / name)
-    table = table_of(networks)
-    write_table(table, folder / "states.csv", index=False)
-    if find_spec("pyarrow"):
-        write_bytes(folder / "states.parquet", table.to_parquet(index=False))
+    write_long_table(table_of(networks), folder / "states.csv")

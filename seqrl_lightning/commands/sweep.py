@@ -23,7 +23,7 @@ from seqrl_lightning.checkpoints.changes import flat
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of
 from seqrl_lightning.errors import needs_extra, printable
 from seqrl_lightning.files import require_own_files, write_file
-from seqrl_lightning.launch import Job, Launcher, LocalProcesses
+from seqrl_lightning.launch import Job, Launcher, add_launcher, launcher_of
 from seqrl_lightning.launched import report
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.trust import add_max_gib
@@ -64,6 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--space", type=Path, required=True, help="a YAML file: settings, their ranges and choices")
     parser.add_argument("--trials", type=int, default=40, help="finished trials of the study, over all processes")
     parser.add_argument("--jobs", type=int, default=1, help="processes that train trials of the study side by side")
+    add_launcher(parser)
     parser.add_argument("--study", help="the study's name; by default the config's")
     parser.add_argument("--output", type=Path, help="the runs' and best.yaml's folder; by default runs/sweeps/STUDY")
     parser.add_argument("--storage", help="the study's database; by default sqlite:///OUTPUT/study.db")
@@ -77,12 +78,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Check everything, train until the study is complete, and write ``best.yaml``."""
     require(arguments.trials > 0, "--trials", arguments.trials, "at least 1")
-    launcher = LocalProcesses(arguments.jobs)
+    launcher = launcher_of(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with quiet():
         sweep = prepare(arguments)
-        status = sweep.run() if arguments.jobs == 1 else run_side_by_side(arguments, sweep.folder, launcher)
+        is_alone = arguments.jobs == 1 and arguments.launcher == "local"
+        status = sweep.run() if is_alone else run_side_by_side(arguments, sweep.folder, launcher)
         if not status or sweep.has_best:
             sweep.report()
     if status:

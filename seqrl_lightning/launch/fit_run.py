@@ -20,7 +20,7 @@ _MAY_CHANGE = re.compile(
     r"seed_everything$|agent\.max_(env_steps|episodes)$|data\.(eval_|save_replay|mmap_dir)|checkpoint\b"
 )
 _WRITTEN_BY_RUNS = (
-    *("fit.log", "fit.progress", "over.json", "config.yaml", "hparams.yaml", "episodes.csv"),
+    *("fit.log", "fit.progress", "fit.stop", "over.json", "config.yaml", "hparams.yaml", "episodes.csv"),
     *("trials.csv", "probes.csv", "events.out.tfevents.*", "*.replay", "*.unfinished", LOCK),
 )
 
@@ -66,6 +66,18 @@ class FitRun(Job):
         """Start from a checkpoint, given as for ``seqrl fit``, or anew."""
         self.arguments = ["fit", *self._settings, *([f"--ckpt_path={ckpt_path}"] if ckpt_path else [])]
 
+    def resume(self) -> None:
+        """Go on from the last checkpoint; a run that has saved nothing starts anew, in an empty folder.
+
+        Raises:
+            ConfigurationError: If the folder would have to be deleted, and holds what a user may want.
+        """
+        if self.has_saved:
+            self.start_from("last")
+        elif self.folder.exists():
+            require_nothing_to_keep(self.folder)
+            rmtree(self.folder)
+
     def begin(self) -> None:
         """Make the folder, and forget an earlier end."""
         super().begin()
@@ -93,7 +105,7 @@ class FitRun(Job):
 
 
 def resume(runs: Iterable[FitRun]) -> list[FitRun]:
-    """Let runs go on where they were interrupted. A run that has saved nothing starts anew, in an empty folder.
+    """Let runs go on where they were interrupted (:meth:`FitRun.resume`).
 
     Returns:
         Those that aren't over.
@@ -107,11 +119,7 @@ def resume(runs: Iterable[FitRun]) -> list[FitRun]:
     for run in left:
         run.require_same_experiment()
     for run in left:
-        if run.has_saved:
-            run.start_from("last")
-        elif run.folder.exists():
-            require_nothing_to_keep(run.folder)
-            rmtree(run.folder)
+        run.resume()
     return left
 
 

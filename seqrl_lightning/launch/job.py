@@ -17,6 +17,9 @@ def safe_path_option(path: Sequence[str]) -> tuple[str, ...]:
 SEQRL = (sys.executable, *safe_path_option(sys.path), "-m", "seqrl_lightning")
 """The command that starts a job's process, which finds the same modules as this one."""
 
+STARTING = "starting"
+"""The progress of a job that hasn't reported any."""
+
 _TAIL_BYTES = 4096
 
 
@@ -26,7 +29,8 @@ class Job:
     Args:
         name: What it is called where its progress is shown, like ``seed 3``.
         arguments: The arguments of ``seqrl``.
-        log: The file for what it prints. Its progress is in a file beside it while it runs.
+        log: The file for what it prints. Its progress is in a file beside it while it runs. Another file there makes it
+            stop where no signal reaches it.
 
     Attributes:
         status: The exit status, negative after a signal; None before the job has ended.
@@ -37,6 +41,7 @@ class Job:
         self.arguments = list(arguments)
         self.log = log
         self.report = log.with_name(f"{log.stem}.progress")
+        self.stop = log.with_name(f"{log.stem}.stop")
         self.status: int | None = None
         self._last_report = ""
 
@@ -44,12 +49,17 @@ class Job:
         """Make room for what the job writes, before it runs."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.report.unlink(missing_ok=True)
+        self.stop.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Change the arguments, if need be, so that it goes on where it was interrupted."""
 
     def end(self, status: int) -> None:
         """Take the exit status, and put the last report away, after it has run."""
         self.status = status
         _ = self.progress
         self.report.unlink(missing_ok=True)
+        self.stop.unlink(missing_ok=True)
 
     @property
     def progress(self) -> str:
@@ -57,7 +67,7 @@ class Job:
         if self.report.exists():
             written = self.report.read_text(encoding="utf-8", errors="replace")
             self._last_report = written or self._last_report  # it may just be written
-        return self._last_report or "starting"
+        return self._last_report or STARTING
 
     @property
     def reason(self) -> str:
@@ -71,7 +81,7 @@ class Job:
 
 
 class Launcher(Protocol):
-    """The interface of what runs jobs: local processes today, a cluster later."""
+    """The interface of what runs jobs: processes of this machine, or a cluster."""
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Run all jobs to their ends, and show how far they are.

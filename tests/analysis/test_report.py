@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.analysis.figures import as_text, new_figure
-from seqrl_lightning.analysis.report import Section, defused, write_report, write_table
+from seqrl_lightning.analysis.report import Section, defused, write_long_table, write_report, write_table
 from tests.running import seqrl
 
 HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(1)>'
@@ -114,3 +114,13 @@ def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "False\n"
+
+
+def test_a_long_table_is_parquet_too(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"action": [1, 2], "q_0": [0.5, float("nan")], "level": [1, "off"], "network": ["GRU", None]})
+    write_long_table(table, tmp_path / "trials.csv")
+    read = pd.read_parquet(tmp_path / "trials.parquet")
+    as_texts = table.assign(level=["1", "off"])  # a column of Parquet has one type
+    pd.testing.assert_frame_equal(read, as_texts)
+    assert list(pd.read_csv(tmp_path / "trials.csv").columns) == list(read.columns)

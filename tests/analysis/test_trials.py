@@ -17,6 +17,7 @@ from seqrl_lightning.analysis.measures import (
     measure_episodes,
     rank_transfer,
     swap_inference,
+    trials_to_criterion,
 )
 from seqrl_lightning.analysis.trials import read_trials, shows_position, with_observation_columns
 from seqrl_lightning.functional import ERROR_KINDS
@@ -141,6 +142,18 @@ def test_criterion_by_block() -> None:
     assert found["episodes"].to_dict() == {0: 10, 1: 5, 2: 1}  # the last four of the five could begin it
     assert found["env_steps"].to_dict() == {0: 20, 1: 10, 2: 2}
     assert found["is_met"].to_dict() == {0: True, 1: True, 2: False}
+
+
+def test_trials_to_criterion_are_those_of_its_episodes(table: Any) -> None:
+    first = [(0, 0, 0, "A"), (0, 0, 1, "B"), (1, 0, 0, "A"), (2, 0, 0, "A"), (2, 0, 1, "Z"), (2, 0, 1, "B")]
+    later = [(3, 1, 0, "A"), (4, 1, 0, "A"), (4, 1, 1, "D"), (5, 2, 0, "A")]
+    trials = table(*first, *later[:-1], order=ORDER)
+    trials.loc[3, "correct_action"] = -1  # waiting
+    criterion = pd.DataFrame({"episodes": [3, 2, 1]}, index=[0, 1, 2])
+    np.testing.assert_array_equal(trials_to_criterion(criterion, trials), [5, 3, np.nan])  # no table of block 2
+    trials = table(*first, terminated=[False, True, True, False, False, False])  # the third goes on
+    assert np.isnan(trials_to_criterion(criterion.head(1), trials)[0])
+    assert trials_to_criterion(criterion.head(1) - 1, trials)[0] == 3
 
 
 def test_accuracy_and_confusion_by_position(table: Any) -> None:

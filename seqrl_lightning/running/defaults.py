@@ -9,11 +9,13 @@ from inspect import signature
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.networks import Composed, FrameStack, Transformer
 from seqrl_lightning.networks.parallel import ParallelNetwork
 from seqrl_lightning.networks.recurrent import RecurrentNetwork
+from seqrl_lightning.running.messages import note
 
 _MEMORY: dict[str, Any] = {
     "data.num_envs": 16,
@@ -47,6 +49,25 @@ _NO_BUDGET = {
     "trainer.max_time": (None,),
     "trainer.fast_dev_run": (None, False),
 }
+
+
+def set_defaults_by_kind(parser: LightningArgumentParser, fit: LightningArgumentParser, words: object) -> None:
+    """Set the defaults of the kind of learner and network that the arguments of ``fit`` name, and note them.
+
+    Args:
+        parser: Reads the arguments.
+        fit: Its part for the subcommand ``fit``, which gets the defaults.
+        words: The arguments: words of a command line, or settings by name, which need no note. Those of other
+            subcommands change nothing.
+    """
+    if isinstance(words, list) and words[:1] == ["fit"]:
+        given = parser.parse_args(options_of_kind(*words), defaults=False).fit
+        reason, defaults = defaults_by_kind(given)
+        if chosen := without_given(defaults, given, words):
+            note(f"defaults for {reason}: {', '.join(chosen)}")
+        fit.set_defaults(defaults)
+    elif isinstance(words, dict) and words["subcommand"] == "fit":
+        fit.set_defaults(defaults_by_kind(parser.parse_object(words, defaults=False).fit)[1])
 
 
 def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
