@@ -12,7 +12,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import printable
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.running.folder import LAST
-from seqrl_lightning.trainer_access import run_folder
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import shortened
 
 
@@ -30,7 +30,7 @@ def program() -> str:
 def print_summary(trainer: Trainer) -> None:
     """Say where the run is, what came out, and what to do next."""
     folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it
-    if not trainer.is_global_zero:
+    if not trainer.is_global_zero or attributes_of(trainer).fast_dev_run:
         return
     data = ReplayDataModule.of(trainer)
     module = data.env_id.rpartition(":")[0]
