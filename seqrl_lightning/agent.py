@@ -23,6 +23,7 @@ from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.running.parser import SETTINGS_OF, explain
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import ConfigurationError, require
 
 Part = str | Mapping[str, Any]
@@ -185,7 +186,7 @@ class Agent:
             self._config["ckpt_path"] = "last"
             newest = newest_run(Path(self._config["trainer"]["default_root_dir"]))
             must_be = f"one in which no other run was started: the newest is {newest}"
-            require(newest.samefile(self.trainer.log_dir or ""), "folder", str(newest.parent.parent), must_be)
+            require(newest.samefile(run_folder(self.trainer)), "folder", str(newest.parent.parent), must_be)
         self._env_steps += env_steps
         self._config["agent"]["max_env_steps"] = self._env_steps
         try:

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
+from seqrl_lightning.callbacks.logger_runs import prepare_loggers
 from seqrl_lightning.callbacks.network_summary import NetworkSummary
 from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
@@ -28,16 +29,17 @@ from seqrl_lightning.running.defaults import set_defaults_by_kind
 from seqrl_lightning.running.failures import cause_of, end_connections, exit_refused
 from seqrl_lightning.running.folder import (
     RunConfig,
+    evaluated_run,
     evaluation_logger,
-    folder_of,
     require_no_other_run,
     training_logger,
 )
+from seqrl_lightning.running.loggers import runs_of_loggers, with_tensorboard
 from seqrl_lightning.running.messages import print_rules, print_summary
 from seqrl_lightning.running.origin import Origin, note_changes, note_overruled
 from seqrl_lightning.running.parser import SeqRLArgumentParser
 from seqrl_lightning.signals import signals_end_in_a_line
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.trust import add_allow
 from seqrl_lightning.types import ConfigurationError, RunError, one_line
 
@@ -125,7 +127,7 @@ class SeqRLCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; where its error doesn't tell what it comes from, say so in a line."""
         if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
-            folder = folder_of(self.trainer)
+            folder = run_folder(self.trainer)
             require_no_other_run(folder, self._origin.checkpoint)
             self._origin.claim.take(folder)
         try:
@@ -144,6 +146,9 @@ class SeqRLCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build everything; a task or a wrapper that ends the program meanwhile is an error."""
+        self._written_config, self.config = self.config, self.config.clone()
+        trainer = self.config[self.subcommand].trainer
+        trainer.logger = prepare_loggers(trainer.logger, runs_of_loggers(self._run, self._plain_config()))
         try:
             super().instantiate_classes()
         except SystemExit as error:
@@ -171,7 +176,8 @@ class SeqRLCLI(LightningCLI):
         print_rules(self.trainer, "val")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the Trainer, with the callbacks that every run has and a TensorBoard logger."""
+        """Build the Trainer, with the callbacks that every run has and a TensorBoard logger before all others."""
+        self.config = self._written_config  # config.yaml names no runs of loggers
         config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
         saves = config.get("enable_checkpointing") is not False
         if not saves:
@@ -183,15 +189,21 @@ class SeqRLCLI(LightningCLI):
         if config.get("strategy") == "ddp":
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
-        if config.get("logger") in (None, True):
-            kwargs["logger"] = self._logger(config.get("default_root_dir") or ".")
+        kwargs["logger"] = with_tensorboard(config.get("logger"), self._tensorboard_logger)
         return super().instantiate_trainer(**kwargs)
 
-    def _logger(self, root: str) -> TensorBoardLogger:
-        origin, subcommand = self._origin, self.config.subcommand
+    @property
+    def _run(self) -> Path | None:
+        """The folder of the run that is resumed or evaluated; None for none."""
+        is_fit = self.config.subcommand == "fit"
+        return self._origin.resumed_run if is_fit else evaluated_run(self._origin.checkpoint)
+
+    def _tensorboard_logger(self) -> TensorBoardLogger:
+        subcommand = self.config.subcommand
+        root = self.config[subcommand].trainer.default_root_dir or "."
         if subcommand == "fit":
-            return training_logger(root, origin.resumed_run, origin.env_steps)
-        return evaluation_logger(root, subcommand, origin.checkpoint)
+            return training_logger(root, self._run, self._origin.env_steps)
+        return evaluation_logger(root, subcommand, self._run)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -122,7 +122,7 @@ class ReplayDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         env_id = id_of(env_id)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
         keep_plain(self.hparams)
         for name, value in (
             ("num_envs", num_envs),

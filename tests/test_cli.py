@@ -21,7 +21,13 @@ from tests import running
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-NEEDS = {"pong": ("ale_py", "atari"), "lunar_lander": ("Box2D", "box2d"), "popgym": ("popgym", "popgym")}
+NEEDS = {
+    "lunar_lander": ("Box2D", "box2d"),
+    "minigrid": ("minigrid", "minigrid"),
+    "neurogym": ("neurogym", "neurogym"),
+    "pong": ("ale_py", "atari"),
+    "popgym": ("popgym", "popgym"),
+}
 Q_LEARNING = str(ROOT / "configs" / "sequence_q_learning.yaml")
 SEQUENCE = str(ROOT / "configs" / "sequence_dqn.yaml")
 

@@ -39,7 +39,11 @@ NOT_RUN = {
     ("docs/devices.md", "it needs two nodes"),
     ("docs/devices.md", "it needs SLURM"),
 }
-NEEDS = {"ale_py:ALE/Pong-v5": "ale_py"}
+NEEDS = {
+    "ale_py:ALE/Pong-v5": "ale_py",
+    "minigrid:MiniGrid-Empty-5x5-v0": "minigrid",
+    "neurogym:DelayMatchSample-v0": "neurogym",
+}
 LANGUAGES = {"sh", "yaml", "python", "text", "math"}
 LIGHTNINGS = ("fit", "validate", "test", "predict")
 

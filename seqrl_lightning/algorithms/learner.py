@@ -130,7 +130,7 @@ class LearnerModule(CheckpointedModule):
         normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
         keep_plain(self.hparams)
         require(learning_rate > 0, "model.learning_rate", learning_rate, "positive")
         require(0 <= gamma <= 1, "model.gamma", gamma, "in [0, 1]")

@@ -14,7 +14,7 @@ from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import RunError
 
 
@@ -34,8 +34,7 @@ class Sidecars(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the Trainer read and write checkpoints with their sidecars."""
-        folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
-        self._folder = Path(folder) / "checkpoints"
+        self._folder = run_folder(trainer) / "checkpoints"
         trainer.strategy.checkpoint_io = SidecarIO(
             trainer.global_rank, trainer.world_size, stage == "fit", self._folder, self._max_gib
         )

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.checkpoints.last import run_of
 from seqrl_lightning.files import FolderLock, require_own_files, write_file
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import require
 
 LAST = ("checkpoints", "last.ckpt")
@@ -28,7 +29,7 @@ class RunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, in every process; the first one writes into it."""
-        self._folder = folder_of(trainer)
+        self._folder = run_folder(trainer)
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -52,11 +53,6 @@ class RunClaim:
         """
         if self._lock is None:
             self._lock = FolderLock(folder)
-
-
-def folder_of(trainer: Trainer) -> Path:
-    """Return the folder that a Trainer's run writes into; all processes have to ask for it."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def require_no_other_run(folder: Path, checkpoint: str | None) -> None:
@@ -89,7 +85,16 @@ def training_logger(root: str, resumed_run: Path | None, env_steps: int) -> Tens
     return TensorBoardLogger(root, version=resumed_run.name, default_hp_metric=False, purge_step=env_steps + 1)
 
 
-def evaluation_logger(root: str, subcommand: str, checkpoint: str | None) -> TensorBoardLogger:
+def evaluated_run(checkpoint: str | None) -> Path | None:
+    """Return the folder of the run that a checkpoint lies in; None if it is in none, or can't be written into."""
+    run = None if checkpoint is None else run_of(Path(checkpoint))
+    if run is None or not os.access(run, os.W_OK):
+        return None
+    require_own_files(run)
+    return run
+
+
+def evaluation_logger(root: str, subcommand: str, run: Path | None) -> TensorBoardLogger:
     """Log an evaluation into a folder within the run that is evaluated; below ``root`` if it is in none.
 
     A folder of its own keeps its results out of the run's curves, and TensorBoard reads both.
@@ -97,10 +102,8 @@ def evaluation_logger(root: str, subcommand: str, checkpoint: str | None) -> Ten
     Args:
         root: The runs' ``trainer.default_root_dir``.
         subcommand: Its name, which is the folder's.
-        checkpoint: The checkpoint that is evaluated; None for none.
+        run: The run's folder (:func:`evaluated_run`).
     """
-    run = None if checkpoint is None else run_of(Path(checkpoint))
-    if run is None or not os.access(run, os.W_OK):
+    if run is None:
         return TensorBoardLogger(root, default_hp_metric=False)
-    require_own_files(run)
     return TensorBoardLogger(run, name="", version=subcommand, default_hp_metric=False)

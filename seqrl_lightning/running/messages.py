@@ -12,6 +12,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.errors import printable
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.running.folder import LAST
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import shortened
 
 
@@ -28,10 +29,9 @@ def program() -> str:
 
 def print_summary(trainer: Trainer) -> None:
     """Say where the run is, what came out, and what to do next."""
-    log_dir = trainer.log_dir  # asked for in every process, so that they agree on it
-    if log_dir is None or not trainer.is_global_zero:
+    folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it
+    if not trainer.is_global_zero or attributes_of(trainer).fast_dev_run:
         return
-    folder = os.path.relpath(log_dir)
     data = ReplayDataModule.of(trainer)
     module = data.env_id.rpartition(":")[0]
     allow = f" --allow {module}" if module else ""  # reports import the task by the name in the run's config
