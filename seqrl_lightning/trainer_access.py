@@ -1,6 +1,7 @@
 """Typed access to what Lightning's Trainer holds."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
@@ -34,6 +35,14 @@ def is_limited(trainer: Trainer) -> bool:
         or any(isinstance(callback, Timer) for callback in attributes.callbacks)
         or bool(attributes.fast_dev_run)
     )
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Return the folder of a run's files: its first logger's, or ``default_root_dir`` if that logger has none.
+
+    Ask for it in every process, so that they agree on it.
+    """
+    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:

@@ -22,13 +22,13 @@ from seqrl_lightning.callbacks import (
     TargetSync,
     run_callbacks,
 )
-from seqrl_lightning.cli import SETTINGS_OF
 from seqrl_lightning.collect import CountBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP
 from seqrl_lightning.replay import PrioritizedSampler, UniformSampler
+from seqrl_lightning.running.parser import SETTINGS_OF
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 

@@ -90,7 +90,7 @@ class CheckpointedModule(GreedyEvaluation):
         self.target_net.load_state_dict(given)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another task, before its weights fail to fit; tell what else changed.
+        """Refuse a checkpoint of another task, before its weights fail to fit; report what else changed.
 
         Raises:
             ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
@@ -106,7 +106,7 @@ class CheckpointedModule(GreedyEvaluation):
             self._compare_settings(checkpoint)
 
     def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
-        """Tell which settings changed since a checkpoint was saved; the command line has told them by itself."""
+        """Report which settings changed since a checkpoint was saved; the command line has reported them by itself."""
         datamodule = attributes_of(self.trainer).datamodule
         assert datamodule is not None
         before = {

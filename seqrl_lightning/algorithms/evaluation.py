@@ -37,7 +37,7 @@ class LearningData(Protocol):
     progress: Progress
 
     def on_eval_fault(self, fault: EnvFault) -> int:
-        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew."""
+        """Continue after a fault in an evaluation. Returns the seed from which its episodes are played again."""
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""

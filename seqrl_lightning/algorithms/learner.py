@@ -4,7 +4,6 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +101,7 @@ class LearnerModule(CheckpointedModule):
     trains_memory: bool = True
     """Whether a network that remembers can be trained."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Refuse a subclass that overrides a method which earlier versions called.
 
         Raises:
@@ -131,7 +130,7 @@ class LearnerModule(CheckpointedModule):
         normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
         keep_plain(self.hparams)
         require(learning_rate > 0, "model.learning_rate", learning_rate, "positive")
         require(0 <= gamma <= 1, "model.gamma", gamma, "in [0, 1]")

@@ -19,7 +19,7 @@ from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion
 from seqrl_lightning.saved_state import saved, saved_tensor
-from seqrl_lightning.trainer_access import update_of
+from seqrl_lightning.trainer_access import run_folder, update_of
 
 _OUTSIDE = "train/targets_outside_support"
 _MAX_OUTSIDE = 0.01  # of the targets, without a warning
@@ -71,13 +71,13 @@ class EnvStepLogger(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file of episodes; a resumed run keeps those up to its checkpoint."""
         agent = AgentCallback.needed_by(trainer)
-        folder = trainer.log_dir  # asked for in every process, so that they agree on it
+        folder = run_folder(trainer)  # asked for in every process, so that they agree on it
         self._path = None
         if agent is None:
             return
         self._episode_log = agent.episode_log
         if trainer.is_global_zero and leaves_files(trainer):
-            self._path = Path(str(folder)) / "episodes.csv"
+            self._path = folder / "episodes.csv"
             self._num_rows = start_table(self._path, Episode._fields, self._num_rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

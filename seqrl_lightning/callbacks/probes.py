@@ -13,6 +13,7 @@ from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.saved_state import saved
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import EvaluationTask
 
 
@@ -33,8 +34,8 @@ class ProbeWriter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the file; it is started with the first evaluation."""
-        folder = trainer.log_dir  # asked for in every process, so that they agree on it
-        self._path = Path(str(folder)) / "probes.csv" if leaves_files(trainer) else None
+        folder = run_folder(trainer)  # asked for in every process, so that they agree on it
+        self._path = folder / "probes.csv" if leaves_files(trainer) else None
         self._is_started = False
 
     def on_validation_batch_end(

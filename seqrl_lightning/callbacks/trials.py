@@ -18,6 +18,7 @@ from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
@@ -67,7 +68,7 @@ class TrialWriter(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the file; it is started with the first choice."""
         data = LearnerDataModule.of(trainer)
-        self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process, so that they agree on it
+        self._path = run_folder(trainer) / "trials.csv"  # asked for in every process, so that they agree on it
         self._is_writer = trainer.is_global_zero
         self._is_started = False
         self._first_env = trainer.global_rank * data.num_envs
@@ -145,7 +146,7 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the table."""
-        self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
+        self._path = run_folder(trainer) / "predictions.csv"
         self._unfinished = self._path.with_name(self._path.name + UNFINISHED)
         if trainer.is_global_zero:
             start_table(self._unfinished, header(LearnerDataModule.of(trainer).n_actions))

@@ -63,7 +63,7 @@ class LoggedTrials(LearnerDataModule):
             must_be = f"null, or the task's {self.n_actions}"
             require(n_actions in (None, self.n_actions), "data.n_actions", n_actions, must_be)
             logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions)
-        self.save_hyperparameters({"n_actions": self.n_actions})  # the learner's, of which there are no two
+        self.save_hyperparameters({"n_actions": self.n_actions}, logger=False)  # the learner's, too
         rows = dealt(logged.rows, self.num_envs)
         slots = len(rows.action) + 1  # not full: samplers take the oldest rows of a full ring for half overwritten
         memory = (slots, self.num_envs, self.obs_shape, self.obs_dtype)

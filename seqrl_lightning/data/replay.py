@@ -32,7 +32,7 @@ class ReplayDataModule(LearnerDataModule):
         trials: Tables, or one, whose episodes the replay memory begins with (see :class:`LoggedTrials`): the agent then
             learns from them and from its own, without warming the memory up. None begins with an empty one.
         save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a resumed run fills the
-            memory anew before it learns.
+            memory again before it learns.
         shared: The settings of :class:`LearnerDataModule`, which every datamodule has.
 
     Attributes:
@@ -98,7 +98,7 @@ class ReplayDataModule(LearnerDataModule):
 
     @property
     def block_of(self) -> Callable[[int], int] | None:
-        """The block after so many finished episodes; None for tasks that have none, or count them by themselves.
+        """The block after a number of finished episodes; None for tasks that have none, or count them by themselves.
 
         It raises a ``RunError`` where the task's own ``block_of`` raises, or returns something else than a block.
         """

@@ -75,7 +75,7 @@ class LearnerDataModule(LightningDataModule):
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
-        eval_max_steps: Env steps after which an evaluation gives an episode up, and counts it as it is.
+        eval_max_steps: Env steps after which an evaluation gives up an episode, and counts it as it is.
 
     Attributes:
         obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
@@ -122,9 +122,9 @@ class LearnerDataModule(LightningDataModule):
         eval_max_steps: int = 27_000,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
         env_id = None if env_id is None else id_of(env_id)
-        self.save_hyperparameters({"env_id": env_id})
+        self.save_hyperparameters({"env_id": env_id}, logger=False)
         keep_plain(self.hparams)
         for name, value in (
             ("frame_stack", frame_stack),
@@ -248,7 +248,7 @@ class LearnerDataModule(LightningDataModule):
         return self.eval_envs
 
     def on_eval_fault(self, fault: EnvFault) -> int:
-        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew.
+        """Continue after a fault in an evaluation. Returns the seed from which its episodes are played again.
 
         Raises:
             RunError: If the run has to end.

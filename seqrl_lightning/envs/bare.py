@@ -75,7 +75,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
 
 @contextmanager
 def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
-    """Say in a line why an environment can't be made."""
+    """Say in one line why an environment can't be made."""
     try:
         yield
     except (ConfigurationError, Terminated):
