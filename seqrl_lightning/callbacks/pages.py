@@ -1,4 +1,4 @@
-"""Where a run's settings, texts, pictures and tables go: a class for each kind of logger."""
+"""The outlets for settings, texts, pictures and tables of a run: a class for each kind of logger."""
 
 import glob
 import shutil
