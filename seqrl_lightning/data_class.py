@@ -1,4 +1,4 @@
-"""Which datamodule a command asks for: ``--data LoggedTrials``, or ``data_class: LoggedTrials`` in its config."""
+"""The choice of a datamodule: ``--data LoggedTrials``, or ``data_class: LoggedTrials`` in a config."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -35,6 +35,7 @@ ROOMS = [
     "behavior",
     "collect",
     "commands",
+    "data",
     "envs",
     "functional",
     "launch",
@@ -42,7 +43,7 @@ ROOMS = [
     "networks",
     "replay",
 ]
-MODULES = ["agent", "data", "exploration", "policy", "recording", "trust", "types"]
+MODULES = ["agent", "exploration", "policy", "recording", "trust", "types"]
 
 
 def read_by_people() -> Iterator[Path]:
