@@ -235,14 +235,14 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
         "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
-    text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}")
+    text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}\nIn the figures, {LEGEND[0].lower()}{LEGEND[1:]}\n")
     by_task = defaultdict(list)
     for report in reports.values():
         by_task[task(report)].append(report)
     for env_id, task_reports in sorted(by_task.items()):
         text.append(f"## {env_id}\n")
         if env_id in curves:
-            text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n\n{LEGEND}\n")
+            text.append(f"![Learning curves on {env_id}](images/{file_name(env_id)})\n")
         text += [section(report) for report in sorted(task_reports, key=lambda report: str(report["name"]))]
     return "\n".join(text)
 
