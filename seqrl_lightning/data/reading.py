@@ -19,7 +19,7 @@ _MINARI = "minari:"
 
 
 class Logged(NamedTuple):
-    """What was read."""
+    """Episodes as rows of the replay memory, with the number of actions."""
 
     rows: LoggedRows
     n_actions: int
