@@ -43,8 +43,9 @@ class Trial(NamedTuple):
 class TrialWriter(Callback):
     """Write ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. The
-    agent acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
+    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. Where
+    it isn't known beforehand that a task states it, rows begin with the first episode after it was stated. The agent
+    acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
     """
 
     def __init__(self) -> None:
@@ -115,6 +116,8 @@ class TrialWriter(Callback):
     def _rows_of(self, step: TrialStep) -> Iterable[Row]:
         for env in np.flatnonzero(step.is_trial).tolist():
             self._episodes[env] += int(step.trial[env] == 0)
+            if self._episodes[env] < 0:  # the task stated a right action for the first time, in mid-episode
+                continue
             yield flat(
                 Trial(
                     self._episodes[env],
