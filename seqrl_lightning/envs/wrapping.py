@@ -18,7 +18,7 @@ from seqrl_lightning.envs.parts import CheckedBox, CheckedParts
 from seqrl_lightning.envs.spaces import has_picture, is_composed
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.wrappers import MAX_COMBINATIONS, FlattenMultiDiscreteAction, is_enumerable, num_combinations
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -55,7 +55,7 @@ def make_wrapped(
     for k, wrapper in enumerate(wrappers):
         try:
             env = _with_own_arguments(wrapper)(env)
-        except (ConfigurationError, Terminated):
+        except (ConfigurationError, EndedBySignal):
             raise
         except (Exception, SystemExit) as error:
             known = isinstance(error, AssertionError | TypeError | ValueError | gym.error.Error)

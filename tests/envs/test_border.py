@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from seqrl_lightning.envs import EnvFactory, EnvFault, Outcome, Shown
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal, Terminated
 from seqrl_lightning.types import ConfigurationError
 from tests.envs.lights import Light, assert_same, play
 
@@ -709,15 +709,16 @@ def test_flags_of_vector_environments_are_flags(flags: Any, message: str) -> Non
         list(map(envs.step, [np.zeros(4, np.int64)] * 3))
 
 
-def test_a_signal_is_no_fault_of_an_environment() -> None:
+@pytest.mark.parametrize("signalled", [Terminated(143), EndedBySignal(0)])
+def test_a_signal_is_no_fault_of_an_environment(signalled: EndedBySignal) -> None:
     class Signalled(Light):
         def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
             if self.t == 2:
-                raise Terminated(143)
+                raise signalled
             return super().step(action)
 
     envs = factory_of(Signalled).make_envs(1)
-    with pytest.raises(Terminated):
+    with pytest.raises(EndedBySignal):
         play(envs)
 
 
