@@ -171,6 +171,26 @@ def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
     assert read(goes_on) == read(whole)
 
 
+def test_a_save_in_mid_interval_changes_no_rows_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the rows of the other process are those of this one."""
+
+    class Save(Callback):
+        def __init__(self, writer: TrialWriter) -> None:
+            self.writer = writer
+
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 3:
+                self.writer.state_dict()
+
+    monkeypatch.setattr("seqrl_lightning.callbacks.trials.gather", lambda items: [items, items])
+    writer = TrialWriter()
+    whole, _ = run(tmp_path / "whole", [TrialWriter()])
+    saved, _ = run(tmp_path / "saved", [writer, Save(writer)])
+    assert read(whole) == read(saved)
+    env_steps = AgentCallback.of(whole).progress.env_steps
+    assert len(read(whole)) == 2 * env_steps
+
+
 def test_other_tasks_have_none(tmp_path: Path) -> None:
     torch.manual_seed(3)
     data = {"env_id": "CartPole-v1", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
