@@ -20,8 +20,6 @@ _WARNINGS = (
     ".*LightningCLI's args parameter is intended to run from within Python.*",
     # A resumed run continues in its own folder.
     ".*Checkpoint directory .* exists and is not empty.*",
-    # Evaluating a checkpoint writes into a new folder, and keeps no best checkpoints.
-    ".*The dirpath has changed from .*",
     # torchmetrics sums the statistics over all processes before they are logged.
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     # Lightning's and TensorBoard's own dependencies deprecate what these use.

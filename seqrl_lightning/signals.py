@@ -12,8 +12,12 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
-class Terminated(SystemExit):
-    """SIGTERM has come. It passes through everything that handles only errors."""
+class EndedBySignal(SystemExit):
+    """A signal ends the program, and it was told. It passes through everything that handles only errors."""
+
+
+class Terminated(EndedBySignal):
+    """SIGTERM has come, of which the program's last line is still to tell."""
 
 
 def end_program_at_once() -> None:

@@ -67,7 +67,9 @@ class Corridor(gym.Env[Any, Any]):
 
 
 class Breaking(Diary):
-    """A diary that breaks in its 7th step, a few times in all; of several environments those with odd seeds do.
+    """A diary that breaks in the 7th step after a seed, a few times in all.
+
+    Of several environments those with odd seeds do.
 
     Args:
         how: What it does then.
@@ -91,6 +93,7 @@ class Breaking(Diary):
         observation, info = super().reset(seed=seed)
         if seed is not None:
             self.breaks = self.alone or seed % 2 == 1
+            self.steps = 0
         self.length = 4
         return observation, info
 

@@ -1,5 +1,6 @@
 """A disk that is full: one line, whichever file it hits, and what was there before stays."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.checkpoints.last import newest_checkpoint
 from seqrl_lightning.files import add_rows, start_table, write_file
+from seqrl_lightning.running.failures import cause_of
 from seqrl_lightning.types import RunError
 
 LIMITED = """
@@ -49,8 +53,29 @@ def test_a_table_that_cant_grow_is_named(tmp_path: Path, file_sizes: Callable[[i
     assert path.read_text().splitlines() == ["episode,return", "0,1.0"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_tensorboards_file_is_named(tmp_path: Path, file_sizes: Callable[[int], None]) -> None:
+    """Its own thread writes it, and meets an error that names no file."""
+    logger = TensorBoardLogger(tmp_path)
+    trainer = Trainer(logger=logger, enable_checkpointing=False)
+    file_sizes(1000)
+
+    def log() -> None:
+        for step in range(200):
+            logger.log_metrics({"loss": 1.0}, step)
+            logger.save()
+
+    with pytest.raises(OSError, match="File too large") as caught:
+        log()
+    cause = cause_of(caught.value, trainer, None, None)
+    assert re.fullmatch(rf"{logger.log_dir}/events\.out\.tfevents\..*\.0 can't be written: File too large", str(cause))
+    assert cause_of(OSError("another one"), trainer, None, None) is None
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "what"), [(3_000, "File too large"), (150_000, ".replay can't be written: File too")])
+@pytest.mark.parametrize(
+    ("size", "what"), [(6_000, ".0 can't be written: File too large"), (150_000, ".replay can't be written: File too")]
+)
 def test_the_program_ends_with_one_line(size: int, what: str, tmp_path: Path) -> None:
     """In the file of TensorBoard's own thread, or in a sidecar."""
     arguments = [

@@ -185,6 +185,19 @@ def test_a_process_that_dies_ends_the_run(lost_rank: int, tmp_path: Path) -> Non
         time.sleep(0.1)
 
 
+def test_a_signal_to_all_processes_is_no_error(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "--trainer.max_steps=1000000")
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)
+    while not list(tmp_path.glob("lightning_logs/version_0/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Interrupted: saved" in errors
+    assert "error" not in errors
+
+
 def is_running(process_id: int) -> bool:
     try:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

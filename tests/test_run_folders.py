@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from seqrl_lightning import Agent
+from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -63,3 +64,35 @@ def test_an_agent_without_checkpoints_learns_once(tmp_path: Path) -> None:
     agent = Agent("CartPole-v1", folder=tmp_path, **settings).learn(40)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="enable_checkpointing is False; it must be true"):
         agent.learn(20)
+
+
+@pytest.mark.parametrize("where", [[], ["--trainer.default_root_dir=./runs//mine/"], ["--checkpoint.dirpath=best"]])
+def test_a_resumed_run_remembers_its_best_checkpoint_wherever_it_is(
+    where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each evaluation has the same result here, as nothing is learned: the first one stays the best."""
+    monkeypatch.chdir(tmp_path)
+    settings = ["--data.env_id=seqrl/Sequence-v0", "--model.learning_rate=1e-30", "--data.batches_per_epoch=4"]
+    settings += ["--data.batch_size=8", "--agent.warmup_env_steps=8", "--trainer.enable_progress_bar=false", *where]
+    states = []
+    for more in (["--trainer.max_steps=4"], ["--trainer.max_steps=8", "--ckpt_path=last"]):
+        status, _, err = seqrl("fit", *settings, *more)
+        assert status == 0, err
+        (last,) = tmp_path.rglob("last.ckpt")
+        (state,) = (state for key, state in read_checkpoint(last)["callbacks"].items() if "ModelCheckpoint" in key)
+        states.append({key: str(value) for key, value in state.items()})
+    assert states[0] == states[1]
+    (best,) = tmp_path.rglob("epoch=*.ckpt")
+    assert best.name == "epoch=0-step=4.ckpt"
+    assert best.samefile(states[1]["best_model_path"])
+
+
+def test_an_agent_that_learns_again_remembers_its_best_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"batch_size": 8, "batches_per_epoch": 4, "warmup_env_steps": 8, "learning_rate": 1e-30}
+    agent = Agent("seqrl/Sequence-v0", enable_progress_bar=False, **settings)  # type: ignore[arg-type]
+    agent.learn(32).learn(40)
+    (best,) = (path.name for path in tmp_path.rglob("epoch=*.ckpt"))
+    assert best == "epoch=0-step=4.ckpt"

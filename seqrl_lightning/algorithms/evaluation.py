@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ class LearningData(Protocol):
     eval_envs: Border
     eval_max_steps: int
     num_blocks: int
+    tells_correct_action: bool
     progress: Progress
 
     def on_eval_fault(self, fault: EnvFault) -> int:
@@ -110,7 +112,8 @@ class GreedyEvaluation(LightningModule):
                 seed = data.on_eval_fault(fault)
 
     def _evaluate(self, task: EvaluationTask) -> dict[str, list[Step]]:
-        steps, *episodes = self._play(Policy(self.act_values), task, _summary)
+        summary = partial(_summary, keeps_steps=self.data.tells_correct_action)
+        steps, *episodes = self._play(Policy(self.act_values), task, summary)
         self._tell_of_cut(episodes[-1].numpy())
         columns = [column.to(self.device) for column in episodes]
         for name in task.names:
@@ -148,18 +151,18 @@ def is_cut(last: Step) -> BoolArray:
     return hasnt_ended
 
 
-def _summary(played: Iterator[Step]) -> tuple[list[Step], Tensor, Tensor, Tensor]:
+def _summary(played: Iterator[Step], keeps_steps: bool) -> tuple[list[Step], Tensor, Tensor, Tensor]:
     """Sum up episodes.
 
     Returns:
-        The steps, of tasks that tell the correct action; the return [N] and the length [N] of each episode; and
-        whether it was cut before its end [N] bool.
+        The steps, if they are to be kept; the return [N] and the length [N] of each episode; and whether it was cut
+        before its end [N] bool.
     """
     steps: list[Step] = []
     columns: list[tuple[FloatArray, BoolArray]] = []
     for step in played:
         columns.append((step.outcome.task_reward * step.is_playing, step.is_playing))
-        if step.shown.correct_action is not None:
+        if keeps_steps:
             steps.append(step)
     returns, lengths = (torch.from_numpy(np.sum(column, axis=0)) for column in zip(*columns, strict=True))
     return steps, returns, lengths, torch.from_numpy(is_cut(step))

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationSchedule
 from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.saved_state import saved
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.trainer_access import attributes_of, run_folder
 
 SECONDS_FOR_EVALUATION = 10.0
@@ -74,7 +75,7 @@ class LastCheckpoint(Checkpoint):
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._is_too_late:
-            raise SystemExit(128 + signum)
+            raise EndedBySignal(128 + signum)
         self._received = signum
         if signum == signal.SIGINT:
             self._stop_listening(signal.SIGINT)
@@ -114,7 +115,7 @@ class LastCheckpoint(Checkpoint):
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
-            SystemExit: After SIGTERM.
+            EndedBySignal: After SIGTERM.
         """
         accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
@@ -127,7 +128,7 @@ class LastCheckpoint(Checkpoint):
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
-            SystemExit: After SIGTERM.
+            EndedBySignal: After SIGTERM.
         """
         if attributes_of(trainer).fast_dev_run:
             return
@@ -147,7 +148,7 @@ class LastCheckpoint(Checkpoint):
         if self._received == signal.SIGINT:
             raise KeyboardInterrupt
         # Lightning kills the other processes when one that it started exits with anything but 0.
-        raise SystemExit(128 + signal.SIGTERM if trainer.is_global_zero else 0)
+        raise EndedBySignal(128 + signal.SIGTERM if trainer.is_global_zero else 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the signals' handlers."""
@@ -155,7 +156,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Restore the handlers, except SIGTERM's if it was what ended the run: a second one must not kill it."""
-        ends_by_signal = isinstance(exception, SystemExit)
+        ends_by_signal = isinstance(exception, EndedBySignal)
         self._stop_listening(signal.SIGINT, *(() if ends_by_signal else (signal.SIGTERM,)))
 
     def _stop_listening(self, *signals: int) -> None:

@@ -1,5 +1,6 @@
 """Keep the replay memory, the agent and the random streams of each process in a file of its own."""
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
-from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
+from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, best_in_folder, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
+from seqrl_lightning.saved_state import StateError, saved
 from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import RunError
 
@@ -40,8 +42,21 @@ class Sidecars(Callback):
         )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note the progress of the resumed run."""
+        """Note the progress of the resumed run; let each ``ModelCheckpoint`` go on with the best ones of its folder.
+
+        Raises:
+            RunError: If the checkpoint says nonsense about them.
+        """
         self._resumed_updates = checkpoint["global_step"]
+        path = Path(str(trainer.ckpt_path))
+        try:
+            states = saved(checkpoint["callbacks"], dict, "the callbacks' state")
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
+                    state = states[callback.state_key] = _best_of(callback, states[callback.state_key], path)
+                    callback.current_score = state.get("current_score")  # Lightning saves it only
+        except StateError as error:
+            raise RunError(f"{path} can't be used: {error}") from error
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Delete what a killed run left behind: unfinished files, and checkpoints and sidecars that nothing names."""
@@ -91,6 +106,22 @@ class Sidecars(Callback):
             if refusal:
                 raise RunError(refusal if trainer.world_size == 1 else f"rank {rank}: {refusal}")
         checkpoint["sidecars"] = {name: found for name, found, _ in by_rank}
+
+
+def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str, Any]:
+    """Return the state in which a ``ModelCheckpoint`` goes on; in another folder than before it starts anew.
+
+    Lightning compares the folders' names, which differ where one is relative or the run was moved.
+
+    Args:
+        callback: It is told its folder already.
+        state: Its saved state.
+        loaded: The checkpoint that holds the state.
+    """
+    state = saved(state, dict, "ModelCheckpoint's state")
+    folder = os.fspath(callback.dirpath or "")
+    before = {loaded.parent.resolve(), Path(str(state.get("dirpath"))).resolve()}
+    return best_in_folder(state, folder) if Path(folder).resolve() in before else callback.state_dict()
 
 
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:

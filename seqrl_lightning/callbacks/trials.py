@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,13 +44,15 @@ class Trial(NamedTuple):
 class TrialWriter(Callback):
     """Write ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. The
-    agent acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
+    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. Where
+    it isn't known beforehand that a task states it, rows begin with the first episode after it was stated. The agent
+    acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
     """
 
     def __init__(self) -> None:
         self._interval = LogInterval()
         self._steps: list[TrialStep] = []  # not yet written
+        self._batch_ends: list[int] = []  # how many of them there were after each batch
         self._num_rows = 0  # of the file
         self._episodes: list[int] = []  # number of each environment's episode
         self._path = Path("trials.csv")  # in the run's folder, from on_fit_start on
@@ -83,6 +85,7 @@ class TrialWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Write, every ``log_every_n_steps`` batches."""
+        self._batch_ends.append(len(self._steps))
         if self._interval.ends(trainer):
             self._write()
 
@@ -102,9 +105,12 @@ class TrialWriter(Callback):
         self._episodes = saved(state_dict["episodes"], list[int], "TrialWriter's episodes")
 
     def _write(self) -> None:
-        mine = [row for step in self._steps for row in self._rows_of(step)]
+        """Write what isn't written yet, batch by batch, so that a save between two intervals changes no row's place."""
+        bounds = pairwise([0, *self._batch_ends, len(self._steps)])
+        mine = [[row for step in self._steps[a:b] for row in self._rows_of(step)] for a, b in bounds]
         self._steps.clear()
-        rows = list(chain.from_iterable(gather(mine)))
+        self._batch_ends.clear()
+        rows = [row for by_rank in zip(*gather(mine), strict=True) for row in chain.from_iterable(by_rank)]
         if not rows or not self._is_writer:
             return
         if not self._is_started:
@@ -116,6 +122,8 @@ class TrialWriter(Callback):
     def _rows_of(self, step: TrialStep) -> Iterable[Row]:
         for env in np.flatnonzero(step.is_trial).tolist():
             self._episodes[env] += int(step.trial[env] == 0)
+            if self._episodes[env] < 0:  # the task stated a right action for the first time, in mid-episode
+                continue
             yield flat(
                 Trial(
                     self._episodes[env],

@@ -9,8 +9,10 @@ from seqrl_lightning.types import keep_plain, require
 
 _COMPARED = re.compile(
     r"(seed_everything|data|model|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
-    r"|trainer\.(accumulate_grad_batches|check_val_every_n_epoch|gradient_clip_\w+|precision|limit_\w+)$"
+    r"|trainer\.(?!default_root_dir|logger|enable_|m(ax|in)_|fast_dev_run|num_sanity_val_steps|profiler|barebones)"
 )
+"""All settings, but for those of the Trainer that let a run go on, or only show it."""
+
 _FIXED = re.compile(
     r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
     r"|model\.normalize_(observations|rewards)$|agent\.exploration_bonus\b"

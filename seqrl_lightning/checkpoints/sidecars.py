@@ -4,6 +4,7 @@ A checkpoint names its sidecars, which lie beside it, and their checksums. New o
 takes its place, then the old ones are deleted: whenever the program is killed, the checkpoint that is there is whole.
 """
 
+import os
 import re
 import shutil
 import uuid
@@ -18,7 +19,7 @@ from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_arc
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
-from seqrl_lightning.saved_state import StateError, require_saved, saved
+from seqrl_lightning.saved_state import require_saved, saved
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -26,7 +27,7 @@ SUFFIX = ".replay"
 
 _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of the ranks
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
-_BEST = ("best_k_models", "best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
 _SCORES = ("best_model_score", "current_score", "kth_value")
 _LARGE = ("ring", "sampler")  # what only the sidecar holds of the datamodule's state
 
@@ -60,7 +61,6 @@ class SidecarIO(TorchCheckpointIO):
         self._rank = rank
         self._world_size = world_size
         self._resumes = resumes
-        self._folder = folder
         self._max_gib = max_gib
         self._saved_in = {folder.resolve()}  # where checkpoints may be deleted
 
@@ -103,13 +103,6 @@ class SidecarIO(TorchCheckpointIO):
                 checkpoint.update(self._read_sidecar(path, checkpoint))
         except UnusableFileError as error:
             raise RunError(f"{path} can't be used: {error}") from error
-        try:
-            callbacks = saved(checkpoint.get("callbacks", {}), dict, "the callbacks' state")
-            for key, state in callbacks.items():
-                if isinstance(state, dict) and any(name in state for name in _BEST):
-                    callbacks[key] = {**state, **self._best_in_folder(state, path.parent)}
-        except StateError as error:
-            raise RunError(f"{path} can't be used: {error}") from error
         return checkpoint
 
     def _read_sidecar(self, path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,30 +116,6 @@ class SidecarIO(TorchCheckpointIO):
             raise UnusableFileError(fault)
         state = read_archive(path.parent / name, self._max_gib, mmap=False)
         return state if isinstance(state, dict) else {}
-
-    def _best_in_folder(self, state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """Return a ``ModelCheckpoint``'s state in which every file is one of ``folder``'s.
-
-        ``ModelCheckpoint`` deletes the files that its state names. They are named by their whole paths, which may be
-        anybody's; a run whose folder was moved finds its own ones so too.
-        """
-
-        def here(name: object) -> str:
-            path = folder / Path(str(name)).name
-            is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
-            return str(self._folder / path.name) if is_own else ""
-
-        scores = {**saved(state.get("best_k_models", {}), dict, "ModelCheckpoint's best_k_models")}
-        named = {**scores, **{name: state[name] for name in _SCORES if state.get(name) is not None}}
-        for name, score in named.items():  # compared with the next one
-            require_saved(
-                isinstance(score, Tensor) and score.numel() == 1, f"the score {name!r}", score, "a tensor of one number"
-            )
-        scores = {here(name): score for name, score in scores.items() if here(name)}
-        paths = {key: here(state.get(key)) for key in _BEST[1:]}
-        is_in_place = folder.resolve() == self._folder.resolve()
-        dirpath = {"dirpath": str(self._folder)} if is_in_place else {}
-        return {**paths, "best_k_models": scores, **dirpath}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint and its sidecars, in a folder in which this process has saved one; nothing else."""
@@ -162,6 +131,35 @@ class SidecarIO(TorchCheckpointIO):
         path.unlink()
         for sidecar in sidecars:
             sidecar.unlink(missing_ok=True)
+
+
+def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Return a ``ModelCheckpoint``'s saved state in which every file is one of ``folder``'s.
+
+    ``ModelCheckpoint`` deletes the files that its state names by their whole paths, which may be anybody's. A run whose
+    folder was moved, or is named in another way, finds its own ones so too.
+
+    Args:
+        state: The saved state.
+        folder: The ``ModelCheckpoint``'s folder, named as it names it itself.
+
+    Raises:
+        StateError: If it isn't such a state.
+    """
+
+    def here(name: object) -> str:
+        path = Path(folder) / Path(str(name)).name
+        is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
+        return os.path.join(folder, path.name) if is_own else ""
+
+    scores = {**saved(state.get("best_k_models", {}), dict, "ModelCheckpoint's best_k_models")}
+    named = {**scores, **{name: state[name] for name in _SCORES if state.get(name) is not None}}
+    for name, score in named.items():  # compared with the next one
+        require_saved(
+            isinstance(score, Tensor) and score.numel() == 1, f"the score {name!r}", score, "a tensor of one number"
+        )
+    scores = {here(name): score for name, score in scores.items() if here(name)}
+    return {**state, **{key: here(state.get(key)) for key in _PATHS}, "best_k_models": scores, "dirpath": folder}
 
 
 def predecessor_of(path: Path) -> Path:

@@ -221,8 +221,10 @@ class LearnerDataModule(LightningDataModule):
         require(draws, "data.sampler", type(self.sampler).__name__, must_be)
 
     def _open(self, num_envs: int, setting: str = "data.num_envs") -> Border:
-        self._open_envs.append(self.factory.make_envs(num_envs, setting))
-        return self._open_envs[-1]
+        envs = self.factory.make_envs(num_envs, setting)
+        envs.tells_correct_action = self.tells_correct_action
+        self._open_envs.append(envs)
+        return envs
 
     def _place_observations(self) -> None:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

@@ -14,7 +14,7 @@ from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.errors import extra_in
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
 
@@ -78,7 +78,7 @@ def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
     """Say in one line why an environment can't be made."""
     try:
         yield
-    except (ConfigurationError, Terminated):
+    except (ConfigurationError, EndedBySignal):
         raise
     except (TypeError, ValueError) as error:
         raise ConfigurationError(

@@ -53,6 +53,8 @@ class Border(ABC):
     Attributes:
         observation_space: The space of one observation.
         check_bounds: Whether finite values outside the observation space's bounds are faults.
+        tells_correct_action: Whether the task states a right action, so that -1 stands for one that it doesn't state in
+            a step. Set by whoever knows it before the task's first statement.
         seed: The seed of the last reset.
         num_steps: Steps since then.
     """
@@ -68,7 +70,7 @@ class Border(ABC):
         parts = space.parts if isinstance(space, PackedSpace) else {"": space}
         lead = self._shape[:-1] if self._layout else (num_envs,)
         self._bounds = {name: Bounds(part, (*lead, *part.shape)) for name, part in parts.items()}
-        self._has_masks = self._has_correct_actions = False
+        self._has_masks = self.tells_correct_action = False
         self._block: IntArray | None = None  # stated last
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Shown:
@@ -130,7 +132,7 @@ class Border(ABC):
             has_ended: [N] bool, whose episode that step ended.
         """
         self._has_masks = shown.action_mask is not None
-        self._has_correct_actions = shown.correct_action is not None
+        self.tells_correct_action |= shown.correct_action is not None
         self._block = shown.block
 
     @abstractmethod

@@ -19,6 +19,7 @@ from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMul
 from seqrl_lightning.types import ConfigurationError, stated
 
 _NUM_FIRST_STEPS = 3  # that are played to read the facts
+_MAX_MORE_STEPS = 200  # to an episode's end, where a memory task may state its right action only
 _FLATTENING = (CheckedParts, FlatVectorEnv)
 _ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
 
@@ -48,13 +49,14 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
     """
     seen = _first_steps(envs, env_id)
     repeats = _are_alike(seen, _first_steps(envs, env_id))
+    tells_correct_action = any(shown.correct_action is not None for shown in seen) or _states_later(envs, seen[-1])
     space = envs.observation_space
     return EnvFacts(
         space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
         np.dtype(space.dtype).name,
         envs.n_actions,
         _num_blocks(envs, seen[1], env_id),
-        tells_correct_action=seen[1].correct_action is not None,
+        tells_correct_action,
         unrepeated=None if repeats else env_id,
         flattened_space=_space_before(envs, _FLATTENING),
         flattened_actions=_space_before(envs, _ENUMERATING),
@@ -75,6 +77,22 @@ def _first_steps(envs: Border, env_id: str) -> list[Shown]:
     except EnvFault as fault:
         raise ConfigurationError(f"data.env_id is {env_id!r}, whose {method}() fails: {fault.reason}") from fault
     return seen
+
+
+def _states_later(envs: Border, shown: Shown) -> bool:
+    """Return whether a task states a right action until the end of an episode, of which it showed ``shown`` last."""
+    rng = np.random.default_rng(0)
+    for _ in range(_MAX_MORE_STEPS):
+        allowed = np.arange(envs.n_actions) if shown.action_mask is None else np.flatnonzero(shown.action_mask[0])
+        try:
+            shown, *_, terminated, truncated = envs.step(rng.choice(allowed, envs.num_envs))
+        except EnvFault:  # training will tell of it
+            return False
+        if shown.correct_action is not None:
+            return True
+        if (terminated | truncated).any():
+            return False
+    return False
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:

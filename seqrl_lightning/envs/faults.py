@@ -3,7 +3,7 @@
 import warnings
 from typing import Protocol
 
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import one_line
 
 
@@ -38,9 +38,9 @@ def exit_refused(error: SystemExit) -> EnvValueError:
     """Return the error for an attempt to end the program: an environment's ``sys.exit()`` isn't the end of a run.
 
     Raises:
-        Terminated: If it isn't the environment's attempt, but a signal.
+        EndedBySignal: If it isn't the environment's attempt, but a signal.
     """
-    if isinstance(error, Terminated):
+    if isinstance(error, EndedBySignal):
         raise error
     return EnvValueError(f"it called sys.exit({error.code!r})")
 
@@ -56,7 +56,7 @@ def close_quietly(envs: Closable) -> None:
     """Close environments, and turn their errors into warnings: the training is done."""
     try:
         envs.close()
-    except Terminated:
+    except EndedBySignal:
         raise
     except (Exception, SystemExit) as error:
         warnings.warn(f"closing an environment failed: {error!r}", stacklevel=2)

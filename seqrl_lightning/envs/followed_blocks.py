@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import as_int
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import IntArray, Task, one_line, stated
 
 
@@ -37,7 +37,7 @@ def block_after(task: FollowsBlocks, finished_episodes: int, num_blocks: int) ->
     must_be = f"a block, 0 to {num_blocks - 1}"
     try:
         returned = task.block_of(finished_episodes)
-    except Terminated:
+    except EndedBySignal:
         raise
     except (Exception, SystemExit) as error:  # a task may raise anything
         reason = one_line(f"{type(error).__name__}: {error}")

@@ -122,6 +122,8 @@ def own_parts(value: object, space: gym.Space[Any], batch: tuple[int, ...] = (),
             raise EnvValueError(f"{name} is {short(value)}; it must be a dict of {', '.join(map(str, space.spaces))}")
         return {key: own_parts(value[key], part, batch, f"{name}[{key!r}]") for key, part in space.items()}
     if isinstance(space, gym.spaces.Tuple):
+        if isinstance(value, np.ndarray) and value.ndim > 0:  # a Gymnasium Tuple contains it, too
+            value = tuple(value)
         if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
             raise EnvValueError(f"{name} is {short(value)}; it must be a tuple of {len(space.spaces)} parts")
         pairs = enumerate(zip(value, space.spaces, strict=True))

@@ -47,8 +47,8 @@ class SoloBorder(Border):
             mask = self._completed(info[ACTION_MASK][None], np.array([has_ended]))
         if BLOCK in info:
             self._block = np.array([info[BLOCK]])
-        if CORRECT_ACTION in info or self._has_correct_actions:
-            self._has_correct_actions = True
+        if CORRECT_ACTION in info or self.tells_correct_action:
+            self.tells_correct_action = True
             correct_action = np.array([info.get(CORRECT_ACTION, -1)])
         return Shown(observations, mask, self._block, correct_action)
 

@@ -14,6 +14,14 @@ def is_composed(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)
 
 
+def lacks_parts(space: gym.Space[Any]) -> bool:
+    """Return whether a composed space, or one within it, has no part: nothing can be made of its observations."""
+    if not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        return False
+    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else space.spaces
+    return not parts or any(map(lacks_parts, parts))
+
+
 def has_picture(space: gym.Space[Any]) -> bool:
     """Return whether a part of a composed space is a picture, which would lose its rows and columns when flattened."""
     boxes = (leaf for _, leaf in leaves(space) if isinstance(leaf, gym.spaces.Box))

@@ -150,9 +150,9 @@ class VectorBorder(Border):
             block = np.where(block < 0, 0 if self._block is None else self._block, block)
         self._block = self._block if block is None else block
         correct_action = self._labels(infos, CORRECT_ACTION, self.n_actions)
-        if correct_action is None and self._has_correct_actions:
+        if correct_action is None and self.tells_correct_action:
             correct_action = np.full(self.num_envs, -1)
-        self._has_correct_actions = correct_action is not None
+        self.tells_correct_action = correct_action is not None
         return Shown(own, mask, self._block, correct_action)
 
     def _own_masks(self, masks: Sequence[Any] | Array, has_mask: BoolArray, terminated: BoolArray | None) -> BoolArray:

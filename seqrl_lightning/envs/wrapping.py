@@ -15,10 +15,10 @@ from seqrl_lightning.envs.bare import make_task
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace
 from seqrl_lightning.envs.parts import CheckedBox, CheckedParts
-from seqrl_lightning.envs.spaces import has_picture, is_composed
+from seqrl_lightning.envs.spaces import has_picture, is_composed, lacks_parts
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.wrappers import MAX_COMBINATIONS, FlattenMultiDiscreteAction, is_enumerable, num_combinations
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -55,7 +55,7 @@ def make_wrapped(
     for k, wrapper in enumerate(wrappers):
         try:
             env = _with_own_arguments(wrapper)(env)
-        except (ConfigurationError, Terminated):
+        except (ConfigurationError, EndedBySignal):
             raise
         except (Exception, SystemExit) as error:
             known = isinstance(error, AssertionError | TypeError | ValueError | gym.error.Error)
@@ -122,13 +122,15 @@ def require_discrete(space: gym.Space[Any], env_id: str) -> None:
 
 
 def require_flat(space: gym.Space[Any], env_id: str) -> None:
-    """Refuse observations without a fixed size.
+    """Refuse observations without a fixed size, or with nothing in them.
 
     Raises:
         ConfigurationError: If they have none.
     """
     must_be = "of a fixed size; a wrapper in data.wrappers can make them so"
     require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
+    must_be = "a space with a part in each Dict and Tuple"
+    require(not lacks_parts(space), f"the observation space of {env_id}", str(space), must_be)
 
 
 def is_flattened(space: gym.Space[Any], flatten_observations: bool | None) -> bool:

@@ -9,7 +9,7 @@ from shutil import rmtree
 from typing import Any
 
 from seqrl_lightning.checkpoints.changes import changes
-from seqrl_lightning.files import LOCK, is_in_use
+from seqrl_lightning.files import LOCK, is_in_use, write_bytes
 from seqrl_lightning.launch.job import Job
 from seqrl_lightning.reading import read_config, read_json
 from seqrl_lightning.types import ConfigurationError
@@ -87,7 +87,7 @@ class FitRun(Job):
         """Note in the folder that the run is over."""
         super().end(status)
         if status == 0:
-            self._over.write_text(json.dumps(self._config))
+            write_bytes(self._over, json.dumps(self._config).encode())
 
     def require_same_experiment(self) -> None:
         """Refuse to continue a run of other settings: it would be taken for one of these.

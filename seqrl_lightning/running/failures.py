@@ -1,6 +1,8 @@
 """The end of a run that fails: one line that names the cause."""
 
 import time
+import traceback
+from pathlib import Path
 from subprocess import Popen
 
 import torch
@@ -10,7 +12,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.saved_state import StateError
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import RunError, one_line
 
 
@@ -29,6 +31,8 @@ def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed
     if isinstance(error, RunError | MisconfigurationException) or refusal_in(error) is not None:
         return None
     reason = one_line(error)
+    if isinstance(error, OSError) and error.filename is None and _is_of_tensorboard(error):
+        return f"{_event_file(trainer)} can't be written: {error.strerror or reason}"
     if isinstance(error, RuntimeError) and "onnection" in reason and trainer.world_size > 1:
         return f"rank {trainer.global_rank}: {lost_process(trainer)} was lost, so the run ends ({reason})"
     if isinstance(error, StateError):
@@ -39,9 +43,20 @@ def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed
     return None
 
 
+def _is_of_tensorboard(error: OSError) -> bool:
+    """Return whether TensorBoard's writer met an error; its own thread does, and whoever writes next is told."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).startswith("tensorboard.") for frame in frames)
+
+
+def _event_file(trainer: Trainer) -> Path:
+    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    return max(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime, default=folder)
+
+
 def exit_refused(error: SystemExit) -> BaseException:
     """Return the error for ``sys.exit(0)`` in a class of the run: it must not look like success."""
-    if isinstance(error, Terminated) or error.code not in (None, 0):
+    if isinstance(error, EndedBySignal) or error.code not in (None, 0):
         return error
     return RunError("a class of the run (its task, a wrapper, a network) called sys.exit(), which ends nothing")
 

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, StochasticWeightAveraging
 
 from seqrl_lightning.callbacks import LastCheckpoint, last_checkpoint
+from seqrl_lightning.signals import EndedBySignal
 from tests.running import fit
 
 DATA = {"env_id": "seqrl/SequenceDistractor-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
@@ -115,6 +116,7 @@ def test_a_long_evaluation_is_broken_off(
     with pytest.raises(SystemExit) as end:
         run(tmp_path / "half", 40, Diary(signum, **moment), callbacks=[Slow()])
     assert time.monotonic() - begun < 20
+    assert signum == signal.SIGINT or isinstance(end.value, EndedBySignal)  # no environment's own sys.exit()
     assert end.value.code == {signal.SIGINT: 1, signal.SIGTERM: 143}[signal.Signals(signum)]
     after, again = run(tmp_path / "half", 40, Diary(), resumes=True)
     assert after == [event for event in expected if event[1] >= 2]  # from the epoch before on

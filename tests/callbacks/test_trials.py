@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -29,7 +30,7 @@ DATA: dict[str, Any] = {
 def run(folder: Path, callbacks: list[Callback], **settings: Any) -> tuple[Any, Any]:
     torch.manual_seed(3)
     settings = {"max_steps": 60, "log_every_n_steps": 7, "num_envs": 3, "logger": True, **settings}
-    data = {**DATA, "num_envs": settings.pop("num_envs")}
+    data = {**DATA, "num_envs": settings.pop("num_envs"), **settings.pop("data", {})}
     agent = {"warmup_env_steps": 16, "env_steps_per_update": 2}
     trainer, module, _ = fit(folder, data, {}, agent, callbacks=callbacks, **settings)
     return trainer, module
@@ -38,6 +39,90 @@ def run(folder: Path, callbacks: list[Callback], **settings: Any) -> tuple[Any, 
 def read(trainer: Any, name: str = "trials") -> list[dict[str, str]]:
     with (Path(trainer.log_dir) / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+class Query(gym.Env[np.int64, np.int64]):
+    """States the right action, 1, in the last of an episode's six steps only."""
+
+    observation_space = gym.spaces.Discrete(6)
+    action_space = gym.spaces.Discrete(2)
+    t = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.int64, dict[str, Any]]:
+        super().reset(**kwargs)
+        self.t = 0
+        return np.int64(0), {}
+
+    def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+        reward = float(self.t == 5 and action == 1)
+        self.t += 1
+        return np.int64(min(self.t, 5)), reward, self.t == 6, False, self.info()
+
+    def info(self) -> dict[str, Any]:
+        return {"correct_action": 1} if self.t == 5 else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"t": self.t}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.t = state_dict["t"]
+
+
+class LateQuery(Query):
+    """States nothing in its first nine episodes."""
+
+    num_episodes = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.int64, dict[str, Any]]:
+        self.num_episodes += 1
+        return super().reset(**kwargs)
+
+    def info(self) -> dict[str, Any]:
+        return super().info() if self.num_episodes > 9 else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"t": self.t, "num_episodes": self.num_episodes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.num_episodes = state_dict["num_episodes"]
+
+
+gym.register("tests/Query-v0", Query)
+gym.register("tests/LateQuery-v0", LateQuery)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("env_id", ["tests/Query-v0", "tests/LateQuery-v0"])
+def test_rows_are_of_whole_episodes_where_the_right_action_is_stated_late(
+    tmp_path: Path, env_id: str, num_envs: int
+) -> None:
+    settings: Any = {"num_envs": num_envs, "data": {"env_id": env_id, "env_kwargs": {}}}
+    is_known = env_id == "tests/Query-v0"
+
+    def callbacks() -> list[Callback]:
+        return [EnvStepLogger(), TrialWriter(), ProbeWriter(), LastCheckpoint()]
+
+    whole, _ = run(tmp_path / "whole", callbacks(), **settings)
+    half, _ = run(tmp_path / "half", callbacks(), max_steps=30, **settings)
+    last = str(Path(half.log_dir) / "checkpoints" / "last.ckpt")
+    settings["logger"] = TensorBoardLogger(tmp_path / "half", version=0, default_hp_metric=False)
+    resumed, _ = run(tmp_path / "half", callbacks(), ckpt_path=last, **settings)
+    for trainer in (whole, resumed):
+        trials, probes = read(trainer), read(trainer, "probes") if is_known else []
+        unrecorded = 0 if is_known else num_envs * 10 * 6  # without the episode of the first statement
+        assert len(trials) == AgentCallback.of(trainer).progress.env_steps - unrecorded
+        assert len(probes) == 6 * 6 * is_known  # six evaluations of one episode
+        for env in range(num_envs):
+            rows = [row for row in trials if row["env"] == str(env)]
+            assert [(int(row["episode"]), int(row["trial"])) for row in rows] == [
+                divmod(i, 6) for i in range(len(rows))
+            ]
+        assert [int(row["trial"]) for row in probes] == [*range(6)] * 6 * is_known
+        for row in trials + probes:
+            assert row["correct_action"] == ("1" if row["trial"] == "5" else "-1")
+    for name in ("trials.csv", *["probes.csv"] * is_known):
+        assert (Path(whole.log_dir) / name).read_bytes() == (Path(resumed.log_dir) / name).read_bytes()
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -84,6 +169,26 @@ def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
     same_folder = TensorBoardLogger(tmp_path / "half", version=0, default_hp_metric=False)
     goes_on, _ = run(tmp_path / "half", [TrialWriter(), LastCheckpoint()], ckpt_path=last, logger=same_folder)
     assert read(goes_on) == read(whole)
+
+
+def test_a_save_in_mid_interval_changes_no_rows_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the rows of the other process are those of this one."""
+
+    class Save(Callback):
+        def __init__(self, writer: TrialWriter) -> None:
+            self.writer = writer
+
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 3:
+                self.writer.state_dict()
+
+    monkeypatch.setattr("seqrl_lightning.callbacks.trials.gather", lambda items: [items, items])
+    writer = TrialWriter()
+    whole, _ = run(tmp_path / "whole", [TrialWriter()])
+    saved, _ = run(tmp_path / "saved", [writer, Save(writer)])
+    assert read(whole) == read(saved)
+    env_steps = AgentCallback.of(whole).progress.env_steps
+    assert len(read(whole)) == 2 * env_steps
 
 
 def test_other_tasks_have_none(tmp_path: Path) -> None:

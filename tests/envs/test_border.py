@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from seqrl_lightning.envs import EnvFactory, EnvFault, Outcome, Shown
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.signals import Terminated
+from seqrl_lightning.signals import EndedBySignal, Terminated
 from seqrl_lightning.types import ConfigurationError
 from tests.envs.lights import Light, assert_same, play
 
@@ -256,6 +256,47 @@ def test_composed_observations_are_flattened_before_they_are_stacked(composed: s
     envs.step(np.zeros(num_envs, np.int64))
     stack = envs.step(np.zeros(num_envs, np.int64)).shown.observation
     assert stack[:, :, :4].argmax(-1).tolist() == [[0, 1, 2]] * num_envs
+
+
+class ArrayOfParts(Light):
+    """A Tuple whose parts come as one array, which Gymnasium's Tuple contains."""
+
+    observation_space = gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.Discrete(2)))
+    forbids = False
+    as_array = True
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        super().look()
+        parts = (self.t % 3, self.t % 2)
+        return np.array(parts) if self.as_array else parts, {}
+
+
+@pytest.mark.parametrize(("num_envs", "mode"), MODES)
+def test_a_tuple_may_be_an_array(num_envs: int, mode: str | None) -> None:
+    assert ArrayOfParts.observation_space.contains(np.array([2, 1]))
+    arrays = play(factory_of(ArrayOfParts, vectorization_mode=mode).make_envs(num_envs))
+    tuples = play(factory_of(type("Tuples", (ArrayOfParts,), {"as_array": False})).make_envs(num_envs))
+    assert len(arrays) == len(tuples)
+    np.testing.assert_array_equal(arrays[0].observation, tuples[0].observation)
+    for one, other in zip(arrays[1:], tuples[1:], strict=True):
+        np.testing.assert_array_equal(one.shown.observation, other.shown.observation)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.Dict({}),
+        gym.spaces.Tuple(()),
+        gym.spaces.Dict(a=gym.spaces.Dict({}), b=gym.spaces.Discrete(2)),
+        gym.spaces.Dict(a=gym.spaces.Tuple(()), p=gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)),
+    ],
+    ids=str,
+)
+def test_a_space_without_parts_is_refused(space: gym.Space[Any]) -> None:
+    env = type("Partless", (Light,), {"observation_space": space, "look": lambda self: (space.sample(), {})})
+    gym.register("tests/Partless-v0", env, disable_env_checker=True)
+    with pytest.raises(ConfigurationError, match=r"the observation space of .* it must be a space with a part in each"):
+        EnvFactory("tests/Partless-v0").read_facts()
 
 
 class SameArray(Light):
@@ -709,15 +750,16 @@ def test_flags_of_vector_environments_are_flags(flags: Any, message: str) -> Non
         list(map(envs.step, [np.zeros(4, np.int64)] * 3))
 
 
-def test_a_signal_is_no_fault_of_an_environment() -> None:
+@pytest.mark.parametrize("signaled", [Terminated(143), EndedBySignal(0)])
+def test_a_signal_is_no_fault_of_an_environment(signaled: EndedBySignal) -> None:
     class Signaled(Light):
         def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
             if self.t == 2:
-                raise Terminated(143)
+                raise signaled
             return super().step(action)
 
     envs = factory_of(Signaled).make_envs(1)
-    with pytest.raises(Terminated):
+    with pytest.raises(EndedBySignal):
         play(envs)
 
 
