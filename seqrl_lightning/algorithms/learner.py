@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.plugins import MixedPrecision
@@ -21,6 +22,7 @@ from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.checkpointed import CheckpointedModule
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.settings import require_count, require_positive
+from seqrl_lightning.algorithms.trainer_settings import require_own_clipping, require_precise_weights
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
 from seqrl_lightning.functional import (
     bootstrap_discounts,
@@ -233,6 +235,20 @@ class LearnerModule(CheckpointedModule):
         return update
 
     # Updates
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Refuse settings of the Trainer that can't work, before Lightning looks at them; it calls this first.
+
+        Returns:
+            No callbacks.
+
+        Raises:
+            ConfigurationError: If the weights would have half precision, or the Trainer was to clip or accumulate
+                gradients of updates that the learner makes by hand.
+        """
+        require_precise_weights(self.trainer)
+        require_own_clipping(self.trainer, self)
+        return []
 
     def setup(self, stage: str) -> None:
         """Refuse what can't be learned from, and checkpoints in the middle of a training step.
