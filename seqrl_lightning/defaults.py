@@ -39,6 +39,7 @@ _PQN: dict[str, Any] = {
     },
     "agent.epsilon": {"class_path": "LinearEpsilon", "init_args": {"decay_env_steps": 50_000}},
 }
+_DECISIVE = ("-c", "--config", "--model", "--agent.max_", "--agent=", "--target_sync", "--trainer")  # of options
 _NO_BUDGET = {
     "agent.max_env_steps": (None,),
     "agent.max_episodes": (None,),
@@ -73,6 +74,8 @@ def defaults_by_kind(given: Namespace) -> tuple[str, dict[str, Any]]:
         known -= {"double"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
+    if given.get("target_sync.sync_every_updates", 1) != 1:  # tau is then 1 by itself: each sync is a copy
+        defaults.pop("target_sync.tau", None)
     callbacks = given.get("trainer.callbacks") or []
     is_timed = any(callback.class_path.endswith(".Timer") for callback in callbacks if isinstance(callback, Namespace))
     if not is_timed and all(given.get(name) in none for name, none in _NO_BUDGET.items()):
@@ -116,7 +119,7 @@ def options_of_kind(command: str, *words: str) -> list[str]:
     kept, is_kept = [command, "--data.env_id=any", "--model=DQN"], True  # required, or the default
     for word in words:
         if word.startswith("--") or word == "-c":
-            is_kept = word.startswith(("-c", "--config", "--model", "--agent.max_", "--agent=", "--trainer"))
+            is_kept = word.startswith(_DECISIVE)
             is_kept = is_kept or word == "--agent"
         if is_kept:
             kept.append(word)

@@ -80,6 +80,14 @@ def test_settings_that_are_given_as_a_group(group: str, values: dict, capsys: py
     assert not any(f"{group}.{name}" in said for name in values)
 
 
+@pytest.mark.parametrize("given", ["--target_sync.sync_every_updates=500", '--target_sync={"sync_every_updates": 500}'])
+def test_syncs_that_are_rare_are_copies(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model.network=GRU", given)
+    assert settings["target_sync"] == {"sync_every_updates": 500, "tau": None}
+    assert "tau" not in said
+    assert printed(capsys, "--model.network=GRU", given, "--target_sync.tau=0.5")[0]["target_sync"]["tau"] == 0.5
+
+
 def test_a_network_that_is_given_has_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model=PQN", "--model.network=MLP")
     assert not settings["model"]["init_args"]["network"]["init_args"]["layer_norm"]
