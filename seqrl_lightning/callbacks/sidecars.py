@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
-from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
+from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
@@ -96,7 +96,7 @@ class Sidecars(Callback):
 
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
-    if any(fault_in(path, max_gib) for path in checkpoints):
+    if any(find_fault(path, max_gib) for path in checkpoints):
         return  # nobody can say what belongs to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
     for path in folder.glob(f"*{SUFFIX}"):

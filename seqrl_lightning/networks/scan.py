@@ -25,7 +25,7 @@ def linear_scan(decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
     decay, inputs = decay.to(initial.dtype), inputs.to(initial.dtype)  # sums over time need the precision
     if len(inputs) == 1:  # as when acting
         return decay * initial + inputs
-    outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _LinearScan.apply(decay, inputs, initial)  # type: ignore[no-untyped-call]  # torch's
     return outputs
 
 
