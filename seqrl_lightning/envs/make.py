@@ -139,7 +139,7 @@ class EnvFactory:
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
-        return task_spec(self.env_id, self.env_kwargs)
+        return task_spec(self.env_id)
 
     @property
     def _has_single_env(self) -> bool:
