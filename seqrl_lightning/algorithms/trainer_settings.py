@@ -1,11 +1,12 @@
 """Settings of the Trainer with which no learner, or not this one, can be trained."""
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
 
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import require
 
+_WRITTEN_ONLY = ("learning/", "workload/")  # curves that loggers get, and Lightning's callbacks don't
 _PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed")
 
 
@@ -40,3 +41,18 @@ def require_own_clipping(trainer: Trainer, learner: LightningModule) -> None:
     schedules = [c.scheduling for c in attributes_of(trainer).callbacks if isinstance(c, GradientAccumulationScheduler)]
     require(not schedules, "trainer.callbacks.GradientAccumulationScheduler", schedules, must_be)
     require(accumulate == 1, "trainer.accumulate_grad_batches", accumulate, must_be)
+
+
+def require_monitored(trainer: Trainer) -> None:
+    """Refuse to choose checkpoints, or to stop, by curves that Lightning doesn't know of.
+
+    Raises:
+        ConfigurationError: If a callback is to.
+    """
+    for callback in attributes_of(trainer).callbacks:
+        if not isinstance(callback, ModelCheckpoint | EarlyStopping):
+            continue
+        is_checkpoint = isinstance(callback, ModelCheckpoint)
+        setting = "checkpoint.monitor" if is_checkpoint else "trainer.callbacks.EarlyStopping.monitor"
+        must_be = "a result of evaluations, like val/return_mean: curves of training are written, but not monitored"
+        require(not (callback.monitor or "").startswith(_WRITTEN_ONLY), setting, callback.monitor, must_be)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.plugins import HalfPrecision
 
 from seqrl_lightning.replay import PrioritizedSampler, SequenceSampler
@@ -118,3 +118,17 @@ def test_nor_those_of_pqn(tmp_path: Path) -> None:
     told, refusal = errors.splitlines()
     assert told.startswith("seqrl: defaults for model PQN: ")
     assert refusal.startswith("seqrl: error: trainer.gradient_clip_val is 1; it must be null with PQN, whose updates")
+
+
+@pytest.mark.parametrize(
+    ("callback", "setting"),
+    [(ModelCheckpoint, "checkpoint.monitor"), (EarlyStopping, "trainer.callbacks.EarlyStopping.monitor")],
+)
+@pytest.mark.parametrize("name", ["learning/trials_to_criterion/block_0", "learning/episodes_to_criterion/block_0"])
+def test_curves_that_are_only_written_are_not_monitored(
+    tmp_path: Path, callback: type[ModelCheckpoint | EarlyStopping], setting: str, name: str
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"^{setting} is '{name}'; it must be a result of evaluations, like val/"
+    ):
+        fit(tmp_path, model={}, callbacks=[callback(monitor=name)], **SMALL)
