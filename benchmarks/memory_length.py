@@ -104,11 +104,11 @@ def draw_condition(axes: Any, k: int, condition: str, words: list[str]) -> None:
     paths = {delay: result(condition, delay, words) for delay in DELAYS}
     reports = {delay: json.loads(path.read_text()) for delay, path in paths.items() if path.exists()}
     returns = {delay: [seed["return_mean"] for seed in report["seeds"]] for delay, report in reports.items()}
-    shift, colour = 0.6 * (k - 1.5), f"C{k}"
+    shift, color = 0.6 * (k - 1.5), f"C{k}"
     worst = [min(seeds) for seeds in returns.values()]
-    axes.plot([delay + shift for delay in returns], worst, color=colour, label=LABELS[condition])
+    axes.plot([delay + shift for delay in returns], worst, color=color, label=LABELS[condition])
     for delay, seeds in returns.items():
-        axes.scatter([delay + shift] * len(seeds), seeds, color=colour, s=14, zorder=3)
+        axes.scatter([delay + shift] * len(seeds), seeds, color=color, s=14, zorder=3)
 
 
 if __name__ == "__main__":

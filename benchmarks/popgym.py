@@ -2,7 +2,7 @@
 
 Every cell of the table (a task at one of three levels) is trained with ``configs/popgym/base.yaml`` and the changes in
 ``changes.yaml``, and its final greedy policy is evaluated over 200 episodes. Each has a file in
-``benchmarks/results/popgym/``; seeds that are in there are skipped, so that the same command goes on after a kill.
+``benchmarks/results/popgym/``; seeds that are in there are skipped, so that the same command continues after a kill.
 ``python -m docs.scripts.popgym`` writes ``docs/popgym.md``.
 """
 
@@ -49,7 +49,7 @@ def train(cell: str, seed: int, runs: Path) -> None:
     settings = settings_of(cell)
     report = json.loads(path.read_text()) if path.exists() else {"cell": cell, "settings": settings, "seeds": []}
     if report["settings"] != settings:
-        raise SystemExit(f"{path} holds results with other settings; delete it to train the cell anew")
+        raise SystemExit(f"{path} holds results with other settings; delete it to train the cell again")
     if any(result["seed"] == seed for result in report["seeds"]):
         return
     task = task_of(cell)

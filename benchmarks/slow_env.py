@@ -20,7 +20,7 @@ class Slow(gym.Env[Any, Any]):
         return self.np_random.uniform(-1, 1, 4).astype(np.float32), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Waits, then goes on."""
+        """Wait, then continue."""
         time.sleep(0.005)
         self.t += 1
         return self.np_random.uniform(-1, 1, 4).astype(np.float32), 0.0, False, self.t == 100, {}

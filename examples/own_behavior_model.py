@@ -1,4 +1,4 @@
-"""A model of behavior of one's own: a bonus for actions that were rarely tried.
+"""A model of behavior of your own: a bonus for actions that were rarely tried.
 
 Fit it with ``seqrl fit-behaviour trials.csv --models QLearning,own_behavior_model.py:Novelty``.
 """

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from argparse import ArgumentError
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
@@ -13,15 +12,18 @@ from lightning.pytorch.cli import LightningArgumentParser
 from seqrl_lightning.algorithms import LearnerModule
 from seqrl_lightning.algorithms.learner import OptimizerCallable
 from seqrl_lightning.checkpoints.last import newest_run
-from seqrl_lightning.cli import SETTINGS_OF, SeqRLCLI, explain
+from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Wrapper
 from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
+from seqrl_lightning.running.parser import SETTINGS_OF, explain
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import ConfigurationError, require
 
 Part = str | Mapping[str, Any]
@@ -44,6 +46,7 @@ class Settings(TypedDict, total=False):
     sampler: type[Sampler] | Part | None
     batches_per_epoch: int
     mmap_dir: str | None
+    trials: str | list[str] | None
     buffer_device: str
     save_replay: bool
     eval_episodes: int
@@ -84,6 +87,7 @@ class Settings(TypedDict, total=False):
     munchausen_alpha: float
     munchausen_temperature: float
     munchausen_clip: float
+    cql_alpha: float
     n_atoms: int
     v_min: float
     v_max: float
@@ -127,7 +131,7 @@ class Agent:
             function that makes one.
         learner: The learner's name, like ``DQN`` or ``my_learners.Mine``, or its class.
         seed: Seed of all random streams.
-        folder: Runs go to ``lightning_logs/`` below it. Agents that go on learning need a folder each.
+        folder: Runs go to ``lightning_logs/`` below it. Agents that continue to learn need a folder each.
         settings: Any setting of ``seqrl fit``, without its prefix. What a config names by ``class_path`` may also be a
             class or a ``functools.partial`` of one.
 
@@ -152,7 +156,7 @@ class Agent:
         config: dict[str, Any] = {name: {} for name in SETTINGS_OF}
         config["model"] = {"class_path": _class_path(learner), "init_args": {}}
         for name, value in settings.items():
-            group = next((group for group, cls in SETTINGS_OF.items() if name in signature(cls).parameters), None)
+            group = next((group for group, cls in SETTINGS_OF.items() if name in setting_names(cls)), None)
             (config[group] if group else config["model"]["init_args"])[name] = _as_setting(value)
         config["data"]["env_id"] = id_of(env)
         config["trainer"]["default_root_dir"] = str(folder)
@@ -161,7 +165,7 @@ class Agent:
         self._build()
 
     def learn(self, env_steps: int) -> Self:
-        """Learn for so many env steps; a second call goes on where the first one ended, bit for bit.
+        """Learn for ``env_steps`` env steps; a second call continues where the first one ended, bit for bit.
 
         Args:
             env_steps: Env steps, over all environments.
@@ -184,7 +188,7 @@ class Agent:
             self._config["ckpt_path"] = "last"
             newest = newest_run(Path(self._config["trainer"]["default_root_dir"]))
             must_be = f"one in which no other run was started: the newest is {newest}"
-            require(newest.samefile(self.trainer.log_dir or ""), "folder", str(newest.parent.parent), must_be)
+            require(newest.samefile(run_folder(self.trainer)), "folder", str(newest.parent.parent), must_be)
         self._env_steps += env_steps
         self._config["agent"]["max_env_steps"] = self._env_steps
         try:

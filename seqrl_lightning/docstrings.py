@@ -53,6 +53,12 @@ def settings(cls: type[Any]) -> list[str]:
     return list(found.values())
 
 
+def setting_names(cls: type[Any]) -> set[str]:
+    """Return the names of the arguments that a class takes, those included that it passes on to its parents."""
+    parameters = (each for owner in cls.__mro__ for each in inspect.signature(owner).parameters.values())
+    return {each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+
+
 def _source_of(default: object) -> str:
     """A default value as it would be written in code."""
     if isinstance(default, type):

@@ -34,7 +34,10 @@ _OF_OTHER_LEARNERS = {
     "model.munchausen_clip": _MUNCHAUSEN,
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
-_EXAMPLES = {"lightning.pytorch.loggers.Logger": "TensorBoardLogger"}  # of abstract classes
+_EXAMPLES = {  # of abstract classes
+    "lightning.pytorch.loggers.Logger": "TensorBoardLogger",
+    "seqrl_lightning.replay.Sampler": "UniformSampler",
+}
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 
@@ -171,14 +174,21 @@ def _leave_to_caller(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
-_EXTRA_OF = {"atari": r"Namespace ALE|ale_py|\bcv2\b|opencv", "box2d": r"Box2D", "popgym": r"No module named 'popgym"}
+_EXTRA_OF = {
+    "atari": r"Namespace ALE|ale_py|\bcv2\b|opencv",
+    "box2d": r"Box2D",
+    "minigrid": r"No module named 'minigrid",
+    "neurogym": r"No module named 'neurogym",
+    "popgym": r"No module named 'popgym",
+}
+_BESIDE_EXTRA = {"neurogym": " && pip install --no-deps neurogym"}  # which asks for an old version of Gymnasium
 
 
 def extra_in(message: str) -> str:
     """Return what to install if a message says that an environment's package is missing; else an empty text."""
     for extra, pattern in _EXTRA_OF.items():
         if re.search(pattern, message):
-            return f'it needs the extra `{extra}`: pip install "seqrl-lightning[{extra}]"'
+            return f'it needs the extra `{extra}`: pip install "seqrl-lightning[{extra}]"{_BESIDE_EXTRA.get(extra, "")}'
     return ""
 
 

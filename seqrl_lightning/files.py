@@ -18,7 +18,7 @@ from seqrl_lightning.types import ConfigurationError, RunError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # a module can't be declared as one or None
+    fcntl = None  # type: ignore[assignment]  # the name is a module's
 
 UNFINISHED = ".unfinished"
 """The suffix of a file that is being written, or was when the program was killed."""

@@ -14,6 +14,8 @@ _WARNINGS = (
     ".*your dataloader is not resumable.*",
     # ReplayDataset's length is the epoch's, in every process: none sees fewer batches than another.
     ".*Your `IterableDataset` has `__len__` defined.*",
+    # Logged trials of no task are learned from without evaluation.
+    ".*Total length of `list` across ranks is zero.*",
     # The program's own arguments are not those of an Agent.
     ".*LightningCLI's args parameter is intended to run from within Python.*",
     # A resumed run continues in its own folder.

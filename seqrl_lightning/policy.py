@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from seqrl_lightning import collect
@@ -106,8 +107,8 @@ class Policy:
     @overload
     def act(
         self,
-        observation: Any,
-        action_mask: Any | None = None,
+        observation: object,
+        action_mask: Array | Sequence[Any] | None = None,
         is_first: BoolArray | None = None,
         return_state: Literal[False] = False,
     ) -> int | IntArray: ...
@@ -115,8 +116,8 @@ class Policy:
     @overload
     def act(
         self,
-        observation: Any,
-        action_mask: Any | None = None,
+        observation: object,
+        action_mask: Array | Sequence[Any] | None = None,
         is_first: BoolArray | None = None,
         *,
         return_state: Literal[True],
@@ -124,8 +125,8 @@ class Policy:
 
     def act(
         self,
-        observation: Any,
-        action_mask: Any | None = None,
+        observation: object,
+        action_mask: Array | Sequence[Any] | None = None,
         is_first: BoolArray | None = None,
         return_state: bool = False,
     ) -> int | IntArray | tuple[int | IntArray, FloatArray | None]:
@@ -153,7 +154,7 @@ class Policy:
         rows = observation[None] if is_single else observation
         must_be = f"{obs_shape}, or (N, ...) of N environments; policy.make_env() makes one that fits"
         require(rows.shape[1:] == obs_shape, "the observation's shape", observation.shape, must_be)
-        must_be = f"{self._num_rows}, as before; policy.reset() starts anew"
+        must_be = f"{self._num_rows}, as before; policy.reset() starts again"
         require(self._num_rows in (None, len(rows)), "the number of environments", len(rows), must_be)
         self._num_rows, self._is_single = len(rows), is_single
 
@@ -177,7 +178,7 @@ class Policy:
         device = self.module.device
         return Policy(module.to(device), self.recipe, self.trust, self._source, self._max_gib, self.network)
 
-    def _masks(self, masks: Iterable[Any]) -> BoolArray:
+    def _masks(self, masks: Iterable[ArrayLike | None]) -> BoolArray:
         """Return the actions that are allowed in each environment, [N, A]; a vector environment may tell some None."""
         all_allowed = np.ones(self.module.n_actions, np.bool_)
         return np.stack([all_allowed if mask is None else as_mask(mask, all_allowed.shape) for mask in masks])
@@ -221,17 +222,17 @@ class Policy:
             yield rebuild(EnvFactory, settings, self.trust, self._source)
 
 
-def _packed(observation: Any, shape: PackedShape) -> Array:
+def _packed(observation: object, shape: PackedShape) -> Array:
     """Pack the parts of one observation or of several.
 
     Raises:
         ConfigurationError: If they aren't those that the policy was trained on.
     """
     must_be = f"a dict of {shape}, or of each with N in front; policy.make_env() makes one that fits"
-    is_dict = isinstance(observation, Mapping)
-    given = sorted(map(str, observation)) if is_dict else type(observation).__name__
-    require(is_dict and set(observation) == set(shape.parts), "the observation", given, must_be)
-    arrays = {name: np.asarray(part) for name, part in observation.items()}
+    parts = observation if isinstance(observation, Mapping) else {}
+    given = type(observation).__name__ if parts is not observation else sorted(map(str, parts))
+    require(set(parts) == set(shape.parts), "the observation", given, must_be)
+    arrays = {name: np.asarray(part) for name, part in parts.items()}
     lead = {array.shape[: array.ndim - len(shape.shape_of(name))] for name, array in arrays.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     fits = len(lead) == 1 and all(size == (*next(iter(lead)), *shape.shape_of(n)) for n, size in shapes.items())

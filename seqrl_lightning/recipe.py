@@ -119,7 +119,7 @@ def check_learner(
     return cls
 
 
-def _holds_users_code(contents: Any, trust: Trust) -> bool:
+def _holds_users_code(contents: object, trust: Trust) -> bool:
     """Return whether settings name code of the user's, or hold what only a call from Python can give."""
     return any(callable(value) or trust.is_users(value) for value in values_in(contents, _MAX_VALUES))
 
@@ -273,11 +273,10 @@ def exported(recipe: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"recipe": recipe, "weights": dict(sorted(weights.items()))}
 
 
-def _recipe(values: Any, path: Path) -> Recipe:
-    texts, mappings = ("algorithm", "obs_dtype"), ("model", "data")
-    is_one = isinstance(values, dict) and values.keys() == set(Recipe._fields)
-    is_one = is_one and all(isinstance(values[name], str) for name in texts)
-    if not (is_one and all(isinstance(values[name], dict) for name in mappings)):
+def _recipe(values: object, path: Path) -> Recipe:
+    kinds = {"algorithm": str, "model": dict, "data": dict, "obs_dtype": str}
+    is_complete = isinstance(values, dict) and values.keys() == kinds.keys()
+    if not (isinstance(values, dict) and is_complete and all(isinstance(values[n], kinds[n]) for n in kinds)):
         raise ConfigurationError(f"{path} can't be used: it doesn't say what its policy was built from")
     try:
         dtype = np.dtype(values["obs_dtype"])

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,16 @@ from torch import Tensor
 
 from seqrl_lightning import collect
 from seqrl_lightning.analysis.decoding import Measured
+from seqrl_lightning.analysis.logged import as_observation
 from seqrl_lightning.analysis.representations import Representation, represent
 from seqrl_lightning.analysis.states import Observations, States, aligned, labels_of, ordered
 from seqrl_lightning.analysis.trials import has_ended, read_trials, shows_position
-from seqrl_lightning.callbacks.trials import greedy_rows, header
+from seqrl_lightning.callbacks.trials import header, played_rows
 from seqrl_lightning.collect import rollout
 from seqrl_lightning.envs import EnvFault
 from seqrl_lightning.envs.bare import bare_task
 from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.networks import Network
@@ -52,29 +54,35 @@ class Recorded(NamedTuple):
         return self.carried.reshape(len(self.carried), -1)
 
 
-def write_played(policy: Policy, path: Path, num_episodes: int, seed: int = 0) -> None:
-    """Play greedy episodes side by side, and write their trials into a table, like ``predictions.csv``.
+def write_played(policy: Policy, path: Path, num_episodes: int, seed: int = 0, epsilon: float = 0.0) -> None:
+    """Play episodes side by side, and write their trials into a table, like ``predictions.csv``.
 
     Args:
         policy: The policy.
         path: The table.
         num_episodes: Number of episodes.
         seed: Episode i starts from ``seed + i``. It is given up after 1000 steps.
+        epsilon: The probability of a random action, in [0, 1]; without one, the policy is greedy.
 
     Raises:
         RunError: If an environment breaks.
     """
     envs = policy.make_envs(num_episodes)
-    acting = collect.Policy(policy.module.act_values)
+    n_actions, rng = policy.module.n_actions, np.random.default_rng(seed)
+    acting = collect.ExploringPolicy(policy.module.act_values, ConstantEpsilon(epsilon), n_actions, rng)
+    acting.remembers = True  # the table has the values of all actions, also of random ones
     try:
-        steps = [(step, acting.values) for step in rollout(acting.act, envs, seed, None, _MAX_STEPS)]
+        played = [(step, acting.values, acting.explores) for step in rollout(acting.act, envs, seed, None, _MAX_STEPS)]
     except EnvFault as fault:
         raise RunError(f"environment {fault.env} broke: {fault.reason}") from fault
     finally:
         envs.discard()
     path.parent.mkdir(parents=True, exist_ok=True)
-    start_table(path, header(policy.module.n_actions))
-    add_rows(path, greedy_rows(steps, policy.module.obs_shape, range(seed, seed + num_episodes)))
+    start_table(path, header(n_actions))
+    steps = [(step, values) for step, values, _ in played]
+    explores = [explored for *_, explored in played if explored is not None]
+    episodes = range(seed, seed + num_episodes)
+    add_rows(path, played_rows(steps, policy.module.obs_shape, episodes, explores=explores))
 
 
 def facts_of(policy: Policy, table: Path) -> TaskFacts:
@@ -105,7 +113,9 @@ def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Obser
     shape = policy.module.obs_shape
     if "state" not in trials:
         raise ConfigurationError(f"{source} has no column state; it must hold the observations, as trials.csv does")
-    shown = [_as_array(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories]
+    shown = [
+        as_observation(json.loads(text), shape, policy.recipe.obs_dtype) for text in trials["state"].cat.categories
+    ]
     for observation in shown:
         require(observation.shape == tuple(shape), f"an observation's shape in {source}", observation.shape, str(shape))
     step = trials["trial"].to_numpy()
@@ -116,12 +126,6 @@ def observations_in(trials: pd.DataFrame, policy: Policy, source: Path) -> Obser
     is_playing = np.zeros(size, np.bool_)
     is_playing[step, episode] = True
     return Observations(observation, is_playing)
-
-
-def _as_array(values: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    if isinstance(shape, PackedShape):
-        return shape.pack({name: np.asarray(part, shape.parts[name].dtype) for name, part in values.items()})
-    return np.asarray(values, dtype)
 
 
 def record(policy: Policy, seen: Observations) -> Recorded:

@@ -42,7 +42,7 @@ def saved(value: object, kind: type[T], name: str) -> T:
         return kind(*_fields(kind, dict(enumerate(saved(value, list, name))), name, by_name=False))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(*_fields(kind, saved(value, dict, name), name, by_name=True))
-    accepted: Any = (int, float) if kind is float else kind
+    accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         _refuse(name, repr(value), f"of type {kind.__name__}")
     return typing.cast(T, value)

@@ -1,9 +1,11 @@
 """Typed access to what Lightning's Trainer holds."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
@@ -22,6 +24,25 @@ class TrainerAttributes(Protocol):
 def attributes_of(trainer: Trainer) -> TrainerAttributes:
     """Return the same Trainer, with its undeclared attributes typed."""
     return cast(TrainerAttributes, trainer)
+
+
+def is_limited(trainer: Trainer) -> bool:
+    """Return whether the Trainer ends a run by itself: after updates, epochs or a time, or as a trial run."""
+    attributes = attributes_of(trainer)
+    return (
+        trainer.max_steps != -1
+        or trainer.max_epochs not in (-1, None)
+        or any(isinstance(callback, Timer) for callback in attributes.callbacks)
+        or bool(attributes.fast_dev_run)
+    )
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Return the folder of a run's files: its first logger's, or ``default_root_dir`` if that logger has none.
+
+    Ask for it in every process, so that they agree on it.
+    """
+    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:

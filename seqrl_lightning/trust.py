@@ -302,9 +302,8 @@ class _AddModules(argparse.Action):
 
 def add_max_gib(parser: "ArgumentParser") -> None:
     """Add ``--max_gib`` to such a command."""
-    parser.add_argument(
-        "--max_gib", type=float, default=MAX_FILE_GIB, help="Larger files are refused, and what takes more memory."
-    )
+    meaning = "limit of files, and of the memory that they take, in GiB; what is larger is refused"
+    parser.add_argument("--max_gib", type=float, default=MAX_FILE_GIB, help=meaning)
 
 
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 Array = NDArray[Any]
 BoolArray = NDArray[np.bool_]
@@ -328,10 +331,18 @@ class RunError(RuntimeError):
 
 
 class DivergedError(RunError):
-    """The learner's numbers are no longer finite: with these settings it can't go on."""
+    """The learner's numbers are no longer finite: with these settings it can't continue."""
 
 
-def stated(task: Any, name: str) -> Any:
+class Task(Protocol):
+    """An environment without its wrappers, or a vector environment. What else it states is asked by :func:`stated`."""
+
+    @property
+    def spec(self) -> "EnvSpec | None":
+        """Its entry in Gymnasium's registry; None if it isn't registered."""
+
+
+def stated(task: Task, name: str) -> Any:
     """Return what a task states about itself by an attribute; None if it has no such attribute.
 
     Raises:

@@ -223,6 +223,10 @@ def quantile_huber(quantiles: Vector, fractions: Vector, targets: Vector, kappa:
     return total
 
 
+def choice_loss(preferences: Vector, action: int, mask: list[bool] | None) -> float:
+    return -math.log(softmax(preferences, mask)[action])
+
+
 @dataclass
 class Result:
     """Of one transition."""
@@ -255,6 +259,7 @@ class Settings:
     fractions: Vector = field(default_factory=list)
     acting_fractions: Vector = field(default_factory=list)
     target_entropy: float = 0.0
+    cql_alpha: float = 0.0
 
 
 def returns_of(step: Transition, gamma: float) -> tuple[float, float]:
@@ -274,8 +279,9 @@ def soft_value(q: Vector, values: Callable[[int], float], mask: list[bool] | Non
 
 
 def q_learning(nets: dict[str, Net], step: Transition, action: int, now: Outlook, then: Outlook, s: Settings) -> Result:
-    """DQN, double DQN and Munchausen DQN."""
-    predicted = nets["policy"].head(now.features["policy"])[action]
+    """DQN, double DQN and Munchausen DQN, conservative or not."""
+    outputs = nets["policy"].head(now.features["policy"])
+    predicted = outputs[action]
     target_q = [unsquash(x, s.rescaling) for x in nets["target"].head(then.features["target"])]
     total, discount = returns_of(step, s.gamma)
     if s.alpha:
@@ -286,7 +292,15 @@ def q_learning(nets: dict[str, Net], step: Transition, action: int, now: Outlook
         selector = nets["policy"].head(then.features["policy"]) if s.double else target_q
         value = target_q[best(selector, then.mask)]
     expected = squash(total + discount * value, s.rescaling)
-    return Result(predicted, expected, huber(expected - predicted, 1.0), abs(expected - predicted))
+    loss = huber(expected - predicted, 1.0)
+    loss += s.cql_alpha * choice_loss([unsquash(x, s.rescaling) for x in outputs], action, now.mask)
+    return Result(predicted, expected, loss, abs(expected - predicted))
+
+
+def behavior_cloning(nets: dict[str, Net], action: int, now: Outlook) -> Result:
+    logits = nets["policy"].head(now.features["policy"])
+    probability = softmax(logits, now.mask)[action]
+    return Result(probability, 1.0, -math.log(probability), 1.0 - probability)
 
 
 def sarsa(
@@ -337,7 +351,7 @@ def c51(nets: dict[str, Net], step: Transition, action: int, now: Outlook, then:
 def quantile_learning(
     values: Callable[[str, Outlook], list[Vector]],
     acting: Callable[[str, Outlook], list[Vector]],
-    prediction: Vector,
+    predictions: list[Vector],
     step: Transition,
     action: int,
     now: Outlook,
@@ -361,7 +375,10 @@ def quantile_learning(
     else:
         next_action = best(q_values("policy" if s.double else "target", then), then.mask)
         targets = [squash(total + discount * z, s.rescaling) for z in next_quantiles[next_action]]
+    prediction = predictions[action]
     loss = quantile_huber(prediction, s.fractions, targets, 1.0)
+    q = [mean([unsquash(x, s.rescaling) for x in quantiles]) for quantiles in predictions]
+    loss += s.cql_alpha * choice_loss(q, action, now.mask)
     predicted, expected = mean(prediction), mean(targets)
     return Result(predicted, expected, loss, abs(expected - predicted))
 
@@ -370,8 +387,7 @@ def qr_dqn(nets: dict[str, Net], step: Transition, action: int, now: Outlook, th
     def quantiles(net: str, outlook: Outlook) -> list[Vector]:
         return nets[net].head(outlook.features[net])
 
-    prediction = quantiles("policy", now)[action]
-    return quantile_learning(quantiles, quantiles, prediction, step, action, now, then, s)
+    return quantile_learning(quantiles, quantiles, quantiles("policy", now), step, action, now, then, s)
 
 
 def iqn(
@@ -396,11 +412,10 @@ def iqn(
             of_fractions.append(nets[net].head(product))
         return [[of_fraction[a] for of_fraction in of_fractions] for a in range(nets[net].n_actions)]
 
-    prediction = quantiles("policy", now, s.fractions)[action]
     return quantile_learning(
         lambda net, outlook: quantiles(net, outlook, target_fractions),
         lambda net, outlook: quantiles(net, outlook, s.acting_fractions),
-        prediction,
+        quantiles("policy", now, s.fractions),
         step,
         action,
         now,

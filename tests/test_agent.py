@@ -22,12 +22,13 @@ from seqrl_lightning.callbacks import (
     TargetSync,
     run_callbacks,
 )
-from seqrl_lightning.cli import SETTINGS_OF
 from seqrl_lightning.collect import CountBonus
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP
 from seqrl_lightning.replay import PrioritizedSampler, UniformSampler
+from seqrl_lightning.running.parser import SETTINGS_OF
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -55,7 +56,7 @@ def arguments_of_learners() -> set[str]:
 
 
 def test_every_setting_is_a_keyword_of_one_part() -> None:
-    groups = {group: set(signature(cls).parameters) for group, cls in SETTINGS_OF.items()}
+    groups = {group: setting_names(cls) for group, cls in SETTINGS_OF.items()}
     groups["model"] = arguments_of_learners()
     names = [name for names in groups.values() for name in names]
     assert sorted(names) == sorted(set(names))

@@ -21,7 +21,13 @@ from tests import running
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-NEEDS = {"pong": ("ale_py", "atari"), "lunar_lander": ("Box2D", "box2d"), "popgym": ("popgym", "popgym")}
+NEEDS = {
+    "lunar_lander": ("Box2D", "box2d"),
+    "minigrid": ("minigrid", "minigrid"),
+    "neurogym": ("neurogym", "neurogym"),
+    "pong": ("ale_py", "atari"),
+    "popgym": ("popgym", "popgym"),
+}
 Q_LEARNING = str(ROOT / "configs" / "sequence_q_learning.yaml")
 SEQUENCE = str(ROOT / "configs" / "sequence_dqn.yaml")
 
@@ -273,6 +279,10 @@ BAD = {
     "settings without their class": (
         ["--trainer.logger.save_dir=runs"],
         "trainer.logger has settings but no class; name one first, as in --trainer.logger TensorBoardLogger",
+    ),
+    "a sampler's settings without its class": (
+        ["--data.sampler.n_step=3"],
+        "data.sampler has settings but no class; name one first, as in --data.sampler UniformSampler",
     ),
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
     "wrong type": (["--model.gamma=high"], "model.gamma: Expected a <class 'float'>. Got value: high"),

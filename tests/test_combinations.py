@@ -19,7 +19,18 @@ import yaml
 from torch import Tensor
 
 from seqrl_lightning import algorithms
-from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule
+from seqrl_lightning.algorithms import (
+    C51,
+    DQN,
+    IQN,
+    PQN,
+    QRDQN,
+    SARSA,
+    BehaviorCloning,
+    DiscreteSAC,
+    ExpectedSARSA,
+    LearnerModule,
+)
 from seqrl_lightning.algorithms.updates import learn_from_parts
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.networks import GRU, MLP, Composed, DuelingHead, LinearHead, NoisyLinear
@@ -59,6 +70,10 @@ LEARNERS: dict[str, tuple[type[LearnerModule], dict[str, Any]]] = {
     "IQN": (IQN, FRACTIONS),
     "double IQN": (IQN, {"double": True, **FRACTIONS}),
     "Munchausen IQN": (IQN, {**FRACTIONS, **MUNCHAUSEN}),
+    "CQL": (DQN, {"cql_alpha": 0.7}),
+    "CQL QR-DQN": (QRDQN, {"cql_alpha": 0.7, "double": True, "n_quantiles": 3}),
+    "CQL IQN": (IQN, {"cql_alpha": 0.7, **FRACTIONS}),
+    "BehaviorCloning": (BehaviorCloning, {}),
     "PQN": (PQN, {"lambda_": 0.7}),
     "DiscreteSAC": (DiscreteSAC, {"initial_temperature": 1.7}),  # above 1: what is forbidden must not overflow
 }
@@ -111,6 +126,8 @@ def product() -> list[Combination]:
             combination = combination._replace(n_step=1)
         if combination.learner == "PQN":
             combination = combination._replace(updates_per_step=1)
+        if combination.learner == "BehaviorCloning":
+            combination = combination._replace(rescaling=False)
         if combination.num_envs > 1 or combination.updates_per_step > 1 or combination.rescaling or combination.noisy:
             combination = combination._replace(parts=False)  # half of the time, for what no code knows of the other
         found[combination] = None
@@ -163,6 +180,8 @@ def build_network(combination: Combination) -> Any:
 def build_learner(combination: Combination) -> Any:
     learner_class, settings = LEARNERS[combination.learner]
     shared: dict[str, Any] = {"gamma": GAMMA, "value_rescaling": RESCALING if combination.rescaling else None}
+    if learner_class is BehaviorCloning:
+        shared = {}
     if learner_class is not PQN:
         shared["updates_per_step"] = combination.updates_per_step
     learner = learner_class(
@@ -351,6 +370,7 @@ class Oracle:
             fractions=[1 / 6, 3 / 6, 5 / 6],
             acting_fractions=[0.8 * (2 * i + 1) / 8 for i in range(4)],
             target_entropy=0.5 * float(np.log(ACTIONS)),
+            cql_alpha=given.get("cql_alpha", 0.0),
         )
 
     def needs_next_action(self) -> bool:
@@ -393,6 +413,8 @@ class Oracle:
         action = rows[step.row].action
         assert action is not None
         now, then = looks[step.row], looks[step.next_row]
+        if of == "BehaviorCloning":
+            return oracle.behavior_cloning(self.nets, action, now)
         if "SARSA" in of:
             return oracle.sarsa(self.nets, step, action, now, then, s, drawn, of == "Expected SARSA")
         if "C51" in of:
@@ -706,7 +728,7 @@ def config_of(combination: Combination, root: str) -> dict[str, Any]:
     }
 
 
-PAIRS = covering(PRODUCT, 2)
+PAIRS = covering([combination for combination in PRODUCT if combination.learner != "BehaviorCloning"], 2)  # no agent
 
 
 class Unrun(SeqRLCLI):

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from seqrl_lightning import Agent
 from seqrl_lightning.cli import main
+from seqrl_lightning.exploration import LinearEpsilon
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -88,10 +91,82 @@ def test_syncs_that_are_rare_are_copies(given: str, capsys: pytest.CaptureFixtur
     assert printed(capsys, "--model.network=GRU", given, "--target_sync.tau=0.5")[0]["target_sync"]["tau"] == 0.5
 
 
-def test_a_network_that_is_given_has_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    settings, said = printed(capsys, "--model=PQN", "--model.network=MLP")
-    assert not settings["model"]["init_args"]["network"]["init_args"]["layer_norm"]
-    assert "network" not in said
+def test_a_clone_has_no_target_network_to_set_up(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model=BehaviorCloning", "--model.network=GRU")
+    assert settings["target_sync"]["tau"] is None
+    assert "tau" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--model.network=MLP"], True),  # the class that it would be anyway
+        (["--model.network.hidden_sizes=[64,64]"], True),
+        (["--model.network.head=DuelingHead"], True),
+        (["--model.network.layer_norm=false"], False),
+    ],
+)
+def test_a_setting_leaves_the_others_of_its_class(
+    words: list[str], kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, said = printed(capsys, "--model=PQN", *words)
+    assert settings["model"]["init_args"]["network"]["init_args"]["layer_norm"] == kept
+    assert ("model.network MLP (layer_norm True)" in said) == kept
+
+
+OWN_DEFAULTS = {
+    "epsilon": (["--agent.epsilon=LinearEpsilon"], "agent.epsilon", {"start": 1.0, "decay_env_steps": 10_000}),
+    "epsilon in a group": (
+        ['--agent={"epsilon": "LinearEpsilon"}'],
+        "agent.epsilon",
+        {"start": 1.0, "decay_env_steps": 10_000},
+    ),
+    "epsilon, one setting": (
+        ["--agent.epsilon=LinearEpsilon", "--agent.epsilon.end=0.1"],
+        "agent.epsilon",
+        {"start": 1.0, "end": 0.1, "decay_env_steps": 10_000},
+    ),
+    "no class, one setting": (["--agent.epsilon.end=0.1"], "agent.epsilon", {"start": 0.9, "decay_env_steps": 200}),
+    "epsilon of another kind": (
+        ["--model.network=GRU", "--agent.epsilon=ExponentialEpsilon"],
+        "agent.epsilon",
+        {"start": 0.9, "decay_env_steps": 200},
+    ),
+    "sampler of another kind": (
+        ["--model.network=GRU", "--data.sampler=RolloutSampler"],
+        "data.sampler",
+        {"length": 32},
+    ),
+    "optimizer": (["--model.optimizer=AdamW"], "model.init_args.optimizer", {"weight_decay": 0.01}),
+    "torch's optimizer": (["--model.optimizer=torch.optim.Adadelta"], "model.init_args.optimizer", {"eps": 1e-6}),
+    "the default optimizer": (["--model.gamma=0.9"], "model.init_args.optimizer", {"fused": True}),
+}
+
+
+@pytest.mark.parametrize(("words", "setting", "expected"), OWN_DEFAULTS.values(), ids=OWN_DEFAULTS)
+def test_a_class_that_is_named_has_its_own_defaults(
+    words: list[str], setting: str, expected: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not those of the class in whose place it is named, wherever both have a setting of that name."""
+    found, _ = printed(capsys, *words)
+    for name in setting.split("."):
+        found = found[name]
+    assert found["init_args"].items() >= expected.items()
+
+
+def test_a_class_that_is_named_in_a_file_or_from_python_has_its_own_defaults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("agent: {epsilon: {class_path: LinearEpsilon, init_args: {end: 0.1}}}")
+    settings, _ = printed(capsys, f"--config={path}")
+    assert settings["agent"]["epsilon"]["init_args"] == {"start": 1.0, "end": 0.1, "decay_env_steps": 10_000}
+    agent = Agent(
+        "CartPole-v1", seed=1, folder=tmp_path, epsilon=LinearEpsilon, optimizer=torch.optim.AdamW, warmup_env_steps=200
+    ).learn(210)
+    written = yaml.safe_load((Path(str(agent.trainer.log_dir)) / "config.yaml").read_text())
+    assert written["agent"]["epsilon"]["init_args"]["decay_env_steps"] == 10_000
+    assert written["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,14 @@
 - `sh`, and indented blocks: each command is read by its own parser, with the files that it names. All of the page
   "Five minutes" is run, in order (slow).
 - `yaml`: a config, over the defaults. Its classes are built, and the sampler is tried on the network.
-- `python`: run. Those that show a whole example are run by tests/test_examples.py.
-- `text` is output, `math` an equation.
+- `python`: run, unless it shows code of this repository, which is compared with its source instead.
+- `text` is output or pseudocode, `math` an equation.
 
 What needs more than this machine has says so in its first line: ``# not run by the tests: REASON``. NOT_RUN lists them.
 """
 
 import argparse
+import functools
 import re
 import shlex
 import subprocess
@@ -17,14 +18,18 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
+from docs.scripts import code as code_in_docs
+from docs.scripts.code import SHOWN, with_code
 from seqrl_lightning.__main__ import COMMANDS, parse
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands.packaged import with_paths
+from seqrl_lightning.data_class import data_class_of, with_option
 from seqrl_lightning.parts import blank_observations
 from tests.running import seqrl
 
@@ -38,7 +43,11 @@ NOT_RUN = {
     ("docs/devices.md", "it needs two nodes"),
     ("docs/devices.md", "it needs SLURM"),
 }
-NEEDS = {"ale_py:ALE/Pong-v5": "ale_py"}
+NEEDS = {
+    "ale_py:ALE/Pong-v5": "ale_py",
+    "minigrid:MiniGrid-Empty-5x5-v0": "minigrid",
+    "neurogym:DelayMatchSample-v0": "neurogym",
+}
 LANGUAGES = {"sh", "yaml", "python", "text", "math"}
 LIGHTNINGS = ("fit", "validate", "test", "predict")
 
@@ -58,12 +67,17 @@ class Block(NamedTuple):
 
 
 def blocks_of(path: Path) -> Iterator[Block]:
-    text, page = path.read_text(), str(path.relative_to(ROOT))
+    text, page = SHOWN.sub(_blank, path.read_text()), str(path.relative_to(ROOT))
     for found in _FENCED.finditer(text):
         yield Block(page, text[: found.start()].count("\n") + 1, found[1], found[2])
-    without = _FENCED.sub(lambda found: re.sub(r".", "", found[0]), text)
+    without = _FENCED.sub(_blank, text)
     for found in _INDENTED.finditer(without):
         yield Block(page, without[: found.start(1)].count("\n") + 1, "sh", re.sub(r"^ {4}", "", found[1], flags=re.M))
+
+
+def _blank(found: re.Match[str]) -> str:
+    """As many empty lines as the text has."""
+    return re.sub(r".", "", found[0])
 
 
 BLOCKS = [block for path in PAGES for block in blocks_of(path)]
@@ -90,12 +104,20 @@ class Unrun(SeqRLCLI):
         pass
 
 
+@functools.cache
+def parser_of(data_class: str) -> Any:
+    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(sys, "argv", ["seqrl"])
+        table = Path(folder, "trials.csv")
+        table.write_text('episode,action,reward,state\n0,1,1.0,"[0.0]"\n')
+        data = f"--data.trials={table}" if data_class == "LoggedTrials" else "--data.env_id=CartPole-v1"
+        return Unrun(["fit", f"--data_class={data_class}", data, "--trainer.logger=false"]).parser
+
+
 @pytest.fixture(scope="module")
 def parser() -> Any:
-    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["seqrl"])
-        return Unrun(["fit", "--data.env_id=CartPole-v1", "--trainer.logger=false"]).parser
+    return parser_of("ReplayDataModule")
 
 
 def check(words: list[str], parser: Any, folder: Path) -> None:
@@ -132,8 +154,9 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
                 configs = [f"--config={config}" for config in parsed.config]
                 check(["seqrl", "fit", *configs, *parsed.fit_arguments, *as_arguments(values)], parser, folder)
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
+            arguments = with_option(with_paths(arguments))
             try:
-                parser.parse_args([command, *with_paths(arguments)])
+                parser_of(data_class_of(arguments).__name__).parse_args([command, *arguments])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise
@@ -162,6 +185,59 @@ def test_the_readme_is_short() -> None:
     tables = re.findall(r"^\|(?: ---)+.*\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert len(tables) == 3  # what is in the box, results, speed
     assert max(table.count("\n") for table in tables) <= 12
+
+
+def test_the_code_that_pages_show_is_the_code() -> None:
+    texts = {path: path.read_text() for path in PAGES}
+    assert sum(len(SHOWN.findall(text)) for text in texts.values()) > 20
+    for path, text in texts.items():
+        assert text == with_code(text), f"run python -m docs.scripts.code ({path})"
+
+
+def test_code_is_shown_by_name_without_its_docstring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_in_docs, "ROOT", tmp_path)
+    source = 'class A:\n    @property\n    def b(self):\n        """Doc."""\n        return 1\n\n    c = 2\n'
+    (tmp_path / "a.py").write_text(source)
+    assert code_in_docs.code("a.py", ["A.b"]) == "# a.py\n\n\n@property\ndef b(self):\n    return 1"
+    assert code_in_docs.code("a.py", []) == source.rstrip()
+    with pytest.raises(ValueError, match=r"nothing defines A\.c"):
+        code_in_docs.code("a.py", ["A.c"])
+
+
+TEMPLATE = [
+    "Equation",
+    "Update",
+    "Differences from the (?:paper|textbook)",
+    "Config",
+    "Results",
+    "When to use it",
+]
+ALGORITHMS = sorted(set((ROOT / "docs" / "algorithms").glob("*.md")) - {ROOT / "docs" / "algorithms" / "index.md"})
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda path: path.stem)
+def test_the_page_of_an_algorithm_follows_the_template(page: Path) -> None:
+    text = page.read_text()
+    headings = re.findall(r"^## (.*)$", _FENCED.sub("", text), re.MULTILINE)
+    assert len(headings) == len(TEMPLATE)
+    assert all(re.fullmatch(*pair) for pair in zip(TEMPLATE, headings, strict=True)), headings
+    _, equation, update, differences, config, results, _ = re.split(r"^## .*$", text, flags=re.MULTILINE)
+    assert "```math\n" in equation
+    pseudocode = re.findall(r"```text\n(.*?)```", update, re.DOTALL)
+    assert len(pseudocode) == 1
+    assert pseudocode[0].count("\n") <= 10
+    assert SHOWN.search(update)
+    assert "- " in differences
+    assert "```yaml\n" in config
+    assert "<!-- measured: " in results
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda path: path.stem)
+def test_equations_have_one_notation(page: Path) -> None:
+    for equation in re.findall(r"^```math\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        bootstraps = r"\theta^-" in equation and r"\gamma" in equation
+        assert not bootstraps or "(1 - d" in equation, equation
+        assert not re.search(r"\\tau_|\\epsilon|h_t|s_\{t\+n\}", equation), equation
 
 
 @pytest.mark.parametrize("folder", ["algorithms", "tasks"])
@@ -217,10 +293,6 @@ def test_configs_are_built_over_the_defaults(
 @pytest.mark.parametrize("block", [block for block in of("python") if "docs/start.md" not in block.id])
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if example := re.fullmatch(r"# all of (\S+)\n", block.code):
-        assert (ROOT / example[1]).exists()
-        assert Path(example[1]).parent.name == "examples"  # tests/test_examples.py runs it
-        return
     if "lightning_logs/version_0" in block.code:
         small = ["--agent.warmup_env_steps=200", "--trainer.max_steps=2", "--trainer.enable_progress_bar=false"]
         assert seqrl("fit", "--data.env_id=seqrl/Sequence-v0", *small)[0] == 0

@@ -37,6 +37,13 @@ def test_a_run_that_ended_before_its_first_evaluation_resumes(tmp_path: Path) ->
     assert "after 32 env steps" in out
 
 
+def test_a_trial_run_names_no_folder(tmp_path: Path) -> None:
+    status, out, err = fit(tmp_path, "--trainer.fast_dev_run=true")
+    assert status == 0, err
+    assert "Run folder" not in out
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_agent_learns_on_without_a_logger(tmp_path: Path) -> None:
     settings = {"batch_size": 8, "warmup_env_steps": 8, "enable_progress_bar": False}
     agent = Agent("CartPole-v1", folder=tmp_path, logger=False, **settings).learn(40).learn(20)  # type: ignore[arg-type]

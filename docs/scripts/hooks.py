@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("configs", "examples")
 """Folders beside `docs` that pages link to: the site has a copy of their files."""
 
-_WHOLE_FILE = re.compile(r"(?<=^```python\n)# all of (\S+)$", re.MULTILINE)
 _EQUATION = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(rf"\]\(((?:\.\./)+)((?:{'|'.join(COPIED)})/[^)#]*)\)")
 _ROLE = re.compile(r":\w+:(?=<code>)|(?<=<code>)~(?=\w)")
@@ -29,11 +28,23 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn equations into MathML, insert whole examples, and lead links to other folders to their copies."""
+    """Turn equations into MathML, and lead links to other folders to their copies."""
     to_root = os.path.relpath(".", Path(page.file.src_uri).parent)
     markdown = _LINK.sub(lambda found: f"]({to_root}/{found[2]})", markdown)
-    markdown = _WHOLE_FILE.sub(lambda found: (ROOT / found[1]).read_text().rstrip(), markdown)
-    return _EQUATION.sub(lambda found: f"<p>{convert(' '.join(found[1].split()), display='block')}</p>", markdown)
+    return _EQUATION.sub(lambda found: f"<p>{mathml(found[1])}</p>", markdown)
+
+
+def mathml(latex: str) -> str:
+    """Return an equation as MathML, with the spaces that the converter leaves out.
+
+    Raises:
+        ValueError: If it has a command that the converter doesn't know.
+    """
+    converted = convert(" ".join(latex.split()), display="block")
+    if "<mi>\\" in converted:
+        raise ValueError(f"the site can't show a command of {latex}")
+    converted = converted.replace("<mi>;</mi>", "<mo>;</mo>")
+    return converted.replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.167em" />')
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -42,10 +42,10 @@ SETTINGS: dict[str, list[str] | dict[str, str]] = {
     ],
     "Target network": ["target_sync.sync_every_updates", "target_sync.tau"],
     "Trainer": {
-        "--trainer.default_root_dir": "The folder that `lightning_logs/` is in. Default: the present one.",
+        "--trainer.default_root_dir": "The folder that `lightning_logs/` is in. Default: the current one.",
         "--trainer.max_steps": "Updates of the network after which the run ends. Default: no limit.",
         "--trainer.max_time": "Time after which the run ends, as DD:HH:MM:SS. Default: no limit.",
-        "--trainer.accelerator, --trainer.devices": "What to compute on, like `gpu` and 2. Default: `auto`.",
+        "--trainer.accelerator, --trainer.devices": "Hardware to compute on, like `gpu` and 2. Default: `auto`.",
     },
 }
 DEFAULTS = {  # of settings whose default a signature doesn't show as people write it
@@ -79,7 +79,7 @@ def describe(name: str) -> str:
     if name == "model":
         return "The learner's name. Default: DQN."
     group, _, setting = name.partition(".")
-    cls = CLASSES[group]
+    cls = next(owner for owner in CLASSES[group].__mro__ if setting in inspect.signature(owner).parameters)
     meaning = next(p.description for p in parse_docstring(cls).params if p.arg_name == setting) or ""
     default = inspect.signature(cls).parameters[setting].default
     if default is inspect.Parameter.empty:

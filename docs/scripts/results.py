@@ -54,13 +54,14 @@ README_CONFIGS = (  # one for each kind of task, algorithm and memory, the refer
 NOTES = """\
 In `seqrl/Sequence-v0`, the order of ten objects is reversed after 150 of 300 episodes; the best return is 9. With the
 settings of the reference (`sequence_dqn_reference.yaml`: learning rate 1e-4, gamma 0.99, a replay memory of 10,000),
-150 episodes don't suffice to relearn: the memory still holds every transition of the old order, and these contradict
+150 episodes are not enough to relearn: the memory still holds every transition of the old order, and these contradict
 the new one. `sequence_optimistic.yaml` acts greedily from initial values above all possible returns, so that every
 object is tried until one is right; it draws nothing at random. In `sequence_q_learning.yaml` (five objects and a
 distractor, ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so that five perfect episodes in a row
 are also a matter of luck. On the memory tasks with a best return of 1, the best return without memory is -0.5
 (MemoryChain: 0).
 """
+LEGEND = "Each light blue line is one seed, and the dark blue line is the mean over seeds."
 COLUMNS = 4  # panels side by side in a figure
 Curve = list[list[float]]
 
@@ -157,7 +158,8 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
             if report["name"] == config and report["seeds"][0].get("curve"):
                 image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
                 curves.append(f"![The greedy policy's return during training, {report['name']}]({image})")
-    return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves])
+    legend = [LEGEND] if curves else []
+    return "\n\n".join(["\n".join(lines) or "No config of this package is for this task.", *curves, *legend])
 
 
 def configs_of(name: str) -> list[str]:
@@ -171,7 +173,7 @@ def configs_of(name: str) -> list[str]:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """Return the result in a line."""
+    """Return the result in one line."""
     seeds = report["seeds"]
     text = f"final return {returns(report)} on {'seed 1' if len(seeds) == 1 else f'seeds 1 to {len(seeds)}'}"
     return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text
@@ -233,7 +235,7 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
         "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
-    text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}")
+    text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}\nIn the figures, {LEGEND[0].lower()}{LEGEND[1:]}\n")
     by_task = defaultdict(list)
     for report in reports.values():
         by_task[task(report)].append(report)

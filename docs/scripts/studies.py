@@ -1,7 +1,7 @@
 """Write the pages of ``docs/studies/`` from the reports of their experiments.
 
 ``python -m docs.scripts.studies runs/reversal/report`` copies what the page needs from the report into
-``docs/studies/reversal/`` and writes ``docs/studies/reversal.md``; without a report, it writes the page anew from what
+``docs/studies/reversal/`` and writes ``docs/studies/reversal.md``; without a report, it rewrites the page from what
 was copied. No number on the page is edited by hand.
 """
 
@@ -52,10 +52,10 @@ seqrl compare runs/reversal --output runs/reversal/report
 python -m docs.scripts.studies runs/reversal/report
 ```
 
-Four learners of [one experiment](../../configs/experiments/reversal.yaml), {named}:
+The study compares four learners in [one experiment](../../configs/experiments/reversal.yaml), on {named}:
 one-step Q-learning with a table; DQN with the last 256 transitions in its replay memory; DQN with all transitions; and
-R2D2 (LSTM, windows of ten steps, prioritized), also with all. The two DQNs differ in their replay memory alone; the
-others differ from them in several settings, so they stand for themselves and not for all tables and all recurrent
+R2D2 (LSTM, windows of ten steps, prioritized), also with all of them. The two DQNs differ in their replay memory alone;
+the others differ from them in several settings, so they stand for themselves and not for all tables and all recurrent
 networks. The settings were written down once and not tuned: seed 1 was looked at before the others were run. This page
 is written by `python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
 [Measures and statistics](../measures.md).
@@ -66,11 +66,11 @@ is written by `python -m docs.scripts.studies` from [the report](reversal/report
 
 {summary(outcomes)}
 
-Episodes to criterion are Kaplan-Meier medians, "> 146" that fewer than half of the runs met the criterion within the
-block, and "met" is the number of runs that did. Savings are the median over seeds; there is no number unless every run
-met the criterion in both blocks. Interference is the share of choices in the first ten episodes after the switch that
-were errors but were right at that position in the old order: the interquartile mean over seeds, with its 95 % bootstrap
-interval.
+Episodes to criterion are Kaplan-Meier medians; "> 146" means that fewer than half of the runs met the criterion within
+the block, and "met" is the number of runs that did. Savings are the median over seeds, and are left out unless every
+run met the criterion in both blocks. Interference is the share of choices in the first ten episodes after the switch
+that were errors but were right at that position in the old order: the interquartile mean over seeds, with its 95 %
+bootstrap interval.
 
 ![Learning curves](reversal/learning.png)
 
@@ -112,19 +112,17 @@ def conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
     signs = {bool(values.median() > 0) for _, values in saved}
     found = {
         frozenset(): "no learner met the criterion in both blocks in every run, so there are no savings to report",
-        frozenset(
-            {False}
-        ): f"no learner showed savings; the reversed order took longer than the first (median {savings})",
+        frozenset({False}): f"none showed savings; the reversed order took longer than the first (median {savings})",
         frozenset({True}): f"the reversed order took fewer episodes than the first (median savings: {savings})",
         frozenset({False, True}): f"median savings differed in their sign ({savings})",
     }[frozenset(signs)]
     sentences = [
         f"Of the learners that met the criterion in every run, {found}." if saved else f"{found.capitalize()}.",
         f"Median episodes to criterion in the reversed order: {', '.join(later)}.",
-        f"It was not met within the block by {', '.join(never)}." if never else "All runs met it.",
+        f"{' and '.join(never)} did not meet it within the block." if never else "All runs met it.",
         f"In the first ten episodes after the switch, {100 * shares[most]:.0f} % of the choices of {most} were errors "
-        f"by the old order, the most of all learners, and {100 * shares[least]:.0f} % of those of {least}, the least "
-        f"({significant(tests, INTERFERENCE)}).",
+        f"that followed the old order, the most of all learners, and {100 * shares[least]:.0f} % of those of {least}, "
+        f"the least ({significant(tests, INTERFERENCE)}).",
         f"In episodes to criterion in the reversed order, {significant(tests, LATER)}.",
     ]
     return " ".join(sentences)

@@ -6,17 +6,24 @@ from typing import Any, Self
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
 
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
+from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.changes import described, require_resumable, shared
+from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
+from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Allowed, settings_of
-from seqrl_lightning.types import require
+from seqrl_lightning.types import ConfigurationError, require
 
 
 class CheckpointedModule(GreedyEvaluation):
     """A module that is rebuilt from its checkpoints, and refuses those of another task."""
+
+    policy_net: nn.Module
+    target_net: nn.Module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the hyperparameters don't say: how the policy is rebuilt, and what a sampler from Python is."""
@@ -55,8 +62,35 @@ class CheckpointedModule(GreedyEvaluation):
         learner.load_state_dict(contents["state_dict"], strict)
         return learner.to(map_location)
 
+    def start_from(self, checkpoint_path: str | Path, max_gib: float = MAX_GIB) -> None:
+        """Begin with the network of a checkpoint: of a clone, for example, which then learns on from what it does.
+
+        Nothing else is taken over; the algorithm may be another one whose network is the same.
+
+        Args:
+            checkpoint_path: The checkpoint, from whomever.
+            max_gib: Larger files are refused.
+
+        Raises:
+            ConfigurationError: If it can't be used, or its network is another one.
+        """
+        try:
+            weights = read_checkpoint(Path(checkpoint_path), max_gib=max_gib).get("state_dict", {})
+        except UnusableFileError as error:
+            raise ConfigurationError(f"{checkpoint_path} can't be used: {error}") from error
+        prefix = "policy_net."
+        given = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+        shapes, wanted = (
+            {name: tuple(tensor.shape) for name, tensor in net.items()} for net in (given, self.policy_net.state_dict())
+        )
+        differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        must_be = f"a checkpoint of the same network as model.network: {', '.join(differing[:3])} differs"
+        require(not differing, "ckpt_path", str(checkpoint_path), must_be)
+        self.policy_net.load_state_dict(given)
+        self.target_net.load_state_dict(given)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another task, before its weights fail to fit; tell what else changed.
+        """Refuse a checkpoint of another task, before its weights fail to fit; report what else changed.
 
         Raises:
             ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
@@ -66,12 +100,13 @@ class CheckpointedModule(GreedyEvaluation):
         if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
             return
         saved = settings.get("env_id")
-        require(self.data.env_id == saved, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
+        is_task = None in (saved, self.data.env_id) or self.data.env_id == saved  # a log may be of no task that is here
+        require(is_task, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
         if self._trainer.state.fn == TrainerFn.FITTING:
             self._compare_settings(checkpoint)
 
     def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
-        """Tell which settings changed since a checkpoint was saved; the command line has told them by itself."""
+        """Report which settings changed since a checkpoint was saved; the command line has reported them by itself."""
         datamodule = attributes_of(self.trainer).datamodule
         assert datamodule is not None
         before = {

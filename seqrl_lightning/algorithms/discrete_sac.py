@@ -28,8 +28,8 @@ class DiscreteSAC(LearnerModule):
         network: Builds the actor and both critics from ``obs_shape`` and ``(n_actions,)``.
         huber_delta: The TD error at which the critics' Huber loss turns from a parabola into a line; None for half the
             squared error.
-        target_entropy_ratio: The entropy to hold, as a part of the largest, ``log(n_actions)``; in (0, 1).
-        initial_temperature: The temperature at first.
+        target_entropy_ratio: The entropy to hold, as a fraction of the largest, ``log(n_actions)``; in (0, 1).
+        initial_temperature: The initial temperature.
         shared: The settings of :class:`LearnerModule`, which every learner has.
 
     Raises:
@@ -130,7 +130,7 @@ class ActorCritics(nn.Module):
         actor: Outputs the policy's logits, [T, B, A].
         critic_1: Outputs Q-values, [T, B, A].
         critic_2: Outputs Q-values, [T, B, A].
-        initial_temperature: The temperature at first.
+        initial_temperature: The initial temperature.
     """
 
     def __init__(self, actor: nn.Module, critic_1: nn.Module, critic_2: nn.Module, initial_temperature: float) -> None:

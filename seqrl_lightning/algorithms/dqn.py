@@ -7,7 +7,14 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.settings import require_positive
-from seqrl_lightning.functional import double_q_target, huber_losses, munchausen_target, q_target, value_of
+from seqrl_lightning.functional import (
+    choice_losses,
+    double_q_target,
+    huber_losses,
+    munchausen_target,
+    q_target,
+    value_of,
+)
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.types import Batch, Reader, Update, require
@@ -27,6 +34,9 @@ class DQN(LearnerModule):
             0 for plain Q-learning. The policy that is learned about is then the softmax of the target network.
         munchausen_temperature: Temperature of that softmax.
         munchausen_clip: The smallest value of the scaled log-policy in the reward, before ``munchausen_alpha``.
+        cql_alpha: Weight of conservative Q-learning's part of the loss (CQL(H), arXiv:2006.04779, eq. 4), which lowers
+            the values of actions that were not taken: for learning from a log, in which nobody finds out whether they
+            are as good as the network believes. 0 for none.
         shared: The settings of :class:`LearnerModule`, which every learner has.
 
     Raises:
@@ -43,6 +53,7 @@ class DQN(LearnerModule):
         munchausen_alpha: float = 0.0,
         munchausen_temperature: float = 0.03,
         munchausen_clip: float = -1.0,
+        cql_alpha: float = 0.0,
         **shared: Any,
     ) -> None:
         super().__init__(obs_shape, n_actions, network, **shared)
@@ -50,11 +61,13 @@ class DQN(LearnerModule):
         require(0 <= munchausen_alpha <= 1, "model.munchausen_alpha", munchausen_alpha, "in [0, 1]")
         require(munchausen_temperature > 0, "model.munchausen_temperature", munchausen_temperature, "positive")
         require(munchausen_clip <= 0, "model.munchausen_clip", munchausen_clip, "0 or less")
+        require(cql_alpha >= 0, "model.cql_alpha", cql_alpha, "0 or more")
         must_be = "false with munchausen_alpha, which has a policy of its own"
         require(not (double and munchausen_alpha), "model.double", double, must_be)
         self.huber_delta = huber_delta
         self.use_double_q = double  # `double` is nn.Module's cast to float64
         self.munchausen_alpha = munchausen_alpha
+        self.cql_alpha = cql_alpha
         self.munchausen = munchausen_alpha, munchausen_temperature, munchausen_clip
 
     def optimize_model(self, batch: Batch) -> Update:
@@ -71,7 +84,22 @@ class DQN(LearnerModule):
         with torch.no_grad():
             expected_state_action_values = self.target(batch, next_selector_outputs)
         losses = huber_losses(state_action_values, expected_state_action_values, self.huber_delta)
+        losses = self.conservative(losses, batch, outputs)
         return self.summary(batch, losses, state_action_values, expected_state_action_values)
+
+    def conservative(self, losses: Tensor, batch: Batch, outputs: Tensor) -> Tensor:
+        """Add conservative Q-learning's part to the losses, [T, B], if there is one.
+
+        Args:
+            losses: [T, B] float, of the values of the actions taken.
+            batch: [T, B] transitions.
+            outputs: The policy network's outputs for their states.
+        """
+        if not self.cql_alpha:
+            return losses
+        return losses + self.cql_alpha * choice_losses(
+            self.q_values(outputs), batch.action_batch, batch.action_mask_batch
+        )
 
     def read_policy_net(self, batch: Batch, net: Reader) -> tuple[Tensor, Tensor | None]:
         """Return the outputs of (a part of) the policy network for the states and, if it selects, the next states."""

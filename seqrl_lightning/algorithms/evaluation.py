@@ -24,7 +24,8 @@ T = TypeVar("T")
 class LearningData(Protocol):
     """The part of the datamodule that learners use."""
 
-    env_id: str
+    env_id: str | None
+    has_agent: bool
     obs_dtype: str
     num_envs: int
     capacity: int
@@ -36,7 +37,7 @@ class LearningData(Protocol):
     progress: Progress
 
     def on_eval_fault(self, fault: EnvFault) -> int:
-        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew."""
+        """Continue after a fault in an evaluation. Returns the seed from which its episodes are played again."""
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""

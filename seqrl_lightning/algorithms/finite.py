@@ -38,7 +38,7 @@ class FiniteUpdates:
         # On a device one kernel for all is faster than one for each.
         is_refused = ~torch.stack(torch._foreach_norm(gradients, float("inf"))).max().isfinite()
         self.num_refused = self.num_refused + is_refused
-        stepper: Any = optimizer
+        stepper: Any = optimizer  # fused ones read two attributes that torch declares nowhere
         if all(group.get("fused") for group in optimizer.param_groups):
             stepper.grad_scale, stepper.found_inf = None, is_refused.float()
         else:

@@ -92,10 +92,12 @@ class IQN(DQN):
         """Compute the quantile Huber loss at random fractions."""
         fractions = torch.rand(*batch.action_batch.shape, self.n_fractions, device=self.device)
         features, next_selector_features = self.read_policy_net(batch, self.policy_net.torso)
-        quantiles = value_of(self.policy_net.quantiles(features, fractions), batch.action_batch)  # [T, B, N]
+        outputs = self.policy_net.quantiles(features, fractions)  # [T, B, A, N]
+        quantiles = value_of(outputs, batch.action_batch)  # [T, B, N]
         with torch.no_grad():
             targets = self.target(batch, next_selector_features)  # [T, B, N']
         losses = quantile_huber_losses(quantiles, fractions, targets, self.huber_delta)
+        losses = self.conservative(losses, batch, outputs)
         return self.summary(batch, losses, quantiles.mean(-1), targets.mean(-1))
 
     def target(self, batch: Batch, next_selector_outputs: Tensor | None) -> Tensor:

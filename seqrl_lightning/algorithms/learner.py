@@ -4,7 +4,6 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ class LearnerModule(CheckpointedModule):
     trains_memory: bool = True
     """Whether a network that remembers can be trained."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Refuse a subclass that overrides a method which earlier versions called.
 
         Raises:
@@ -133,7 +132,7 @@ class LearnerModule(CheckpointedModule):
         normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
         keep_plain(self.hparams)
         require(learning_rate > 0, "model.learning_rate", learning_rate, "positive")
         require(0 <= gamma <= 1, "model.gamma", gamma, "in [0, 1]")
@@ -285,7 +284,13 @@ class LearnerModule(CheckpointedModule):
         require(fits, "data.sampler", type(sampler).__name__, must_be)
 
     def _check_normalization(self) -> None:
-        """Refuse to normalize pictures, which their networks scale, and one-hot states: neither are floats."""
+        """Refuse to normalize pictures, which their networks scale, and one-hot states: neither are floats.
+
+        A log has no env steps that running statistics could follow.
+        """
+        for name, given in (("observations", self.normalization.observations), ("rewards", self.normalization.rewards)):
+            must_be = "false with LoggedTrials, where no agent shows what it sees"
+            require(given is None or self.data.has_agent, f"model.normalize_{name}", True, must_be)
         norm, dtype = self.normalization.observations, self.data.obs_dtype
         must_be = f"false: the observations are no floats, but {dtype} of shape {self.obs_shape}"
         fits = norm is None or norm.layout is not None or np.issubdtype(dtype, np.floating)

@@ -58,4 +58,5 @@ class QRDQN(DQN):
         with torch.no_grad():
             targets = self.target(batch, next_selector_outputs)  # [T, B, n_quantiles]
         losses = quantile_huber_losses(quantiles, self.fractions, targets, self.huber_delta)
+        losses = self.conservative(losses, batch, outputs)
         return self.summary(batch, losses, quantiles.mean(-1), targets.mean(-1))

@@ -59,7 +59,8 @@ def random_returns(env: gym.Env[Any, Any]) -> FloatArray:
         [episodes] float64, the return of each episode, of at least one.
     """
     rng = np.random.default_rng([0, 1])  # not the stream of an environment with seed 0, whose cues it would repeat
-    actions = np.arange(env.action_space.n)  # type: ignore[attr-defined]  # Gymnasium's spaces name none
+    assert isinstance(env.action_space, gym.spaces.Discrete)
+    actions = np.arange(env.action_space.n)
     returns: list[float] = []
     env_steps = 0
     while not returns or (len(returns) < _MOST_EPISODES and env_steps < _MOST_ENV_STEPS):

@@ -12,8 +12,8 @@ from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import SPREAD, by_chance, learning, positions, probed_errors, returns
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, performance_profile, seeds_needed
+from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, SPREAD, kaplan_meier, performance_profile, seeds_needed
 from seqrl_lightning.functional import CRITERION_EPISODES
 
 _PANELS_IN_A_ROW = 3

@@ -23,6 +23,11 @@ LEVEL = 0.95
 RESAMPLES = 2000
 MIN_SEEDS = 5
 """Fewest runs of which intervals are estimated and which are tested; of fewer, the range is shown."""
+SPREAD = (
+    f"the interquartile mean over seeds (a quarter cut off at each end, rounded down) with, from {MIN_SEEDS} seeds on, "
+    "its 95 % percentile bootstrap interval"
+)
+"""The name of :func:`summarize`'s numbers, in captions."""
 
 
 def interquartile_mean(scores: FloatArray) -> float:

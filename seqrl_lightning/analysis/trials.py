@@ -39,6 +39,16 @@ def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFra
     """
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, **options)
+    require_numbers(table, path, numbers)
+    return table
+
+
+def require_numbers(table: pd.DataFrame, path: Path, numbers: Sequence[str]) -> None:
+    """Refuse a table without rows, or without a finite number in every row of some columns.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
     must_be = f"a table with rows and {', '.join(numbers)}"
     require(set(numbers) <= set(table), f"the columns of {path}", list(table), must_be)
     if not len(table):
@@ -47,7 +57,6 @@ def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFra
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
         invalid = table[name][~np.isfinite(values)]
         require(invalid.empty, f"{name} in {path}", invalid.iloc[:1].tolist(), "a number in every row")
-    return table
 
 
 def number_episodes(table: pd.DataFrame) -> IntArray:

@@ -96,7 +96,7 @@ def require_folds(histories: Histories) -> None:
 
 
 class Selection(NamedTuple):
-    """How frequent K models are in the population that N subjects come from."""
+    """The frequencies of K models in the population that N subjects come from."""
 
     frequency: FloatArray  # [K] float64: posterior means
     exceedance: FloatArray  # [K] float64: probability that the model is the most frequent one

@@ -1,6 +1,6 @@
 """A tiny recurrent network that predicts choices without a theory of them (Ji-An et al. 2025).
 
-10.1038/s41586-025-09142-4. It has no parameters that mean something, and is compared by held-out likelihood alone.
+10.1038/s41586-025-09142-4. Its parameters have no meaning, and it is compared by held-out likelihood alone.
 """
 
 from typing import NamedTuple

@@ -134,7 +134,7 @@ def read_histories(table: pd.DataFrame) -> Histories:
         table: A row for each choice, in their order, with the columns ``state``, ``action`` (numbered from 0) and
             ``reward``; a run's ``trials.csv`` is one. A row whose ``action`` is empty or -1 is a missed trial. Optional
             columns: ``subject`` (or ``seed``); ``group`` of the subject; ``episode`` (and ``env``), without which each
-            choice is an episode, and which may be numbered anew in each session or block; ``session`` and ``block``;
+            choice is an episode, and which may be renumbered in each session or block; ``session`` and ``block``;
             ``correct_action``, -1 or empty where there is none; ``allowed``, the actions to choose from, like ``0 2``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The probability of choices under a model, for all subjects at once: a loop over trials, and over nothing else."""
+"""The probability of choices under a model, for all subjects at once: the only loop is over trials."""
 
 from collections.abc import Iterator
 from typing import NoReturn

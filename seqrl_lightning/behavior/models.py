@@ -32,7 +32,7 @@ class WinStayLoseShift(Model):
     parameters = {"stay": RATE, "shift": RATE}
 
     def begin(self, size: Size) -> Memory:
-        """Know of no earlier action."""
+        """Begin without an earlier action."""
         return {
             "last": np.full((size.subjects, size.states), -1),
             "won": np.zeros((size.subjects, size.states), bool),

@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def criterion(self) -> str:
-        """Say what the best model is best in."""
+        """Name the criterion that the best model is chosen by."""
         if self.held_out:
             return "the highest held-out log-likelihood"
         return "the lowest integrated BIC" if self.is_hierarchical else "the lowest BIC"
@@ -92,7 +92,7 @@ def sections_on_models(compared: Comparison, command: str, recovers: bool, seed:
 
 
 def cautions(compared: Comparison) -> list[str]:
-    """Say, in a sentence each, what of the table and of the fits is likely to be a mistake."""
+    """Describe, in a sentence each, likely mistakes in the table and the fits."""
     histories, said = compared.histories, []
     if histories.left_out:
         said.append(f"These subjects made no choice, and are left out: {', '.join(histories.left_out)}.")

@@ -1,23 +1,17 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, Timer
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
-from seqrl_lightning.callbacks.priorities import PriorityWriter
-from seqrl_lightning.callbacks.sidecars import Sidecars
-from seqrl_lightning.callbacks.target_sync import TargetSync
+from seqrl_lightning.callbacks.budget import Budget, is_over, warn_of_missed_blocks
+from seqrl_lightning.callbacks.requirements import require_callbacks, require_fitting_data, require_one_process
 from seqrl_lightning.checkpoints.changes import changes, described
 from seqrl_lightning.collect import (
     Collector,
@@ -27,7 +21,9 @@ from seqrl_lightning.collect import (
     GuardedEnvs,
     TrialRecorder,
 )
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.collect.pace import Pace
+from seqrl_lightning.collect.run_progress import publish_progress
+from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import random_stream
@@ -37,7 +33,6 @@ from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress
 
 _STOPPED = "stopped_by_callback"  # in a checkpoint: whether a callback ended the run
 _PUBLISH_EVERY = 100  # env steps of each process, while the replay memory is warmed up
-_DEFAULT_CADENCE = Cadence(warmup_env_steps=1000, env_steps_per_update=1.0, updates_per_collect=1)
 
 
 class AgentCallback(Callback):
@@ -72,7 +67,6 @@ class AgentCallback(Callback):
             find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
 
     Attributes:
-        cadence: The cadence in use: the learner's, or that of the settings.
         progress: What this process has done so far. The datamodule's ``progress`` is that of all processes.
         episode_log: Episodes that this process has finished.
         recorder: Hands out every step, in tasks that state the correct action.
@@ -95,11 +89,6 @@ class AgentCallback(Callback):
         check_bounds: bool = True,
         exploration_bonus: ExplorationBonus | None = None,
     ) -> None:
-        for name, value in (("warmup_env_steps", warmup_env_steps), ("updates_per_collect", updates_per_collect)):
-            require(value is None or value > 0, f"agent.{name}", value, "at least 1")
-        ratio = env_steps_per_update
-        is_ratio = ratio is None or 0 < ratio < math.inf
-        require(is_ratio, "agent.env_steps_per_update", ratio, "positive and finite")
         require(max_episodes is None or max_episodes > 0, "agent.max_episodes", max_episodes, "at least 1")
         require(on_env_error in ("raise", "restart"), "agent.on_env_error", on_env_error, "'raise' or 'restart'")
         require(max_env_restarts >= 0, "agent.max_env_restarts", max_env_restarts, "at least 0")
@@ -111,15 +100,12 @@ class AgentCallback(Callback):
         self.max_env_restarts = max_env_restarts
         self.check_bounds = check_bounds
         self.exploration_bonus = exploration_bonus
-        self.cadence = _DEFAULT_CADENCE  # until the learner is known
         self.progress = Progress()
         self.episode_log = EpisodeLog()
         self.recorder = TrialRecorder()
-        settings = zip(Cadence._fields, (warmup_env_steps, env_steps_per_update, updates_per_collect), strict=True)
-        self._given_cadence: dict[str, Any] = {name: value for name, value in settings if value is not None}
-        self._settings = {**described(self)["init_args"], **self._given_cadence, "epsilon": described(epsilon)}
+        self._pace = Pace(warmup_env_steps, env_steps_per_update, updates_per_collect)
+        self._settings = {**described(self)["init_args"], **self._pace.given, "epsilon": described(epsilon)}
         self._settings["exploration_bonus"] = None if exploration_bonus is None else described(exploration_bonus)
-        self._unlearned_env_steps = 0  # taken for no update: to warm up, or lost with a broken episode
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
         self._collector: Collector | None = None  # of the fit
@@ -138,6 +124,20 @@ class AgentCallback(Callback):
                 return callback
         raise ConfigurationError("trainer.callbacks has no AgentCallback; it must have one to train")
 
+    @staticmethod
+    def needed_by(trainer: Trainer) -> "AgentCallback | None":
+        """Return the Trainer's agent; None where nobody acts, since the datamodule holds trials that were logged.
+
+        Raises:
+            ConfigurationError: If it has none, and the datamodule needs one.
+        """
+        return AgentCallback.of(trainer) if LearnerDataModule.of(trainer).has_agent else None
+
+    @property
+    def cadence(self) -> Cadence:
+        """The cadence in use: the learner's, or that of the settings."""
+        return self._pace.cadence
+
     @property
     def collector(self) -> Collector:
         """The collector that acts in the environments, from ``on_fit_start`` on."""
@@ -152,13 +152,13 @@ class AgentCallback(Callback):
         on_fault = partial(self._go_on_evaluating, data, trainer.global_rank)
         data.check_eval_envs(self.check_bounds, on_fault)
         if stage == "fit":
-            self._check_callbacks(trainer, pl_module, data)
+            require_callbacks(trainer, self, pl_module, data)
             self._learner = learner_of(trainer)
-            self.cadence = self._choose_cadence(self._learner)
-            self._check_data(data)
-            self._check_bonus(trainer)
-            self._check_budget(trainer)
-            self._warn_of_blocks(data)
+            self._pace.suit(self._learner)
+            require_fitting_data(self._pace, self.overlap, data)
+            require_one_process(self.exploration_bonus, trainer.world_size)
+            self._budget.check(trainer, self.cadence.warmup_env_steps)
+            self._budget.warn_of_blocks(data)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the subscriptions to trials: in a further run, subscribers subscribe again."""
@@ -176,9 +176,9 @@ class AgentCallback(Callback):
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
-        data.take_rollout = partial(self._take_rollout, trainer) if self._learns_once else None
+        data.take_rollout = partial(self._take_rollout, trainer) if self._pace.learns_once else None
         self._stop_at_budget(trainer)
-        if not data.ring.num_slots and not self._is_over(trainer):
+        if not data.ring.num_slots and not is_over(trainer, self._resumed_updates, self._resumed_epochs):
             self._warm_up(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
@@ -186,27 +186,22 @@ class AgentCallback(Callback):
         if self.overlap:
             assert self._learner is not None
             updates = trainer.global_step + self._learner.updates_per_step
-            if self.progress.env_steps < self._due_env_steps(updates):
-                self._unlearned_env_steps += self.collector.start_step()
+            if self.progress.env_steps < self._pace.due_env_steps(updates):
+                self._pace.unlearned_env_steps += self.collector.start_step()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
         if self.overlap:
-            self._unlearned_env_steps += self.collector.finish_step()
-        if not self._learns_once:
-            self._collect(trainer, self._due_env_steps(trainer.global_step))
+            self._pace.unlearned_env_steps += self.collector.finish_step()
+        if not self._pace.learns_once:
+            self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
         self._stop_at_budget(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so if the last block was never reached."""
-        data = ReplayDataModule.of(trainer)
-        if data.progress.block < data.num_blocks - 1:
-            rank_zero_warn(
-                f"The run ended in block {data.progress.block} of {data.num_blocks}, counted from 0, after "
-                f"{data.progress.episodes} episodes: the rules of later blocks were never learned."
-            )
+        warn_of_missed_blocks(ReplayDataModule.of(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""
@@ -222,13 +217,7 @@ class AgentCallback(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether a callback ended the run, and not one of its limits, which a resumed run may raise."""
-        callbacks = attributes_of(trainer).callbacks
-        has_reason = any(
-            isinstance(callback, EarlyStopping) and callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
-            for callback in callbacks
-        )
-        is_at_limit = self._is_budget_used_up or _is_time_up(callbacks)
-        checkpoint[_STOPPED] = trainer.should_stop and (has_reason or not is_at_limit)
+        checkpoint[_STOPPED] = self._budget.was_stopped(trainer, self._run_progress)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
@@ -236,7 +225,7 @@ class AgentCallback(Callback):
             return {}
         return {
             "progress": asdict(self.progress),
-            "unlearned_env_steps": self._unlearned_env_steps,
+            "unlearned_env_steps": self._pace.unlearned_env_steps,
             "recent_returns": list(self.episode_log.recent_returns),
             "settings": self._settings,
             "collector": self._collector.state_dict(),
@@ -245,95 +234,20 @@ class AgentCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts; the collector follows when fitting starts."""
         self.progress = saved(state_dict["progress"], Progress, "the agent's progress")
-        self._unlearned_env_steps = saved(state_dict["unlearned_env_steps"], int, "the agent's unlearned_env_steps")
+        unlearned = saved(state_dict["unlearned_env_steps"], int, "the agent's unlearned_env_steps")
+        self._pace.unlearned_env_steps = unlearned
         self.episode_log.recent_returns.extend(saved(state_dict["recent_returns"], list[float], "the agent's returns"))
         self._resumed = saved(state_dict["collector"], dict, "the agent's collector")
-
-    # Settings
-
-    def _check_callbacks(self, trainer: Trainer, learner: LightningModule, data: ReplayDataModule) -> None:
-        """Refuse a run without the callbacks that its parts rely on; it would learn something else, without a word."""
-        callbacks = attributes_of(trainer).callbacks
-        before = callbacks[: callbacks.index(self)]
-        has_target = isinstance(learner, LearnerModule) and learner.target_net is not learner.policy_net
-        saves = bool(trainer.checkpoint_callbacks)
-        sampler, by_priority = type(data.sampler).__name__, data.sampler.draws_by_priority
-        for kind, place, is_needed, reason in (
-            (PriorityWriter, before, by_priority, f"before AgentCallback for {sampler}"),
-            (TargetSync, callbacks, has_target, f"for the target network of {type(learner).__name__}"),
-            (Sidecars, callbacks, saves, "for checkpoints"),
-            (GlobalRandomStreams, callbacks, saves, "for checkpoints"),
-        ):
-            if is_needed and not any(isinstance(callback, kind) for callback in place):
-                raise ConfigurationError(
-                    f"trainer.callbacks has no {kind.__name__} {reason}; it must have one "
-                    "(seqrl_lightning.callbacks.run_callbacks returns all that a run needs)"
-                )
-
-    def _choose_cadence(self, learner: Learner) -> Cadence:
-        """Return the learner's cadence, which settings mustn't contradict; without one, that of the settings."""
-        needed = learner.cadence
-        if needed is None:
-            return _DEFAULT_CADENCE._replace(**self._given_cadence)
-        for name, value in self._given_cadence.items():
-            wanted = needed._asdict()[name]
-            must_be = f"{wanted}, or left out: {type(learner).__name__} learns with no other"
-            require(value == wanted, f"agent.{name}", value, must_be)
-        return needed
-
-    def _check_data(self, data: ReplayDataModule) -> None:
-        warmup = self.cadence.warmup_env_steps
-        setting = "agent.warmup_env_steps"
-        require(warmup >= data.batch_size, setting, warmup, f"at least data.batch_size = {data.batch_size}")
-        require(warmup <= data.capacity, setting, warmup, f"at most data.capacity = {data.capacity}")
-        must_be = "false, or data.vectorization_mode 'async'"
-        require(not self.overlap or data.envs.steps_in_processes, "agent.overlap", self.overlap, must_be)
-        must_be = "false: the learner learns from whole rollouts, each by the weights that it was taken with"
-        require(not (self.overlap and self._learns_once), "agent.overlap", self.overlap, must_be)
-
-    def _check_bonus(self, trainer: Trainer) -> None:
-        bonus, num_processes = self.exploration_bonus, trainer.world_size
-        must_be = f"null with {num_processes} processes, each of which would find new what others know"
-        fits = bonus is None or num_processes == 1
-        require(fits, "agent.exploration_bonus", type(bonus).__name__, must_be)
-
-    def _check_budget(self, trainer: Trainer) -> None:
-        warmup, budget = self.cadence.warmup_env_steps, self.max_env_steps
-        must_be = f"more than agent.warmup_env_steps = {warmup}"
-        require(budget is None or budget > warmup, "agent.max_env_steps", budget, must_be)
-        attributes = attributes_of(trainer)
-        ends = (
-            budget is not None
-            or self.max_episodes is not None
-            or trainer.max_steps != -1
-            or trainer.max_epochs not in (-1, None)
-            or any(isinstance(callback, Timer) for callback in attributes.callbacks)
-            or attributes.fast_dev_run
-        )
-        must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
-        require(bool(ends), "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
-
-    def _warn_of_blocks(self, data: ReplayDataModule) -> None:
-        """Say so if the run's budget of episodes ends before its last block begins."""
-        if data.block_of is None or self.max_episodes is None:
-            return
-        last = data.block_of(self.max_episodes - 1)
-        if last < data.num_blocks - 1:
-            rank_zero_warn(
-                f"agent.max_episodes = {self.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "
-                "from 0: the rules of later blocks are never learned."
-            )
 
     # Acting
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
         self.recorder.tells_correct_action = data.tells_correct_action
-        envs = self._guarded(data.envs, data.remake_envs, data.env_id)
         rng = random_stream("agent", trainer.global_rank)
         if self.exploration_bonus is not None:
             self.exploration_bonus.begin(data.obs_shape, data.obs_dtype, random_stream("bonus", trainer.global_rank))
         return Collector(
-            envs,
+            self._guarded(data.envs, data.remake_envs, f"{data.env_id}"),
             ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng),
             data.ring,
             data.sampler,
@@ -358,89 +272,38 @@ class AgentCallback(Callback):
         guarded.replace(fault, envs.seed, np.full(envs.num_envs, envs.num_steps - 1), self.progress)
         return int(random_stream(f"evaluation, fault {self.progress.env_faults}", rank).integers(2**31))
 
-    @property
-    def _budget(self) -> tuple[float, float]:
-        """Env steps and episodes, over all processes, after which the run ends."""
-        return self.max_env_steps or math.inf, self.max_episodes or math.inf
+    # Pace and budget
 
     @property
-    def _learns_once(self) -> bool:
-        """Whether the learner learns from each env step once, in rollouts, and has no replay memory."""
-        return self._learner is not None and self._learner.cadence is not None
-
-    def _due_env_steps(self, updates: int) -> float:
-        """Return the number of env steps that there should be after so many updates."""
-        every = self.cadence.updates_per_collect
-        visits = math.ceil(updates / every) if self._learns_once else updates // every
-        return self._unlearned_env_steps + visits * every * self.cadence.env_steps_per_update
+    def _budget(self) -> Budget:
+        return Budget(self.max_env_steps, self.max_episodes)
 
     def _take_rollout(self, trainer: Trainer) -> None:
         """Take the env steps of the next rollout; where the run's budget cuts it short, it is done with that."""
-        self._collect(trainer, self._due_env_steps(trainer.global_step))
-        num_left_out = math.ceil(self._due_env_steps(trainer.global_step)) - self.progress.env_steps
-        self._unlearned_env_steps -= max(0, num_left_out)
+        self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
+        self._pace.waive(trainer.global_step, self.progress.env_steps)
 
     def _collect(self, trainer: Trainer, until_env_steps: float) -> None:
         """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
-        collector, progress = self.collector, self.progress
-        max_env_steps, max_episodes = self._budget
-        own_max_env_steps = max_env_steps / trainer.world_size
-        while progress.env_steps < min(until_env_steps, own_max_env_steps) and progress.episodes < max_episodes:
-            num_lost = collector.step()
-            self._unlearned_env_steps += num_lost
+        budget, num_processes = self._budget, trainer.world_size
+        while self.progress.env_steps < until_env_steps and budget.allows(self.progress, num_processes):
+            num_lost = self.collector.step()
+            self._pace.unlearned_env_steps += num_lost
             until_env_steps += num_lost
-        self._publish(trainer)
-
-    def _is_over(self, trainer: Trainer) -> bool:
-        """Return whether the Trainer will make no update, because the run that is resumed has nothing left to do."""
-        return (
-            trainer.should_stop
-            or 0 <= trainer.max_steps <= self._resumed_updates
-            or 0 <= (trainer.max_epochs or -1) <= self._resumed_epochs
-            or _is_time_up(attributes_of(trainer).callbacks)
-        )
-
-    @property
-    def _is_budget_used_up(self) -> bool:
-        run, (max_env_steps, max_episodes) = self._run_progress, self._budget
-        return run.env_steps >= max_env_steps or run.episodes >= max_episodes
+        publish_progress(self.collector, self._run_progress, trainer.strategy.root_device)
 
     def _stop_at_budget(self, trainer: Trainer) -> None:
         """Let the fit loop end, or not begin, if the run's budget is used up."""
-        if self._is_budget_used_up:
+        if self._budget.is_used_up(self._run_progress):
             trainer.should_stop = True
 
     def _warm_up(self, trainer: Trainer) -> None:
         """Take the env steps that come before the first update."""
         num_steps, start = self.cadence.warmup_env_steps, self.progress.env_steps
-        self._unlearned_env_steps += num_steps
+        self._pace.unlearned_env_steps += num_steps
         # Several processes tell each other how far they are from time to time, as blocks count the episodes of all.
         every = num_steps if trainer.world_size == 1 else min(num_steps, _PUBLISH_EVERY)
         for until in (*range(every, num_steps, every), num_steps):
             self._collect(trainer, start + until)
-        if not self._learns_once:
+        if not self._pace.learns_once:
             self._stop_at_budget(trainer)
-
-    def _publish(self, trainer: Trainer) -> None:
-        """Write the run's progress and statistics, the same in all processes, so that they learn and stop alike."""
-        own, run = self.progress, self._run_progress
-        counts = [own.env_steps, own.episodes, own.env_faults, own.block]
-        if trainer.world_size > 1:
-            mine = torch.tensor(counts, device=trainer.strategy.root_device)
-            rows = [torch.empty_like(mine) for _ in range(trainer.world_size)]
-            torch.distributed.all_gather(rows, mine)
-            counts = [*torch.stack(rows)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in rows)]
-        run.env_steps, run.episodes, run.env_faults, run.block = counts
-        run.epsilon = own.epsilon
-        if self.collector.normalization is not None:
-            self.collector.normalization.share(trainer.world_size)
-        self.collector.episodes_elsewhere = run.episodes - own.episodes
-        self.collector.follow_block()
-        if self.collector.block_of is not None:
-            run.block = own.block
-
-
-def _is_time_up(callbacks: Sequence[Callback]) -> bool:
-    """Return whether ``trainer.max_time`` is over."""
-    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
-    return any((timer.time_remaining() or math.inf) <= 0 for timer in timers)

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.saved_state import saved
 
 
@@ -25,7 +25,7 @@ class BestOfBlock(Callback):
         """Forget the best checkpoints of another block; Lightning calls ``ModelCheckpoint`` after this."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        block = ReplayDataModule.of(trainer).progress.block
+        block = LearnerDataModule.of(trainer).progress.block
         if self._block is not None and block != self._block:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and "block_" not in (callback.monitor or "block_"):

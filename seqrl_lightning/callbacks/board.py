@@ -1,4 +1,4 @@
-"""TensorBoard's pages besides the curves: task, settings, choices by position, state values, an episode."""
+"""Pages of loggers besides the curves: task, settings, choices by position, state values, an episode, tables."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -8,104 +8,98 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch.utils.tensorboard.summary import hparams
 
 from seqrl_lightning.algorithms.evaluation import steps_of
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
+from seqrl_lightning.callbacks.logger_runs import note_runs
+from seqrl_lightning.callbacks.pages import Pages, pages_of
+from seqrl_lightning.callbacks.writing import leaves_files, position
 from seqrl_lightning.collect import Policy, Step, TrialStep
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.drawing import draw_matrix
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.files import write_bytes
-from seqrl_lightning.metrics import PositionConfusion, TaskFacts
-from seqrl_lightning.trainer_access import attributes_of, learner_of
+from seqrl_lightning.metrics import PositionConfusion
+from seqrl_lightning.trainer_access import learner_of, run_folder
 from seqrl_lightning.types import Array, EvaluationTask, FloatArray, stated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LAYOUT = {
-    "Does it learn?": {
-        "return of the greedy policy": ["Multiline", ["val/return_mean"]],
-        "return of training episodes": ["Multiline", ["train/episode_return"]],
-        "each block's rule": ["Multiline", [r"val/block_\d+/return_mean"]],
-    },
-    "What is learned?": {
-        "completion": ["Multiline", ["learning/completion"]],
-        "kinds of errors": ["Multiline", [r"learning/errors/.*"]],
-        "episodes to criterion": ["Multiline", [r"learning/episodes_to_criterion/block_\d+"]],
-        "savings": ["Multiline", [r"learning/savings/block_\d+"]],
-    },
-    "How?": {
-        "loss": ["Multiline", ["train/loss"]],
-        "TD error and Q-values": ["Multiline", ["train/td_error_abs_mean", "train/q_value_mean"]],
-        "epsilon": ["Multiline", ["train/epsilon"]],
-    },
-    "How fast?": {
-        "env steps per second": ["Multiline", ["workload/env_steps_per_second"]],
-        "updates per second": ["Multiline", ["workload/updates_per_second"]],
-    },
-}
 _MAX_STATES = 64  # in a picture of state values
 _MAX_POSITIONS = 32  # in a picture of choices
 _MAX_FRAMES = 200  # of an episode
 _MAX_FRAME_PIXELS = 400  # in width and height
-_FIRST_SETTINGS = ("algorithm", "env_id", "gamma", "learning_rate", "network")  # as many as HPARAMS shows at first
 _NOT_SETTINGS = ("_instantiator", "obs_shape", "n_actions")  # Lightning's own note, and facts about the task
 _SETTING_NAMES = {"_class_path": "algorithm"}
 
 
-class BoardPages(Callback):
-    """Fill TensorBoard's pages besides SCALARS, from the main process of ``seqrl fit``; other loggers get nothing.
+_TABLES = ("episodes.csv", "trials.csv", "probes.csv")
 
-    - TEXT: the run's settings and the task's rule, at the start.
-    - HPARAMS: the settings beside ``val/return_mean``.
-    - CUSTOM SCALARS: the charts to look at first.
-    - IMAGES (``watch/*``), at each evaluation: the choices at each position (tasks that tell the ``correct_action``)
+
+class BoardPages(Callback):
+    """Fill the pages of loggers besides the curves, from the main process of ``seqrl fit``.
+
+    TensorBoard, Weights & Biases, MLflow and CSV loggers get all of them, in their own ways
+    (:mod:`seqrl_lightning.callbacks.pages`); other loggers get the settings.
+
+    - The settings, before the start: in TensorBoard HPARAMS, beside ``val/return_mean``.
+    - The task's rule and ``config.yaml``, at the start: in TensorBoard TEXT.
+    - Pictures (``watch/*``), at each evaluation: the choices at each position (tasks that tell the ``correct_action``)
       and the values of each state (tasks with a few discrete states). At the end: the training episodes with the
       switches of the rule (tasks with blocks; also as ``episodes.png`` in the run's folder), the evaluations' accuracy
       at each position (from ``probes.csv``; also as ``positions.png``), and a greedy episode (tasks that draw
       themselves; also as ``episode.gif``).
+    - The tables of the run's folder, at the end.
 
     It uses no random stream that training uses: a run is the same with and without it.
     """
 
-    _writer: Any = None  # in the main process only
-    _confusion: PositionConfusion | None = None  # in every process
+    def __init__(self) -> None:
+        self._pages: list[Pages] = []  # of each logger, in the main process
+        self._confusion: PositionConfusion | None = None  # in every process, for tasks that tell the right action
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the settings, before Lightning saves its files of them."""
+        if stage != "fit" or not leaves_files(trainer) or not trainer.is_global_zero:
+            return
+        self._pages = [pages_of(logger) for logger in trainer.loggers]
+        settings = plain_settings(pl_module.hparams, LearnerDataModule.of(trainer).hparams)
+        for pages in self._pages:
+            pages.write_settings(settings)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pages that are known before the first step."""
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not loggers or attributes_of(trainer).fast_dev_run:
+        if not leaves_files(trainer):
             return
-        self._data = ReplayDataModule.of(trainer)
+        self._data = LearnerDataModule.of(trainer)
+        self._folder = run_folder(trainer)  # asked for in every process, so that they agree on it
         if self._data.tells_correct_action:
             self._confusion = PositionConfusion(_MAX_POSITIONS, self._data.n_actions).to(pl_module.device)
         if not trainer.is_global_zero:
             return
-        self._folder = Path(str(loggers[0].log_dir))
-        self._writer = loggers[0].experiment
+        note_runs(trainer.loggers, self._folder)
+        if self._data.env_id is not None:
+            self._begin_task()
+        config = self._folder / "config.yaml"  # LightningCLI's
+        for pages in self._pages:
+            if config.exists():
+                pages.write_file(config)
+
+    def _begin_task(self) -> None:
+        """Write the task's rule, and prepare what is drawn of its evaluations."""
         self._states = states_of(self._data)
         self._action_names = action_names(self._data)
-        self._writer.add_custom_scalars(_LAYOUT)
         task = self._data.task
         rules = task.task if isinstance(task, TaskVectorEnv) else task  # which has the rule in its docstring
         rule = description(type(rules))
-        self._writer.add_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{rule}")
-        config = self._folder / "config.yaml"  # LightningCLI's
-        if config.exists():
-            self._writer.add_text("settings", "\n".join(f"    {line}" for line in config.read_text().splitlines()))
-        settings = plain_settings(pl_module.hparams, self._data.hparams)
-        for summary in hparams(settings, {"val/return_mean": 0.0}):  # type: ignore[no-untyped-call]  # torch's
-            self._writer.file_writer.add_summary(most_important_first(summary))
+        for pages in self._pages:
+            pages.write_text("task", f"**{self._data.env_id}** {self._data.factory.env_kwargs or ''}\n\n{rule}")
 
     def on_validation_batch_end(
         self,
@@ -128,24 +122,26 @@ class BoardPages(Callback):
         if self._confusion is not None:
             shares, is_right = (matrix.cpu().numpy() for matrix in self._confusion.compute())  # over all processes
             self._confusion.reset()
-        if self._writer is None or trainer.sanity_checking:
+        if not self._pages or trainer.sanity_checking:
             return
-        env_steps = self._data.progress.env_steps
+        env_steps = position(trainer)
         if shares is not None and len(shares):
             picture = draw_matrix(shares, self._row_names(len(shares)), self._action_names, is_right)
-            self._writer.add_image("watch/choices by position", picture, env_steps, dataformats="HWC")
+            self._write_picture("choices by position", picture, env_steps)
         learner = learner_of(trainer)
         if self._states is not None and learner.act_values(self._states)[1] is None:
             values, _ = learner.act_values(self._states)
             picture = draw_matrix(values, self._row_names(len(values)), self._action_names)
-            self._writer.add_image("watch/values of states", picture, env_steps, dataformats="HWC")
+            self._write_picture("values of states", picture, env_steps)
+        for pages in self._pages:
+            pages.flush()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the training episodes and an episode of the greedy policy."""
-        if self._writer is None:
+        """Write the training episodes, an episode of the greedy policy, and the tables."""
+        if not self._pages:
             return
-        env_steps = self._data.progress.env_steps
-        if self._data.num_blocks > 1 or self._data.tells_correct_action:
+        env_steps = position(trainer)
+        if self._data.has_agent and (self._data.num_blocks > 1 or self._data.tells_correct_action):
             self._write_figures(env_steps)
         try:
             frames = list(self._greedy_frames(Policy(learner_of(trainer).act_values)))
@@ -153,7 +149,14 @@ class BoardPages(Callback):
                 self._write_gif(frames, env_steps)
         except Exception as error:  # a task that can't draw itself, or lacks a package, may raise or return anything
             rank_zero_info(f"No picture of an episode: {type(error).__name__}: {error}")
-        self._writer.flush()
+        for pages in self._pages:
+            for table in filter(Path.exists, (self._folder / name for name in _TABLES)):
+                pages.write_file(table)
+            pages.flush()
+
+    def _write_picture(self, title: str, picture: Array, env_steps: int) -> None:
+        for pages in self._pages:
+            pages.write_picture(f"watch/{title}", picture, env_steps)
 
     def _row_names(self, count: int) -> list[str]:
         return [str(i + 1) for i in range(count)]
@@ -169,7 +172,7 @@ class BoardPages(Callback):
         except ModuleNotFoundError as error:
             rank_zero_info(f"No figures of the run: {error.name} is not installed (extra `analysis`).")
             return
-        facts = TaskFacts.of(self._data.task)
+        facts = self._data.task_facts
         if self._data.num_blocks > 1:
             episodes = pd.read_csv(self._folder / "episodes.csv")
             self._write_figure("training episodes", draw_episodes(episodes, facts.block_names), "episodes", env_steps)
@@ -181,7 +184,7 @@ class BoardPages(Callback):
 
         save(figure, self._folder / name)
         picture = Image.open(self._folder / f"{name}.png").convert("RGB")
-        self._writer.add_image(f"watch/{title}", np.asarray(picture), env_steps, dataformats="HWC")
+        self._write_picture(title, np.asarray(picture), env_steps)
 
     def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
         """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
@@ -209,13 +212,10 @@ class BoardPages(Callback):
         file = io.BytesIO()
         frame_ms = 400 if len(pictures) < 50 else 50
         pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=frame_ms, loop=0)
-        write_bytes(self._folder / "episode.gif", file.getvalue())
-        image = Summary.Image(
-            height=pictures[0].height, width=pictures[0].width, colorspace=3, encoded_image_string=file.getvalue()
-        )
-        self._writer.file_writer.add_summary(
-            Summary(value=[Summary.Value(tag="watch/greedy episode", image=image)]), env_steps
-        )
+        path = self._folder / "episode.gif"
+        write_bytes(path, file.getvalue())
+        for pages in self._pages:
+            pages.write_animation("watch/greedy episode", path, env_steps)
 
 
 def _trial_step(t: int, step: Step) -> TrialStep:
@@ -224,7 +224,7 @@ def _trial_step(t: int, step: Step) -> TrialStep:
     return TrialStep(step.shown, step.action, trial < 0, None, step.outcome, trial, step.is_playing)
 
 
-def states_of(data: ReplayDataModule) -> FloatArray | None:
+def states_of(data: LearnerDataModule) -> FloatArray | None:
     """The observation of each state, [S, S] float32, for tasks whose states are one-hot; None for others."""
     num_states = stated(data.task, "num_states")
     if isinstance(data.task.observation_space, gym.spaces.Discrete):
@@ -234,24 +234,10 @@ def states_of(data: ReplayDataModule) -> FloatArray | None:
     return np.eye(num_states, dtype=np.float32)
 
 
-def action_names(data: ReplayDataModule) -> list[str]:
+def action_names(data: LearnerDataModule) -> list[str]:
     """The task's own letters for its actions, or their numbers."""
     letters = stated(data.task, "letters")  # an attribute with any meaning
     return list(letters) if isinstance(letters, str) and letters else [str(k) for k in range(data.n_actions)]
-
-
-def most_important_first(summary: Summary) -> Summary:
-    """Make HPARAMS list the settings that people compare runs by before the others.
-
-    TensorBoard lists settings that are marked as different between runs first, and shows the first five.
-    """
-    plugin = summary.value[0].metadata.plugin_data
-    data = HParamsPluginData.FromString(plugin.content)
-    if data.HasField("experiment"):
-        for info in data.experiment.hparam_infos:
-            info.differs = info.name in _FIRST_SETTINGS
-        plugin.content = data.SerializeToString()
-    return summary
 
 
 def plain_settings(*settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from seqrl_lightning.collect import TrialStep
-from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.metrics import TaskFacts
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Choices, IntArray
 
@@ -32,10 +31,10 @@ class ChoiceBuffer:
         self.pending: IntArray = np.zeros((len(_COLUMNS), 0), np.int64)
 
     @classmethod
-    def of(cls, data: ReplayDataModule) -> "ChoiceBuffer":
+    def of(cls, data: LearnerDataModule) -> "ChoiceBuffer":
         """Make a buffer for the task of a datamodule."""
         is_vector = len(data.obs_shape) == 1 and not isinstance(data.obs_shape, PackedShape)
-        num_positions = TaskFacts.of(data.task).num_positions if is_vector else None  # a stack doesn't begin with it
+        num_positions = data.task_facts.num_positions if is_vector else None  # a stack doesn't begin with it
         return cls(num_positions, has_blocks=data.num_blocks > 0)
 
     def add(self, steps: Sequence[TrialStep]) -> None:

@@ -1,4 +1,4 @@
-"""Curves of learning and evaluation over env steps, and the table of training episodes."""
+"""Curves of learning and evaluation, and the table of training episodes."""
 
 import time
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.callbacks.agent import AgentCallback
-from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files, log_scalars
+from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files, log_scalars, position
 from seqrl_lightning.collect import Episode, EpisodeLog
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
-from seqrl_lightning.metrics import EpisodesToCriterion, TaskFacts
+from seqrl_lightning.metrics import EpisodesToCriterion
 from seqrl_lightning.saved_state import saved, saved_tensor
-from seqrl_lightning.trainer_access import update_of
+from seqrl_lightning.trainer_access import run_folder, update_of
 
 _OUTSIDE = "train/targets_outside_support"
 _MAX_OUTSIDE = 0.01  # of the targets, without a warning
@@ -27,7 +27,7 @@ _MAX_OUTSIDE = 0.01  # of the targets, without a warning
 
 class _Moment(NamedTuple):
     seconds: float
-    env_steps: int
+    position: int
     updates: int
 
 
@@ -45,7 +45,8 @@ class EnvStepLogger(Callback):
     - ``episodes.csv`` in the run's folder: one row for every episode (:class:`seqrl_lightning.collect.Episode`), of
       all processes.
 
-    Nothing is computed between two writes.
+    Nothing is computed between two writes. Curves are over env steps, or over updates where no agent acts; what is
+    about the agent and its episodes is then left out.
     """
 
     def __init__(self) -> None:
@@ -62,18 +63,21 @@ class EnvStepLogger(Callback):
         """Prepare the criterion for the task."""
         if stage != "fit" or self._criterion is not None:
             return
-        facts = TaskFacts.of(ReplayDataModule.of(trainer).task)
+        facts = LearnerDataModule.of(trainer).task_facts
         if facts.mastery_return is not None:
             self._criterion = EpisodesToCriterion(facts.mastery_return, facts.num_blocks)
             self._criterion.persistent(True)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file of episodes; a resumed run keeps those up to its checkpoint."""
-        self._episode_log = AgentCallback.of(trainer).episode_log
-        folder = trainer.log_dir  # asked for in every process, so that they agree on it
+        agent = AgentCallback.needed_by(trainer)
+        folder = run_folder(trainer)  # asked for in every process, so that they agree on it
         self._path = None
+        if agent is None:
+            return
+        self._episode_log = agent.episode_log
         if trainer.is_global_zero and leaves_files(trainer):
-            self._path = Path(str(folder)) / "episodes.csv"
+            self._path = folder / "episodes.csv"
             self._num_rows = start_table(self._path, Episode._fields, self._num_rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,16 +130,11 @@ class EnvStepLogger(Callback):
             )
         self._record_episodes()
         episodes, self._unlogged = self._unlogged, []
-        data = ReplayDataModule.of(trainer)
-        progress = data.progress
         scalars = {
             **_means_of(episodes),
-            "workload/block": progress.block,
             **learning,
-            "train/epsilon": progress.epsilon,
-            "workload/buffer_fill": data.ring.fill,
-            "workload/env_faults": progress.env_faults,
             "workload/updates": trainer.global_step,
+            **_of_agent(LearnerDataModule.of(trainer)),
             **self._speed(trainer),
             **self._criterion_values(),
         }
@@ -163,18 +162,31 @@ class EnvStepLogger(Callback):
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Return the speed since the last time that there were new env steps; they come in bunches."""
         then, now = self._last, _now(trainer)
-        if now.env_steps == then.env_steps:
+        if now.position == then.position:
             return {}
         self._last = now
         seconds = now.seconds - then.seconds
-        return {
-            "workload/env_steps_per_second": (now.env_steps - then.env_steps) / seconds,
-            "workload/updates_per_second": (now.updates - then.updates) / seconds,
-        }
+        speed = {"workload/updates_per_second": (now.updates - then.updates) / seconds}
+        if LearnerDataModule.of(trainer).has_agent:
+            speed["workload/env_steps_per_second"] = (now.position - then.position) / seconds
+        return speed
 
 
 def _now(trainer: Trainer) -> _Moment:
-    return _Moment(time.perf_counter(), ReplayDataModule.of(trainer).progress.env_steps, trainer.global_step)
+    return _Moment(time.perf_counter(), position(trainer), trainer.global_step)
+
+
+def _of_agent(data: LearnerDataModule) -> dict[str, float]:
+    """Return how far the agent is; nothing if there is none."""
+    if not data.has_agent:
+        return {}
+    progress = data.progress
+    return {
+        "workload/block": progress.block,
+        "train/epsilon": progress.epsilon,
+        "workload/buffer_fill": data.ring.fill,
+        "workload/env_faults": progress.env_faults,
+    }
 
 
 def _summary_of(outputs: Mapping[str, Tensor]) -> dict[str, float]:

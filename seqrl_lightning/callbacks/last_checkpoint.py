@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -12,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationSchedule
 from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 
 SECONDS_FOR_EVALUATION = 10.0
 """Seconds that an evaluation may take after a signal."""
@@ -58,8 +57,7 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Agree on the path, which is the same in every process."""
-        folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
-        self.path = Path(folder) / "checkpoints" / "last.ckpt"
+        self.path = run_folder(trainer) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Handle the signals, where Python allows it: in the main thread. Begin the next epoch of a resumed run."""

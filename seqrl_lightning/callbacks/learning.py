@@ -9,8 +9,8 @@ from torchmetrics import Metric, MetricCollection
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.choices import ChoiceBuffer
 from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
-from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors, TaskFacts
+from seqrl_lightning.data import LearnerDataModule
+from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors
 from seqrl_lightning.saved_state import saved, saved_tensor
 
 _MAX_POSITIONS = 16  # with a curve of accuracy of their own
@@ -33,7 +33,7 @@ class LearningMetrics(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask the agent to keep its choices, from the first one on."""
-        data = ReplayDataModule.of(trainer)
+        data = LearnerDataModule.of(trainer)
         self._is_active = stage == "fit" and leaves_files(trainer) and data.tells_correct_action
         self._interval = LogInterval()
         if self._is_active:
@@ -86,14 +86,14 @@ class LearningMetrics(Callback):
         log_scalars(trainer, known)
 
 
-def metrics_for(data: ReplayDataModule, num_positions: int | None) -> MetricCollection:
+def metrics_for(data: LearnerDataModule, num_positions: int | None) -> MetricCollection:
     """The metrics that fit a datamodule's task.
 
     Args:
         data: The datamodule.
         num_positions: Size of the one-hot position that an observation begins with; None if it shows none.
     """
-    facts = TaskFacts.of(data.task)._replace(num_positions=num_positions)
+    facts = data.task_facts._replace(num_positions=num_positions)
     metrics: list[Metric] = [Completion(facts.num_picks), PositionAccuracy(_MAX_POSITIONS)]
     if num_positions is not None and facts.num_objects is not None:
         metrics.append(ErrorShares(facts.num_objects))

@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.replay import write_priorities
 from seqrl_lightning.trainer_access import update_of
 from seqrl_lightning.types import Batch
@@ -22,4 +22,4 @@ class PriorityWriter(Callback):
         """Write the priorities, if the batch was drawn by them."""
         update = update_of(outputs)
         if "priority_batch" in update:
-            write_priorities(ReplayDataModule.of(trainer).sampler, batch, update["priority_batch"])
+            write_priorities(LearnerDataModule.of(trainer).sampler, batch, update["priority_batch"])

@@ -8,11 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from seqrl_lightning.algorithms.evaluation import steps_of
-from seqrl_lightning.callbacks.trials import Row, greedy_rows, header
+from seqrl_lightning.callbacks.trials import Row, header, played_rows
 from seqrl_lightning.callbacks.writing import gather, leaves_files
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.saved_state import saved
+from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import EvaluationTask
 
 
@@ -33,8 +34,8 @@ class ProbeWriter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the file; it is started with the first evaluation."""
-        folder = trainer.log_dir  # asked for in every process, so that they agree on it
-        self._path = Path(str(folder)) / "probes.csv" if leaves_files(trainer) else None
+        folder = run_folder(trainer)  # asked for in every process, so that they agree on it
+        self._path = folder / "probes.csv" if leaves_files(trainer) else None
         self._is_started = False
 
     def on_validation_batch_end(
@@ -49,10 +50,10 @@ class ProbeWriter(Callback):
         """Keep the choices under the present rule."""
         if self._path is None or trainer.sanity_checking or "" not in batch.names or not (steps := steps_of(outputs)):
             return
-        data = ReplayDataModule.of(trainer)
+        data = LearnerDataModule.of(trainer)
         num_envs = len(steps[0].action)
         played = [(step, None) for step in steps]
-        rows = greedy_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)
+        rows = played_rows(played, data.obs_shape, [self._num_probes] * num_envs, trainer.global_rank * num_envs)
         self._rows += [(data.progress.env_steps, *row) for row in rows]
         self._num_probes += 1
 

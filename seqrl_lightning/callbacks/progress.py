@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from seqrl_lightning.callbacks.agent import AgentCallback
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.launched import report
 
 _SECONDS_BETWEEN_REFRESHES = 0.2
@@ -129,10 +129,10 @@ class ProgressReport(Callback):
 
 
 def _position_of(trainer: Trainer) -> _Position:
-    agent, progress = AgentCallback.of(trainer), ReplayDataModule.of(trainer).progress
-    if agent.max_episodes is not None:
+    agent, progress = AgentCallback.needed_by(trainer), LearnerDataModule.of(trainer).progress
+    if agent is not None and agent.max_episodes is not None:
         return _Position("episodes", progress.episodes, agent.max_episodes)
-    if agent.max_env_steps is not None:
+    if agent is not None and agent.max_env_steps is not None:
         return _Position("env steps", progress.env_steps, agent.max_env_steps)
     return _Position("updates", trainer.global_step, trainer.max_steps if trainer.max_steps > 0 else None)
 
@@ -144,8 +144,10 @@ def _line_of(trainer: Trainer) -> str:
 
 
 def _figures_of(trainer: Trainer, unit: str) -> list[str]:
-    figures = [] if unit == "env steps" else [f"env steps {ReplayDataModule.of(trainer).progress.env_steps:,}"]
-    if returns := AgentCallback.of(trainer).episode_log.recent_returns:
+    agent, figures = AgentCallback.needed_by(trainer), []
+    if agent is not None and unit != "env steps":
+        figures.append(f"env steps {LearnerDataModule.of(trainer).progress.env_steps:,}")
+    if agent is not None and (returns := agent.episode_log.recent_returns):
         figures.append(f"return {sum(returns) / len(returns):.2f}")
     if (evaluated := trainer.callback_metrics.get("val/return_mean")) is not None:
         figures.append(f"evaluation {float(evaluated):.2f}")

@@ -22,7 +22,7 @@ from seqrl_lightning.launched import is_reporting
 
 
 def run_callbacks(
-    agent: AgentCallback,
+    agent: AgentCallback | None,
     target_sync: TargetSync | None = None,
     *,
     progress_bar: bool = True,
@@ -35,23 +35,29 @@ def run_callbacks(
     checkpoints and the progress bar.
 
     Args:
-        agent: Acts in the environments, and ends the run.
+        agent: Acts in the environments, and ends the run; None with ``LoggedTrials``.
         target_sync: Keeps the target network in step; None for the default, a soft update after every update.
         progress_bar: Whether there is one; False with ``Trainer(enable_progress_bar=False)``.
         checkpointing: Whether the last and the best policy are saved; False with
             ``Trainer(enable_checkpointing=False)``.
         max_gib: Larger checkpoints are refused when they are read.
     """
-    callbacks = [PriorityWriter(), agent, target_sync or TargetSync(), SkippedUpdates()]
+    callbacks: list[Callback] = [PriorityWriter(), target_sync or TargetSync(), SkippedUpdates()]
+    if agent is not None:
+        callbacks.insert(1, agent)
     if checkpointing:
         callbacks.append(ModelCheckpoint(monitor="val/return_mean", mode="max"))
-    return [*callbacks, *background_callbacks(progress_bar, checkpointing, max_gib)]
+    return [*callbacks, *background_callbacks(progress_bar, checkpointing, max_gib, agent is not None)]
 
 
-def background_callbacks(progress_bar: bool, checkpointing: bool, max_gib: float) -> list[Callback]:
+def background_callbacks(
+    progress_bar: bool, checkpointing: bool, max_gib: float, has_agent: bool = True
+) -> list[Callback]:
     """Return the callbacks without settings of their own; see :func:`run_callbacks`."""
     callbacks: list[Callback] = [GlobalRandomStreams(), Sidecars(max_gib), EnvStepLogger()]
-    callbacks += [TrialWriter(), ProbeWriter(), LearningMetrics(), PredictionWriter(), BoardPages()]
+    if has_agent:
+        callbacks += [TrialWriter(), ProbeWriter(), LearningMetrics()]
+    callbacks += [PredictionWriter(), BoardPages()]
     if progress_bar:
         callbacks.append(EnvStepProgressBar())
     if is_reporting():

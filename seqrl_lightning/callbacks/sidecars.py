@@ -14,7 +14,7 @@ from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import RunError
 
 
@@ -34,8 +34,7 @@ class Sidecars(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the Trainer read and write checkpoints with their sidecars."""
-        folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
-        self._folder = Path(folder) / "checkpoints"
+        self._folder = run_folder(trainer) / "checkpoints"
         trainer.strategy.checkpoint_io = SidecarIO(
             trainer.global_rank, trainer.world_size, stage == "fit", self._folder, self._max_gib
         )
@@ -47,11 +46,11 @@ class Sidecars(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Delete what a killed run left behind: unfinished files, and checkpoints and sidecars that nothing names."""
         if trainer.is_global_zero:
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint) and self._resumed_updates is not None:
-                    self._delete_later_ones(trainer, callback, self._resumed_updates)
-            folders = {getattr(callback, "dirpath", None) or self._folder for callback in trainer.checkpoint_callbacks}
-            for folder in {self._folder, *map(Path, folders)}:
+            savers = [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+            if self._resumed_updates is not None:
+                for saver in savers:
+                    self._delete_later_ones(trainer, saver, self._resumed_updates)
+            for folder in {self._folder, *(Path(saver.dirpath or self._folder) for saver in savers)}:
                 delete_unfinished(folder)
                 _delete_unnamed_sidecars(folder, self._max_gib)
             delete_unfinished(self._folder.parent)

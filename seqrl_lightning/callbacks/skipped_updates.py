@@ -1,7 +1,6 @@
 """Report skipped updates, and end a run with too many of them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,7 +11,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.callbacks.writing import LogInterval
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.trainer_access import update_of
+from seqrl_lightning.trainer_access import run_folder, update_of
 from seqrl_lightning.types import DivergedError, require
 
 
@@ -64,8 +63,7 @@ class SkippedUpdates(Callback):
             f"{trainer.global_step}, which were skipped; the last loss is {float(outputs['loss'])}"
         )
         if not self._num_reported and trainer.checkpoint_callbacks:
-            folder = trainer.strategy.broadcast(trainer.log_dir or trainer.default_root_dir)
-            path = Path(folder) / "checkpoints" / "before_skipped_updates.ckpt"
+            path = run_folder(trainer) / "checkpoints" / "before_skipped_updates.ckpt"
             trainer.save_checkpoint(path)
             message += f"; the weights before them are in {path}"
         self._num_reported = num_skipped

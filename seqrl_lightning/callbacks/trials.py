@@ -14,11 +14,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from seqrl_lightning.callbacks.agent import AgentCallback
 from seqrl_lightning.callbacks.writing import LogInterval, gather, leaves_files
 from seqrl_lightning.collect import Step, TrialStep
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import require_saved, saved
-from seqrl_lightning.types import Array, EvaluationTask, IntArray
+from seqrl_lightning.trainer_access import run_folder
+from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray
 
 Row = tuple[Any, ...]
 
@@ -66,8 +67,8 @@ class TrialWriter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the file; it is started with the first choice."""
-        data = ReplayDataModule.of(trainer)
-        self._path = Path(str(trainer.log_dir)) / "trials.csv"  # asked for in every process, so that they agree on it
+        data = LearnerDataModule.of(trainer)
+        self._path = run_folder(trainer) / "trials.csv"  # asked for in every process, so that they agree on it
         self._is_writer = trainer.is_global_zero
         self._is_started = False
         self._first_env = trainer.global_rank * data.num_envs
@@ -145,10 +146,10 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the table."""
-        self._path = Path(str(trainer.log_dir or trainer.default_root_dir)) / "predictions.csv"
+        self._path = run_folder(trainer) / "predictions.csv"
         self._unfinished = self._path.with_name(self._path.name + UNFINISHED)
         if trainer.is_global_zero:
-            start_table(self._unfinished, header(ReplayDataModule.of(trainer).n_actions))
+            start_table(self._unfinished, header(LearnerDataModule.of(trainer).n_actions))
         trainer.strategy.barrier()
 
     def on_predict_batch_end(
@@ -163,7 +164,7 @@ class PredictionWriter(Callback):
         """Write the episodes one after the other."""
         assert self._unfinished is not None
         episodes = range(batch.seed, batch.seed + len(outputs[0][0].action))
-        add_rows(self._unfinished, greedy_rows(outputs, ReplayDataModule.of(trainer).obs_shape, episodes))
+        add_rows(self._unfinished, played_rows(outputs, LearnerDataModule.of(trainer).obs_shape, episodes))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the complete table its name, and log it."""
@@ -185,10 +186,14 @@ class PredictionWriter(Callback):
             self._unfinished.unlink(missing_ok=True)
 
 
-def greedy_rows(
-    played: Iterable[tuple[Step, Array | None]], obs_shape: tuple[int, ...], episodes: Sequence[int], first_env: int = 0
+def played_rows(
+    played: Iterable[tuple[Step, Array | None]],
+    obs_shape: tuple[int, ...],
+    episodes: Sequence[int],
+    first_env: int = 0,
+    explores: Sequence[BoolArray] | None = None,
 ) -> list[Row]:
-    """Return the rows of greedy episodes, one episode after the other.
+    """Return the rows of episodes that a policy plays, one episode after the other.
 
     Args:
         played: The steps of N environments, each with the values [N, A] that its actions were chosen by; None for a
@@ -196,6 +201,7 @@ def greedy_rows(
         obs_shape: Shape of one observation, as for :func:`as_json`.
         episodes: [N], the number of each environment's episode.
         first_env: Number of the first environment.
+        explores: [N] of each step, whether its actions were random; None for greedy episodes.
     """
     steps = list(played)
     return [
@@ -211,7 +217,7 @@ def greedy_rows(
                 float(step.outcome.task_reward[env]),
                 int(step.outcome.terminated[env]),
                 int(step.outcome.truncated[env]),
-                0,
+                0 if explores is None else int(explores[t][env]),
                 () if q_values is None else q_values[env].tolist(),
             )
         )

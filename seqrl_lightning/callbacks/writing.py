@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 from lightning.pytorch import Trainer
 
-from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.trainer_access import attributes_of
 
 T = TypeVar("T")
@@ -35,11 +35,16 @@ def leaves_files(trainer: Trainer) -> bool:
     return trainer.logger is not None and not attributes_of(trainer).fast_dev_run
 
 
+def position(trainer: Trainer) -> int:
+    """Return how far the run is, on the x axis of its curves: in env steps, or in updates where no agent takes any."""
+    data = LearnerDataModule.of(trainer)
+    return data.progress.env_steps if data.has_agent else trainer.global_step
+
+
 def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
-    """Write scalars to all loggers, with the run's env steps as the x axis."""
-    env_steps = ReplayDataModule.of(trainer).progress.env_steps
+    """Write scalars to all loggers, at the run's :func:`position`."""
     for logger in trainer.loggers:
-        logger.log_metrics(scalars, step=env_steps)
+        logger.log_metrics(scalars, step=position(trainer))
 
 
 def gather(items: list[T]) -> list[list[T]]:

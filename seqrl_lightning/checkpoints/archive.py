@@ -249,7 +249,7 @@ def _check_contents(contents: object, num_opcodes: int, size: int) -> None:
 
 @contextmanager
 def limited_memory(gib: float) -> Iterator[None]:
-    """Let this process take so much more memory and no more, in GiB, where the system can be told so (Linux).
+    """Limit the additional memory of this process, in GiB, where the system allows it (Linux).
 
     An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
 

@@ -181,7 +181,7 @@ class RND(ExplorationBonus):
 
     def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
         """Begin with new networks."""
-        with torch.random.fork_rng(devices=()):  # torch's own stream goes on as without a bonus
+        with torch.random.fork_rng(devices=()):  # torch's own stream continues as without a bonus
             torch.manual_seed(int(rng.integers(2**31)))
             target, predictor = (self._build(obs_shape) for _ in range(2))
         self._observation_norm = ObservationNorm(obs_shape) if _has_floats(obs_shape, obs_dtype) else None

@@ -32,7 +32,7 @@ class Collector:
         recorder: Takes every step.
         rank: Number of this process.
         world_size: Number of processes that collect side by side, each in environments of its own.
-        block_of: The block of the episode that follows so many finished ones, for tasks whose blocks last as many
+        block_of: The block of the episode that follows this many finished ones, for tasks whose blocks last as many
             episodes as the learner sees; None for others.
         normalization: The learner's running statistics, which follow the env steps; None for none.
         bonus: Added to the rewards that are stored; None for none. Episodes' returns are without it.
@@ -76,7 +76,7 @@ class Collector:
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
     def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
-        """Start episodes, or go on in those that ``state_dict`` was taken of.
+        """Start episodes, or continue those that ``state_dict`` was taken of.
 
         Returns:
             False if new episodes had to be started because ``state_dict`` doesn't hold the environments' state.

@@ -13,13 +13,13 @@ from seqrl_lightning.types import BoolArray, IntArray, Progress, RunError
 
 
 class GuardedEnvs:
-    """Environments that are made anew when one of them breaks.
+    """Environments that are recreated when one of them breaks.
 
     Args:
         envs: The environments.
         remake: Closes the environments and makes new ones.
         env_id: The task, as errors name it.
-        on_error: ``raise`` ends the run at a fault; ``restart`` goes on with new environments.
+        on_error: ``raise`` ends the run at a fault; ``restart`` continues with new environments.
         max_restarts: Number of restarts after which the run ends all the same.
         check_bounds: Whether an observation outside its space's bounds is a fault.
         warn: Tells the user about a restart.
@@ -80,7 +80,7 @@ class GuardedEnvs:
         return self.envs.finish_step()
 
     def remember(self, shown: Shown, has_ended: BoolArray) -> None:
-        """Go on from a step that showed ``shown``; see :meth:`Border.remember`."""
+        """Continue from a step that showed ``shown``; see :meth:`Border.remember`."""
         self.envs.remember(shown, has_ended)
 
     def follow_block(self, block: int) -> None:
@@ -96,7 +96,7 @@ class GuardedEnvs:
             raise RunError(f"{self.env_id}: next_block can't be set to {block}: {reason}") from error
 
     def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
-        """Count a fault and make the environments anew.
+        """Count a fault and recreate the environments.
 
         Args:
             fault: What went wrong.
@@ -118,7 +118,7 @@ class GuardedEnvs:
             f"after {progress.env_steps} env steps: {fault.reason}"
         )
         if self.on_error == "raise":
-            raise RunError(f"{message} (agent.on_env_error: restart goes on without its episode)") from fault
+            raise RunError(f"{message} (agent.on_env_error: restart continues without its episode)") from fault
         if progress.env_faults > self.max_restarts:
             raise RunError(f"{message}; that was more than agent.max_env_restarts = {self.max_restarts}") from fault
         self.warn(f"{message}; restarted")

@@ -103,7 +103,7 @@ class ExploringPolicy(Policy):
         is_first: BoolArray | None = None,
         env_steps: int = 0,
     ) -> IntArray:
-        """Pick an action in each environment, after so many env steps; see :meth:`Policy.act`."""
+        """Pick an action in each environment, after ``env_steps`` env steps; see :meth:`Policy.act`."""
         num_envs = len(observation)
         self.epsilon = self.schedule(env_steps)
         self.explores, action = explore(num_envs, self.n_actions, self.epsilon, self.rng, action_mask)

@@ -28,8 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--effect",
         type=float,
-        help="the smallest probability that matters that a run of one condition beats one of the other, like 0.75: the "
-        "report says how many seeds it takes to find it",
+        help="the smallest effect that matters, as the probability that a run of one condition beats one of the other, "
+        "like 0.75: the report says how many seeds it takes to find it",
     )
     add_axis(parser)
     add_allow(parser)

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from seqrl_lightning.commands.quick import list_envs
 from seqrl_lightning.docstrings import full_text, settings, summary
 from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import stated
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,18 +28,18 @@ def task_ids() -> list[str]:
     return [env_id for env_id in gym.registry if env_id.startswith("seqrl/")]
 
 
-def describe_in_a_line(env: Any) -> str:
+def describe_in_a_line(env: gym.Env[Any, Any]) -> str:
     """Return the first line of the rules, and the best possible return."""
-    return f"{summary(type(env))} Best return: {env.optimal_return:g}."
+    return f"{summary(type(env))} Best return: {stated(env, 'optimal_return'):g}."
 
 
 def describe(env_id: str) -> str:
     """Return the rules, the spaces, and the settings with their defaults."""
-    env: Any = gym.make(env_id).unwrapped
+    env = gym.make(env_id).unwrapped
     facts = {
         "Observation": env.observation_space,
         "Action": env.action_space,
-        "Best return": f"{env.optimal_return:g}",
+        "Best return": f"{stated(env, 'optimal_return'):g}",
     }
     lines = [f"{name}: {value}" for name, value in facts.items()]
     lines += ["Settings:", *(f"    {setting}" for setting in settings(type(env)))]

@@ -1,7 +1,7 @@
 """Run an experiment: every condition of a design with every seed, in parallel processes.
 
-The file has a base config, factors with their levels, and the number of seeds. A run that is over is skipped and one
-that was interrupted is resumed, so the same command goes on after a kill, and adds seeds or levels that are new.
+The file has a base config, factors with their levels, and the number of seeds. Finished runs are skipped
+and interrupted ones are resumed, so the same command continues after a kill, and adds new seeds or levels.
 """
 
 import itertools

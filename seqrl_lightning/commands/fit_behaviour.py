@@ -48,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--gru",
         type=list[PositiveInt],
         default=[],
-        help="with --cross_validate: also train recurrent networks with so many units, like [1,2,4], "
+        help="with --cross_validate: also train recurrent networks of these sizes, like [1,2,4] units, "
         "which predict choices without a theory of them",
     )
     parser.add_argument(

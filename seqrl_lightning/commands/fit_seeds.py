@@ -2,7 +2,7 @@
 
 Each has a folder of its own, seed_1, seed_2 and so on, below --trainer.default_root_dir (runs/CONFIG if it isn't
 given), with the process's output in fit.log; `seqrl analyse` reads them all as one condition. Ctrl-C saves and ends
-all runs, and the same command with --ckpt_path last resumes those that weren't over. All further arguments are those
+all runs, and the same command with --ckpt_path last resumes those that hadn't finished. All further arguments are those
 of `seqrl fit`.
 """
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.cli import SeqRLCLI
@@ -70,7 +71,7 @@ class DryFit(Fit):
     def before_instantiate_classes(self) -> None:
         """Keep a copy of the settings, and the run out of the user's folders."""
         super().before_instantiate_classes()
-        self.settings: Any = self.config["fit"].clone()
+        self.settings: Namespace = self.config["fit"].clone()
         self.config["fit"].trainer.default_root_dir = self._folder
         self.config["fit"].trainer.enable_model_summary = False
 

@@ -1,4 +1,4 @@
-"""Play a task in the terminal: you see what an agent sees, and no more.
+"""Play a task in the terminal: you see exactly what an agent sees.
 
 Actions are named by letters that are shuffled in each game, so that knowing the task's settings doesn't help. In a
 terminal, each step clears the screen: what was shown before has to be remembered.

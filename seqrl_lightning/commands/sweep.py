@@ -140,7 +140,7 @@ def check(fit_arguments: list[str], path: Path, space: Space) -> dict[str, Any]:
         ConfigurationError: If one of them can't work.
     """
     fit = DryFit(fit_arguments)
-    require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts anew")
+    require(fit.settings.ckpt_path is None, "ckpt_path", fit.settings.ckpt_path, "left out: each trial starts afresh")
     processes = fit.trainer.world_size
     require(processes == 1, "the number of a trial's processes", processes, "1 (start several sweeps on one study)")
     for values in boundary_values(space):

@@ -17,7 +17,9 @@ from seqrl_lightning.envs.followed_blocks import FollowsBlocks
 from seqrl_lightning.envs.hidden_sequence import HiddenSequenceEnv, HiddenSequenceVectorEnv
 from seqrl_lightning.envs.make import EnvFactory
 from seqrl_lightning.envs.memory_chain import MemoryChainEnv, MemoryChainVectorEnv
+from seqrl_lightning.envs.minigrid import MinigridParts
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
+from seqrl_lightning.envs.neurogym import NeuroGymTrials
 from seqrl_lightning.envs.picture_cue import PictureCueEnv, PictureCueVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
@@ -57,8 +59,10 @@ __all__ = [
     "MaskInObservation",
     "MemoryChainEnv",
     "MemoryChainVectorEnv",
+    "MinigridParts",
     "NBackEnv",
     "NBackVectorEnv",
+    "NeuroGymTrials",
     "Outcome",
     "PictureCueEnv",
     "PictureCueVectorEnv",

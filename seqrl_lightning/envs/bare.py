@@ -79,7 +79,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
 
 @contextmanager
 def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator[None]:
-    """Say in a line why an environment can't be found or, with these arguments, be made."""
+    """Say in one line why an environment can't be found or, with these arguments, be made."""
     try:
         yield
     except (ConfigurationError, Terminated):

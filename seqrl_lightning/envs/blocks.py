@@ -71,7 +71,7 @@ class BlockSchedule:
         return len(self.names)
 
     def block_of(self, finished_episodes: IntArray | int) -> IntArray:
-        """Return the block of the episode that follows so many finished ones, elementwise."""
+        """Return the block of the episode that follows this many finished ones, elementwise."""
         return np.asarray(np.searchsorted(self._ends, finished_episodes, side="right"))
 
 

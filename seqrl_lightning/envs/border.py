@@ -1,7 +1,7 @@
 """The border: the one door through which every environment enters, single or vectorized.
 
 A task is written for Gymnasium, not for this package. What it shows becomes arrays that the package owns, of one type
-each, and what can't become such an array is refused in a line. Behind the border there are no infos and no spaces.
+each, and what can't become such an array is refused in one line. Behind the border there are no infos and no spaces.
 """
 
 from abc import ABC, abstractmethod
@@ -75,7 +75,7 @@ class Border(ABC):
         """Start an episode in every environment.
 
         Args:
-            seed: Environment i is seeded with ``seed + i``; None goes on with its random stream.
+            seed: Environment i is seeded with ``seed + i``; None continues its random stream.
             options: The environments' options.
 
         Raises:
@@ -151,7 +151,7 @@ class Border(ABC):
         raise NotImplementedError("no step was started")
 
     def fault_of(self, error: BaseException) -> EnvFault:
-        """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
+        """Return the fault that an error describes: which environment raised it, or which one's process is dead."""
         if isinstance(error, SystemExit):
             error = exit_refused(error)
         reason, env = one_line(error), None
@@ -188,7 +188,7 @@ class Border(ABC):
             goes_on = is_stuck if ended is None else is_stuck & ~ended
             if np.count_nonzero(goes_on):
                 env = int(np.flatnonzero(goes_on)[0])
-                raise EnvFault(env, "info['action_mask'] allows no action, and the episode goes on")
+                raise EnvFault(env, "info['action_mask'] allows no action, and the episode continues")
             mask[is_stuck] = True
         return mask
 

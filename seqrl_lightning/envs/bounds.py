@@ -48,7 +48,7 @@ class Bounds:
 
 def limits_of(space: Box) -> tuple[Any, Any]:
     """Return the smallest and the largest finite value of a space's dtype."""
-    dtype: Any = np.dtype(space.dtype)
+    dtype: np.dtype[Any] = np.dtype(space.dtype)
     if dtype.kind == "b":
         return False, True
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)

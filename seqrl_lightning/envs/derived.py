@@ -19,11 +19,12 @@ from seqrl_lightning.envs.memoryless import (
     remembers_elsewhere,
     written_attributes,
 )
+from seqrl_lightning.types import Array
 
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
     kind.__name__: kind for kind in (list, tuple, set, frozenset, dict)
 }
-_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes that aren't one's own
+_LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes, not its author's
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
 # Methods that aren't called while an environment is played, so that nothing depends on what they remember.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
@@ -34,7 +35,7 @@ def is_ours(kind: type) -> bool:
     return kind.__module__.startswith("seqrl_lightning.")
 
 
-def own_attributes(task: Any) -> dict[str, Any] | None:
+def own_attributes(task: object) -> dict[str, Any] | None:
     """Return the attributes of a task that is derived from one of this package, as a checkpoint may hold them.
 
     Args:
@@ -58,14 +59,14 @@ def own_attributes(task: Any) -> dict[str, Any] | None:
     return own
 
 
-def set_own_attributes(task: Any, own: dict[str, Any]) -> None:
+def set_own_attributes(task: object, own: dict[str, Any]) -> None:
     """Set a task's attributes to what :func:`own_attributes` returned."""
     vars(task).update({name: _unplain(value) for name, value in own.items()})
 
 
 @functools.cache
 def _split(kind: type) -> tuple[tuple[type, ...], frozenset[str]]:
-    """Return a task's classes of one's own, mixins included, and the names of the attributes of all others."""
+    """Return the classes of a task that its author wrote, mixins included, and the attributes' names of all others."""
     derived = tuple(cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] not in _LIBRARIES)
     others = [cls for cls in kind.__mro__ if cls not in derived]
     written = (name for cls in others for function in vars(cls).values() for name in written_attributes(function))
@@ -78,7 +79,7 @@ def _remembers_elsewhere(kind: type) -> bool:
     return any(remembers_elsewhere(cls, base, _NOT_PLAYED) for cls in derived)
 
 
-def _plain_attributes(task: Any, inherited: frozenset[str]) -> dict[str, Any]:
+def _plain_attributes(task: object, inherited: frozenset[str]) -> dict[str, Any]:
     """Return those attributes that are plain values and hold nothing that another attribute holds as well."""
     names = vars(task).keys() | {name for name in inherited if not name.startswith("__")}
     names -= {"spec"}  # a record of how the task was made; nobody reads it
@@ -93,7 +94,7 @@ def _plain_attributes(task: Any, inherited: frozenset[str]) -> dict[str, Any]:
     return plain
 
 
-def _identities(value: Any, seen: set[int]) -> list[int]:
+def _identities(value: object, seen: set[int]) -> list[int]:
     """Return the identity of each array, collection and object within a value, once for each way that leads to it.
 
     Args:
@@ -115,7 +116,7 @@ def _identities(value: Any, seen: set[int]) -> list[int]:
     return found
 
 
-def _parts(holder: Any) -> list[Any]:
+def _parts(holder: object) -> list[Any]:
     """Return the values in a collection, or in the attributes of an object."""
     if isinstance(holder, list | set | deque):
         return list(holder)
@@ -127,7 +128,7 @@ def _is_of_library(value: object) -> bool:
     return isinstance(value, gym.Space) or (is_ours(type(value)) and not isinstance(value, type))
 
 
-def _owner(array: Any) -> Any:
+def _owner(array: Array) -> Array:
     """Return the array whose memory an array is a part of."""
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -154,7 +155,7 @@ def _uses(kind: type) -> _Uses:
     )
 
 
-def _may_change(task: Any, left_out: frozenset[str], uses: _Uses) -> bool:
+def _may_change(task: object, left_out: frozenset[str], uses: _Uses) -> bool:
     """Return whether a task's derived classes may change inherited attributes that aren't saved with its own.
 
     They may set up other spaces, which don't change, and read from these attributes what can't change.
@@ -166,7 +167,7 @@ def _may_change(task: Any, left_out: frozenset[str], uses: _Uses) -> bool:
     return any(chain[0] in left_out and not _is_fixed(task, chain) for chain in uses.read)
 
 
-def _is_fixed(task: Any, chain: tuple[str, ...]) -> bool:
+def _is_fixed(task: object, chain: tuple[str, ...]) -> bool:
     """Return whether an attribute of an attribute of ... a task can't change, or is a method."""
     value = inspect.getattr_static(task, chain[0], None)
     if isinstance(value, _METHODS):

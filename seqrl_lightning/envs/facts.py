@@ -41,7 +41,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
 
     Args:
         envs: One environment of the task.
-        env_id: The task's id, for errors, and as that which shows other observations each time.
+        env_id: The task's id, for errors and warnings.
 
     Raises:
         ConfigurationError: If it can't be reset or stepped, or what it states about itself can't be read.
@@ -62,7 +62,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
 
 
 def _first_steps(envs: Border, env_id: str) -> list[Shown]:
-    """Return what an environment shows after a reset, from always the same seed, and in its first steps."""
+    """Return what an environment shows after a reset from a fixed seed and in its first steps."""
     envs.check_bounds = False  # a setting of the agent
     method = "reset"
     try:

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import as_int
 from seqrl_lightning.signals import Terminated
-from seqrl_lightning.types import IntArray, one_line, stated
+from seqrl_lightning.types import IntArray, Task, one_line, stated
 
 
 @runtime_checkable
@@ -15,10 +15,10 @@ class FollowsBlocks(Protocol):
     next_block: int | None  # of the episodes that start from now on; None: the task counts its own episodes
 
     def block_of(self, finished_episodes: int) -> IntArray | int:
-        """Return the block of the episode that follows so many finished ones."""
+        """Return the block of the episode that follows this many finished ones."""
 
 
-def num_blocks_of(task: object) -> int:
+def num_blocks_of(task: Task) -> int:
     """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none.
 
     Raises:
@@ -28,7 +28,7 @@ def num_blocks_of(task: object) -> int:
 
 
 def block_after(task: FollowsBlocks, finished_episodes: int, num_blocks: int) -> int:
-    """Return the block of the episode that follows so many finished ones.
+    """Return the block of the episode that follows this many finished ones.
 
     Raises:
         EnvValueError: If the task's ``block_of`` raises, or returns something else than one of its blocks.

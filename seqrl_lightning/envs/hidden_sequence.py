@@ -15,7 +15,7 @@ class HiddenSequenceEnv(TaskEnv):
       zeros at an episode's start. The position is not observed and has to be remembered.
     - Actions: ``Discrete(n)``. Action k picks object k.
     - Rewards: 1 for the next object of the order, -1 for any other object.
-    - Transitions: the next object moves the position on by one; after any other object the position stays. After the
+    - Transitions: the next object advances the position by one; after any other object the position stays. After the
       last object the next trial starts, in the same order.
     - Starting state: all orders are equally likely.
     - Episode end: the episode terminates after ``trials`` trials. It is truncated after ``max_picks`` picks.

@@ -100,7 +100,7 @@ class EnvFactory:
 
         Raises:
             ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
-                of environments, or nobody knows when it resets.
+                of environments, or it is unknown when it resets.
         """
         envs = self._make_envs(num_envs, self.vectorization_mode)
         if envs.num_envs != num_envs:

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
-# Libraries whose functions keep nothing, but for those of random numbers.
+# Libraries whose functions keep nothing, except for those of random numbers.
 _LIBRARIES = frozenset({"builtins", "itertools", "math", "numpy", "operator", "seqrl_lightning", "torch"})
 _KEEPING = frozenset({"setattr", "globals", "vars", "exec", "eval", "open"})
 # Names of what draws random numbers in NumPy and torch; in torch also with "_" at the end, where it draws in place.

@@ -13,7 +13,7 @@ from seqrl_lightning.types import FloatArray, IntArray, Order, require
 class OrderedEnv(TaskEnv):
     """A task in which objects are to be picked in an order, which the block decides.
 
-    Observations begin with the position, the number of objects that stand at present, one-hot.
+    Observations begin with the position, the number of objects in place so far, one-hot.
 
     Args:
         objects: The objects of the sequence, one letter each, in the order of their actions.
@@ -75,7 +75,7 @@ class OrderedEnv(TaskEnv):
         return Order(self.schedule.sequences, self._num_given, self.letters)
 
     def block_of(self, finished_episodes: IntArray | int) -> IntArray:
-        """Return the block of the episode that follows so many finished ones, elementwise."""
+        """Return the block of the episode that follows this many finished ones, elementwise."""
         return self.schedule.block_of(finished_episodes)
 
     def script(self, block: int, rng: np.random.Generator) -> Script:

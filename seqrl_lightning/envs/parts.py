@@ -44,7 +44,7 @@ class CheckedBox(Stateless, gym.ObservationWrapper[Array, Any, Any]):
         super().__init__(env)
         self.observation_space = self._space = stored_space(env.observation_space)
 
-    def observation(self, observation: Any) -> Array:
+    def observation(self, observation: object) -> Array:
         """Return an array of the space's shape and dtype.
 
         Raises:

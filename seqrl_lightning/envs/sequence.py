@@ -17,7 +17,7 @@ class SequenceEnv(OrderedEnv):
     - Observation: the position, which is the number of right picks so far, one-hot ``[n] float32``.
     - Actions: ``Discrete(n)``. Action k picks object k, wherever it stands in the order of the block.
     - Rewards: 1 for the next object of the order, 0 for any other object.
-    - Transitions: the next object moves the position on by one; after any other object the position stays.
+    - Transitions: the next object advances the position by one; after any other object the position stays.
     - Episode end: the episode terminates when the sequence is complete. It is truncated after ``max_trials`` picks.
     - Optimal return: n - 1.
 

@@ -18,15 +18,15 @@ _BACKTRACKS = ("none", "first", "every")
 class SequenceDistractorEnv(OrderedEnv):
     """Pick n objects one after the other in their order, among distractors that are never right.
 
-    - Observation: the position, which is the number of objects that stand in the sequence, one-hot ``[n + 1] float32``.
+    - Observation: the position, which is the number of objects in place so far, one-hot ``[n + 1] float32``.
       With ``backtrack: first`` the outcome of the last pick follows (right, wrong; both 0 at an episode's start), which
       makes ``[n + 3]``.
     - Actions: ``Discrete(n + distractors)``. Action k picks object k; the distractors come after the objects.
     - Rewards: 1 for the next object of the order, -1 for anything else.
-    - Transitions: the next object moves the position on by one. What an error does depends on ``backtrack``:
+    - Transitions: the next object advances the position by one. What an error does depends on ``backtrack``:
       ``every``: it moves the position back by one, but not below 0;
       ``first``: it does so unless the pick before was an error too. The last right object must then be picked again
-      before the sequence goes on (the rule of the laboratory task with monkeys);
+      before the sequence continues (the rule of the laboratory task with monkeys);
       ``none``: the position stays.
     - Episode end: the episode terminates when the sequence is complete. It is truncated after ``max_errors`` errors.
     - Optimal return: n.

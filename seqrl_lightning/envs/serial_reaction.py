@@ -37,7 +37,7 @@ class SerialReactionEnv(SymbolEnv):
       :class:`seqrl_lightning.envs.symbols.SymbolEnv`).
     - Actions: ``Discrete(S)``. Action k predicts symbol k, and has no influence on which symbol comes.
     - Rewards: 1 if the predicted symbol comes next, 0 otherwise. ``info["correct_action"]`` is the symbol that comes,
-      which nobody can foresee where the grammar leaves it to chance.
+      which is unpredictable where the grammar leaves it to chance.
     - Starting state, with ``pattern`` (alternating serial reaction time): the symbols of the pattern come in turn, with
       a random symbol after each of them. An episode starts with one of the pattern's symbols, drawn uniformly, so that
       counting tells the two kinds apart.

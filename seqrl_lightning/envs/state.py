@@ -62,7 +62,7 @@ Layered = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 @runtime_checkable
 class Stateful(Protocol):
-    """The interface by which a task or wrapper of one's own takes part in resuming."""
+    """The interface by which a user's own task or wrapper takes part in resuming."""
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the state as tensors, numbers, texts and collections of them; None if it is unknown."""
@@ -74,7 +74,7 @@ class Stateful(Protocol):
 def env_state(env: Layered) -> dict[str, Any] | None:
     """Return the state of an environment's layers, outermost first, and of its random stream; None if it is unknown.
 
-    A task or wrapper of one's own takes part by the methods of :class:`Stateful`.
+    A user's own task or wrapper takes part by the methods of :class:`Stateful`.
     """
     stack = layers(env)
     states = [_layer_state(layer) for layer in stack]
@@ -136,7 +136,7 @@ def _drew_its_map(layer: Layered) -> bool:
 def _is_stateful(layer: object) -> TypeGuard[Stateful]:
     """Return whether a layer tells its state by itself, or is a task that is derived from one of this package.
 
-    A wrapper of one's own that is derived from one of this package may carry more than this package's class knows of.
+    A user's own wrapper that is derived from one of this package may carry more than this package's class knows of.
     """
     kind = type(layer)
     if not issubclass(kind, Stateful):  # its class: a wrapper may hand on its environment's attributes
@@ -145,7 +145,7 @@ def _is_stateful(layer: object) -> TypeGuard[Stateful]:
 
 
 def _is_derived(layer: object) -> bool:
-    """Return whether a layer of one's own tells its state as this package's class does, from which it is derived."""
+    """Return whether a user's own layer tells its state as this package's class does, from which it is derived."""
     kind = type(layer)
     return not is_ours(kind) and is_ours(next(base for base in kind.__mro__ if "state_dict" in vars(base)))
 

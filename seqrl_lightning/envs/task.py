@@ -134,7 +134,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         return None
 
     def block_of(self, finished_episodes: IntArray | int) -> IntArray:
-        """Return the block of the episode that follows so many finished ones, elementwise."""
+        """Return the block of the episode that follows this many finished ones, elementwise."""
         return np.zeros_like(finished_episodes)
 
     def fixed_block(self, options: dict[str, Any] | None) -> int | None:

@@ -20,8 +20,8 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
     """A vector environment of one environment, as a single environment.
 
     Several environments with same-step or disabled autoreset are several of these. A vector environment steps all of
-    its environments at once: one whose episode has ended would be stepped where the others go on, and have to be reset
-    once more. A task whose episodes follow from its resets (levels, a curriculum) would show only some of them.
+    its environments at once: one whose episode has ended would be stepped where the others continue, and have to be
+    reset once more. A task whose episodes follow from its resets (levels, a curriculum) would show only some of them.
 
     Of the infos only the package's labels are kept.
 
@@ -44,7 +44,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
         return self.envs.unwrapped
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> _Start:
-        """Start an episode, or go on with the one that has started by itself.
+        """Start an episode, or continue the one that has started by itself.
 
         Raises:
             EnvValueError: If what is shown isn't of one environment.

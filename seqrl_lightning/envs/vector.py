@@ -79,7 +79,7 @@ class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
         return self.task.num_blocks
 
     def block_of(self, finished_episodes: IntArray | int) -> IntArray:
-        """Return the block of the episode that follows so many finished ones, elementwise."""
+        """Return the block of the episode that follows this many finished ones, elementwise."""
         return self.task.block_of(finished_episodes)
 
     def reset(
@@ -175,7 +175,7 @@ class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
         }
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the state of the environments, as tensors and primitives; None if a task of one's own hides some."""
+        """Return the state of the environments, as tensors and primitives; None if a user's own task hides some."""
         task = own_attributes(self.task)
         if task is None:
             return None

@@ -62,7 +62,7 @@ class VectorBorder(Border):
         return isinstance(self._singles, AsyncVectorEnv)
 
     def remember(self, shown: Shown, has_ended: BoolArray) -> None:
-        """Go on from a step that showed ``shown``; see :meth:`Border.remember`."""
+        """Continue from a step that showed ``shown``; see :meth:`Border.remember`."""
         super().remember(shown, has_ended)
         self._ended = has_ended.copy()
 

@@ -21,7 +21,7 @@ from seqrl_lightning.functional.distributional import (
     quantile_huber_losses,
     quantile_midpoints,
 )
-from seqrl_lightning.functional.losses import huber_losses, weighted_mean
+from seqrl_lightning.functional.losses import choice_losses, huber_losses, weighted_mean
 from seqrl_lightning.functional.moments import Moments, merge_moments, moments_of
 from seqrl_lightning.functional.policies import epsilon_greedy_policy, mask_actions, soft_policy, softmax_policy
 from seqrl_lightning.functional.rescaling import rescale_values, unscale_values
@@ -48,6 +48,7 @@ __all__ = [
     "bootstrap_discounts",
     "categorical_projection",
     "choice_counts",
+    "choice_losses",
     "completion",
     "double_q_target",
     "episodes_to_criterion",

@@ -79,7 +79,7 @@ def episodes_to_criterion_by_chance(mastered: float) -> float:
 
     The mean number of episodes up to the end of the first five successes in a row is ``(1 - p^5) / ((1 - p) p^5)``
     (Feller, 1968, section XIII.7); the first of the five is four earlier. In a task of one choice between two actions
-    the criterion is met by chance within some 60 episodes, so that it says little about learning there.
+    the criterion is met by chance within about 60 episodes, so that it says little about learning there.
 
     Args:
         mastered: The probability p that an episode is mastered by chance, in [0, 1].

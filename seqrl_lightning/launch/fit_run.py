@@ -63,11 +63,11 @@ class FitRun(Job):
         return self._over.exists() and read_json(self._over) == self._config
 
     def start_from(self, ckpt_path: str | None) -> None:
-        """Start from a checkpoint, given as for ``seqrl fit``, or anew."""
+        """Start from a checkpoint, given as for ``seqrl fit``, or from scratch."""
         self.arguments = ["fit", *self._settings, *([f"--ckpt_path={ckpt_path}"] if ckpt_path else [])]
 
     def resume(self) -> None:
-        """Go on from the last checkpoint; a run that has saved nothing starts anew, in an empty folder.
+        """Continue from the last checkpoint; a run that has saved nothing starts from scratch, in an empty folder.
 
         Raises:
             ConfigurationError: If the folder would have to be deleted, and holds what a user may want.
@@ -90,7 +90,7 @@ class FitRun(Job):
             self._over.write_text(json.dumps(self._config))
 
     def require_same_experiment(self) -> None:
-        """Refuse to go on with a run of other settings: it would be taken for one of these.
+        """Refuse to continue a run of other settings: it would be taken for one of these.
 
         Raises:
             ConfigurationError: If a setting is another one that isn't a budget.
@@ -100,7 +100,7 @@ class FitRun(Job):
                 if not _MAY_CHANGE.match(change.name):
                     raise ConfigurationError(
                         f"{self.folder} was started with {change.name} {change.before!r}; it is {change.now!r} now. "
-                        "Runs go on with their own settings, but for budgets: give another folder, or delete this one"
+                        "Runs keep their settings, except for budgets: give another folder, or delete this one"
                     )
 
 
@@ -146,5 +146,5 @@ def require_nothing_to_keep(folder: Path) -> None:
         if not path.is_dir() and not any(path.match(pattern) for pattern in _WRITTEN_BY_RUNS):
             raise ConfigurationError(
                 f"{folder} has no last.ckpt to resume from, but holds {path.name}; move the folder away to start the "
-                "seed anew, or put last.ckpt back"
+                "seed from scratch, or put last.ckpt back"
             )

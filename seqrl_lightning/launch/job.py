@@ -52,7 +52,7 @@ class Job:
         self.stop.unlink(missing_ok=True)
 
     def resume(self) -> None:
-        """Change the arguments, if need be, so that it goes on where it was interrupted."""
+        """Change the arguments, if need be, so that it continues where it was interrupted."""
 
     def end(self, status: int) -> None:
         """Take the exit status, and put the last report away, after it has run."""

@@ -36,7 +36,7 @@ class Running(ABC):
 
     @abstractmethod
     def has_ended(self) -> bool:
-        """Whether it is over; the job is told its status."""
+        """Whether it is over; the job gets its status."""
 
     @property
     def progress(self) -> str:
@@ -44,7 +44,7 @@ class Running(ABC):
         return self.job.progress
 
     def outcome(self) -> str:
-        """Describe in a line how the job ended."""
+        """Describe in one line how the job ended."""
         status, job = self.job.status, self.job
         if not status:
             return f"{job.name}: {job.progress}"

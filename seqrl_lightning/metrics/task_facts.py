@@ -3,16 +3,16 @@
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from seqrl_lightning.types import Order, stated
+from seqrl_lightning.types import Order, Task, stated
 
 
-def _attribute(task: object, name: str, kind: type) -> Any:
+def _attribute(task: Task, name: str, kind: type) -> Any:
     """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
     value = stated(task, name)
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
-def _count(task: object, name: str) -> int | None:
+def _count(task: Task, name: str) -> int | None:
     value = _attribute(task, name, Integral)
     return int(value) if value is not None and value > 0 else None
 
@@ -33,7 +33,7 @@ class TaskFacts(NamedTuple):
     num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 
     @classmethod
-    def of(cls, task: Any) -> "TaskFacts":
+    def of(cls, task: Task) -> "TaskFacts":
         """Read the facts.
 
         Args:

@@ -18,7 +18,7 @@ class DeltaNet(ParallelNetwork):
 
     Each head remembers a matrix, which maps keys to values. A row of the input looks up a query, ``o[t] = S[t] q[t]``,
     after it has corrected what its key maps to: ``S[t] = S[t - 1] + beta[t] (v[t] - S[t - 1] k[t]) k[t]^T`` (eq. 24). A
-    key that comes again thus replaces its value. Keys and queries have length 1 after a SiLU, and time is read in
+    key that recurs thus replaces its value. Keys and queries have length 1 after a SiLU, and time is read in
     chunks (arXiv:2406.06484, section 3). The state is ``[num_layers, B, hidden_size ** 2 / num_heads]``: the matrices.
 
     Args:

@@ -16,9 +16,9 @@ from seqrl_lightning.types import require
 class FFM(ParallelNetwork):
     """Layers of fast and forgetful memory (arXiv:2310.04128), each followed by a feed-forward layer.
 
-    A few traces of the input, which a gate lets in, are summed up: each fades at some rate and turns at several, so
-    that a reading tells what was seen, how often and how long ago (eq. 2 to 7). Traces that hardly fade count. A second
-    gate decides what of the reading passes. The state is ``[num_layers, B, 2 * memory_size *
+    A few traces of the input, which a gate lets in, are summed: each fades at one rate and rotates at several, so
+    that a reading tells what was seen, how often and how long ago (eq. 2 to 7). Traces that hardly fade act as
+    counters. A second gate decides how much of the reading passes. The state is ``[num_layers, B, 2 * memory_size *
     context_size]``: real and imaginary parts, in turn.
 
     Args:
@@ -28,7 +28,7 @@ class FFM(ParallelNetwork):
         num_layers: Number of layers.
         memory_size: Number of traces, m in the paper.
         context_size: Number of rates at which each of them turns, c in the paper.
-        longest_period: The slowest of these rates turns once in so many time steps.
+        longest_period: Time steps that the slowest of these rates takes for one turn.
         head: Builds the head.
 
     Raises:

@@ -16,9 +16,9 @@ from seqrl_lightning.types import require
 class LRU(ParallelNetwork):
     """Layers of linear recurrent units (arXiv:2303.06349), each followed by a feed-forward layer.
 
-    Half as many complex units as the layer is wide decay and turn at constant rates that are learned:
+    Complex units, half as many as the layer is wide, decay and rotate at constant, learned rates:
     ``h[t] = lambda h[t - 1] + gamma B x[t]`` with ``|lambda| < 1`` and ``gamma = sqrt(1 - |lambda|^2)``; the layer's
-    output is ``Re(C h) + D x`` (section 3). A unit that turns tells how long ago it was written to. The state is
+    output is ``Re(C h) + D x`` (section 3). A unit's rotation tells how long ago it was written to. The state is
     ``[num_layers, B, hidden_size]``: real and imaginary parts, in turn.
 
     Args:
@@ -28,7 +28,7 @@ class LRU(ParallelNetwork):
         num_layers: Number of layers.
         chrono_init: The longest delay to bridge, in time steps: units start with time scales drawn from the delays up
             to it.
-        max_phase: The largest angle by which a unit turns in a step at first, in radians.
+        max_phase: The largest initial angle by which a unit rotates in a step, in radians.
         head: Builds the head.
 
     Raises:

@@ -1,7 +1,7 @@
 """Observations and rewards on a scale of their own, by statistics of all env steps so far."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -40,12 +40,12 @@ class RunningNorm(nn.Module):
         self._new: Moments | None = None  # of the rows that this process has seen since the last call of share
 
     def add(self, rows: Tensor) -> None:
-        """See ``[N, *shape]`` rows, on the CPU."""
+        """Take in ``[N, *shape]`` rows, on the CPU."""
         moments = moments_of(rows)
         self._new = moments if self._new is None else merge_moments(self._new, moments)
 
     def share(self, world_size: int = 1) -> None:
-        """Let the rows that all processes have seen since the last call count; each of them has to call it."""
+        """Include the rows that all processes have seen since the last call; each of them has to call it."""
         new = self._new or moments_of(torch.zeros(0, *self.mean.shape))
         mine = torch.cat([column.reshape(-1) for column in new]).to(self.mean.device)
         gathered = [mine]
@@ -73,11 +73,11 @@ class RunningNorm(nn.Module):
         """Return ``[..., *shape]`` values divided by their standard deviation, float32; their mean stays in them."""
         return (values / (self.moments.variance + _EPSILON).sqrt()).clamp(-_LIMIT, _LIMIT).float()
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow the module to another device, but not to another dtype, in which a count would soon be full."""
 
         def move(tensor: Tensor) -> Tensor:
-            moved: Tensor = fn(tensor)
+            moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]  # torch's
@@ -110,7 +110,7 @@ class ObservationNorm(nn.Module):
         """Return normalized observations.
 
         Args:
-            observation: ``[..., *obs]``, or their parts by name, each ``[..., *shape]``. They stay as they are.
+            observation: ``[..., *obs]``, or their parts by name, each ``[..., *shape]``. They aren't changed in place.
         """
         if isinstance(observation, Mapping):
             return {**observation, **self._normalized(observation)}
@@ -124,7 +124,7 @@ class ObservationNorm(nn.Module):
         return rows
 
     def add(self, observation: Tensor) -> None:
-        """See ``[N, *obs]`` observations, on the CPU."""
+        """Take in ``[N, *obs]`` observations, on the CPU."""
         self.norm.add(observation if self.layout is None else self._joined(self.layout.unpack_tensor(observation)))
 
     def _normalized(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -161,7 +161,7 @@ class RewardNorm(nn.Module):
         return self.norm.rescale(reward).to(reward.dtype)
 
     def add(self, reward: FloatArray, ended: BoolArray, is_step: BoolArray) -> None:
-        """See one step of N environments; see :meth:`Normalization.add`."""
+        """Take in one step of N environments; see :meth:`Normalization.add`."""
         before = np.zeros(len(reward)) if self.returns is None else self.returns
         returns = self.gamma * before + reward
         self.norm.add(torch.from_numpy(returns[is_step]))
@@ -171,8 +171,8 @@ class RewardNorm(nn.Module):
 class Normalization(nn.Module):
     """Statistics of all env steps so far, and what a learner normalizes by them.
 
-    The replay memory holds observations and rewards as they are. They are normalized when a batch is read, old ones by
-    the statistics of today.
+    The replay memory holds observations and rewards as they are. They are normalized when a batch is read, old ones
+    with the current statistics.
 
     Args:
         obs_shape: Shape of one observation.
@@ -210,14 +210,14 @@ class Normalization(nn.Module):
     # Following the env steps
 
     def start(self, observation: Array) -> None:
-        """See the first observations of new episodes in all environments, ``[N, *obs]``; older episodes are over."""
+        """Take in the first observations of new episodes in all environments, ``[N, *obs]``; older ones are over."""
         if self.observations is not None:
             self.observations.add(torch.from_numpy(observation))
         if self.rewards is not None:
             self.rewards.returns = None
 
     def add(self, observation: Array, reward: FloatArray, ended: BoolArray, is_step: BoolArray) -> None:
-        """See one step of N environments, in the order in which the replay memory stores them.
+        """Take in one step of N environments, in the order in which the replay memory stores them.
 
         Args:
             observation: ``[N, *obs]``, after it.
@@ -231,7 +231,7 @@ class Normalization(nn.Module):
             self.rewards.add(reward, ended, is_step)
 
     def share(self, world_size: int = 1) -> None:
-        """Let what all processes have seen since the last call count; each of them has to call it."""
+        """Include what all processes have seen since the last call; each of them has to call it."""
         for norm in (self.observations, self.rewards):
             if norm is not None:
                 norm.norm.share(world_size)

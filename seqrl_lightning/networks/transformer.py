@@ -18,7 +18,7 @@ class Transformer(Network):
     learned bias for each distance between two steps, and an additional input tells whether an episode starts. A layer
     looks back ``context_length - 1`` steps, so that all layers together look back ``num_layers`` times as far.
 
-    The state holds the keys and values of so many rows for each layer, ``[num_layers * (context_length - 1), B,
+    The state holds the keys and values of that many rows for each layer, ``[num_layers * (context_length - 1), B,
     2 * hidden_size + 1]``, with a mark of those of the present episode in the last column, so that acting computes one
     row a step. As long as the weights don't change, acting step by step gives the same outputs as reading the whole
     sequence.

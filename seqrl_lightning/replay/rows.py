@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.replay.logged import LoggedRows
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
@@ -113,6 +114,30 @@ class Rows:
         return self.num_full_rows / self._max_full_rows
 
     # Writing
+
+    def begin_with(self, logged: LoggedRows) -> None:
+        """Store logged episodes in the empty ring, as if they had just been played.
+
+        Args:
+            logged: Columns ``[T, num_envs, ...]``.
+
+        Raises:
+            ConfigurationError: If there is no room for them.
+        """
+        num_rows = len(logged.action)
+        must_be = f"at least {num_rows * self.num_envs}, the slots that data.trials takes"
+        require(num_rows <= self._max_full_rows, "data.capacity", self.capacity, must_be)
+        frames = logged.observation if self.frame_stack == 1 else logged.observation[:, :, -1]
+        torch.as_tensor(self.observation)[:num_rows].copy_(torch.from_numpy(frames))
+        self.action[:num_rows] = logged.action
+        self.reward[:num_rows] = logged.reward
+        self.terminated[:num_rows] = logged.terminated
+        self.is_final[:num_rows] = logged.is_final
+        if logged.action_mask is not None:
+            self._make_room_for_masks(logged.action_mask.shape[2])
+            self.action_mask[:num_rows] = logged.action_mask
+        self.head = self.num_full_rows = self.num_added = num_rows
+        self.is_final[self.head] = True  # nothing is shown there until an agent starts episodes
 
     def restart(self, observation: Array, action_mask: BoolArray | None = None) -> None:
         """Begin new episodes in all environments, whatever state the old ones are in.

@@ -116,7 +116,7 @@ class TransitionSampler(Sampler):
 
 
 class UniformSampler(TransitionSampler):
-    """A sampler of all stored transitions alike, with replacement (Mnih et al., arXiv:1312.5602, algorithm 1)."""
+    """A uniform sampler of all stored transitions, with replacement (Mnih et al., arXiv:1312.5602, algorithm 1)."""
 
     def slots(
         self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
@@ -142,7 +142,7 @@ class LatestSampler(TransitionSampler):
         self, ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool = False
     ) -> IntArray:
         """Return the indices of slots that hold transitions, [batch_size] int64; fewer if the ring holds fewer."""
-        # A final observation is followed by a transition, so twice as many slots suffice, except after broken episodes.
+        # A final observation is followed by a transition, so twice as many slots do, except after broken episodes.
         num_candidates = 2 * (batch_size + ring.num_envs)
         while True:
             newest_first = ring.slots(np.arange(1, min(num_candidates, ring.num_slots) + 1))
@@ -162,7 +162,7 @@ class PrioritizedSampler(TransitionSampler):
     Args:
         n_step: See :class:`TransitionSampler`.
         alpha: Strength of prioritization: 0 draws uniformly, 1 in proportion to the priority.
-        beta: Strength of the correction at first, in [0, 1].
+        beta: Initial strength of the correction, in [0, 1].
         beta_env_steps: Number of env steps over which beta grows linearly to 1; None keeps it constant.
         min_priority: Added to every error, so that every transition can be drawn again.
 
@@ -228,7 +228,7 @@ class PrioritizedSampler(TransitionSampler):
         self._tree.update(slots, weights)
 
     def beta_after(self, env_steps: int) -> float:
-        """Return the strength of the correction after so many env steps, in [0, 1]."""
+        """Return the strength of the correction after ``env_steps`` env steps, in [0, 1]."""
         if self.beta_env_steps is None:
             return self.beta
         return self.beta + (1.0 - self.beta) * min(1.0, env_steps / self.beta_env_steps)

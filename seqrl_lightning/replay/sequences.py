@@ -259,7 +259,7 @@ class SequenceSampler(Sampler):
         self._step = saved_tensor(state_dict["step"], (num_envs,), torch.int64, "the sampler's step").numpy().copy()
         self._incomplete = saved(state_dict["waiting"], list[list[int]], "the sampler's waiting")
         require_saved(len(self._incomplete) == num_envs, "the sampler's waiting", self._incomplete, f"{num_envs} lists")
-        slots: Any = state_dict["state_slots"]
+        slots = state_dict["state_slots"]
         if isinstance(slots, list):  # as it was saved before
             slots = torch.tensor(saved(slots, list[int], "the sampler's state_slots"), dtype=torch.int64)
         slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()

@@ -10,7 +10,7 @@ _WIDTH = 32  # children of a node; wide, because each level costs a handful of N
 class SumTree:
     """N weights under levels of sums, each over ``_WIDTH`` nodes of the level below, up to a single root.
 
-    Finding or changing B weights takes O(B log N). The sums above a changed weight are computed anew from their
+    Finding or changing B weights takes O(B log N). The sums above a changed weight are recomputed from their
     children, so that rounding errors never accumulate.
 
     Args:

@@ -1,6 +1,7 @@
 """Step Adam without the Python around its kernel: an update of an MLP 128-128 takes 0.88 of the time."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ class FusedAdamStep:
         self.optimizer = optimizer
         (self.group,) = optimizer.param_groups
         self.parameters: list[Tensor] = self.group["params"]
-        self.kernel: Any = torch._fused_adamw_ if self.group["decoupled_weight_decay"] else torch._fused_adam_
+        self.kernel: Callable[..., None] = (
+            torch._fused_adamw_ if self.group["decoupled_weight_decay"] else torch._fused_adam_
+        )
         # Of all parameters: first moments, second moments, step counts.
         self.states: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
 

@@ -2,7 +2,6 @@
 
 import functools
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from seqrl_lightning.callbacks import AgentCallback
+from seqrl_lightning.callbacks.requirements import require_one_process
 from seqrl_lightning.collect import RND, CountBonus, ExplorationBonus
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.parts import PackedShape
@@ -154,10 +154,9 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_several_processes_are_refused() -> None:
-    agent = AgentCallback(exploration_bonus=CountBonus())
     line = r"agent\.exploration_bonus is 'CountBonus'; it must be null with 2 processes"
     with pytest.raises(ConfigurationError, match=f"^{line}"):
-        agent._check_bonus(SimpleNamespace(world_size=2))  # type: ignore[arg-type]
+        require_one_process(CountBonus(), num_processes=2)
 
 
 def test_a_checkpoint_of_another_bonus_is_refused() -> None:

@@ -33,5 +33,5 @@ def test_a_network_with_what_explains_its_settings() -> None:
 def test_an_unknown_name_is_one_line() -> None:
     status, _, err = seqrl("algorithms", "Rainbow")
     assert status == 2
-    assert err.startswith("seqrl: error: the class is 'Rainbow'; it must be one of C51, Composed, DQN, ")
+    assert err.startswith("seqrl: error: the class is 'Rainbow'; it must be one of BehaviorCloning, C51, ")
     assert err.count("\n") == 1

@@ -375,7 +375,7 @@ def test_a_step_without_a_mask_forbids_nothing(env_class: Any, num_envs: int, mo
         ([1, 1], r"info\['action_mask'\] is \[1, 1\]; it must be 3 numbers, one for each action"),
         ([[1, 1, 1]], r"info\['action_mask'\] is \[\[1, 1, 1\]\]; it must be 3 numbers"),
         ("110", r"info\['action_mask'\] is '110'; it must be 3 numbers"),
-        ([0, 0, 0], r"info\['action_mask'\] allows no action, and the episode goes on"),
+        ([0, 0, 0], r"info\['action_mask'\] allows no action, and the episode continues"),
     ],
 )
 @pytest.mark.parametrize("num_envs", [1, 2])
@@ -532,7 +532,7 @@ class Endless(Light):
 
 class Unmade(Light):
     def __init__(self) -> None:
-        raise SystemExit("no licence")
+        raise SystemExit("no license")
 
 
 @pytest.mark.parametrize(
@@ -542,7 +542,7 @@ class Unmade(Light):
         (OldReset, r"whose reset\(\) fails: .*it must return \(observation, info\)|was not a tuple"),
         (NoSeed, r"whose reset\(\) fails: .*unexpected keyword argument 'seed'"),
         (Endless, r"the observation space of tests/Endless-v0 is .*Sequence.*; it must be of a fixed size"),
-        (Unmade, r"data.env_id is 'tests/Unmade-v0', which can't be made: SystemExit\('no licence'\)"),
+        (Unmade, r"data.env_id is 'tests/Unmade-v0', which can't be made: SystemExit\('no license'\)"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -710,13 +710,13 @@ def test_flags_of_vector_environments_are_flags(flags: Any, message: str) -> Non
 
 
 def test_a_signal_is_no_fault_of_an_environment() -> None:
-    class Signalled(Light):
+    class Signaled(Light):
         def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
             if self.t == 2:
                 raise Terminated(143)
             return super().step(action)
 
-    envs = factory_of(Signalled).make_envs(1)
+    envs = factory_of(Signaled).make_envs(1)
     with pytest.raises(Terminated):
         play(envs)
 

@@ -26,7 +26,7 @@ def test_channels_are_the_smaller_of_the_first_and_the_last_dimension() -> None:
     assert_close(channels_first(image), image)
     assert_close(channels_first(image.permute(0, 2, 3, 1)), image)
     assert_close(channels_first(image[:, 0]), image[:, :1])
-    stack = torch.rand(2, 4, 8, 9, 3)  # four images in colour: the first one's channels come first
+    stack = torch.rand(2, 4, 8, 9, 3)  # four images in color: the first one's channels come first
     assert channels_first(stack).shape == (2, 12, 8, 9)
     assert_close(channels_first(stack)[:, :3], stack[:, 0].permute(0, 3, 1, 2))
 

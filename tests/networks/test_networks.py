@@ -32,7 +32,7 @@ def test_layer_norm_comes_before_the_relu() -> None:
     before = observation @ weight.T + bias
     normed = (before - before.mean(-1, keepdim=True)) / (before.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     assert_close(net.torso(observation)[0], normed.relu())
-    assert features.max() < 8**0.5  # no element of a normalised vector is larger
+    assert features.max() < 8**0.5  # no element of a normalized vector is larger
 
 
 def test_the_table_starts_at_zero_and_looks_up() -> None:

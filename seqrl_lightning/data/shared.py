@@ -1,9 +1,9 @@
-"""The datamodule: settings to environments, a replay memory, and the loaders over them."""
+"""The base of every datamodule: a replay memory, the batches from it, and environments to evaluate in."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,19 +14,23 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.env_ids import EnvMaker, id_of
-from seqrl_lightning.envs import Border, EnvFactory, EnvFault, FollowsBlocks, Wrapper
-from seqrl_lightning.envs.faults import EnvValueError, close_quietly
-from seqrl_lightning.envs.followed_blocks import block_after
+from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
+from seqrl_lightning.envs.faults import close_quietly
+from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.replay import ReplayDataset, RingBuffer, Sampler, UniformSampler
-from seqrl_lightning.replay.room import require_room
+from seqrl_lightning.replay import (
+    LatestSampler,
+    ReplayDataset,
+    RingBuffer,
+    RolloutSampler,
+    Sampler,
+    UniformSampler,
+)
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
-from seqrl_lightning.trust import Allowed
 from seqrl_lightning.types import (
     Batch,
     ConfigurationError,
@@ -44,13 +48,12 @@ from seqrl_lightning.types import (
 register_type(np.floating, serializer=float, deserializer=float)
 
 
-class ReplayDataModule(LightningDataModule):
-    """Environments to learn in, the replay memory they fill, and separate environments to evaluate in.
+class LearnerDataModule(LightningDataModule):
+    """Batches for a learner, from a replay memory that a subclass fills, and environments to evaluate the learner in.
 
     Args:
         env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name`` of a class or a
-            function that makes it; from Python, also the class or the function itself.
-        num_envs: Environments that the agent steps side by side.
+            function that makes it; from Python, also the class or the function itself. None for no task.
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorized implementation where it has one, else ``sync``.
@@ -60,23 +63,19 @@ class ReplayDataModule(LightningDataModule):
             ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
             ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
             one, also those to evaluate in.
-        batch_size: Transitions in a batch, from which one update of the network learns.
-        capacity: Slots of the replay memory, over all environments.
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``); the replay memory stores each of them once.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise
             their parts are read by a ``Composed`` network. By default those without a picture are flattened.
+        batch_size: Transitions in a batch, from which one update of the network learns.
         sampler: Picks the transitions of a batch.
         batches_per_epoch: Batches in an epoch; evaluation comes at the end of an epoch.
-        mmap_dir: A folder for the stored observations, as a memory-mapped file; None keeps them in memory.
         buffer_device: Where observations are stored: in the CPU's memory, or on the Trainer's device (``auto``;
             ``cuda`` insists that it is a GPU), where batches of them are put together without a transfer.
-        save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a resumed run fills the
-            memory anew before it learns.
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
-        eval_max_steps: Env steps after which an evaluation gives an episode up, and counts it as it is.
+        eval_max_steps: Env steps after which an evaluation gives up an episode, and counts it as it is.
 
     Attributes:
         obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
@@ -84,24 +83,29 @@ class ReplayDataModule(LightningDataModule):
         n_actions: Number of actions.
         num_blocks: Number of blocks; 0 for a task in which one rule holds throughout.
         tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
-        factory: Makes environments of the task.
         ring: The replay memory.
         progress: How far the run is. The agent writes it; everyone else reads it.
         take_rollout: Takes the env steps that the next batch holds; None if they are taken in other hooks.
-        envs: The environments to learn in (from ``setup("fit")`` on).
         eval_envs: The environments to evaluate in (from ``setup`` on).
 
     Raises:
         ConfigurationError: If a setting can't work with this task.
     """
 
-    envs: Border
+    has_agent: bool = True
+    """Whether an agent acts in the task and fills the replay memory."""
+
+    ring: RingBuffer
     eval_envs: Border
+    obs_shape: tuple[int, ...]
+    obs_dtype: str
+    n_actions: int
+    num_envs: int
+    capacity: int
 
     def __init__(
         self,
-        env_id: str | EnvMaker,
-        num_envs: int = 1,
+        env_id: str | EnvMaker | None = None,
         env_kwargs: dict[str, Any] | None = None,
         vectorization_mode: str | None = None,
         autoreset_mode: str | None = None,
@@ -109,23 +113,20 @@ class ReplayDataModule(LightningDataModule):
         frame_stack: int = 1,
         flatten_observations: bool | None = None,
         batch_size: int = 128,
-        capacity: int = 10_000,
         sampler: Sampler | None = None,
         batches_per_epoch: int = 1000,
-        mmap_dir: str | None = None,
         buffer_device: str = "cpu",
-        save_replay: bool = True,
         eval_episodes: int = 10,
         eval_num_envs: int | None = None,
         eval_seed: int = 1_000_000,
         eval_max_steps: int = 27_000,
     ) -> None:
         super().__init__()
-        env_id = id_of(env_id)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # BoardPages writes them
+        env_id = None if env_id is None else id_of(env_id)
+        self.save_hyperparameters({"env_id": env_id}, logger=False)
         keep_plain(self.hparams)
         for name, value in (
-            ("num_envs", num_envs),
             ("frame_stack", frame_stack),
             ("batch_size", batch_size),
             ("batches_per_epoch", batches_per_epoch),
@@ -133,54 +134,49 @@ class ReplayDataModule(LightningDataModule):
             ("eval_max_steps", eval_max_steps),
         ):
             require(value > 0, f"data.{name}", value, "at least 1")
-        require(batch_size <= capacity, "data.batch_size", batch_size, f"at most data.capacity = {capacity}")
         require(buffer_device in ("auto", "cpu", "cuda"), "data.buffer_device", buffer_device, "auto, cpu or cuda")
-        must_be = "cpu with data.mmap_dir, which is for what doesn't fit into memory"
-        require(mmap_dir is None or buffer_device == "cpu", "data.buffer_device", buffer_device, must_be)
         self.eval_num_envs = eval_num_envs or eval_episodes
         must_be = f"a divisor of data.eval_episodes = {eval_episodes}"
         require(eval_episodes % self.eval_num_envs == 0, "data.eval_num_envs", eval_num_envs, must_be)
         self.env_id = env_id
-        self.num_envs = num_envs
+        self.frame_stack = frame_stack
         self.batch_size = batch_size
-        self.capacity = capacity
         self.sampler = copy.deepcopy(sampler) or UniformSampler()  # its own: priorities are those of one memory
         self.batches_per_epoch = batches_per_epoch
         self.buffer_device = buffer_device
-        self.save_replay = save_replay
         self.eval_episodes = eval_episodes
         self.eval_seed = eval_seed
         self.eval_max_steps = eval_max_steps
         self.progress = Progress()
+        self.num_blocks = 0
+        self.tells_correct_action = False
+        self.take_rollout: Callable[[], None] | None = None
         self._rng = random_stream("replay")
         self._open_envs: list[Border] = []
-        self.take_rollout: Callable[[], None] | None = None
         self._on_eval_fault: Callable[[EnvFault], int] | None = None  # from check_eval_envs on
+        self._factory: EnvFactory | None = None
+        if env_id is not None:
+            modes = vectorization_mode, autoreset_mode, flatten_observations
+            self._factory = EnvFactory(env_id, env_kwargs, wrappers or (), frame_stack, *modes)
+            self._read_task(self._factory)
 
-        self.factory = EnvFactory(
-            env_id,
-            env_kwargs,
-            wrappers or (),
-            frame_stack,
-            vectorization_mode,
-            autoreset_mode,
-            flatten_observations,
-        )
-        facts = self.factory.read_facts()
+    def _read_task(self, factory: EnvFactory) -> None:
+        """Read what the task states, and tell how it is changed and what it can't do."""
+        facts = factory.read_facts()
         self.obs_shape, self.obs_dtype, self.n_actions = facts.obs_shape, facts.obs_dtype, facts.n_actions
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
         if facts.flattened_space is not None:
             rank_zero_info(
-                f"The observations of {env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
+                f"The observations of {self.env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
                 "Discrete parts become one-hot."
             )
         if isinstance(self.obs_shape, PackedShape):
-            rank_zero_info(f"The observations of {env_id} have parts: {self.obs_shape}.")
+            rank_zero_info(f"The observations of {self.env_id} have parts: {self.obs_shape}.")
         if facts.flattened_actions is not None:
             rank_zero_info(
-                f"The actions of {env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for each "
-                "combination."
+                f"The actions of {self.env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for "
+                "each combination."
             )
         if facts.unrepeated is not None:
             rank_zero_warn(
@@ -189,40 +185,40 @@ class ReplayDataModule(LightningDataModule):
                 "load_policy begin without it, and show the network what training didn't; it must be a fixed one, like "
                 "gymnasium.wrappers.RescaleObservation's."
             )
-        if mmap_dir is None and buffer_device == "cpu":
-            require_room(capacity, int(np.prod(self.obs_shape)) * np.dtype(self.obs_dtype).itemsize)
-        self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, frame_stack)
 
     @classmethod
-    def of(cls, trainer: Trainer) -> "ReplayDataModule":
+    def of(cls, trainer: Trainer) -> Self:
         """Return the Trainer's datamodule.
 
         Raises:
-            ConfigurationError: If it isn't a ``ReplayDataModule``.
+            ConfigurationError: If it is of another class.
         """
         datamodule = attributes_of(trainer).datamodule
         if isinstance(datamodule, cls):
             return datamodule
-        raise ConfigurationError(f"datamodule is {type(datamodule).__name__!r}; it must be a ReplayDataModule")
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
-        cls, checkpoint_path: str | Path, *, allow: Allowed = (), **settings: Any
-    ) -> Self:
-        """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`.
-
-        The checkpoint's ``mmap_dir`` isn't used, as the folder would be its author's choice; give another.
-        """
-        settings = {"mmap_dir": None, **settings}
-        return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
+        raise ConfigurationError(f"datamodule is {type(datamodule).__name__!r}; it must be a {cls.__name__}")
 
     def setup(self, stage: str) -> None:
         """Make the environments that ``stage`` needs."""
         if stage == "fit":
             self._rng = random_stream("replay", self._rank)
             self._place_observations()
-            self.envs = self._open(self.num_envs)
-        self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
+        if self._factory is not None:
+            self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
+
+    def _require_learner_of_logs(self) -> None:
+        """Refuse a learner that learns from what it does itself, and its sampler, where steps were logged by others.
+
+        Raises:
+            ConfigurationError: If it is one.
+        """
+        if (learner := self._learner) is None:
+            return
+        name, learns = type(learner).__name__, learner.cadence is None and not learner.needs_epsilon
+        require(learns, "model", name, "one that learns off-policy, like DQN or BehaviorCloning, with data.trials")
+        must_be = "one that draws from the whole replay memory, like UniformSampler, with data.trials"
+        draws = not isinstance(self.sampler, RolloutSampler | LatestSampler)
+        require(draws, "data.sampler", type(self.sampler).__name__, must_be)
 
     def _open(self, num_envs: int, setting: str = "data.num_envs") -> Border:
         self._open_envs.append(self.factory.make_envs(num_envs, setting))
@@ -234,12 +230,6 @@ class ReplayDataModule(LightningDataModule):
         require(self.buffer_device != "cuda" or device.type == "cuda", "data.buffer_device", "cuda", must_be)
         if self.buffer_device != "cpu" and device.type != "cpu":
             self.ring.move_observations(device)
-
-    def remake_envs(self) -> Border:
-        """Replace the environments to learn in, of which one is broken, and return the new ones."""
-        self._discard(self.envs)
-        self.envs = self._open(self.num_envs)
-        return self.envs
 
     def check_eval_envs(self, check_bounds: bool, on_fault: Callable[[EnvFault], int]) -> None:
         """Turn what goes wrong in evaluation's environments into faults.
@@ -258,7 +248,7 @@ class ReplayDataModule(LightningDataModule):
         return self.eval_envs
 
     def on_eval_fault(self, fault: EnvFault) -> int:
-        """Go on after a fault in an evaluation. Returns the seed from which its episodes are played anew.
+        """Continue after a fault in an evaluation. Returns the seed from which its episodes are played again.
 
         Raises:
             RunError: If the run has to end.
@@ -324,8 +314,13 @@ class ReplayDataModule(LightningDataModule):
             return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=batch.is_first)
         return batch.map(move)._replace(slot_batch=batch.slot_batch)
 
-    def val_dataloader(self) -> DataLoader[EvaluationTask]:
-        """Return the loader of an evaluation's greedy episodes: each block's rule, or the task as it is."""
+    def val_dataloader(self) -> DataLoader[EvaluationTask] | list[DataLoader[EvaluationTask]]:
+        """Return the loader of an evaluation's greedy episodes: each block's rule, or the task as it is.
+
+        There is none without a task.
+        """
+        if self._factory is None:
+            return []
         first_seed = self.eval_seed + self._rank * self.eval_episodes
         num_rounds = self.eval_episodes // self.eval_num_envs
         return _loader(EvaluationTasks(first_seed, num_rounds, self.eval_num_envs, self.num_blocks, self.progress))
@@ -334,46 +329,45 @@ class ReplayDataModule(LightningDataModule):
     predict_dataloader = val_dataloader
 
     @property
+    def factory(self) -> EnvFactory:
+        """Makes environments of the task."""
+        assert self._factory is not None
+        return self._factory
+
+    @property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return self.factory.task
 
     @property
-    def block_of(self) -> Callable[[int], int] | None:
-        """The block after so many finished episodes; None for tasks that have none, or count them by themselves.
-
-        It raises a ``RunError`` where the task's own ``block_of`` raises, or returns something else than a block.
-        """
-        follows_learner = self.num_blocks and isinstance(self.task, FollowsBlocks)
-        return self._block_after if follows_learner else None
-
-    def _block_after(self, finished_episodes: int) -> int:
-        try:
-            return block_after(self.task, finished_episodes, self.num_blocks)
-        except EnvValueError as error:
-            raise RunError(f"{self.env_id}: {error}") from error
+    def task_facts(self) -> TaskFacts:
+        """Facts that the task tells about itself; none if there is no task."""
+        return TaskFacts() if self._factory is None else TaskFacts.of(self.task)
 
     def evaluation_names(self) -> tuple[str, ...]:
         """Return the names of an evaluation's results (see :class:`EvaluationTask`)."""
         return ("", *(f"block_{k}/" for k in range(self.num_blocks)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the replay memory, the sampler and the progress of the run, as tensors and primitives."""
+        """Return the progress of the run and what is to be saved of the memory, as tensors and primitives."""
         state = {"rng": self._rng.bit_generator.state, "progress": asdict(self.progress)}
-        if not self.save_replay:
-            return state
-        return {**state, "ring": self.ring.state_dict(), "sampler": self.sampler.state_dict()}
+        return {**state, **self._memory_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        for name, value in asdict(
-            saved(state_dict["progress"], Progress, "the progress")
-        ).items():  # in place: others hold the same object
+        progress = saved(state_dict["progress"], Progress, "the progress")
+        for name, value in asdict(progress).items():  # in place: others hold the same object
             setattr(self.progress, name, value)
-        if "ring" in state_dict:
-            self.ring.load_state_dict(state_dict["ring"], self.n_actions)
-            self._load_sampler(state_dict["sampler"])
+        self._load_memory(state_dict)
         self._rng.bit_generator.state = state_dict["rng"]
+
+    @abstractmethod
+    def _memory_state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of the replay memory and the sampler."""
+
+    @abstractmethod
+    def _load_memory(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`_memory_state` returned, which other entries lie beside."""
 
     def _load_sampler(self, state: dict[str, Any]) -> None:
         is_alike = state.keys() == self.sampler.state_dict().keys()

@@ -1,0 +1,78 @@
+"""The section on episodes to criterion and savings."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance
+from seqrl_lightning.analysis.measures import (
+    criterion_by_block,
+)
+from seqrl_lightning.analysis.outcomes import savings_in
+from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.statistics import kaplan_meier
+from seqrl_lightning.functional import CRITERION_EPISODES
+
+
+def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
+    """Episodes to criterion, and savings."""
+    facts = runs[0].facts
+    if facts.mastery_return is None:
+        why = (
+            "The task does not tell when it is mastered: it has neither an attribute optimal_return nor a "
+            "reward_threshold in its registration."
+        )
+        return Section("criterion", "Episodes to criterion", why)
+    of_seed = {run.seed: criterion_by_block(run.episodes, facts) for run in runs}
+    data = pd.concat(of_seed, names=["seed"]).reset_index()
+    by_block = {f"block {block}": rows.set_index("seed") for block, rows in data.groupby("block")}
+    table = _table(by_block, of_seed, facts.num_blocks)
+    figure, (axes,) = figures.new_figure(max(3.5, 1.5 * len(by_block)), 3.2)
+    points = {name: rows["episodes"].to_numpy(float) for name, rows in by_block.items()}
+    met = {name: rows["is_met"].to_numpy() for name, rows in by_block.items()}
+    figures.draw_points(axes, points, "episodes to criterion", met)
+    text = (
+        f"Episodes to criterion in each block: the first of {CRITERION_EPISODES} training episodes in a row, over all "
+        f"environments, whose return is at least {facts.mastery_return:g}; random choices count. Line: Kaplan-Meier "
+        f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
+        "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
+        "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
+        + by_chance(chances)
+    )
+    return Section("criterion", "Episodes to criterion", text, figure, table, data)
+
+
+def _table(by_block: Mapping[str, pd.DataFrame], of_seed: Mapping[int, pd.DataFrame], num_blocks: int) -> pd.DataFrame:
+    """A row for each seed, and one of medians: the episodes to criterion of each block, then the savings."""
+    table = pd.DataFrame({name: rows.apply(_as_bound, axis=1) for name, rows in by_block.items()})
+    for block in range(1, num_blocks):
+        savings = {seed: savings_in(of_one, block) for seed, of_one in of_seed.items()}
+        table[f"savings, block {block}"] = pd.Series(savings)
+    medians = {name: _median(rows) for name, rows in by_block.items()}
+    saved = table.filter(like="savings").median(skipna=False)  # of all seeds or none: the others learned faster
+    table.loc["median"] = pd.Series(medians | saved.to_dict())
+    return table
+
+
+def by_chance(chances: Mapping[str, Chance]) -> str:
+    """Say how soon random choices would meet the criterion, in each condition."""
+    numbers = {name: chance.episodes_to_criterion for name, chance in chances.items()}
+    if not any(np.isfinite(number) for number in numbers.values()):
+        return "No random episode was mastered, so the criterion is not met by chance."
+    words = [f"{number:.0f}" if np.isfinite(number) else "never" for number in numbers.values()]
+    by_name = "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
+    named = words[0] if len(set(words)) == 1 else by_name
+    return f"By chance alone, with random choices, it would be met after so many episodes on average: {named}."
+
+
+def _as_bound(row: pd.Series) -> str:
+    return f"{'' if row['is_met'] else '> '}{row['episodes']}"
+
+
+def _median(rows: pd.DataFrame) -> str:
+    """The Kaplan-Meier median of a block's episodes to criterion."""
+    median = kaplan_meier(rows["episodes"].to_numpy(float), rows["is_met"].to_numpy()).median
+    return f"{median:g}" if np.isfinite(median) else f"> {rows['episodes'].max():g}"

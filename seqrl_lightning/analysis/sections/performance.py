@@ -1,0 +1,89 @@
+"""Sections on returns: learning curves, final returns, training episodes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.chance import Chance
+from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations
+from seqrl_lightning.analysis.outcomes import final_returns
+from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.statistics import SPREAD, summarize
+
+
+def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
+    """Learning curves, aligned to the start of each block, beside the returns of mastery and of random choices."""
+    facts = next(iter(groups.values()))[0].facts
+    tables = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
+    curves = _curves_by_block(tables, facts.num_blocks)
+    if not curves:
+        return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
+    names = facts.block_names if facts.num_blocks > 1 else [""]
+    xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
+    levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
+    known = {name: level for name, level in levels.items() if level is not None}
+    figure = figures.draw_learning(curves, xlabel, known, [names[block] for block in curves])
+    text = (
+        f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
+        f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
+        "Mastery is the task's best expected return or, failing that, the threshold that it is registered with; random "
+        "choices are the mean return of playing the task at random."
+    )
+    data = pd.concat(
+        table.assign(condition=name, seed=run.seed)
+        for name, runs in groups.items()
+        for run, table in zip(runs, tables[name], strict=True)
+    )
+    return Section("learning", "Learning", text, figure, None, data[["condition", "seed", "block", "x", "return"]])
+
+
+def _curves_by_block(
+    tables: Mapping[str, Sequence[pd.DataFrame]], num_blocks: int
+) -> dict[int, dict[str, list[pd.Series]]]:
+    """Return the curves of each block, by condition; without what has none."""
+    curves = {}
+    for block in range(num_blocks):
+        of_block = {name: curves_of_block(of_one, block) for name, of_one in tables.items()}
+        curves[block] = {name: of_one for name, of_one in of_block.items() if of_one}
+    return {block: of_block for block, of_block in curves.items() if of_block}
+
+
+def shared_return(chances: Mapping[str, Chance]) -> float | None:
+    """Return the mean return of random choices, if it is about the same in all conditions."""
+    returns = np.array([chance.mean_return for chance in chances.values()])
+    return float(returns.mean()) if np.ptp(returns) <= 0.05 * max(1.0, abs(returns.mean())) else None
+
+
+def returns(groups: Groups) -> Section:
+    """Final returns: the interquartile mean with its interval or range, and the return of each seed."""
+    rows = {}
+    for name, runs in groups.items():
+        scores = final_returns(runs)
+        summary = summarize(scores)
+        spread = "95 % interval" if summary.is_interval else "range"
+        seeds = ", ".join("-" if np.isnan(score) else f"{score:.4g}" for score in scores)
+        rows[name] = (summary.num_runs, summary.mean, summary.lower, summary.upper, spread, seeds)
+    columns = ["n", "interquartile mean", "lower", "upper", "lower to upper", "each seed"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    if not table["n"].any():
+        return Section("returns", "Final return", f"No run has logged {VALIDATION}.")
+    text = (
+        "Return of the greedy policy in the last evaluation of each run, under the rule of its last block: "
+        f"{SPREAD}; with fewer seeds, their range. The final policy is evaluated, not the best one during training."
+    )
+    return Section("returns", "Final return", text, None, table)
+
+
+def episodes(runs: Sequence[Run]) -> Section:
+    """Return and length of the first run's training episodes."""
+    run = runs[0]
+    text = (
+        f"Return and length of every training episode of seed {run.seed}, in the order in which they ended. A dashed "
+        "line marks each switch of the rule."
+    )
+    figure = figures.draw_episodes(run.episodes, run.facts.block_names if run.facts.num_blocks > 1 else None)
+    return Section("episodes", "Training episodes", text, figure, None, run.episodes)

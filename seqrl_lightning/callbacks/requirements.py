@@ -1,0 +1,68 @@
+"""Refuse a run whose parts don't fit each other, before it starts."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
+from seqrl_lightning.callbacks.priorities import PriorityWriter
+from seqrl_lightning.callbacks.sidecars import Sidecars
+from seqrl_lightning.callbacks.target_sync import TargetSync
+from seqrl_lightning.collect import ExplorationBonus
+from seqrl_lightning.collect.pace import Pace
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.types import ConfigurationError, require
+
+
+def require_callbacks(trainer: Trainer, agent: Callback, learner: LightningModule, data: ReplayDataModule) -> None:
+    """Refuse a run without the callbacks that its parts rely on; it would learn something else, without a word.
+
+    Raises:
+        ConfigurationError: If one is missing, or stands behind the agent where it must stand before it.
+    """
+    callbacks = attributes_of(trainer).callbacks
+    before = callbacks[: callbacks.index(agent)]
+    has_target = isinstance(learner, LearnerModule) and learner.target_net is not learner.policy_net
+    saves = bool(trainer.checkpoint_callbacks)
+    sampler, by_priority = type(data.sampler).__name__, data.sampler.draws_by_priority
+    for kind, place, is_needed, reason in (
+        (PriorityWriter, before, by_priority, f"before AgentCallback for {sampler}"),
+        (TargetSync, callbacks, has_target, f"for the target network of {type(learner).__name__}"),
+        (Sidecars, callbacks, saves, "for checkpoints"),
+        (GlobalRandomStreams, callbacks, saves, "for checkpoints"),
+    ):
+        if is_needed and not any(isinstance(callback, kind) for callback in place):
+            raise ConfigurationError(
+                f"trainer.callbacks has no {kind.__name__} {reason}; it must have one "
+                "(seqrl_lightning.callbacks.run_callbacks returns all that a run needs)"
+            )
+
+
+def require_fitting_data(pace: Pace, overlap: bool, data: ReplayDataModule) -> None:
+    """Refuse a pace that the replay memory or the environments can't keep.
+
+    Args:
+        pace: The ratio of env steps and updates.
+        overlap: Whether the environments take a step while the network is updated.
+        data: The datamodule.
+
+    Raises:
+        ConfigurationError: If they can't.
+    """
+    warmup, setting = pace.cadence.warmup_env_steps, "agent.warmup_env_steps"
+    require(warmup >= data.batch_size, setting, warmup, f"at least data.batch_size = {data.batch_size}")
+    require(warmup <= data.capacity, setting, warmup, f"at most data.capacity = {data.capacity}")
+    must_be = "false, or data.vectorization_mode 'async'"
+    require(not overlap or data.envs.steps_in_processes, "agent.overlap", overlap, must_be)
+    must_be = "false: the learner learns from whole rollouts, each by the weights that it was taken with"
+    require(not (overlap and pace.learns_once), "agent.overlap", overlap, must_be)
+
+
+def require_one_process(bonus: ExplorationBonus | None, num_processes: int) -> None:
+    """Refuse an exploration bonus in several processes.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    must_be = f"null with {num_processes} processes, each of which would find new what others know"
+    require(bonus is None or num_processes == 1, "agent.exploration_bonus", type(bonus).__name__, must_be)

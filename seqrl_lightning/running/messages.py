@@ -1,0 +1,67 @@
+"""Print notes on a run's settings, and where its results are."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from seqrl_lightning.data import LearnerDataModule
+from seqrl_lightning.errors import printable
+from seqrl_lightning.running.folder import LAST
+from seqrl_lightning.trainer_access import attributes_of, run_folder
+from seqrl_lightning.types import shortened
+
+
+@rank_zero_only
+def note(message: str) -> None:
+    """Print a line to standard error, from the main process only."""
+    sys.stderr.write(f"seqrl: {printable(shortened(message))}\n")
+
+
+def program() -> str:
+    """Return how the program was started, for commands that are printed."""
+    return "seqrl" if Path(sys.argv[0]).stem == "seqrl" else "python -m seqrl_lightning"
+
+
+def print_summary(trainer: Trainer) -> None:
+    """Say where the run is, what came out, and what to do next."""
+    folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it
+    if not trainer.is_global_zero or attributes_of(trainer).fast_dev_run:
+        return
+    data = LearnerDataModule.of(trainer)
+    module = (data.env_id or "").rpartition(":")[0]
+    allow = f" --allow {module}" if module else ""  # reports import the task by the name in the run's config
+    config, last = (shlex.quote(os.path.join(folder, *name)) for name in (["config.yaml"], LAST))
+    print(
+        f"\nRun folder:     {printable(folder)}\n"
+        f"Greedy policy:  {_outcome(trainer, data)}\n"
+        f"Next:           {program()} test --config {config} --ckpt_path {last}\n"
+        f"                {program()} analyse {shlex.quote(folder)}{allow}"
+    )
+
+
+def _outcome(trainer: Trainer, data: LearnerDataModule) -> str:
+    progress, result = data.progress, trainer.callback_metrics.get("val/return_mean")
+    block = f", in block {progress.block}" if data.num_blocks else ""
+    found = "not evaluated" if result is None else f"mean return {float(result):g}{block}"
+    if not data.has_agent:
+        return f"{found}, after {trainer.global_step:,} updates from logged trials"
+    return f"{found}, after {progress.env_steps:,} env steps and {progress.episodes:,} episodes"
+
+
+def print_rules(trainer: Trainer, stage: str) -> None:
+    """Say which rule each result of an evaluation is of, for tasks with blocks.
+
+    Args:
+        trainer: It has evaluated.
+        stage: The results' prefix, ``val`` or ``test``.
+    """
+    data = LearnerDataModule.of(trainer)
+    if not data.num_blocks or not trainer.is_global_zero:
+        return
+    for block, name in enumerate(data.task_facts.block_names):
+        present = f" ({stage}/return_mean is of this one)" if block == data.progress.block else ""
+        print(f"{stage}/block_{block}: the rule of {printable(name)}{present}")
