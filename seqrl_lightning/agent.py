@@ -66,7 +66,7 @@ class Settings(TypedDict, total=False):
     exploration_bonus: type[ExplorationBonus] | Part | None
     # target_sync, skipped_updates
     sync_every_updates: int
-    tau: float
+    tau: float | None
     max_skipped_updates: int
     # every learner
     network: NetworkCallable | Part

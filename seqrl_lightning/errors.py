@@ -16,7 +16,7 @@ from seqrl_lightning.types import ConfigurationError, RunError, one_line, shorte
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
-    r"\s*(Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
+    r"\s*(-? ?Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
     r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
 )
 _UNION = re.compile(r"^Does not validate against any of the Union subtypes - ")

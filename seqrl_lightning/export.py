@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.checkpoints.format import note_on
+from seqrl_lightning.checkpoints.format import format_note
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.parts import PackedShape, blank_observations
@@ -202,7 +202,7 @@ def _to_safetensors(policy: Policy) -> bytes:
     state_dict = policy.module.state_dict()
     weights = {name: t.contiguous() for name, t in state_dict.items() if not name.startswith("target_net.")}
     recipe = json.dumps(policy.recipe._asdict())
-    contents: bytes = save(weights, {"recipe": recipe, NOTE: json.dumps(note_on(exported(recipe, weights)))})
+    contents: bytes = save(weights, {"recipe": recipe, NOTE: json.dumps(format_note(exported(recipe, weights)))})
     return contents
 
 

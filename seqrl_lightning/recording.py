@@ -241,7 +241,7 @@ def states_in(
     return States(name, labels, recorded.units(kind), seen, recorded.carried, has_positions)
 
 
-def look_at(policy: Policy, states: States, num_shuffles: int = 100, seed: int = 0) -> Representation:
+def measure_states(policy: Policy, states: States, num_shuffles: int = 100, seed: int = 0) -> Representation:
     """Compute what a network's states hold, and what contributes to its choices.
 
     Args:

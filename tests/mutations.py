@@ -53,14 +53,16 @@ MUTATIONS = {
         RING, "(last_slots + self.num_envs) %", "(last_slots + 2 * self.num_envs) %"
     ),
     "n-step returns cross an episode's end": Mutation(
-        RING, "stops = self._is_final_flat[path] | (path ==", "stops = (path =="
+        RING, "stops = self._by_slot.is_final[path] | (path ==", "stops = (path =="
     ),
     "n-step returns run past the head": Mutation(
         RING,
-        "stops = self._is_final_flat[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])",
-        "stops = self._is_final_flat[path]",
+        "stops = self._by_slot.is_final[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])",
+        "stops = self._by_slot.is_final[path]",
     ),
-    "rewards after the end count": Mutation(RING, "self._flat[1].take(path) * counts", "self._flat[1].take(path)"),
+    "rewards after the end count": Mutation(
+        RING, "self._by_slot.reward.take(path) * counts", "self._by_slot.reward.take(path)"
+    ),
     "terminated is the first step's": Mutation(
         RING, "torch.from_numpy(terminated.take(last_slots)[None])", "torch.from_numpy(terminated.take(slots)[None])"
     ),
@@ -68,7 +70,7 @@ MUTATIONS = {
         RING, "for which in (slots, next_slots))", "for which in (slots, slots))"
     ),
     "a next action at an episode's end": Mutation(
-        RING, "np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))", "action.take(next_slots)"
+        RING, "np.where(self._by_slot.is_final[next_slots], -1, action.take(next_slots))", "action.take(next_slots)"
     ),
     "the newest transition doesn't wait for its next action": Mutation(
         ROWS,
@@ -82,7 +84,7 @@ MUTATIONS = {
     ),
     "restart leaves no final observation": Mutation(ROWS, "            self.is_final[self.head] = True\n", ""),
     "a stack reaches into the episode before": Mutation(
-        RING, "np.where(self._is_final_flat[before], stack[-1], before)", "before"
+        RING, "np.where(self._by_slot.is_final[before], stack[-1], before)", "before"
     ),
     # Windows
     "starts are a row late": Mutation(
@@ -110,8 +112,8 @@ MUTATIONS = {
     ),
     "in a window masks are a row late": Mutation(
         RING,
-        "mask = self._flat[4].take(path[burn_in + 1 :]",
-        "mask = self._flat[4].take(path[burn_in + 1 :] + self.num_envs",
+        "mask = self._by_slot.action_mask.take(path[burn_in + 1 :]",
+        "mask = self._by_slot.action_mask.take(path[burn_in + 1 :] + self.num_envs",
     ),
     "the previous action is the row's own": Mutation(
         RING, "np.where(is_first, -1, action[:-1])", "np.where(is_first, -1, action[1:])"

@@ -1,7 +1,7 @@
 """``Agent`` and ``run_callbacks``: a run from Python is the run of ``seqrl fit``, and what is missing is an error."""
 
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def arguments_of_learners() -> set[str]:
     owners = {owner for name in algorithms.__all__ for owner in getattr(algorithms, name).__mro__}
     ours = [owner for owner in owners if owner.__module__.startswith("seqrl_lightning") and "__init__" in vars(owner)]
     parameters = [parameter for owner in ours for parameter in signature(owner).parameters.values()]
-    return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"obs_shape", "n_actions"}
+    passed_on = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}  # to the class that they are settings of
+    return {p.name for p in parameters if p.kind not in passed_on} - {"obs_shape", "n_actions"}
 
 
 def test_every_setting_is_a_keyword_of_one_part() -> None:
@@ -61,7 +62,8 @@ def test_every_setting_is_a_keyword_of_one_part() -> None:
     assert sorted(names) == sorted(set(names))
     given_elsewhere = {"env_id", "max_env_steps"}
     ours = set().union(*(names for group, names in groups.items() if group != "trainer")) - given_elsewhere
-    assert ours == set(Settings.__annotations__) - groups["trainer"]
+    named = set(Settings.__annotations__) - groups["trainer"]
+    assert ours == named, "name the settings of all parts, and no others, in Settings of seqrl_lightning/agent.py"
     assert set(Settings.__annotations__) - ours < groups["trainer"]
 
 

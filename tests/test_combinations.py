@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from seqrl_lightning import algorithms
 from seqrl_lightning.algorithms import (
     C51,
     DQN,
@@ -633,6 +634,11 @@ def walk(combinations: list[Combination], draws: dict[str, Any]) -> None:
 
 ALLOWED = [combination for combination in PRODUCT if not is_refused(combination)]
 CHOSEN = covering(ALLOWED, 3)
+
+
+def test_every_learner_is_compared() -> None:
+    exported = {getattr(algorithms, name) for name in algorithms.__all__} - {LearnerModule}
+    assert {learner_class for learner_class, _ in LEARNERS.values()} == exported, "name it in LEARNERS"
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

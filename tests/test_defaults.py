@@ -83,6 +83,20 @@ def test_settings_that_are_given_as_a_group(group: str, values: dict, capsys: py
     assert not any(f"{group}.{name}" in said for name in values)
 
 
+@pytest.mark.parametrize("given", ["--target_sync.sync_every_updates=500", '--target_sync={"sync_every_updates": 500}'])
+def test_syncs_that_are_rare_are_copies(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model.network=GRU", given)
+    assert settings["target_sync"] == {"sync_every_updates": 500, "tau": None}
+    assert "tau" not in said
+    assert printed(capsys, "--model.network=GRU", given, "--target_sync.tau=0.5")[0]["target_sync"]["tau"] == 0.5
+
+
+def test_a_clone_has_no_target_network_to_set_up(capsys: pytest.CaptureFixture[str]) -> None:
+    settings, said = printed(capsys, "--model=BehaviorCloning", "--model.network=GRU")
+    assert settings["target_sync"]["tau"] is None
+    assert "tau" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "kept"),
     [

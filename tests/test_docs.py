@@ -35,6 +35,7 @@ from tests.running import seqrl
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOR_DEVELOPERS = [ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
 NOT_RUN = {
     ("docs/policy.md", "it installs"),
     ("docs/start.md", "it installs"),
@@ -320,7 +321,15 @@ def test_the_first_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> No
     assert all((run / name).exists() for name in [*promised, "analysis/report.html"])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=lambda path: path.name)
+def test_files_that_developers_are_sent_to_exist(page: Path) -> None:
+    places = (ROOT, ROOT / "seqrl_lightning", ROOT / "seqrl_lightning" / "algorithms", ROOT / "docs")
+    named = re.findall(r"`([\w./-]+(?:\.(?:py|md|yml|toml|txt)|/))`", page.read_text())
+    assert len(named) > 5
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("page", PAGES + FOR_DEVELOPERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     text = _FENCED.sub("", page.read_text())
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)

@@ -20,9 +20,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NUM_SHUFFLES = 20
 
 
-def looked_at(policy: Policy, folder: Path) -> Representation:
+def measured(policy: Policy, folder: Path) -> Representation:
     recording.write_played(policy, folder / "trials.csv", 400)
-    return recording.look_at(policy, recording.states_in(policy, folder / "trials.csv"), NUM_SHUFFLES)
+    return recording.measure_states(policy, recording.states_in(policy, folder / "trials.csv"), NUM_SHUFFLES)
 
 
 def trained_and_untrained(config: str, folder: Path, *settings: str) -> tuple[Representation, Representation]:
@@ -30,7 +30,7 @@ def trained_and_untrained(config: str, folder: Path, *settings: str) -> tuple[Re
     status, _, err = seqrl("fit", f"--config={CONFIGS / config}", *flags, *settings)
     assert status == 0, err
     policy = load_policy(next(folder.rglob("last.ckpt")))
-    return looked_at(policy, folder), looked_at(policy.untrained(), folder)
+    return measured(policy, folder), measured(policy.untrained(), folder)
 
 
 def ahead(found: Representation) -> np.ndarray:

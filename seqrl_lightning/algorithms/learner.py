@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.plugins import MixedPrecision
@@ -20,6 +21,7 @@ from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.checkpointed import CheckpointedModule
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.settings import require_count, require_positive
+from seqrl_lightning.algorithms.trainer_settings import require_monitored, require_own_clipping, require_precise_weights
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
 from seqrl_lightning.functional import (
     bootstrap_discounts,
@@ -233,16 +235,33 @@ class LearnerModule(CheckpointedModule):
 
     # Updates
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Refuse settings of the Trainer that can't work, before Lightning looks at them; it calls this first.
+
+        Returns:
+            No callbacks.
+
+        Raises:
+            ConfigurationError: If the weights would have half precision, the Trainer was to clip or accumulate
+                gradients of updates that the learner makes by hand, or a callback monitors what Lightning doesn't know.
+        """
+        require_precise_weights(self.trainer)
+        require_own_clipping(self.trainer, self)
+        require_monitored(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
         """Refuse what can't be learned from, and checkpoints in the middle of a training step.
 
         Raises:
-            ConfigurationError: If the sampler doesn't fit the network or the algorithm, or a ``ModelCheckpoint`` counts
-                steps that aren't a multiple of ``updates_per_step``.
+            ConfigurationError: If the sampler doesn't fit the network, the algorithm or the replay memory, or a
+                ``ModelCheckpoint`` counts steps that aren't a multiple of ``updates_per_step``.
         """
         if stage == "fit":
             self.check_sampler(self.data.sampler)
             self._check_normalization()
+            if isinstance(self.data.sampler, RolloutSampler):
+                self.data.sampler.require_room(self.data.capacity, self.data.num_envs)
         for callback in self.trainer.checkpoint_callbacks:
             every = callback._every_n_train_steps if isinstance(callback, ModelCheckpoint) else 0
             must_be = f"a multiple of model.updates_per_step = {self.updates_per_step}"

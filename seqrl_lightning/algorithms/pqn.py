@@ -123,11 +123,6 @@ class PQN(LearnerModule):
         self.check_sampler(sampler)
         assert isinstance(sampler, RolloutSampler)
         length, rollout = sampler.length, sampler.length * data.num_envs
-        slots = (sampler.max_rows + 1) * data.num_envs
-        must_be = (
-            f"at least {slots}: where episodes are short, a rollout of {rollout} env steps takes up to as many slots"
-        )
-        require(data.capacity >= slots, "data.capacity", data.capacity, must_be)
         must_be = f"a divisor of data.sampler.length * data.num_envs = {rollout}"
         require(rollout % data.batch_size == 0, "data.batch_size", data.batch_size, must_be)
         if self.remembers:

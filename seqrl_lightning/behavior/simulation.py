@@ -35,7 +35,7 @@ class TableTask:
     """
 
     def __init__(self, histories: Histories, seed: int) -> None:
-        self._told = histories
+        self._histories = histories
         self._rng = np.random.default_rng(seed)
         self._subject = np.arange(histories.num_subjects)
         tells_right = bool((histories.correct_action >= 0)[histories.is_choice].all())
@@ -51,34 +51,34 @@ class TableTask:
 
     def shown(self, row: IntArray) -> dict[str, Array]:
         """Return what the table's trials [N] show before the choice."""
-        return {name: getattr(self._told, name)[row, self._subject] for name in _SHOWN}
+        return {name: getattr(self._histories, name)[row, self._subject] for name in _SHOWN}
 
     def is_missed(self, row: IntArray) -> BoolArray:
         """Return whether the table's trials [N] were missed."""
-        return np.asarray(self._told.action[row, self._subject] == NO_ACTION)
+        return np.asarray(self._histories.action[row, self._subject] == NO_ACTION)
 
     def answer(self, t: int, shown: IntArray, action: IntArray) -> Outcome:
         """Return what follows the actions [N] at trial t, where the table's trials [N] are shown."""
-        told = self._told
-        state = told.state[shown, self._subject]
+        histories = self._histories
+        state = histories.state[shown, self._subject]
         time = t + np.rint(self._rng.laplace(0.0, _NEAR, len(state))).astype(np.int64)
         row = np.where(action == NO_ACTION, shown, -1)
         for rows, kind in zip(
-            self._alike, self._kinds(state, action, told.correct_action[t], told.fold[t]), strict=True
+            self._alike, self._kinds(state, action, histories.correct_action[t], histories.fold[t]), strict=True
         ):
             row = np.where(row < 0, rows.nearest(kind, time), row)
         row = np.where(row < 0, self._worst[state, self._subject], row)
         copied = row, self._subject
-        correct = told.correct_action[t] if self._copies_by_right else told.correct_action[copied]
-        return Outcome(row, told.reward[copied], told.is_last[copied], correct)
+        correct = histories.correct_action[t] if self._copies_by_right else histories.correct_action[copied]
+        return Outcome(row, histories.reward[copied], histories.is_last[copied], correct)
 
     def _kinds(self, state: IntArray, action: IntArray, correct_action: IntArray, fold: IntArray) -> list[IntArray]:
         """Number the choices [..., N] by what their outcomes depend on, from the narrowest kind to the widest one."""
-        told = self._told
-        in_state = self._subject * told.num_states + state
-        of_fold = int(told.fold.max()) + 1
+        histories = self._histories
+        in_state = self._subject * histories.num_states + state
+        of_fold = int(histories.fold.max()) + 1
         if not self._copies_by_right:
-            choices = in_state * told.num_actions + action
+            choices = in_state * histories.num_actions + action
             return [choices * of_fold + fold, choices]
         is_right = action == correct_action
         choices, anywhere = 2 * in_state + is_right, 2 * self._subject + is_right
@@ -86,12 +86,12 @@ class TableTask:
 
     def _worst_rows(self) -> IntArray:
         """Return the trial with the least reward in each state, [S, N]."""
-        told = self._told
-        worst = np.zeros((told.num_states, told.num_subjects), np.int64)
-        time, subject = np.nonzero(told.is_choice)
-        order = np.argsort(-told.reward[time, subject], kind="stable")  # so that the least is written last
+        histories = self._histories
+        worst = np.zeros((histories.num_states, histories.num_subjects), np.int64)
+        time, subject = np.nonzero(histories.is_choice)
+        order = np.argsort(-histories.reward[time, subject], kind="stable")  # so that the least is written last
         time, subject = time[order], subject[order]
-        worst[told.state[time, subject], subject] = time
+        worst[histories.state[time, subject], subject] = time
         return worst
 
 
@@ -137,8 +137,8 @@ def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) 
     follows_choice = ~is_first
     trials: list[Trial] = []
     correct: list[IntArray] = []
-    for t, told in enumerate(histories.trials()):
-        shown = told._replace(**task.shown(row), position=position, action=np.full_like(number, NO_ACTION))
+    for t, copied in enumerate(histories.trials()):
+        shown = copied._replace(**task.shown(row), position=position, action=np.full_like(number, NO_ACTION))
         shown = shown._replace(is_first=is_first, follows_choice=follows_choice)
         with np.errstate(divide="ignore"):  # actions that are not allowed
             logits = np.log(learners.probabilities(shown))

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
-from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
+from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, best_in_folder, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
@@ -126,7 +126,7 @@ def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str
 
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
-    if any(fault_in(path, max_gib) for path in checkpoints):
+    if any(find_fault(path, max_gib) for path in checkpoints):
         return  # nobody can say what belongs to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
     for path in folder.glob(f"*{SUFFIX}"):

@@ -12,6 +12,8 @@ from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import require
 
+_SOFT, _COPY = 0.005, 1.0
+
 
 class TargetSync(Callback):
     """Keep the target network in step with the policy network: ``target <- (1 - tau) * target + tau * policy``.
@@ -22,28 +24,44 @@ class TargetSync(Callback):
 
     Args:
         sync_every_updates: Updates of the network between two syncs.
-        tau: Size of the target's step towards the policy, in (0, 1].
+        tau: Size of the target's step towards the policy, in (0, 1]. None for 0.005 if there is a step at every update,
+            and for 1, a copy, if there are updates between two of them.
 
     Attributes:
+        tau: Size of the step, by default or as it was given.
         updates: Updates so far.
 
     Raises:
         ConfigurationError: If a setting is out of its range.
     """
 
-    def __init__(self, sync_every_updates: int = 1, tau: float = 0.005) -> None:
+    def __init__(self, sync_every_updates: int = 1, tau: float | None = None) -> None:
         require(sync_every_updates > 0, "target_sync.sync_every_updates", sync_every_updates, "at least 1")
-        require(0 < tau <= 1, "target_sync.tau", tau, "in (0, 1]")
+        require(tau is None or 0 < tau <= 1, "target_sync.tau", tau, "in (0, 1]")
         self.sync_every_updates = sync_every_updates
-        self.tau = tau
+        default = _SOFT if sync_every_updates == 1 else _COPY
+        self.tau = default if tau is None else tau
+        self._given_tau = tau
         self.updates = 0
         self._hook: RemovableHandle | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse settings for a module that has no target network.
+
+        Raises:
+            ConfigurationError: If there are any.
+        """
+        assert isinstance(pl_module, LearnerModule)
+        if stage == "fit" and not _has_target(pl_module):
+            must_be = f"left out: {type(pl_module).__name__} has no target network"
+            require(self._given_tau is None, "target_sync.tau", self._given_tau, must_be)
+            require(self.sync_every_updates == 1, "target_sync.sync_every_updates", self.sync_every_updates, must_be)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook into the optimizer's steps, unless the module has no target network of its own."""
         assert isinstance(pl_module, LearnerModule)
         self._hook = None
-        if pl_module.target_net is pl_module.policy_net:
+        if not _has_target(pl_module):
             return
         move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch's
         target_net, policy_net = pl_module.target_net, pl_module.policy_net
@@ -72,3 +90,8 @@ class TargetSync(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.updates = saved(state_dict["updates"], int, "TargetSync's updates")
+
+
+def _has_target(learner: LearnerModule) -> bool:
+    """Whether a learner has a target network beside its policy network."""
+    return learner.target_net is not learner.policy_net

@@ -24,10 +24,10 @@ _KEY = "seqrl_lightning"  # in the checkpoint: {"format": FORMAT, "sha256": the 
 def seal(contents: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's contents with the format's version and a checksum over all of it."""
     rest = {key: value for key, value in contents.items() if key != _KEY}
-    return {**rest, _KEY: note_on(rest)}
+    return {**rest, _KEY: format_note(rest)}
 
 
-def note_on(contents: object) -> dict[str, Any]:
+def format_note(contents: object) -> dict[str, Any]:
     """Return what a file notes about its contents: the format's version and their checksum."""
     return {"format": FORMAT, "sha256": digest(contents)}
 
@@ -71,7 +71,7 @@ def read_checkpoint(
     return rest
 
 
-def fault_in(path: Path, max_gib: float = MAX_GIB, to_resume: bool = False) -> str | None:
+def find_fault(path: Path, max_gib: float = MAX_GIB, to_resume: bool = False) -> str | None:
     """Return why a checkpoint can't be used, apart from its sidecars; None if it can. Every byte is read."""
     try:
         read_checkpoint(path, max_gib=max_gib, to_resume=to_resume)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
-from seqrl_lightning.checkpoints.format import fault_in, read_checkpoint
-from seqrl_lightning.checkpoints.sidecars import fault_in_run, predecessor_of
+from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
+from seqrl_lightning.checkpoints.sidecars import find_fault_in_run, predecessor_of
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import LOCK, require_own_files
 from seqrl_lightning.types import ConfigurationError, shortened
@@ -101,7 +101,7 @@ def usable_checkpoint(run: Path, resumes: bool = True, max_gib: float = MAX_GIB)
     Raises:
         ConfigurationError: If neither can be used.
     """
-    fault = fault_in_run if resumes else fault_in
+    fault = find_fault_in_run if resumes else find_fault
     last, previous = _lasts(run)
     if (reason := fault(last, max_gib)) is None:
         return last

@@ -112,7 +112,7 @@ class SidecarIO(TorchCheckpointIO):
         wanted = f"the {len(sidecars)} that the checkpoint was saved by: each resumes with its own replay memory"
         require(self._world_size == len(sidecars), "number of processes (trainer.devices)", self._world_size, wanted)
         name, found = list(sidecars.items())[self._rank]
-        if (fault := _fault_in_sidecar(path.parent / name, found)) is not None:
+        if (fault := _find_fault_in_sidecar(path.parent / name, found)) is not None:
             raise UnusableFileError(fault)
         state = read_archive(path.parent / name, self._max_gib, mmap=False)
         return state if isinstance(state, dict) else {}
@@ -189,17 +189,17 @@ def sidecars_of(path: Path, max_gib: float = MAX_GIB) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def fault_in_run(path: Path, max_gib: float = MAX_GIB) -> str | None:
+def find_fault_in_run(path: Path, max_gib: float = MAX_GIB) -> str | None:
     """Return why a run can't be resumed from a checkpoint and its sidecars; None if it can. Every byte is read."""
     try:
         names = named_sidecars(read_checkpoint(path, max_gib=max_gib, to_resume=True))
     except UnusableFileError as error:
         return str(error)
-    faults = (_fault_in_sidecar(path.parent / name, found) for name, found in names.items())
+    faults = (_find_fault_in_sidecar(path.parent / name, found) for name, found in names.items())
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _fault_in_sidecar(path: Path, found: str) -> str | None:
+def _find_fault_in_sidecar(path: Path, found: str) -> str | None:
     if path.is_symlink():
         return f"its sidecar {path} is a symbolic link, not a file"
     if not path.is_file():

@@ -98,7 +98,7 @@ def write(arguments: Namespace) -> None:
         raise ConfigurationError(f"the runs are of {' and '.join(tasks)}; they must be of one task")
     prefixes = [f"{number}_" for number in range(1, len(policies) + 1)] if len(policies) > 1 else [""]
     tables = [arguments.table or folder / f"{prefix}trials.csv" for prefix in prefixes]
-    recorded, found = zip(*map(looked_at, sources, policies, tables, [arguments] * len(sources)), strict=True)
+    recorded, found = zip(*map(record_and_measure, sources, policies, tables, [arguments] * len(sources)), strict=True)
     write_states(recorded, folder)
     sections = [] if len(found) == 1 else [comparison(found)]
     for source, one, prefix in zip(sources, found, prefixes, strict=True):
@@ -194,7 +194,9 @@ def policy_of(source: Source, arguments: Namespace) -> Policy:
     return policy if source.untrained_seed is None else policy.untrained(source.untrained_seed)
 
 
-def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace) -> tuple["States", "Representation"]:
+def record_and_measure(
+    source: Source, policy: Policy, table: Path, arguments: Namespace
+) -> tuple["States", "Representation"]:
     """Record a network in episodes that it plays or in those of a table, and compute what its states hold.
 
     Args:
@@ -209,7 +211,7 @@ def looked_at(source: Source, policy: Policy, table: Path, arguments: Namespace)
         recording.write_played(policy, table, arguments.episodes, arguments.seed)
     require_file(table, arguments.max_gib)
     states = recording.states_in(policy, table, source.name, arguments.episodes, arguments.units)
-    found = recording.look_at(policy, states, arguments.shuffles, arguments.seed)
+    found = recording.measure_states(policy, states, arguments.shuffles, arguments.seed)
     return states, found._replace(run=source.run, env_steps=source.env_steps)
 
 

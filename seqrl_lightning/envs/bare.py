@@ -24,7 +24,7 @@ def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
     Raises:
         ConfigurationError: If there is no such task, or it refuses its arguments.
     """
-    if task_spec(env_id, env_kwargs).entry_point is None:
+    if task_spec(env_id).entry_point is None:
         envs = make_native(env_id, env_kwargs, num_envs=1)
         close_quietly(envs)
         return envs.unwrapped
@@ -33,13 +33,13 @@ def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
     return env.unwrapped
 
 
-def task_spec(env_id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
+def task_spec(env_id: str) -> EnvSpec:
     """Return how a task is made.
 
     Raises:
         ConfigurationError: If there is no such task.
     """
-    with _refusing(env_id, env_kwargs):
+    with _one_line(env_id):
         return spec_of(env_id)
 
 
@@ -50,8 +50,10 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMod
         ConfigurationError: If it can't be made.
     """
     if native_mode is None:
-        with _refusing(env_id, env_kwargs):
-            env = gym.make(makeable(env_id), **copy.deepcopy(env_kwargs))  # a task may change its arguments
+        with _one_line(env_id):
+            maker = makeable(env_id)
+        with _one_line(env_id, env_kwargs):
+            env = gym.make(maker, **copy.deepcopy(env_kwargs))  # a task may change its arguments
         require_no_statistics(env, env_id, "The task's entry point has")
         return env
     envs = make_native(env_id, env_kwargs, num_envs=1)
@@ -67,24 +69,25 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
         ConfigurationError: If it can't be made, or learns a scale.
     """
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
-    with _refusing(env_id, env_kwargs):
-        envs: VectorEnv[Any, Any, Any] = gym.make_vec(makeable(env_id), num_envs, mode, **copy.deepcopy(env_kwargs))
+    with _one_line(env_id):
+        maker = makeable(env_id)
+    with _one_line(env_id, env_kwargs):
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(maker, num_envs, mode, **copy.deepcopy(env_kwargs))
     require_no_statistics(envs, env_id, "The vectorized implementation has")
     return envs
 
 
 @contextmanager
-def _refusing(env_id: str, env_kwargs: dict[str, Any]) -> Iterator[None]:
-    """Say in one line why an environment can't be made."""
+def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator[None]:
+    """Say in one line why an environment can't be found or, with these arguments, be made."""
     try:
         yield
     except (ConfigurationError, EndedBySignal):
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {one_line(error)}"
-        ) from error
-    except (Exception, SystemExit) as error:  # an environment may raise anything
+    except (Exception, SystemExit) as error:  # an environment, and its module, may raise anything
+        if env_kwargs is not None and isinstance(error, TypeError | ValueError):
+            message = f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {one_line(error)}"
+            raise ConfigurationError(message) from error
         tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
         reason = extra_in(str(error)) or one_line(error if tells_all else repr(error))
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error

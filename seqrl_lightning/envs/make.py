@@ -18,7 +18,7 @@ from seqrl_lightning.envs.packing import PackedVectorParts
 from seqrl_lightning.envs.parts import FlatVectorEnv
 from seqrl_lightning.envs.solo_border import SoloBorder
 from seqrl_lightning.envs.vector_border import VectorBorder
-from seqrl_lightning.envs.workers import end_by_killing, killed_on_error, worker
+from seqrl_lightning.envs.workers import kill_when_closed, killed_on_error, worker
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteVectorAction, is_enumerable
 from seqrl_lightning.envs.wrapping import (
     Wrapper,
@@ -139,7 +139,7 @@ class EnvFactory:
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
-        return task_spec(self.env_id, self.env_kwargs)
+        return task_spec(self.env_id)
 
     @property
     def _has_single_env(self) -> bool:
@@ -180,7 +180,7 @@ class EnvFactory:
         if vectorization_mode == gym.VectorizeMode.ASYNC.value:
             with killed_on_error():
                 workers = AsyncVectorEnv([single] * num_envs, copy=False, worker=worker)
-            end_by_killing(workers)
+            kill_when_closed(workers)
             return VectorBorder(workers, is_native=False)
         return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
 

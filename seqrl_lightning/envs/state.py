@@ -79,7 +79,7 @@ def env_state(env: Layered) -> dict[str, Any] | None:
     stack = layers(env)
     states = [_layer_state(layer) for layer in stack]
     stream = stack[-1]._np_random  # None if nothing was drawn; `np_random` would make one
-    is_known = stream is None or _is_gymnasiums(stream)
+    is_known = stream is None or _is_of_gymnasium(stream)
     if not is_known or any(state is None for state in states):
         return None
     return {"layers": states, "rng": None if stream is None else stream.bit_generator.state}
@@ -101,7 +101,7 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
         stack[-1].np_random.bit_generator.state = state["rng"]
 
 
-def _is_gymnasiums(stream: object) -> bool:
+def _is_of_gymnasium(stream: object) -> bool:
     """Return whether a random stream is of the kind that Gymnasium makes: another environment's takes its state."""
     return isinstance(stream, np.random.Generator) and isinstance(stream.bit_generator, np.random.PCG64)
 

@@ -39,7 +39,7 @@ def killed_on_error() -> Iterator[None]:
         raise
 
 
-def end_by_killing(envs: AsyncVectorEnv) -> None:
+def kill_when_closed(envs: AsyncVectorEnv) -> None:
     """Let Gymnasium end the workers of discarded environments by SIGKILL, as they ignore SIGTERM."""
     for process in envs.processes:
         vars(process)["terminate"] = process.kill

@@ -48,12 +48,12 @@ class RunningNorm(nn.Module):
         """Include the rows that all processes have seen since the last call; each of them has to call it."""
         new = self._new or moments_of(torch.zeros(0, *self.mean.shape))
         mine = torch.cat([column.reshape(-1) for column in new]).to(self.mean.device)
-        of_all = [mine]
+        gathered = [mine]
         if world_size > 1:
-            of_all = [torch.empty_like(mine) for _ in range(world_size)]
-            torch.distributed.all_gather(of_all, mine)
+            gathered = [torch.empty_like(mine) for _ in range(world_size)]
+            torch.distributed.all_gather(gathered, mine)
         moments = self.moments
-        for num_rows, *columns in (process.tensor_split((1, 1 + self.mean.numel())) for process in of_all):
+        for num_rows, *columns in (process.tensor_split((1, 1 + self.mean.numel())) for process in gathered):
             mean, m2 = (column.view(self.mean.shape) for column in columns)
             moments = merge_moments(moments, Moments(num_rows.squeeze(0), mean, m2))
         for buffer, value in zip(self.moments, moments, strict=True):

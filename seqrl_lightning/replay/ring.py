@@ -24,7 +24,7 @@ class RingBuffer(Rows):
             stack = [slots]
             for _ in range(self.frame_stack - 1):
                 before = (stack[-1] - self.num_envs) % len(self._frames)
-                stack.append(np.where(self._is_final_flat[before], stack[-1], before))
+                stack.append(np.where(self._by_slot.is_final[before], stack[-1], before))
             slots = np.stack(stack[::-1], axis=slots.ndim)
         if not isinstance(self._frames, Tensor):
             return torch.from_numpy(self._frames.take(slots, 0, mode="wrap"))
@@ -42,7 +42,7 @@ class RingBuffer(Rows):
             n_step: The largest number of steps that a transition leads ahead.
             next_actions: Whether the batch holds the actions taken in the next states.
         """
-        action, reward, terminated, _, action_mask = self._flat
+        action, reward, terminated, _, action_mask = self._by_slot
         if n_step == 1:
             rewards, num_steps, last_slots = reward.take(slots)[:, None], None, slots
         else:
@@ -58,7 +58,7 @@ class RingBuffer(Rows):
             num_steps_batch=num_steps,
         )
         if next_actions:
-            next_action = np.where(self._is_final_flat[next_slots], -1, action.take(next_slots))
+            next_action = np.where(self._by_slot.is_final[next_slots], -1, action.take(next_slots))
             batch = batch._replace(next_action_batch=torch.from_numpy(next_action[None]))
         if action_mask.shape[1]:
             masks = (torch.from_numpy(action_mask.take(which, 0)[None]) for which in (slots, next_slots))
@@ -68,10 +68,10 @@ class RingBuffer(Rows):
     def _look_ahead(self, slots: IntArray, n_step: int, next_actions: bool) -> tuple[FloatArray, IntArray, IntArray]:
         """Return the rewards [B, n] from each slot on, how many of them count [B], and the last slot that does [B]."""
         path = (slots + self.num_envs * np.arange(n_step)[:, None]) % (self.num_rows * self.num_envs)
-        stops = self._is_final_flat[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])
+        stops = self._by_slot.is_final[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])
         counts = np.logical_and.accumulate(~stops, axis=0)
         num_steps = np.count_nonzero(counts, axis=0)
-        rewards = self._flat[1].take(path) * counts
+        rewards = self._by_slot.reward.take(path) * counts
         return np.ascontiguousarray(rewards.T), num_steps, path[num_steps - 1, np.arange(len(slots))]
 
     def latest_rows(self, num_rows: int, next_actions: bool = False) -> Windows:
@@ -98,8 +98,10 @@ class RingBuffer(Rows):
         # Row i of what follows is row i - P - 1 of the window: from the one before the burn-in to the one after the
         # window. Slots may run past the ring's end.
         path = first_slots + self.num_envs * np.arange(-burn_in - 1, length + 1)[:, None]
-        is_final = self._is_final_flat.take(path, mode="wrap")
-        action, reward, terminated = (column.take(path, mode="wrap") for column in self._flat[:3])
+        action = self._by_slot.action.take(path, mode="wrap")
+        reward = self._by_slot.reward.take(path, mode="wrap")
+        terminated = self._by_slot.terminated.take(path, mode="wrap")
+        is_final = self._by_slot.is_final.take(path, mode="wrap")
         is_first, learned = is_final[:-1], slice(burn_in + 1, -1)
         num_complete = (self._open_slots(next_actions)[first_slots % self.num_envs] - first_slots) // self.num_envs
         is_complete = np.arange(length)[:, None] < num_complete % self.num_rows
@@ -124,7 +126,7 @@ class RingBuffer(Rows):
             ended, taken = (np.take_along_axis(column, next_row, 0) for column in (is_final, action))
             batch = batch._replace(next_action_batch=torch.from_numpy(np.where(ended, -1, taken)))
         if self.action_mask.shape[2]:
-            mask = self._flat[4].take(path[burn_in + 1 :], 0, mode="wrap")
+            mask = self._by_slot.action_mask.take(path[burn_in + 1 :], 0, mode="wrap")
             batch = batch._replace(action_mask=torch.from_numpy(mask))
         return batch
 

@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,16 @@ from torch import Tensor
 from seqrl_lightning.replay.logged import LoggedRows
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
+
+
+class SlotColumns(NamedTuple):
+    """The small columns of the ring with one index, that of the slot."""
+
+    action: IntArray  # [S] int64
+    reward: FloatArray  # [S] float32
+    terminated: BoolArray  # [S] bool
+    is_final: BoolArray  # [S] bool
+    action_mask: BoolArray  # [S, A] bool; A = 0 before the first mask
 
 
 class Rows:
@@ -80,8 +90,7 @@ class Rows:
         self.num_full_rows = 0  # rows behind the head
         # Views of the same memory with one index, which batches are gathered from.
         columns = (self.action, self.reward, self.terminated, self.is_final, self.action_mask)
-        self._flat: list[Array] = [self._with_one_index(column) for column in columns]
-        self._is_final_flat: BoolArray = self._flat[3]
+        self._by_slot = SlotColumns(*(self._with_one_index(column) for column in columns))
         self._frames: Array | Tensor = self.observation.reshape(rows[0] * rows[1], *frame_shape)
 
     @property
@@ -210,7 +219,7 @@ class Rows:
     def _make_room_for_masks(self, n_actions: int) -> None:
         """Begin to store action masks; before the first one, everything was allowed."""
         self.action_mask = np.ones((self.num_rows, self.num_envs, n_actions), np.bool_)
-        self._flat[4] = self._with_one_index(self.action_mask)
+        self._by_slot = self._by_slot._replace(action_mask=self._with_one_index(self.action_mask))
 
     def _with_one_index(self, column: Array) -> Array:
         return column.reshape(self.num_rows * self.num_envs, *column.shape[2:])
@@ -239,14 +248,14 @@ class Rows:
         Returns:
             [...] bool.
         """
-        is_transition: BoolArray = ~self._is_final_flat[slots]
+        is_transition: BoolArray = ~self._by_slot.is_final[slots]
         if next_actions:
             is_transition &= slots != self._open_slots(next_actions)[slots % self.num_envs]
         return is_transition
 
     def is_final_at(self, slots: IntArray) -> BoolArray:
         """Return which slots ([...] int64) hold an episode's final observation."""
-        return self._is_final_flat[slots]
+        return self._by_slot.is_final[slots]
 
     def lost_slots(self, margin: int = 0) -> IntArray:
         """Return the slots that can't be sampled: the head's, and stacks whose oldest frames are overwritten.

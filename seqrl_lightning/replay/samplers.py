@@ -303,7 +303,8 @@ class RolloutSampler(Sampler):
 
     A batch begins where the last one ended, so that every step is learned from. It has ``length`` rows at least and
     ``max_rows`` at most: an environment that is reset takes a row for it, which is no step. The batch also holds what
-    the agent's network carried into the first of its rows, if it has a memory.
+    the agent's network carried into the first of its rows, if it has a memory. ``data.batch_size`` doesn't matter here;
+    ``PQN`` divides a batch into minibatches of this size.
 
     Args:
         length: The smallest number of rows in a batch.
@@ -345,6 +346,21 @@ class RolloutSampler(Sampler):
         states = (state.clone() for row, state in self._states if row == first_row)  # autograd can't save the original
         num_rows = ring.num_added - first_row
         return ring.latest_rows(num_rows, next_actions)._replace(network_state=next(states, None))
+
+    def require_room(self, capacity: int, num_envs: int) -> None:
+        """Refuse a replay memory that is too small for a batch.
+
+        Args:
+            capacity: Slots of the replay memory.
+            num_envs: Number of environments.
+
+        Raises:
+            ConfigurationError: If it is.
+        """
+        slots = (self.max_rows + 1) * num_envs
+        rollout = f"a rollout of {self.length * num_envs} env steps"
+        must_be = f"at least {slots}: where episodes are short, {rollout} takes up to as many slots"
+        require(capacity >= slots, "data.capacity", capacity, must_be)
 
     def _first_row(self, ring: RingBuffer) -> int:
         """Return the number of the row that a batch drawn now begins with, counted from the first row ever added."""

@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from seqrl_lightning.algorithms import PQN
+from seqrl_lightning.algorithms import PQN, BehaviorCloning
 from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.networks import Composed, FrameStack, Transformer
 from seqrl_lightning.networks.parallel import ParallelNetwork
@@ -111,6 +111,9 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
         known -= {"double"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
+    has_copies = given.get("target_sync.sync_every_updates", 1) != 1  # tau is then 1 by itself
+    if has_copies or issubclass(learner, BehaviorCloning):  # a clone has no target network
+        defaults.pop("target_sync.tau", None)
     if not has_agent:
         of_agent = ("agent.", "data.num_envs", "data.capacity")
         return reason, {name: value for name, value in defaults.items() if not name.startswith(of_agent)}
@@ -191,7 +194,7 @@ def options_of_kind(command: str, *words: str) -> list[str]:
     kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN"], True  # required, or the default
     for word in words:
         if word.startswith("--") or word == "-c":
-            kinds = ("-c", "--config", "--model", "--data_class", "--agent.max_", "--trainer")
+            kinds = ("-c", "--config", "--model", "--data_class", "--agent.max_", "--target_sync", "--trainer")
             is_kept = word.startswith(kinds) or word.partition("=")[0] in _MAY_NAME_CLASSES
         if is_kept:
             kept.append(word)

@@ -41,7 +41,7 @@ def learn(
         {"env_id": "tests/Corridor-v0", "batch_size": 64, "capacity": 2000, "num_envs": 4, **(data or {})},
         {"network": mlp, "learning_rate": 5e-3, "gamma": 0.8, **(model or {})},
         {"warmup_env_steps": 1000, "epsilon": ConstantEpsilon(1.0), "env_steps_per_update": 1, **(agent or {})},
-        {"tau": 0.1},
+        None if module_class is PQN else {"tau": 0.1},  # it has no target network
         module_class=module_class,
         max_steps=max_steps,
     )
@@ -273,6 +273,15 @@ def test_updates_in_one_step_need_batches_that_grow_with_them() -> None:
     learner.check_sampler(UniformSampler())
     with pytest.raises(ConfigurationError, match=r"model.updates_per_step is 2; it must be 1 with RolloutSampler"):
         learner.check_sampler(RolloutSampler())
+
+
+@pytest.mark.parametrize("module_class", [DQN, SARSA])
+def test_whole_rollouts_need_room_whoever_learns_from_them(tmp_path: Path, module_class: type[DQN]) -> None:
+    """A batch has 2 * (8 + 2) rows at most, and the memory one more, of 2 environments."""
+    data = {"num_envs": 2, "batch_size": 4, "sampler": RolloutSampler(8)}
+    with pytest.raises(ConfigurationError, match=r"data.capacity is 41; it must be at least 42: "):
+        learn(tmp_path, module_class, {}, {**data, "capacity": 41}, {"warmup_env_steps": 16}, max_steps=1)
+    learn(tmp_path, module_class, {}, {**data, "capacity": 42}, {"warmup_env_steps": 16}, max_steps=1)
 
 
 def test_an_algorithm_written_for_methods_that_are_gone_is_refused() -> None:

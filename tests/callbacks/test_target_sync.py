@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from seqrl_lightning.callbacks import TargetSync
 from seqrl_lightning.types import ConfigurationError
-from tests.running import fit
+from tests.running import fit, seqrl
 
 
 class Weights(Callback):
@@ -51,6 +51,29 @@ def test_no_lag_with_a_copy_at_every_update(tmp_path: Path) -> None:
     weights = run(tmp_path, sync_every_updates=1, tau=1.0)
     for policy, target in zip(weights.policy, weights.target, strict=True):
         assert torch.equal(policy, target)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 0.005), (2, 1.0), (500, 1.0)])
+def test_by_default_it_creeps_at_every_update_or_copies_now_and_then(every: int, expected: float) -> None:
+    """A step of 0.005 every 500 updates would take 69,000 updates to go half of the way."""
+    assert TargetSync(sync_every_updates=every).tau == expected
+    assert TargetSync(sync_every_updates=every, tau=0.3).tau == 0.3
+
+
+def test_syncs_that_are_rare_are_copies(tmp_path: Path) -> None:
+    weights = run(tmp_path, sync_every_updates=4)
+    assert torch.equal(weights.target[3], weights.policy[3])
+    assert torch.equal(weights.target[6], weights.policy[3])
+    assert torch.equal(weights.target[7], weights.policy[7])
+
+
+@pytest.mark.parametrize(("name", "value"), [("tau", 0.5), ("sync_every_updates", 10)])
+def test_settings_without_a_target_network_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    flags = ["--model=PQN", "--data.env_id=CartPole-v1", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, errors = seqrl("fit", *flags, f"--target_sync.{name}={value}")
+    assert status == 2
+    line = f"seqrl: error: target_sync.{name} is {value}; it must be left out: PQN has no target network"
+    assert errors.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seqrl_lightning.checkpoints.archive import limited_memory, read_archive, write_archive
-from seqrl_lightning.checkpoints.format import FORMAT, digest, fault_in, read_checkpoint, seal
+from seqrl_lightning.checkpoints.format import FORMAT, digest, find_fault, read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError, read_records
 from seqrl_lightning.types import RunError
 
@@ -301,7 +301,7 @@ def test_a_change_is_noticed(archive: Path) -> None:
     contents = torch.load(archive, weights_only=True)
     contents["tensors"][0][1, 2] += 1
     torch.save(contents, archive)
-    assert fault_in(archive) == "it was changed after it was written (its contents have another checksum)"
+    assert find_fault(archive) == "it was changed after it was written (its contents have another checksum)"
 
 
 @pytest.mark.parametrize(

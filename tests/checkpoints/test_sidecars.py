@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from seqrl_lightning.callbacks import LastCheckpoint, Sidecars
 from seqrl_lightning.checkpoints.format import read_checkpoint, seal
 from seqrl_lightning.checkpoints.last import newest_checkpoint
-from seqrl_lightning.checkpoints.sidecars import SidecarIO, fault_in_run, predecessor_of
+from seqrl_lightning.checkpoints.sidecars import SidecarIO, find_fault_in_run, predecessor_of
 from seqrl_lightning.files import checksum
 from seqrl_lightning.types import ConfigurationError, RunError
 from tests.running import fit
@@ -136,7 +136,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
         content = bytearray(whole)
         content[position] ^= 1 << rng.integers(8)
         path.write_bytes(content)
-        if fault_in_run(path) is None:  # padding, or a remark in the archive that nobody reads
+        if find_fault_in_run(path) is None:  # padding, or a remark in the archive that nobody reads
             assert torch.equal(torch.load(path, weights_only=True)["state_dict"], weights)
         else:
             noticed += 1
@@ -183,7 +183,7 @@ def test_sidecars_go_with_their_checkpoints(tmp_path: Path) -> None:
     assert {path.name for path in checkpoints} >= {"last.ckpt", "last.previous.ckpt"}
     named = {name for path in checkpoints for name in torch.load(path, weights_only=True)["sidecars"]}
     assert {path.name for path in folder.iterdir()} == named | {path.name for path in checkpoints}
-    assert all(fault_in_run(path) is None for path in checkpoints)
+    assert all(find_fault_in_run(path) is None for path in checkpoints)
     ring = torch.load(folder / min(named), weights_only=True)["ReplayDataModule"]["ring"]
     assert len(ring["action"]) > 16
     assert "ring" not in torch.load(checkpoints[0], weights_only=True)["ReplayDataModule"]
@@ -352,7 +352,7 @@ def test_sidecars_lie_beside_their_checkpoint(tmp_path: Path) -> None:
     data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60}
     trainer, *_ = fit(tmp_path / "run", data, {}, {"warmup_env_steps": 16}, max_steps=2)
     trainer.save_checkpoint(tmp_path / "other" / "step.ckpt")
-    assert fault_in_run(tmp_path / "other" / "step.ckpt") is None
+    assert find_fault_in_run(tmp_path / "other" / "step.ckpt") is None
     assert not list((tmp_path / "run" / "checkpoints").glob("*.replay"))
 
 

@@ -82,6 +82,15 @@ def test_an_unknown_key_of_a_file_is_a_setting_too() -> None:
     assert told == "data.batchsize is not a setting; did you mean 'data.batch_size'?"
 
 
+def test_an_import_that_fails_in_an_own_module_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_an_earlier_version.py").write_text("from seqrl_lightning.types import TransitionBatch")
+    monkeypatch.syspath_prepend(tmp_path)
+    status, _, errors = seqrl("fit", "--data.env_id=CartPole-v1", "--model=of_an_earlier_version.Mine")
+    assert status == 2
+    assert errors.startswith("seqrl: error: model: cannot import name 'TransitionBatch' from 'seqrl_lightning.types'")
+    assert errors.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("message", "extra"),
     [

@@ -1,6 +1,7 @@
 """Environments from an id and settings, without a datamodule."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -86,6 +87,27 @@ def test_the_task_is_without_wrappers_and_made_once() -> None:
 def test_bad_settings_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         EnvFactory("CartPole-v1", **settings)
+
+
+@pytest.mark.parametrize("error", ["TypeError", "ValueError", "ImportError"])
+def test_an_error_of_the_tasks_module_is_not_its_arguments(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"module_with_{error.lower()}"
+    (tmp_path / f"{name}.py").write_text(f"raise {error}('in the module')")
+    monkeypatch.syspath_prepend(tmp_path)
+    line = f"data.env_id is '{name}:Mine-v0', which can't be made: {error}('in the module')"
+    factory = EnvFactory(f"{name}:Mine-v0")
+    for make in (factory.make_env, factory.read_facts, lambda: factory.task, lambda: factory.make_envs(2)):
+        with pytest.raises(ConfigurationError) as caught:
+            make()
+        assert str(caught.value) == line
+
+
+def test_arguments_that_a_task_refuses_are_named() -> None:
+    line = r"^data.env_kwargs is \{'lenght': 3\}, which seqrl/Recall-v0 refuses: .*lenght"
+    with pytest.raises(ConfigurationError, match=line):
+        EnvFactory("seqrl/Recall-v0", {"lenght": 3}).make_env()
 
 
 class Closing(gym.Wrapper[Any, Any, Any, Any]):

@@ -9,6 +9,8 @@ from gymnasium.vector import SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from docs.scripts.tasks import PAGES, PICTURES, file_name
+from seqrl_lightning.commands.envs import task_ids
 from seqrl_lightning.types import ConfigurationError
 from tests.envs import oracles
 from tests.envs.cases import SETTINGS, TASKS, assert_same, single_and_native
@@ -50,6 +52,17 @@ def play_alike(env_id: str, kwargs: dict[str, Any], seed: int, num_envs: int, sk
         random = rng.integers(native.single_action_space.n, size=num_envs)  # type: ignore[attr-defined]
         action = np.where(rng.random(num_envs) < skill, np.maximum(infos["correct_action"], 0), random)
         infos = compare(*(envs.step(action) for envs in (oracle, single, native)))
+
+
+def test_every_task_is_compared() -> None:
+    elsewhere = "seqrl/CartPoleNoVel-v1"  # with Gymnasium's, in test_cartpole_no_vel.py
+    assert set(SETTINGS) == set(task_ids()) - {elsewhere}, "name its settings in SETTINGS of tests/envs/cases.py"
+
+
+@pytest.mark.parametrize("env_id", task_ids())
+def test_every_task_has_a_page_and_a_picture(env_id: str) -> None:
+    written = PAGES / f"{file_name(env_id)}.md", PICTURES / f"{file_name(env_id)}.gif"
+    assert all(path.exists() for path in written), "run python -m docs.scripts.tasks"
 
 
 @pytest.mark.parametrize(("env_id", "kwargs"), DEFAULTS + TASKS)

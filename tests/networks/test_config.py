@@ -3,14 +3,12 @@
 from typing import Any
 
 import pytest
-import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
 from seqrl_lightning.networks import DuelingHead, Network, NetworkCallable, NoisyLinear
-
-VECTORS = ("DeltaNet", "FFM", "FrameStack", "GRU", "LRU", "LSTM", "MLP", "MinGRU", "RNN", "Table", "Transformer")
-IMAGES = ("ImpalaResNet", "NatureCNN")
+from seqrl_lightning.parts import blank_observations
+from tests.networks.exported import NETWORKS, shape_read_by
 
 
 def build(config: dict[str, Any], obs_shape: tuple[int, ...]) -> Network:
@@ -21,13 +19,13 @@ def build(config: dict[str, Any], obs_shape: tuple[int, ...]) -> Network:
 
 
 @pytest.mark.filterwarnings("ignore:.*instantiate_classes.*")
-@pytest.mark.parametrize("name", [*VECTORS, *IMAGES])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_short_names_do(name: str) -> None:
     """Also where torch has a class of the same name."""
-    obs_shape = (3, 36, 36) if name in IMAGES else (4,)
+    obs_shape = shape_read_by(name)
     net = build({"class_path": name}, obs_shape)
-    assert type(net).__name__ == name
-    assert net(torch.zeros(2, 1, *obs_shape))[0].shape == (2, 1, 2, 3)
+    assert type(net) is NETWORKS[name]
+    assert net(blank_observations(obs_shape, 2))[0].shape == (2, 1, 2, 3)
 
 
 @pytest.mark.filterwarnings("ignore:.*instantiate_classes.*")

@@ -1,124 +1,41 @@
 """Properties of every network that remembers."""
 
-import functools
-import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, RNN, DeltaNet, FrameStack, MinGRU, Network, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, DeltaNet, FrameStack, MinGRU, Transformer
 from seqrl_lightning.networks.delta_net import _CHUNK, delta_rule
 from seqrl_lightning.networks.recurrent import chrono_biases
 from seqrl_lightning.networks.scan import linear_scan
 from seqrl_lightning.types import ConfigurationError
+from tests.networks.exported import CASES, OUT, B, T, build, remembers, some_state, starts
 
-OBS, OUT, T, B = (2, 2), (3,), 13, 4
-CORES: dict[str, Callable[..., Network]] = {
-    "GRU": functools.partial(GRU, hidden_size=8),
-    "GRU with encoder": functools.partial(GRU, hidden_size=8, encoder_size=16, chrono_init=20),
-    "LSTM": functools.partial(LSTM, hidden_size=8),
-    "LSTM with encoder": functools.partial(LSTM, hidden_size=8, encoder_size=16, chrono_init=20),
-    "GRU of three layers": functools.partial(GRU, hidden_size=8, num_layers=3, chrono_init=20),
-    "LSTM of three layers": functools.partial(LSTM, hidden_size=8, num_layers=3, chrono_init=20),
-    "RNN": functools.partial(RNN, hidden_size=8),
-    "RNN of three layers": functools.partial(RNN, hidden_size=8, encoder_size=16, num_layers=3),
-    "MinGRU": functools.partial(MinGRU, hidden_size=8),
-    "MinGRU of three layers": functools.partial(MinGRU, hidden_size=8, num_layers=3, chrono_init=20),
-    "LRU": functools.partial(LRU, hidden_size=8, chrono_init=20, max_phase=1.0),
-    "FFM": functools.partial(FFM, hidden_size=8, memory_size=3, context_size=2),
-    "DeltaNet": functools.partial(DeltaNet, hidden_size=8),
-    "FrameStack": functools.partial(FrameStack, length=4, hidden_sizes=(8,)),
-    "FrameStack of the whole": functools.partial(FrameStack, length=T, hidden_sizes=(8,)),
-    "Transformer": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=T),
-    "Transformer with a short window": functools.partial(Transformer, hidden_size=8, num_heads=2, context_length=3),
-    "Transformer of three layers": functools.partial(
-        Transformer, hidden_size=8, num_heads=2, num_layers=3, context_length=2
-    ),
-}
-parametrize_cores = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
+OBS = (2, 2)
+REMEMBERING = [case for case in CASES if remembers(case)]
+WITH_GRADIENTS = [case for case in REMEMBERING if build(case)[1].is_floating_point()]  # packed parts have none
+parametrize_remembering = pytest.mark.parametrize("case", REMEMBERING)
+parametrize_with_gradients = pytest.mark.parametrize("case", WITH_GRADIENTS)
 
 
-def build(core: Callable[..., Network]) -> tuple[Network, Tensor]:
-    torch.manual_seed(0)
-    net = core(OBS, OUT)
-    for name, parameter in net.named_parameters():
-        if "distance_bias" in name:  # it is zero at first
-            torch.nn.init.normal_(parameter)
-    return net, torch.randn(T, B, *OBS)
-
-
-def starts() -> Tensor:
-    """Episodes start at different times in each column; in the last column none does."""
-    is_first = torch.zeros(T, B, dtype=torch.bool)
-    is_first[0, 0] = is_first[5, 0] = is_first[6, 1] = is_first[7, 1] = is_first[5, 2] = is_first[T - 1, 2] = True
-    return is_first
-
-
-def a_state(net: Network) -> Tensor:
-    """A state that says something, as it is after some steps."""
-    state: Tensor = net(torch.randn(6, B, *OBS))[1]
-    return state.detach()
-
-
-@parametrize_cores
-def test_the_contract(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
-    outputs, state = net(observation)
-    assert outputs.shape == (T, B, *OUT)
-    assert state.shape[1] == B
-    assert state.dtype == torch.float32
-    features, same_state = net.torso(observation, None)
-    assert features.shape == (T, B, net.feature_size)
-    assert_close(net.head(features), outputs)
-    assert_close(same_state, state)
-    assert net(observation[:1], state)[1].shape == state.shape
-
-
-@parametrize_cores
-def test_none_is_a_state_of_zeros(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
+@parametrize_remembering
+def test_none_is_a_state_of_zeros(case: str) -> None:
+    net, observation = build(case)
     outputs, state = net(observation)
     assert_close(net(observation, torch.zeros_like(state))[0], outputs, atol=1e-5, rtol=1e-5)
     assert_close(net(observation, None, torch.zeros(T, B, dtype=torch.bool))[0], outputs, atol=1e-5, rtol=1e-5)
 
 
-@parametrize_cores
-def test_a_packed_sequence_is_its_episodes_one_by_one(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
-    is_first, start = starts(), a_state(net)
-    outputs, state = net(observation, start, is_first)
-    for column in range(B):
-        rows = [0, *(is_first[1:, column].nonzero().flatten() + 1).tolist(), T]
-        for begin, end in itertools.pairwise(rows):
-            carried = start[:, column : column + 1] if begin == 0 and not is_first[0, column] else None
-            expected, expected_state = net(observation[begin:end, column : column + 1], carried)
-            assert_close(outputs[begin:end, column : column + 1], expected, atol=1e-5, rtol=1e-5)
-        assert_close(state[:, column : column + 1], expected_state, atol=1e-5, rtol=1e-5)
-
-
-@parametrize_cores
-def test_acting_step_by_step_is_the_packed_sequence(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
-    is_first, start = starts(), a_state(net)
-    outputs, last_state = net(observation, start, is_first)
-    state = start
-    for t in range(T):
-        step, state = net(observation[t : t + 1], state, is_first[t : t + 1])
-        assert_close(step[0], outputs[t], atol=1e-5, rtol=1e-5)
-    assert_close(state, last_state, atol=1e-5, rtol=1e-5)
-
-
-@parametrize_cores
+@parametrize_with_gradients
 @pytest.mark.parametrize("probability", [0.1, 0.5, 1.0])
-def test_a_packed_sequence_has_the_gradient_of_its_steps(core: Callable[..., Network], probability: float) -> None:
-    net, observation = build(core)
-    is_first, start, weights = torch.rand(T, B) < probability, a_state(net).double(), torch.randn(T, B, *OUT)
+def test_a_packed_sequence_has_the_gradient_of_its_steps(case: str, probability: float) -> None:
+    net, observation = build(case)
+    is_first, weights = torch.rand(T, B) < probability, torch.randn(T, B, *OUT)
     net, observation = net.double(), observation.double()
+    start = some_state(net, observation)
     (net(observation, start, is_first)[0] * weights).sum().backward()
     expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()]
     net.zero_grad()
@@ -141,17 +58,9 @@ def test_starts_on_the_cpu_cost_no_synchronization(core: Any) -> None:
     assert next_state.shape == state.shape
 
 
-@parametrize_cores
-def test_what_comes_later_is_not_seen(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
-    start, changed = a_state(net), observation.clone()
-    changed[8:] = torch.randn_like(changed[8:])
-    assert_close(net(changed, start, starts())[0][:8], net(observation, start, starts())[0][:8])
-
-
-@pytest.mark.parametrize("name", [name for name in CORES if "short" not in name and "window" not in name])
-def test_gradients_reach_the_first_row_and_every_parameter(name: str) -> None:
-    net, observation = build(CORES[name])
+@pytest.mark.parametrize("case", [case for case in WITH_GRADIENTS if "short" not in case])
+def test_gradients_reach_the_first_row_and_every_parameter(case: str) -> None:
+    net, observation = build(case)
     observation = observation[:4].requires_grad_()
     outputs, _ = net(observation)
     (first_row,) = torch.autograd.grad(outputs[-1].sum(), observation, retain_graph=True)
@@ -161,9 +70,9 @@ def test_gradients_reach_the_first_row_and_every_parameter(name: str) -> None:
     assert without == []
 
 
-@parametrize_cores
-def test_gradients_stop_where_an_episode_starts(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
+@parametrize_with_gradients
+def test_gradients_stop_where_an_episode_starts(case: str) -> None:
+    net, observation = build(case)
     observation.requires_grad_()
     is_first = starts()
     (grad,) = torch.autograd.grad(net(observation, None, is_first)[0][T - 2].sum(), observation)
@@ -227,21 +136,8 @@ def test_the_delta_rule_in_chunks_is_the_rule_step_by_step() -> None:
     assert_close(last, memory)
 
 
-@parametrize_cores
-def test_mixed_precision(core: Callable[..., Network]) -> None:
-    net, observation = build(core)
-    expected, _ = net(observation, None, starts())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, state = net(observation)
-        assert net(observation, state, starts())[1].dtype == torch.float32
-        outputs, _ = net(observation, None, starts())
-    assert_close(outputs.float(), expected, atol=0.15, rtol=0.1)
-    outputs.float().square().sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
-
-
 def test_lstm_state_is_h_and_c() -> None:
-    net, observation = build(CORES["LSTM"])
+    net, observation = build("LSTM")
     first = torch.zeros(T, B, 1)
     first[0] = 1.0
     _, (h, c) = net.core(torch.cat([observation.flatten(2), first], -1))  # type: ignore[operator]
@@ -261,14 +157,14 @@ def test_a_frame_stack_by_hand() -> None:
 
 
 def test_a_transformer_looks_as_far_as_its_layers_together() -> None:
-    net, observation = build(CORES["Transformer of three layers"])  # each looks one step back
+    net, observation = build("Transformer of three layers")  # each looks one step back
     observation.requires_grad_()
     (grad,) = torch.autograd.grad(net(observation)[0][-1].sum(), observation)
     assert grad.abs().sum((1, 2, 3)).bool().tolist() == [False] * (T - 4) + [True] * 4
 
 
 def test_a_transformer_computes_one_row_when_it_acts() -> None:
-    net, observation = build(CORES["Transformer"])
+    net, observation = build("Transformer")
     rows: list[int] = []
     net.encoder.register_forward_hook(lambda module, args, output: rows.append(len(output)))  # type: ignore[operator,union-attr]
     _, state = net(observation)

@@ -5,22 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqrl_lightning.networks import MLP, Network, Table
+from seqrl_lightning.networks import MLP, Table
 from seqrl_lightning.types import ConfigurationError
-
-
-@pytest.mark.parametrize("network", [MLP, Table])
-@pytest.mark.parametrize("out_shape", [(5,), (5, 4)])
-def test_the_contract(network: type[Network], out_shape: tuple[int, ...]) -> None:
-    net: Any = network((3, 2), out_shape)
-    observation, state = torch.rand(4, 7, 3, 2), torch.rand(1, 7, 1)
-    outputs, next_state = net(observation, state, torch.ones(4, 7, dtype=torch.bool))
-    assert outputs.shape == (4, 7, *out_shape)
-    assert next_state is state
-    features, next_state = net.torso(observation, state)
-    assert features.shape == (4, 7, net.feature_size)
-    assert next_state is state
-    assert_close(net.head(features), outputs)
 
 
 @pytest.mark.parametrize("network", [MLP, Table])
