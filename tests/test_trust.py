@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -156,6 +157,14 @@ def set_in(*path: Any, value: Any) -> Edit:
 
 MODEL, DATA = ("hyper_parameters",), ("datamodule_hyper_parameters",)
 
+MAKERS = ("bare:bare_task", "bare:make_task", "bare:make_native", "bare:task_spec", "make:EnvFactory")
+WITHIN: dict[str, Any] = {"env_id": "antigravity:open", "env_kwargs": {}}
+
+
+def task_within(maker: str) -> Edit:
+    """A task that one of this package's functions makes of another one."""
+    return lambda c: c["datamodule_hyper_parameters"].update(env_id=maker, env_kwargs=WITHIN)
+
 
 @pytest.mark.parametrize(
     "edit",
@@ -204,6 +213,7 @@ def test_what_only_the_file_names_is_not_called(
     "edit",
     [
         set_in(*DATA, "env_id", value="antigravity:Own-v0"),
+        *(task_within(f"seqrl_lightning.envs.{name}") for name in MAKERS),
         set_in(*DATA, "env_id", value="GymV26Environment-v0"),
         set_in(*DATA, "env_id", value="Ant-v5"),  # opens the file that its argument xml_file names
         set_in(*DATA, "env_kwargs", value={"x": {"class_path": "antigravity.open", "init_args": {}}}),
@@ -224,6 +234,13 @@ def test_an_environment_is_only_made_of_what_files_may_name(edit: Edit, checkpoi
     assert "\n" not in str(refusal.value)
     assert "antigravity" not in set(sys.modules) - before
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
+
+
+def test_whoever_loads_a_policy_decides_whether_a_window_opens(checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, set_in(*DATA, "env_kwargs", value={"render_mode": "human"}), tmp_path / "window.ckpt")
+    assert load_policy(path).make_env().render_mode is None
+    assert load_policy(path).make_env(render_mode="rgb_array").render_mode == "rgb_array"
+    assert ReplayDataModule.load_from_checkpoint(path).factory.env_kwargs == {}
 
 
 @pytest.mark.parametrize("form", ["checkpoint", "safetensors"])
@@ -536,6 +553,24 @@ def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
     with pytest.raises(ConfigurationError, match=r"names 'their_package\.OwnDQN'"):
         load_policy(last)
     assert type(load_policy(last, allow=["their_package"]).module).__name__ == "OwnDQN"
+
+
+@pytest.mark.parametrize("maker", ["bare:bare_task", "make:EnvFactory"])
+def test_a_run_folder_names_no_task_within_a_task(maker: str, run: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / f"runs/{number}"
+        shutil.copytree(run / "lightning_logs/version_0", folder)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["model"]["init_args"]["gamma"] = number / 2
+        config["data"].update(env_id=f"seqrl_lightning.envs.{maker}", env_kwargs=WITHIN)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        last = folder / "checkpoints/last.ckpt"
+        edited(last, task_within(f"seqrl_lightning.envs.{maker}"), last)
+    for command, runs in (("analyse", "runs/0"), ("compare", "runs"), ("represent", "runs")):
+        status, _, err = seqrl(command, str(tmp_path / runs), f"--output={tmp_path / 'report'}")
+        assert (status, err.count("\n")) == (2, 1), err
+        assert f"names 'seqrl_lightning.envs.{maker}'" in err
+    assert "antigravity" not in sys.modules
 
 
 def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path) -> None:
@@ -903,6 +938,11 @@ def test_lightnings_own_way_to_load_is_as_strict(
     evil = edited(checkpoint, set_in(*DATA, "env_id", value="antigravity:Own-v0"), tmp_path / "evil.ckpt")
     with pytest.raises(ConfigurationError, match="names 'antigravity'"):
         ReplayDataModule.load_from_checkpoint(evil)
+    for name in MAKERS:
+        evil = edited(checkpoint, task_within(f"seqrl_lightning.envs.{name}"), tmp_path / "evil.ckpt")
+        with pytest.raises(ConfigurationError, match=f"names 'seqrl_lightning.envs.{name}'"):
+            ReplayDataModule.load_from_checkpoint(evil)
+    assert "antigravity" not in sys.modules
     assert not called
 
 

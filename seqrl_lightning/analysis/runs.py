@@ -1,7 +1,8 @@
 """Read the files of a run's folder as tables."""
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.reading import read_config
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, task_kwargs
 from seqrl_lightning.types import ConfigurationError
 
 _EPISODE = ("env_steps", "env", "block", "episode_return", "episode_length", "terminated")
@@ -51,12 +52,18 @@ class Run:
         """The place of its condition in the design of an experiment, if it is of one."""
         return read_levels(self.folder)
 
+    @contextmanager
+    def task(self) -> Iterator[None]:
+        """Make the task within this context, where errors and what may be named are those of the run's config."""
+        source = str(self.folder / "config.yaml")
+        with self.trust.task(self.env_id, source), refused_in_a_line(source):
+            yield
+
     @cached_property
     def facts(self) -> TaskFacts:
         """The facts about the task that measures depend on."""
-        self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
-        with refused_in_a_line(str(self.folder / "config.yaml")):
-            facts = TaskFacts.of(bare_task(self.env_id, self.config["data"].get("env_kwargs") or {}))
+        with self.task():
+            facts = TaskFacts.of(bare_task(self.env_id, task_kwargs(self.config["data"])))
         path = self._table_of_trials
         with refused_in_a_line(str(path)):
             is_shown = path is not None and shows_position(path)
