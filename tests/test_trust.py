@@ -1294,6 +1294,10 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
             ),
             r"the replay memory's observation in the checkpoint is one of torch\.float32 and shape \(0, 1, 4\)",
         ),
+        (
+            lambda c, s: s["ReplayDataModule"]["ring"]["is_final"].fill_(True),
+            "the replay memory's is_final in the checkpoint is True; it must be false in some row",
+        ),
         (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
         (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),
         (
