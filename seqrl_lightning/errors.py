@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -93,9 +94,17 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def printable(text: str) -> str:
-    """Return a text that may quote a file without control characters, which a terminal would obey; lines stay."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+def printable(text: str, kept: str = "\n") -> str:
+    """Return a text that may quote a file without control characters: a terminal obeys them, and XML has none.
+
+    Args:
+        text: The text; spaces of any width stay.
+        kept: Those that stay as they are; by default lines do.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in kept or unicodedata.category(letter) == "Zs" else repr(letter)[1:-1]
+        for letter in text
+    )
 
 
 class OneLineErrors(ArgumentParser):
