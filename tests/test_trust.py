@@ -7,12 +7,17 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import gymnasium as gym
 import numpy as np
@@ -471,6 +476,39 @@ OWN_SETTINGS: dict[str, Any] = {
 }
 
 
+TYPED_MODULE = """
+from datetime import timedelta
+from seqrl_lightning.networks import MLP
+
+GOT = []
+
+class OwnNet(MLP):
+    def __init__(
+        self, obs_shape, out_shape, table: dict[int, float] | None = None, names: set[str] | None = None,
+        delta: timedelta | None = None, pair: tuple[int, str] | None = None,
+    ):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(6,))
+        GOT.append((table, names, delta, pair))
+"""
+
+
+def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Path, tmp_path: Path) -> None:
+    (tmp_path / "their_module.py").write_text(TYPED_MODULE)
+    arguments = [argument for argument in TINY if "network" not in argument]
+    settings = {"table": {1: 0.5, 2: 1.5}, "names": ["a", "b"], "delta": "0:01:00", "pair": [1, "x"]}
+    own = f"--model.network={json.dumps({'class_path': 'their_module.OwnNet', 'init_args': settings})}"
+    root = f"--trainer.default_root_dir={tmp_path}"
+    for more in ([own], [own, "--ckpt_path=last", "--trainer.max_steps=12"]):
+        status, _, err = seqrl("fit", *arguments, root, *more)
+        assert status == 0, err
+    status, _, err = seqrl("test", *arguments, root, "--ckpt_path=last", "--allow=their_module")
+    assert status == 0, err
+    load_policy(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt", allow="their_module")
+    got = sys.modules["their_module"].GOT
+    assert got
+    assert all(each == ({1: 0.5, 2: 1.5}, {"a", "b"}, timedelta(minutes=1), (1, "x")) for each in got)
+
+
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
     """Whatever can be trained is tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
@@ -663,6 +701,71 @@ def test_settings_are_rebuilt_by_their_types() -> None:
     ):
         with pytest.raises(ConfigurationError, match=reason):
             rebuild(make, {"size": 1, **wrong}, Trust(), "a file")
+
+
+class Pair(NamedTuple):
+    a: int
+    b: Color
+
+
+TYPED: list[tuple[Any, Any, Any]] = [
+    (dict[int, float], {"1": 0.5, "-2": 1.5}, {1: 0.5, -2: 1.5}),
+    (dict[int, float] | None, {1: 0.5}, {1: 0.5}),
+    (dict[int, list[Color]], {"1": ["RED"]}, {1: [Color.RED]}),
+    (dict[str, float], {"1": 0.5}, {"1": 0.5}),
+    (dict[int | str, float], {"1": 0.5}, {"1": 0.5}),
+    (Mapping[int, set[str]], {"1": ["b"]}, {1: {"b"}}),
+    (set[str], ["b", "a"], {"a", "b"}),
+    (set[Color] | None, ["RED"], {Color.RED}),
+    (frozenset[int], [1, 2], frozenset((1, 2))),
+    (AbstractSet[int], [1, 2], {1, 2}),
+    (Sequence[int], [1, 2], [1, 2]),
+    (Iterable[int], [1, 2], [1, 2]),
+    (list, [1, "2"], [1, "2"]),
+    (tuple[int, Color], [1, "RED"], (1, Color.RED)),
+    (tuple[Color, ...], ["RED", "RED"], (Color.RED, Color.RED)),
+    (tuple[Color, ...], [], ()),
+    (timedelta, "0:01:00", timedelta(minutes=1)),
+    (timedelta | None, "2 days, 0:01:00", timedelta(days=2, minutes=1)),
+    (complex, "(1+2j)", 1 + 2j),
+    (Decimal, "0.10", Decimal("0.10")),
+    (range, "range(1, 3)", range(1, 3)),
+    (Any, {"1": ["2", "1e3"]}, {"1": ["2", "1e3"]}),
+]
+
+
+def typed(kind: Any) -> Callable[..., Any]:
+    def hold(value: Any) -> Any:
+        return value
+
+    hold.__annotations__["value"] = kind
+    return hold
+
+
+@pytest.mark.parametrize(("kind", "written", "value"), TYPED, ids=str)
+def test_a_value_is_rebuilt_as_it_was(kind: Any, written: Any, value: Any) -> None:
+    """Whatever a checkpoint makes of it: keys are texts there, and sets lists."""
+    for is_parsed in (False, kind not in (Any, list)):
+        found = rebuild(typed(kind), {"value": written}, Trust(), "a file", is_parsed)
+        assert found == value
+        assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        *((dict[int, float], {key: 0.5}) for key in ("a", "1.5")),
+        *((kind, ["a"]) for kind in (int, str, dict[int, float], Pair, deque[str])),
+        *((kind, {"a": 1}) for kind in (int, str, list[int], Pair, set[str])),
+        *((timedelta, text) for text in ("soon", "1e3", "os.system")),
+        *((kind, "a") for kind in (complex, Decimal, range, UUID, bytes)),
+    ],
+    ids=str,
+)
+def test_a_value_that_is_none_of_its_type_is_refused(kind: Any, written: Any) -> None:
+    for is_parsed in (False, True):
+        with pytest.raises(ConfigurationError, match=r"a file holds .* where a setting must be a kind of"):
+            rebuild(typed(kind), {"value": written}, Trust(), "a file", is_parsed)
 
 
 def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Path) -> None:
