@@ -373,6 +373,8 @@ class ReplayDataModule(LightningDataModule):
         if "ring" in state_dict:
             self.ring.load_state_dict(state_dict["ring"], self.n_actions)
             self._load_sampler(state_dict["sampler"])
+        elif self.save_replay:
+            rank_zero_info("The checkpoint holds no replay memory; a new one is filled before the run learns on.")
         self._rng.bit_generator.state = state_dict["rng"]
 
     def _load_sampler(self, state: dict[str, Any]) -> None:

@@ -170,7 +170,7 @@ def refused_in_a_line(source: str) -> Iterator[None]:
         raise ConfigurationError(f"{source} can't be used: {error}") from error
     except Exception as error:  # whatever a class makes of settings that don't fit it
         raise ConfigurationError(
-            f"{source} can't be used: {shorten_message(str(error)) or type(error).__name__}"
+            f"{source} can't be used: {shortened(shorten_message(str(error)), 600) or type(error).__name__}"
         ) from error
 
 

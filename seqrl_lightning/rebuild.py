@@ -67,10 +67,12 @@ class _Builder:
         are_named = isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)
         if not (isinstance(settings, Mapping) and are_named and all(name.isidentifier() for name in settings)):
             raise ConfigurationError(
-                f"the settings of {_name(cls)} in {self.where} are {settings!r}; they must have names"
+                f"the settings of {_name(cls)} in {self.where} are {_shown(settings)}; they must have names"
             )
         if unknown := sorted(set(settings) - _names_of_arguments(cls, settings)):
-            raise ConfigurationError(f"{self.where} gives {_name(cls)} {unknown}; it must give it settings that it has")
+            raise ConfigurationError(
+                f"{self.where} gives {_name(cls)} {_shown(unknown)}; it must give it settings that it has"
+            )
         takes_any = not is_known(cls)
         defaults = _functions_by_default(cls)
         found = {
@@ -128,8 +130,7 @@ class _Builder:
 
     def _unfit(self, value: object, annotation: object) -> ConfigurationError:
         kinds = " or ".join(getattr(kind, "__name__", str(kind)) for kind in _alternatives(annotation))
-        shown = shortened(repr(value), 300)
-        return ConfigurationError(f"{self.where} holds {shown} where a setting must be a kind of {kinds}")
+        return ConfigurationError(f"{self.where} holds {_shown(value)} where a setting must be a kind of {kinds}")
 
     def _named(self, name: str, alternatives: Sequence[Any]) -> Callable[..., Any]:
         """Return the class or function of a name; a class has to be of the kind that is asked for."""
@@ -142,14 +143,13 @@ class _Builder:
     def _misfit(self, name: str, kinds: Sequence[type | None]) -> ConfigurationError:
         named = " or ".join(kind.__name__ for kind in kinds if kind not in (None, type(None)))
         must_be = f"a kind of {named}" if named else "a number, a text or a collection of them"
-        return ConfigurationError(f"{self.where} names {shortened(repr(name), 300)}; it must be {must_be} there")
+        return ConfigurationError(f"{self.where} names {_shown(name)}; it must be {must_be} there")
 
     def _built(self, spec: Mapping[str, Any], annotation: object, takes_any: bool) -> Any:
         """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
         if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
-            raise ConfigurationError(
-                f"{self.where} names a class by {sorted(spec)}; it must be by class_path and init_args"
-            )
+            given = _shown(sorted(map(str, spec)))
+            raise ConfigurationError(f"{self.where} names a class by {given}; it must be by class_path and init_args")
         cls = self.trust.find(spec["class_path"], self.where)
         init_args, dict_kwargs = (spec.get(name) or {} for name in ("init_args", "dict_kwargs"))
         if set(init_args) & set(dict_kwargs):
@@ -321,3 +321,7 @@ def _plain(value: object, annotation: object) -> Any:
 
 def _name(cls: Callable[..., Any]) -> str:
     return getattr(cls, "__name__", repr(cls))
+
+
+def _shown(value: object) -> str:
+    return shortened(repr(value), 300)

@@ -185,12 +185,13 @@ class Trust:
             ConfigurationError: If files may not name it, or there is no such task.
         """
         if not isinstance(env_id, str):
-            raise ConfigurationError(f"{where} names the task {env_id!r}; it must be the id of a task")
+            raise ConfigurationError(f"{where} names the task {shortened(repr(env_id), 300)}; it must be an id")
         with guarded_by(_TaskGuard(self, where)):
             try:
                 spec_of(env_id)
             except (gym.error.Error, ImportError) as error:
-                raise ConfigurationError(f"{where} names the task {env_id!r}, which can't be made: {error}") from error
+                named, reason = shortened(repr(env_id), 300), shortened(str(error), 300)
+                raise ConfigurationError(f"{where} names the task {named}, which can't be made: {reason}") from error
             yield
 
     def require_names(self, settings: object, where: str) -> None:

@@ -839,6 +839,42 @@ def test_several_modules_are_allowed_in_any_form(
 @pytest.mark.parametrize(
     "edit",
     [
+        lambda c: c["hyper_parameters"].update(gamma="x" * 3000),
+        lambda c: c["hyper_parameters"].update({"x" * 3000: 1}),
+        lambda c: c["hyper_parameters"].update(network={"class_path": "torch.nn.Linear", "init_args": ["x" * 3000]}),
+        lambda c: c["hyper_parameters"].update(network={"class_path": "torch.nn.Linear", "x" * 3000: 1}),
+        lambda c: c["policy"].update(obs_dtype="float32," * 1000),
+        lambda c: c["policy"].update(obs_dtype="x" * 3000),
+        lambda c: c["policy"].update(algorithm="x" * 3000),
+        lambda c: c["datamodule_hyper_parameters"].update(env_id="x" * 3000),
+        lambda c: c["datamodule_hyper_parameters"].update(env_id=["x" * 3000]),
+    ],
+)
+def test_a_refusal_quotes_little_of_a_file(edit: Edit, checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError) as refusal:
+        load_policy(path).make_env()
+    assert len(str(refusal.value.args[0])) < 1000 + len(str(path))
+
+
+@pytest.mark.parametrize("edit", [lambda c: c.update(sidecars={}), lambda c: c.pop("sidecars")])
+def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    last.with_name("last.previous.ckpt").unlink(missing_ok=True)
+    edited(last, edit, last)
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqrl_lightning.data.rank_zero_info", told.append)
+        more = [f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last", "--trainer.max_steps=12"]
+        status, _, err = seqrl("fit", *TINY, *more)
+    refused = status != 0 and "it names no sidecar, which would hold the replay memory" in err.splitlines()[-1]
+    assert refused or "The checkpoint holds no replay memory; a new one is filled before the run learns on." in told
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
         lambda c: network(c).update(hidden_sizes=[10**12]),
         lambda c: network(c).update(hidden_sizes=[2] * 100_000),
         lambda c: c["hyper_parameters"].update(obs_shape=(10**15,)),
