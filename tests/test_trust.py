@@ -509,6 +509,21 @@ def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Pat
     assert all(each == ({1: 0.5, 2: 1.5}, {"a", "b"}, timedelta(minutes=1), (1, "x")) for each in got)
 
 
+@pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
+def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
+    text: str, own_module: Path, tmp_path: Path
+) -> None:
+    """The parser's writer makes a number of it where a setting may be anything."""
+    (tmp_path / "their_module.py").write_text(ANY_SETTING)
+    spec = {"class_path": "their_module.OwnNet", "init_args": {"free": {"a": ["x y", 2, text]}}}
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += [f"--model.network={json.dumps(spec)}", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, err = seqrl("fit", *arguments)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"model.network.free.a[2] is {text!r}; it must be of a type that its class states" in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
     """Whatever can be trained is tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
