@@ -124,7 +124,7 @@ class _Builder:
     def _fitting(self, collection: Any, annotation: object) -> Any:
         """Return a collection if it is one that the setting's type asks for: another one would be another value."""
         kinds = [_kind(alternative) for alternative in _alternatives(annotation) if not _is_callable(alternative)]
-        if kinds and not any(kind is None or isinstance(collection, kind) for kind in kinds):
+        if kinds and not any(kind is None or _is_kind(type(collection), kind) for kind in kinds):
             raise self._unfit(collection, annotation)
         return collection
 
@@ -255,7 +255,7 @@ def _is_kind(cls: Callable[..., Any], base: type) -> bool:
         return False
     try:
         return issubclass(returned, base)
-    except TypeError:  # a protocol with attributes, which only type checkers can tell
+    except TypeError:  # a protocol with attributes or a TypedDict, which only type checkers can tell
         return True
 
 

@@ -37,6 +37,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.export import export_policy
 from seqrl_lightning.files import checksum
 from seqrl_lightning.networks import MLP, LinearHead
+from seqrl_lightning.parts import PackedSettings
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
@@ -734,6 +735,7 @@ TYPED: list[tuple[Any, Any, Any]] = [
     (set[Color] | None, ["RED"], {Color.RED}),
     (frozenset[int], [1, 2], frozenset((1, 2))),
     (AbstractSet[int], [1, 2], {1, 2}),
+    (tuple[int, ...] | PackedSettings, {"parts": {}}, {"parts": {}}),
     (Sequence[int], [1, 2], [1, 2]),
     (Iterable[int], [1, 2], [1, 2]),
     (list, [1, "2"], [1, "2"]),
