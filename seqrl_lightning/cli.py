@@ -38,7 +38,7 @@ from seqrl_lightning.running.folder import (
 from seqrl_lightning.running.loggers import runs_of_loggers, with_tensorboard
 from seqrl_lightning.running.messages import note, print_rules, print_summary
 from seqrl_lightning.running.origin import Origin, note_changes, note_overruled
-from seqrl_lightning.running.parser import SeqRLArgumentParser
+from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.trust import add_allow
@@ -172,7 +172,9 @@ class SeqRLCLI(LightningCLI):
             raise exit_refused(error) from error
 
     def before_instantiate_classes(self) -> None:
-        """Apply the settings of the process."""
+        """Apply the settings of the process; a run trains with no setting that its checkpoints couldn't hold."""
+        if self.subcommand == "fit":
+            require_kept(self.config["fit"].model.as_dict(), self._plain_config()["model"], "model")
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 
     def before_fit(self) -> None:

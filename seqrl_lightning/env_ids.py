@@ -1,9 +1,11 @@
 """Ids of tasks: Gymnasium's, and of environments that are a class or a function by where they are imported from."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
@@ -13,6 +15,29 @@ from seqrl_lightning.types import require
 
 EnvMaker = Callable[..., gym.Env[Any, Any] | VectorEnv[Any, Any, Any]]
 """A class of environments, single or vectorized, or a function that makes a single one."""
+
+
+class Guard(Protocol):
+    """Decides which tasks may be found while an environment is made of what a file holds."""
+
+    def require_package(self, env_id: str, package: str) -> None:
+        """Refuse to import the package that an id names."""
+
+    def require_entry_point(self, env_id: str, entry_point: str | EnvMaker) -> None:
+        """Refuse what makes the task, before it is called or, if it is a name, imported."""
+
+
+_GUARD: ContextVar[Guard | None] = ContextVar("guard", default=None)
+
+
+@contextmanager
+def guarded_by(guard: Guard) -> Iterator[None]:
+    """Find only tasks that a guard lets pass, whoever looks for one: also what makes a task of another one."""
+    before = _GUARD.set(guard)
+    try:
+        yield
+    finally:
+        _GUARD.reset(before)
 
 
 def id_of(env: str | EnvMaker) -> str:
@@ -54,10 +79,22 @@ def spec_of(env_id: str) -> EnvSpec:
     Raises:
         gymnasium.error.Error: If there is no such task.
         ImportError: If the package can't be imported.
+        ConfigurationError: If a guard refuses the package or the task (:func:`guarded_by`).
     """
     package, _, task = env_id.rpartition(":")
+    guard = _GUARD.get()
+    if package and guard is not None:
+        guard.require_package(env_id, package)
     if package:
         import_module(package)
+    spec = _spec_in(package, task)
+    for entry_point in (spec.entry_point, spec.vector_entry_point):
+        if entry_point is not None and guard is not None:
+            guard.require_entry_point(env_id, entry_point)
+    return spec
+
+
+def _spec_in(package: str, task: str) -> EnvSpec:
     if (maker := _found(package, task)) is not None:
         return _spec(task, maker)
     namespace, name, version = parse_env_id(task)

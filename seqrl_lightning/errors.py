@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -96,9 +97,17 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def printable(text: str) -> str:
-    """Return a text that may quote a file without control characters, which a terminal would obey; lines stay."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+def printable(text: str, kept: str = "\n") -> str:
+    """Return a text that may quote a file without control characters: a terminal obeys them, and XML has none.
+
+    Args:
+        text: The text; spaces of any width stay.
+        kept: Those that stay as they are; by default lines do.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in kept or unicodedata.category(letter) == "Zs" else repr(letter)[1:-1]
+        for letter in text
+    )
 
 
 class OneLineErrors(ArgumentParser):
@@ -164,7 +173,7 @@ def refused_in_a_line(source: str) -> Iterator[None]:
         raise ConfigurationError(f"{source} can't be used: {error}") from error
     except Exception as error:  # whatever a class makes of settings that don't fit it
         raise ConfigurationError(
-            f"{source} can't be used: {shorten_message(str(error)) or type(error).__name__}"
+            f"{source} can't be used: {shortened(shorten_message(str(error)), 600) or type(error).__name__}"
         ) from error
 
 

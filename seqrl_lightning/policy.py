@@ -23,7 +23,7 @@ from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of, task_kwargs
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 _ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack", "autoreset_mode")
@@ -211,15 +211,16 @@ class Policy:
             raise ConfigurationError(
                 "the checkpoint doesn't hold data.wrappers, which were given from Python; make the environment yourself"
             )
-        self.trust.require_task(data.get("env_id"), self._source)
-        self.trust.require_names(data, self._source)
-        settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
-        settings["flatten_observations"] = not isinstance(self.module.obs_shape, PackedShape)
-        num_frames, most = settings.get("frame_stack", 1), math.prod(self.module.obs_shape)
-        fits = isinstance(num_frames, int) and num_frames <= max(1, most)
-        require(fits, f"data.frame_stack in {self._source}", num_frames, f"at most {most}, by the observation's shape")
-        with refused_in_a_line(self._source), limited_memory(self._max_gib):
-            yield rebuild(EnvFactory, settings, self.trust, self._source)
+        with self.trust.task(data.get("env_id"), self._source):
+            self.trust.require_names(data, self._source)
+            settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
+            settings["flatten_observations"] = not isinstance(self.module.obs_shape, PackedShape)
+            num_frames, most = settings.get("frame_stack", 1), math.prod(self.module.obs_shape)
+            fits = isinstance(num_frames, int) and num_frames <= max(1, most)
+            must_be = f"at most {most}, by the observation's shape"
+            require(fits, f"data.frame_stack in {self._source}", num_frames, must_be)
+            with refused_in_a_line(self._source), limited_memory(self._max_gib):
+                yield rebuild(EnvFactory, {**settings, "env_kwargs": task_kwargs(data)}, self.trust, self._source)
 
 
 def _packed(observation: object, shape: PackedShape) -> Array:

@@ -1,7 +1,6 @@
 """Read the small files of a run's folder as if a stranger had written them."""
 
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import yaml
 
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, shortened
 
 _MAX_GIB = 2**-12
+_GROUPS = ("model", "agent", "trainer")
 _MAX_DEPTH = 100  # of collections in collections
 
 
@@ -33,13 +33,16 @@ def read_config(path: Path) -> dict[str, Any]:
     with refused_in_a_line(str(path)):
         text = path.read_text()
         config: dict[str, Any] = yaml.load(text, _PlainLoader)
-        deque(values_in(config, most=len(text)), maxlen=0)  # refuses what unfolds to more values than it has letters
+        for value in values_in(config, most=len(text)):  # refuses what unfolds to more values than it has letters
+            is_small = not isinstance(value, int) or abs(value) < 2**63
+            if not (is_small and isinstance(value, str | int | float | None | list | dict)):
+                raise ValueError(f"it holds {shortened(repr(value), 100)}, which no setting is")
     data = config.get("data") if isinstance(config, dict) else None
     is_one = isinstance(data, dict) and "env_id" in data and isinstance(data.get("env_kwargs") or {}, dict)
+    is_one = is_one and all(isinstance(config.get(group, {}), dict) for group in _GROUPS)
     if not (is_one and isinstance(config.get("seed_everything"), int)):
-        raise ConfigurationError(
-            f"{path} is not the config of a run; it must have seed_everything, data.env_id and data.env_kwargs"
-        )
+        must_have = "seed_everything, data.env_id and data.env_kwargs, and settings as its model, agent and trainer"
+        raise ConfigurationError(f"{path} is not the config of a run; it must have {must_have}")
     return config
 
 

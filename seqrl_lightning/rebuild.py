@@ -12,15 +12,19 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import gymnasium as gym
 import torch
 import yaml
+from jsonargparse.typing import get_registered_type
 
 from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed, names_of
 from seqrl_lightning.types import ConfigurationError, shortened
@@ -28,7 +32,8 @@ from seqrl_lightning.types import ConfigurationError, shortened
 T = TypeVar("T")
 
 _WORDS = re.compile(r"\w([\w .+=-]*[\w.+=-])?")  # of which no parser makes a collection or a path, whichever it is
-_NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype)
+_WRITTEN_AS_TEXTS = (timedelta, complex, Decimal, UUID, range, bytes, bytearray)  # by jsonargparse
+_NAMELESS = (type(None), bool, int, float, str, Enum, os.PathLike, torch.dtype, *_WRITTEN_AS_TEXTS)
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
 
@@ -62,10 +67,12 @@ class _Builder:
         are_named = isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)
         if not (isinstance(settings, Mapping) and are_named and all(name.isidentifier() for name in settings)):
             raise ConfigurationError(
-                f"the settings of {_name(cls)} in {self.where} are {settings!r}; they must have names"
+                f"the settings of {_name(cls)} in {self.where} are {_shown(settings)}; they must have names"
             )
         if unknown := sorted(set(settings) - _names_of_arguments(cls, settings)):
-            raise ConfigurationError(f"{self.where} gives {_name(cls)} {unknown}; it must give it settings that it has")
+            raise ConfigurationError(
+                f"{self.where} gives {_name(cls)} {_shown(unknown)}; it must give it settings that it has"
+            )
         takes_any = not is_known(cls)
         defaults = _functions_by_default(cls)
         found = {
@@ -87,23 +94,43 @@ class _Builder:
             for alternative in alternatives:
                 if isinstance(alternative, type) and dataclasses.is_dataclass(alternative):
                     return alternative(**self.arguments(alternative, value))
-            items = _items_annotation(annotation, dict)
-            return {key: self._value(item, items, takes_any) for key, item in value.items()}
+            keys, items = _items_annotations(annotation, Mapping, (Any, Any))
+            mapping = {self._key(key, keys): self._value(item, items, takes_any) for key, item in value.items()}
+            return self._fitting(mapping, annotation)
         if isinstance(value, list | tuple):
-            items = _items_annotation(annotation, list)
-            found = [self._value(item, items, takes_any) for item in value]
-            return tuple(found) if isinstance(value, tuple) or _asks_for_tuple(annotation) else found
+            kind = tuple if isinstance(value, tuple) else _collection(annotation)
+            types_of_items = _types_of_items(annotation, len(value))
+            found = kind(self._value(*each, takes_any) for each in zip(value, types_of_items, strict=True))
+            return self._fitting(found, annotation)
         if isinstance(value, str) and str not in alternatives and any(_is_callable(a) for a in alternatives):
             return self._named(value, alternatives)
         if isinstance(value, str) and self.is_parsed and not _takes_no_class(annotation) and _reads_as_more(value):
             self.trust.require_name(value, self.where)
         try:
             return _plain(value, annotation)
-        except ValueError:
-            kinds = " or ".join(kind.__name__ for kind in alternatives)
-            raise ConfigurationError(
-                f"{self.where} holds {value!r} where a setting must be a kind of {kinds}"
-            ) from None
+        except (ValueError, ArithmeticError):
+            raise self._unfit(value, annotation) from None
+
+    def _key(self, key: object, annotation: object) -> Any:
+        """Return a mapping's key, which is a text in a checkpoint, as the setting's type has it."""
+        alternatives = _alternatives(annotation)
+        if isinstance(key, str) and int in alternatives and str not in alternatives:
+            try:
+                return int(key)
+            except ValueError:
+                raise self._unfit(key, annotation) from None
+        return key
+
+    def _fitting(self, collection: Any, annotation: object) -> Any:
+        """Return a collection if it is one that the setting's type asks for: another one would be another value."""
+        kinds = [_kind(alternative) for alternative in _alternatives(annotation) if not _is_callable(alternative)]
+        if kinds and not any(kind is None or _is_kind(type(collection), kind) for kind in kinds):
+            raise self._unfit(collection, annotation)
+        return collection
+
+    def _unfit(self, value: object, annotation: object) -> ConfigurationError:
+        kinds = " or ".join(getattr(kind, "__name__", str(kind)) for kind in _alternatives(annotation))
+        return ConfigurationError(f"{self.where} holds {_shown(value)} where a setting must be a kind of {kinds}")
 
     def _named(self, name: str, alternatives: Sequence[Any]) -> Callable[..., Any]:
         """Return the class or function of a name; a class has to be of the kind that is asked for."""
@@ -116,14 +143,13 @@ class _Builder:
     def _misfit(self, name: str, kinds: Sequence[type | None]) -> ConfigurationError:
         named = " or ".join(kind.__name__ for kind in kinds if kind not in (None, type(None)))
         must_be = f"a kind of {named}" if named else "a number, a text or a collection of them"
-        return ConfigurationError(f"{self.where} names {shortened(repr(name), 300)}; it must be {must_be} there")
+        return ConfigurationError(f"{self.where} names {_shown(name)}; it must be {must_be} there")
 
     def _built(self, spec: Mapping[str, Any], annotation: object, takes_any: bool) -> Any:
         """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
         if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
-            raise ConfigurationError(
-                f"{self.where} names a class by {sorted(spec)}; it must be by class_path and init_args"
-            )
+            given = _shown(sorted(map(str, spec)))
+            raise ConfigurationError(f"{self.where} names a class by {given}; it must be by class_path and init_args")
         cls = self.trust.find(spec["class_path"], self.where)
         init_args, dict_kwargs = (spec.get(name) or {} for name in ("init_args", "dict_kwargs"))
         if set(init_args) & set(dict_kwargs):
@@ -229,7 +255,7 @@ def _is_kind(cls: Callable[..., Any], base: type) -> bool:
         return False
     try:
         return issubclass(returned, base)
-    except TypeError:  # a protocol with attributes, which only type checkers can tell
+    except TypeError:  # a protocol with attributes or a TypedDict, which only type checkers can tell
         return True
 
 
@@ -239,27 +265,39 @@ def _is_callable_class(cls: Callable[..., Any], annotation: object) -> bool:
     return asks and isinstance(cls, type) and any("__call__" in vars(owner) for owner in cls.__mro__)
 
 
-def _items_annotation(annotation: object, kind: type) -> Any:
-    """Return the type of a collection's items; ``Any`` where none is stated."""
+def _items_annotations(annotation: object, kind: type, otherwise: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the types that stand in the brackets of a collection's type; ``otherwise`` where none do."""
     for alternative in _alternatives(annotation):
         origin, arguments = typing.get_origin(alternative), typing.get_args(alternative)
-        if isinstance(origin, type) and arguments:
-            if kind is dict and issubclass(origin, Mapping):
-                return arguments[-1]
-            if kind is list and issubclass(origin, Sequence):
-                return arguments[0]
-    return Any
+        if isinstance(origin, type) and issubclass(origin, kind) and len(arguments) >= len(otherwise):
+            return arguments
+    return otherwise
 
 
-def _asks_for_tuple(annotation: object) -> bool:
-    return any((typing.get_origin(a) or a) is tuple for a in _alternatives(annotation))
+def _types_of_items(annotation: object, count: int) -> Sequence[Any]:
+    """Return the type of each of a list's items: those of a tuple have their own."""
+    found = _items_annotations(annotation, Iterable, (Any,))
+    is_tuple = _collection(annotation) is tuple and found[-1] is not Ellipsis
+    return found if is_tuple and len(found) == count else found[:1] * count
+
+
+def _collection(annotation: object) -> Callable[[Iterable[Any]], Any]:
+    """Return which collection a list in a file stands for."""
+    for alternative in _alternatives(annotation):
+        origin = typing.get_origin(alternative) or alternative
+        if origin in (tuple, frozenset):
+            return typing.cast(Callable[[Iterable[Any]], Any], origin)
+        if isinstance(origin, type) and issubclass(origin, Set):
+            return set
+    return list
 
 
 def _plain(value: object, annotation: object) -> Any:
-    """Return a number or text as a class's argument: a text may stand for a path, a dtype or an Enum's member.
+    """Return a number or text as a class's argument: a text may stand for a path, a dtype, an Enum's member, and so on.
 
     Raises:
         ValueError: If it is a text, and only objects are asked for.
+        ArithmeticError: If it is no such number.
     """
     kinds = [kind for kind in _alternatives(annotation) if isinstance(kind, type)]
     if not isinstance(value, str) or str in kinds:
@@ -271,6 +309,11 @@ def _plain(value: object, annotation: object) -> Any:
             return _DTYPES[value]
         if issubclass(kind, os.PathLike):
             return Path(value)
+        if kind in _WRITTEN_AS_TEXTS:
+            written = get_registered_type(kind)
+            assert written is not None
+            read: Callable[[str], Any] = written.deserializer
+            return read(value)
     if kinds and len(kinds) == len(_alternatives(annotation)) and Any not in kinds and object not in kinds:
         raise ValueError(value)
     return value
@@ -278,3 +321,7 @@ def _plain(value: object, annotation: object) -> Any:
 
 def _name(cls: Callable[..., Any]) -> str:
     return getattr(cls, "__name__", repr(cls))
+
+
+def _shown(value: object) -> str:
+    return shortened(repr(value), 300)

@@ -27,7 +27,7 @@ from seqrl_lightning.parts import blank_observations
 from seqrl_lightning.reading import values_in
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, shortened
 
 NOTE = "seqrl_lightning"
 """Under which key an exported policy's metadata hold the format's version and the checksum."""
@@ -99,7 +99,8 @@ def check_learner(
     """
     cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
     if not (isinstance(cls, type) and issubclass(cls, LearnerModule)):
-        raise ConfigurationError(f"the algorithm of {source} is {algorithm!r}; it must be a LearnerModule, like DQN")
+        named = shortened(repr(algorithm), 300)
+        raise ConfigurationError(f"the algorithm of {source} is {named}; it must be a LearnerModule, like DQN")
 
     def check() -> None:
         with _no_more_tensors_than(weights, source):
@@ -281,7 +282,9 @@ def _recipe(values: object, path: Path) -> Recipe:
     try:
         dtype = np.dtype(values["obs_dtype"])
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{path} can't be used: its observations' dtype is {error}") from error
+        raise ConfigurationError(
+            f"{path} can't be used: its observations' dtype is {shortened(str(error), 300)}"
+        ) from error
     if dtype.kind not in "biuf":
-        raise ConfigurationError(f"{path} can't be used: its observations are {values['obs_dtype']!r}")
+        raise ConfigurationError(f"{path} can't be used: its observations are {shortened(repr(dtype), 300)}")
     return Recipe(**values)

@@ -27,6 +27,7 @@ from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.networks import Network
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.policy import Policy
+from seqrl_lightning.trust import task_kwargs
 from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, RunError, require
 
 UNITS = ("features", "state")
@@ -92,9 +93,8 @@ def facts_of(policy: Policy, table: Path) -> TaskFacts:
         ConfigurationError: If the task can't be made, or the table can't be read.
     """
     data = policy.recipe.data
-    policy.trust.require_task(data.get("env_id"), "the checkpoint")
-    with refused_in_a_line("the checkpoint"):
-        facts = TaskFacts.of(bare_task(str(data["env_id"]), data.get("env_kwargs") or {}))
+    with policy.trust.task(data.get("env_id"), "the checkpoint"), refused_in_a_line("the checkpoint"):
+        facts = TaskFacts.of(bare_task(str(data["env_id"]), task_kwargs(data)))
     with refused_in_a_line(str(table)):
         return facts if shows_position(table) else facts._replace(num_positions=None)
 

@@ -4,7 +4,7 @@ A checkpoint, an exported policy or a run's folder may come from a stranger. tor
 code, but such a file also names what it was built from: a network's class, a wrapper, the module of a task. Calling
 whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
 
-- one of the algorithms, networks and environments that this package exports,
+- one of the algorithms, networks and environments that this package exports, a task that it registers,
 - one of the layers, activation functions, optimizers and schedulers of torch and the wrappers of Gymnasium that are
   listed here,
 - in a module that the user allows, or
@@ -21,6 +21,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -29,7 +30,7 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from seqrl_lightning.env_ids import spec_of
+from seqrl_lightning.env_ids import EnvMaker, guarded_by, spec_of
 from seqrl_lightning.types import ConfigurationError, require, shortened
 
 if typing.TYPE_CHECKING:
@@ -136,10 +137,10 @@ class Trust:
         Raises:
             ConfigurationError: If files may not name it, or it can't be imported.
         """
-        if isinstance(name, str) and name in _LISTED:
-            return _LISTED[name]
-        if not isinstance(name, str) or not (self._is_trusted(name) or name in self.names):
-            raise self._refusal(name, where)
+        if isinstance(name, str) and (known := _LISTED.get(name) or _own_classes().get(name)) is not None:
+            return known
+        if not isinstance(name, str) or not (self._is_allowed(name) or name in self.names):
+            raise self.refusal(name, where)
         try:
             found = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
@@ -151,8 +152,8 @@ class Trust:
             must_be = "a class or a function, unless your own --config gives it, or load_policy(..., network=...)"
             raise ConfigurationError(f"{where} names {shortened(repr(name), 300)}; it must be {must_be}")
         # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
-        if not (found in _own_classes() or _is_in(str(found.__module__), self.allow)):
-            raise self._refusal(name, where, str(found.__module__))
+        if not (found in _own_classes().values() or _is_in(str(found.__module__), self.allow)):
+            raise self.refusal(name, where, str(found.__module__))
         return typing.cast(Callable[..., Any], found)
 
     def require_name(self, text: str, where: str) -> None:
@@ -170,32 +171,28 @@ class Trust:
             return False
         return name in self.names or _is_in(name.rpartition(".")[0], self.allow)
 
-    def require_task(self, env_id: object, where: str) -> None:
-        """Refuse a task that is defined in a module which files may not name, before that module is imported.
+    @contextmanager
+    def task(self, env_id: object, where: str) -> Iterator[None]:
+        """Look for a file's task, and within the context for no other one that files may not name.
+
+        A task that is defined in a module which files may not name is refused before that module is imported.
 
         Args:
             env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
             where: What names it, for the error.
 
         Raises:
-            ConfigurationError: If files may not name it.
+            ConfigurationError: If files may not name it, or there is no such task.
         """
         if not isinstance(env_id, str):
-            raise ConfigurationError(f"{where} names the task {env_id!r}; it must be the id of a task")
-        package = env_id.rpartition(":")[0]
-        if package and not _is_in(package, (*self.allow, *_OWN_ROOMS, "seqrl_lightning")):
-            raise self._refusal(package, where, module=package)
-        try:
-            spec = spec_of(env_id)
-        except (gym.error.Error, ImportError) as error:
-            raise ConfigurationError(f"{where} names the task {env_id!r}, which can't be made: {error}") from error
-        for entry_point in (spec.entry_point, spec.vector_entry_point):
-            if entry_point is None:
-                continue
-            is_name = isinstance(entry_point, str)
-            module = str(entry_point).partition(":")[0] if is_name else getattr(entry_point, "__module__", "")
-            if not _is_in(module, (*self.allow, *_TASK_MODULES)):
-                raise self._refusal(env_id, where, module)
+            raise ConfigurationError(f"{where} names the task {shortened(repr(env_id), 300)}; it must be an id")
+        with guarded_by(_TaskGuard(self, where)):
+            try:
+                spec_of(env_id)
+            except (gym.error.Error, ImportError) as error:
+                named, reason = shortened(repr(env_id), 300), shortened(str(error), 300)
+                raise ConfigurationError(f"{where} names the task {named}, which can't be made: {reason}") from error
+            yield
 
     def require_names(self, settings: object, where: str) -> None:
         """Refuse settings in which a class path, at any depth, is one that files may not name.
@@ -220,12 +217,19 @@ class Trust:
             for value in settings:
                 self.require_names(value, where)
         elif isinstance(settings, str) and "class_path" in settings:  # a parser might take it for a mapping
-            raise self._refusal(settings, where)
+            raise self.refusal(settings, where)
 
-    def _is_trusted(self, name: str) -> bool:
-        return is_dotted(name) and _is_in(name.rpartition(".")[0], (*self.allow, *_OWN_ROOMS))
+    def _is_allowed(self, name: str) -> bool:
+        return is_dotted(name) and _is_in(name.rpartition(".")[0], self.allow)
 
-    def _refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
+    def refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
+        """Return the error that refuses a name, and says how to allow it.
+
+        Args:
+            name: The name.
+            where: What names it.
+            module: The module to allow; None for the one that the name begins with.
+        """
         if module is None:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
         module = shortened(module, 100) or "my_module"
@@ -247,6 +251,30 @@ class Trust:
         )
 
 
+class _TaskGuard(typing.NamedTuple):
+    """Lets pass what this package and Gymnasium register as tasks, and what is in modules that are allowed."""
+
+    trust: Trust
+    where: str
+
+    def require_package(self, env_id: str, package: str) -> None:
+        is_trusted = package == "seqrl_lightning" or _is_in(package, (*self.trust.allow, *_OWN_ROOMS))
+        if not (is_dotted(package) and is_trusted):
+            raise self.trust.refusal(package, self.where, module=package)
+
+    def require_entry_point(self, env_id: str, entry_point: str | EnvMaker) -> None:
+        name = entry_point if isinstance(entry_point, str) else _place_of(entry_point)
+        module = name.partition(":")[0]
+        is_registered = any(name in (spec.entry_point, spec.vector_entry_point) for spec in gym.registry.values())
+        if not (_is_in(module, self.trust.allow) or (is_registered and _is_in(module, _TASK_MODULES))):
+            raise self.trust.refusal(env_id, self.where, module)
+
+
+def _place_of(maker: EnvMaker) -> str:
+    """Return where a class or a function is defined, as ``module:name``; others have no name."""
+    return f"{getattr(maker, '__module__', '')}:{getattr(maker, '__qualname__', '')}"
+
+
 def _of_a_script(name: str) -> str:
     """Return how to load what a script or a notebook defined: ``__main__`` is another program's now."""
     own = shortened(name.removeprefix("__main__."), 100)
@@ -257,11 +285,11 @@ def _of_a_script(name: str) -> str:
 
 
 @functools.cache
-def _own_classes() -> frozenset[type]:
-    """Return the algorithms, networks and environments that this package exports."""
+def _own_classes() -> Mapping[str, type]:
+    """Return the algorithms, networks and environments that this package exports, by each of their names."""
     rooms = [import_module(room) for room in _OWN_ROOMS]
-    exported = [getattr(room, name) for room in rooms for name in room.__all__]
-    return frozenset(found for found in exported if isinstance(found, type) and issubclass(found, _OWN_KINDS))
+    exported = [each for room in rooms for name in room.__all__ for each in _listed(room, name)]
+    return {name: found for name, found in exported if isinstance(found, type) and issubclass(found, _OWN_KINDS)}
 
 
 def is_known(cls: Callable[..., Any]) -> bool:
@@ -309,6 +337,17 @@ def add_max_gib(parser: "ArgumentParser") -> None:
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's settings without the notes that Lightning keeps among them."""
     return {name: value for name, value in hyper_parameters.items() if name not in ("_instantiator", "_class_path")}
+
+
+def task_kwargs(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the task that a file holds; whether it opens a window is for its user to say.
+
+    Args:
+        data: Settings of the datamodule.
+    """
+    found = data.get("env_kwargs") or {}
+    require(isinstance(found, Mapping), "data.env_kwargs", found, "settings by their names")
+    return {name: value for name, value in found.items() if (name, value) != ("render_mode", "human")}
 
 
 def names_in(config: object) -> Iterator[str]:

@@ -7,17 +7,23 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -31,6 +37,7 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.export import export_policy
 from seqrl_lightning.files import checksum
 from seqrl_lightning.networks import MLP, LinearHead
+from seqrl_lightning.parts import PackedSettings
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
@@ -156,6 +163,14 @@ def set_in(*path: Any, value: Any) -> Edit:
 
 MODEL, DATA = ("hyper_parameters",), ("datamodule_hyper_parameters",)
 
+MAKERS = ("bare:bare_task", "bare:make_task", "bare:make_native", "bare:task_spec", "make:EnvFactory")
+WITHIN: dict[str, Any] = {"env_id": "antigravity:open", "env_kwargs": {}}
+
+
+def task_within(maker: str) -> Edit:
+    """A task that one of this package's functions makes of another one."""
+    return lambda c: c["datamodule_hyper_parameters"].update(env_id=maker, env_kwargs=WITHIN)
+
 
 @pytest.mark.parametrize(
     "edit",
@@ -204,6 +219,7 @@ def test_what_only_the_file_names_is_not_called(
     "edit",
     [
         set_in(*DATA, "env_id", value="antigravity:Own-v0"),
+        *(task_within(f"seqrl_lightning.envs.{name}") for name in MAKERS),
         set_in(*DATA, "env_id", value="GymV26Environment-v0"),
         set_in(*DATA, "env_id", value="Ant-v5"),  # opens the file that its argument xml_file names
         set_in(*DATA, "env_kwargs", value={"x": {"class_path": "antigravity.open", "init_args": {}}}),
@@ -224,6 +240,13 @@ def test_an_environment_is_only_made_of_what_files_may_name(edit: Edit, checkpoi
     assert "\n" not in str(refusal.value)
     assert "antigravity" not in set(sys.modules) - before
     assert {path.name for path in tmp_path.iterdir()} == {"evil.ckpt"}
+
+
+def test_whoever_loads_a_policy_decides_whether_a_window_opens(checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, set_in(*DATA, "env_kwargs", value={"render_mode": "human"}), tmp_path / "window.ckpt")
+    assert load_policy(path).make_env().render_mode is None
+    assert load_policy(path).make_env(render_mode="rgb_array").render_mode == "rgb_array"
+    assert ReplayDataModule.load_from_checkpoint(path).factory.env_kwargs == {}
 
 
 @pytest.mark.parametrize("form", ["checkpoint", "safetensors"])
@@ -454,6 +477,54 @@ OWN_SETTINGS: dict[str, Any] = {
 }
 
 
+TYPED_MODULE = """
+from datetime import timedelta
+from seqrl_lightning.networks import MLP
+
+GOT = []
+
+class OwnNet(MLP):
+    def __init__(
+        self, obs_shape, out_shape, table: dict[int, float] | None = None, names: set[str] | None = None,
+        delta: timedelta | None = None, pair: tuple[int, str] | None = None,
+    ):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(6,))
+        GOT.append((table, names, delta, pair))
+"""
+
+
+def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Path, tmp_path: Path) -> None:
+    (tmp_path / "their_module.py").write_text(TYPED_MODULE)
+    arguments = [argument for argument in TINY if "network" not in argument]
+    settings = {"table": {1: 0.5, 2: 1.5}, "names": ["a", "b"], "delta": "0:01:00", "pair": [1, "x"]}
+    own = f"--model.network={json.dumps({'class_path': 'their_module.OwnNet', 'init_args': settings})}"
+    root = f"--trainer.default_root_dir={tmp_path}"
+    for more in ([own], [own, "--ckpt_path=last", "--trainer.max_steps=12"]):
+        status, _, err = seqrl("fit", *arguments, root, *more)
+        assert status == 0, err
+    status, _, err = seqrl("test", *arguments, root, "--ckpt_path=last", "--allow=their_module")
+    assert status == 0, err
+    load_policy(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt", allow="their_module")
+    got = sys.modules["their_module"].GOT
+    assert got
+    assert all(each == ({1: 0.5, 2: 1.5}, {"a", "b"}, timedelta(minutes=1), (1, "x")) for each in got)
+
+
+@pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
+def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
+    text: str, own_module: Path, tmp_path: Path
+) -> None:
+    """The parser's writer makes a number of it where a setting may be anything."""
+    (tmp_path / "their_module.py").write_text(ANY_SETTING)
+    spec = {"class_path": "their_module.OwnNet", "init_args": {"free": {"a": ["x y", 2, text]}}}
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += [f"--model.network={json.dumps(spec)}", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, err = seqrl("fit", *arguments)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"model.network.free.a[2] is {text!r}; it must be of a type that its class states" in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
     """Whatever can be trained is tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
@@ -536,6 +607,24 @@ def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
     with pytest.raises(ConfigurationError, match=r"names 'their_package\.OwnDQN'"):
         load_policy(last)
     assert type(load_policy(last, allow=["their_package"]).module).__name__ == "OwnDQN"
+
+
+@pytest.mark.parametrize("maker", ["bare:bare_task", "make:EnvFactory"])
+def test_a_run_folder_names_no_task_within_a_task(maker: str, run: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / f"runs/{number}"
+        shutil.copytree(run / "lightning_logs/version_0", folder)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["model"]["init_args"]["gamma"] = number / 2
+        config["data"].update(env_id=f"seqrl_lightning.envs.{maker}", env_kwargs=WITHIN)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        last = folder / "checkpoints/last.ckpt"
+        edited(last, task_within(f"seqrl_lightning.envs.{maker}"), last)
+    for command, runs in (("analyse", "runs/0"), ("compare", "runs"), ("represent", "runs")):
+        status, _, err = seqrl(command, str(tmp_path / runs), f"--output={tmp_path / 'report'}")
+        assert (status, err.count("\n")) == (2, 1), err
+        assert f"names 'seqrl_lightning.envs.{maker}'" in err
+    assert "antigravity" not in sys.modules
 
 
 def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path) -> None:
@@ -630,6 +719,72 @@ def test_settings_are_rebuilt_by_their_types() -> None:
             rebuild(make, {"size": 1, **wrong}, Trust(), "a file")
 
 
+class Pair(NamedTuple):
+    a: int
+    b: Color
+
+
+TYPED: list[tuple[Any, Any, Any]] = [
+    (dict[int, float], {"1": 0.5, "-2": 1.5}, {1: 0.5, -2: 1.5}),
+    (dict[int, float] | None, {1: 0.5}, {1: 0.5}),
+    (dict[int, list[Color]], {"1": ["RED"]}, {1: [Color.RED]}),
+    (dict[str, float], {"1": 0.5}, {"1": 0.5}),
+    (dict[int | str, float], {"1": 0.5}, {"1": 0.5}),
+    (Mapping[int, set[str]], {"1": ["b"]}, {1: {"b"}}),
+    (set[str], ["b", "a"], {"a", "b"}),
+    (set[Color] | None, ["RED"], {Color.RED}),
+    (frozenset[int], [1, 2], frozenset((1, 2))),
+    (AbstractSet[int], [1, 2], {1, 2}),
+    (tuple[int, ...] | PackedSettings, {"parts": {}}, {"parts": {}}),
+    (Sequence[int], [1, 2], [1, 2]),
+    (Iterable[int], [1, 2], [1, 2]),
+    (list, [1, "2"], [1, "2"]),
+    (tuple[int, Color], [1, "RED"], (1, Color.RED)),
+    (tuple[Color, ...], ["RED", "RED"], (Color.RED, Color.RED)),
+    (tuple[Color, ...], [], ()),
+    (timedelta, "0:01:00", timedelta(minutes=1)),
+    (timedelta | None, "2 days, 0:01:00", timedelta(days=2, minutes=1)),
+    (complex, "(1+2j)", 1 + 2j),
+    (Decimal, "0.10", Decimal("0.10")),
+    (range, "range(1, 3)", range(1, 3)),
+    (Any, {"1": ["2", "1e3"]}, {"1": ["2", "1e3"]}),
+]
+
+
+def typed(kind: Any) -> Callable[..., Any]:
+    def hold(value: Any) -> Any:
+        return value
+
+    hold.__annotations__["value"] = kind
+    return hold
+
+
+@pytest.mark.parametrize(("kind", "written", "value"), TYPED, ids=str)
+def test_a_value_is_rebuilt_as_it_was(kind: Any, written: Any, value: Any) -> None:
+    """Whatever a checkpoint makes of it: keys are texts there, and sets lists."""
+    for is_parsed in (False, kind not in (Any, list)):
+        found = rebuild(typed(kind), {"value": written}, Trust(), "a file", is_parsed)
+        assert found == value
+        assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        *((dict[int, float], {key: 0.5}) for key in ("a", "1.5")),
+        *((kind, ["a"]) for kind in (int, str, dict[int, float], Pair, deque[str])),
+        *((kind, {"a": 1}) for kind in (int, str, list[int], Pair, set[str])),
+        *((timedelta, text) for text in ("soon", "1e3", "os.system")),
+        *((kind, "a") for kind in (complex, Decimal, range, UUID, bytes)),
+    ],
+    ids=str,
+)
+def test_a_value_that_is_none_of_its_type_is_refused(kind: Any, written: Any) -> None:
+    for is_parsed in (False, True):
+        with pytest.raises(ConfigurationError, match=r"a file holds .* where a setting must be a kind of"):
+            rebuild(typed(kind), {"value": written}, Trust(), "a file", is_parsed)
+
+
 def test_what_the_config_names_is_rebuilt_as_the_config_builds_it(checkpoint: Path) -> None:
     policy = load_policy(checkpoint)
     assert isinstance(policy.module, DQN)
@@ -696,6 +851,42 @@ def test_several_modules_are_allowed_in_any_form(
 
 
 # Shapes and sizes
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c["hyper_parameters"].update(gamma="x" * 3000),
+        lambda c: c["hyper_parameters"].update({"x" * 3000: 1}),
+        lambda c: c["hyper_parameters"].update(network={"class_path": "torch.nn.Linear", "init_args": ["x" * 3000]}),
+        lambda c: c["hyper_parameters"].update(network={"class_path": "torch.nn.Linear", "x" * 3000: 1}),
+        lambda c: c["policy"].update(obs_dtype="float32," * 1000),
+        lambda c: c["policy"].update(obs_dtype="x" * 3000),
+        lambda c: c["policy"].update(algorithm="x" * 3000),
+        lambda c: c["datamodule_hyper_parameters"].update(env_id="x" * 3000),
+        lambda c: c["datamodule_hyper_parameters"].update(env_id=["x" * 3000]),
+    ],
+)
+def test_a_refusal_quotes_little_of_a_file(edit: Edit, checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(checkpoint, edit, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError) as refusal:
+        load_policy(path).make_env()
+    assert len(str(refusal.value.args[0])) < 1000 + len(str(path))
+
+
+@pytest.mark.parametrize("edit", [lambda c: c.update(sidecars={}), lambda c: c.pop("sidecars")])
+def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt"
+    last.with_name("last.previous.ckpt").unlink(missing_ok=True)
+    edited(last, edit, last)
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqrl_lightning.data.rank_zero_info", told.append)
+        more = [f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last", "--trainer.max_steps=12"]
+        status, _, err = seqrl("fit", *TINY, *more)
+    refused = status != 0 and "it names no sidecar, which would hold the replay memory" in err.splitlines()[-1]
+    assert refused or "The checkpoint holds no replay memory; a new one is filled before the run continues." in told
 
 
 @pytest.mark.parametrize(
@@ -903,6 +1094,11 @@ def test_lightnings_own_way_to_load_is_as_strict(
     evil = edited(checkpoint, set_in(*DATA, "env_id", value="antigravity:Own-v0"), tmp_path / "evil.ckpt")
     with pytest.raises(ConfigurationError, match="names 'antigravity'"):
         ReplayDataModule.load_from_checkpoint(evil)
+    for name in MAKERS:
+        evil = edited(checkpoint, task_within(f"seqrl_lightning.envs.{name}"), tmp_path / "evil.ckpt")
+        with pytest.raises(ConfigurationError, match=f"names 'seqrl_lightning.envs.{name}'"):
+            ReplayDataModule.load_from_checkpoint(evil)
+    assert "antigravity" not in sys.modules
     assert not called
 
 
@@ -1253,6 +1449,10 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
                 action_mask=torch.zeros((0, 1, 200_000), dtype=torch.bool),
             ),
             r"the replay memory's observation in the checkpoint is one of torch\.float32 and shape \(0, 1, 4\)",
+        ),
+        (
+            lambda c, s: s["ReplayDataModule"]["ring"]["is_final"].fill_(True),
+            "the replay memory's is_final in the checkpoint is True; it must be false in some row",
         ),
         (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
         (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),

@@ -10,6 +10,7 @@ from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.functional import episodes_to_criterion_by_chance, is_mastered
+from seqrl_lightning.trust import task_kwargs
 from seqrl_lightning.types import FloatArray
 
 _MOST_EPISODES = 1000
@@ -29,10 +30,10 @@ def chance_of(run: Run) -> Chance:
     Args:
         run: A run.
     """
-    facts = run.facts  # which refuses a task that isn't trusted
-    data = run.config["data"]
-    factory = EnvFactory(run.env_id, data.get("env_kwargs"), autoreset_mode=data.get("autoreset_mode"))
-    returns = random_returns(factory.make_env())
+    facts, data = run.facts, run.config["data"]
+    with run.task():
+        factory = EnvFactory(run.env_id, task_kwargs(data), autoreset_mode=data.get("autoreset_mode"))
+        returns = random_returns(factory.make_env())
     if facts.mastery_return is None:
         return Chance(float(returns.mean()), np.nan)
     mastered = is_mastered(torch.from_numpy(returns), facts.mastery_return).double().mean()

@@ -60,10 +60,18 @@ def shared_axis(runs: Sequence[Run]) -> Axis:
         runs: Runs of all conditions.
     """
     for name, (section, setting) in _BUDGETS.items():
-        budgets = {run.config.get(section, {}).get(setting) for run in runs}
+        budgets = {_budget(run, section, setting) for run in runs}
         if len(budgets) == 1 and (budget := budgets.pop()) not in (None, -1):
             return Axis(name, f"all runs had {budget:g} {AXES[name]}")
     return Axis("env_steps", "the runs have no budget in common")
+
+
+def _budget(run: Run, section: str, setting: str) -> float | None:
+    """Return how much of an axis a run was to have by its config; None or -1 if it has no such budget."""
+    found: float | None = run.config.get(section, {}).get(setting)
+    is_number = found is None or isinstance(found, int | float)
+    require(is_number, f"{section}.{setting} in {run.folder / 'config.yaml'}", found, "a number")
+    return found
 
 
 def unfinished(run: Run) -> str | None:
@@ -76,8 +84,8 @@ def unfinished(run: Run) -> str | None:
     reached = {"episodes": len(run.episodes)}
     if len(last_logged):
         reached |= {"env_steps": int(last_logged.index[-1]), "updates": int(last_logged.iloc[-1])}
-    budgets = {name: run.config.get(section, {}).get(setting) for name, (section, setting) in _BUDGETS.items()}
-    known = {name: budgets[name] for name in reached if budgets[name] not in (None, -1)}
+    budgets = {name: _budget(run, section, setting) for name, (section, setting) in _BUDGETS.items()}
+    known = {name: budget for name in reached if (budget := budgets[name]) is not None and budget != -1}
     if not known or any(reached[name] >= budget for name, budget in known.items()):
         return None
     name, budget = next(iter(known.items()))

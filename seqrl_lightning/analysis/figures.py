@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from seqrl_lightning.analysis.curves import on_grid
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquartile_means, kaplan_meier, summarize
+from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import BoolArray, FloatArray
 
@@ -67,7 +68,7 @@ def new_figure(
 
 def as_text(name: str) -> str:
     """Return a run's name as Matplotlib draws it as it is: dollar signs would begin mathematics."""
-    return name.replace("$", r"\$")
+    return printable(name).replace("$", r"\$")
 
 
 def wrapped(name: str, width: int = 34) -> str:
@@ -319,4 +320,7 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
         for suffix in SUFFIXES:
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix, **options)
-            write_bytes(path.with_suffix(f".{suffix}"), picture.getvalue())
+            contents = picture.getvalue()
+            if suffix == "svg":  # whatever a figure shows, its file is well-formed
+                contents = printable(contents.decode(), "\n\t").encode()
+            write_bytes(path.with_suffix(f".{suffix}"), contents)

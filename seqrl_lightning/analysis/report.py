@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.figures import save
+from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes
 
 _STYLE = """
@@ -67,7 +68,7 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
             write_table(section.data, folder / f"{section.name}_data.csv", index=False)
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
     path = folder / "report.html"
-    write_bytes(path, (head + "\n".join(parts) + "\n").encode())
+    write_bytes(path, printable(head + "\n".join(parts) + "\n").encode())
     return path
 
 
@@ -113,13 +114,14 @@ def defused(cell: object) -> Any:
     """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
 
     In many countries, spreadsheets end a cell at a semicolon, whatever quotes are around it, so what follows is quoted
-    too.
+    too. Control characters are written as Python writes them.
 
     >>> [defused(cell) for cell in ("=1+1", "@SUM(A1)", "-0.5", -0.5, "ABC", "a;=1+1")]
     ["'=1+1", "'@SUM(A1)", '-0.5', -0.5, 'ABC', "a;'=1+1"]
     """
     if not isinstance(cell, str):
         return cell
+    cell = printable(cell, "\n\t")
     with suppress(ValueError):
         float(cell)
         return cell

@@ -1,7 +1,9 @@
 """Read the files of a run's folder as tables."""
 
 import glob
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,18 +11,20 @@ from typing import Any
 
 import pandas as pd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.analysis.trials import read_table, read_trials, shows_position
+from seqrl_lightning.analysis.trials import read_table, read_trials, require_observations, shows_position
 from seqrl_lightning.envs.bare import bare_task
 from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.reading import read_config
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, task_kwargs
+from seqrl_lightning.types import ConfigurationError, require
 
-_EPISODE = ("env_steps", "env", "block", "episode_return", "episode_length", "terminated")
+_COUNTS = ("env_steps", "env", "block", "episode_length")  # of episodes.csv
+_NUMBERS = ("episode_return", "terminated")
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,18 @@ class Run:
         """The place of its condition in the design of an experiment, if it is of one."""
         return read_levels(self.folder)
 
+    @contextmanager
+    def task(self) -> Iterator[None]:
+        """Make the task within this context, where errors and what may be named are those of the run's config."""
+        source = str(self.folder / "config.yaml")
+        with self.trust.task(self.env_id, source), refused_in_a_line(source):
+            yield
+
     @cached_property
     def facts(self) -> TaskFacts:
         """The facts about the task that measures depend on."""
-        self.trust.require_task(self.env_id, str(self.folder / "config.yaml"))
-        with refused_in_a_line(str(self.folder / "config.yaml")):
-            facts = TaskFacts.of(bare_task(self.env_id, self.config["data"].get("env_kwargs") or {}))
+        with self.task():
+            facts = TaskFacts.of(bare_task(self.env_id, task_kwargs(self.config["data"])))
         path = self._table_of_trials
         with refused_in_a_line(str(path)):
             is_shown = path is not None and shows_position(path)
@@ -65,21 +75,26 @@ class Run:
     @cached_property
     def episodes(self) -> pd.DataFrame:
         """``episodes.csv``: a row for every training episode."""
-        return read_table(self._checked("episodes.csv"), _EPISODE)
+        return read_table(self._checked("episodes.csv"), _NUMBERS, _COUNTS)
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
         """``trials.csv`` with derived columns (:func:`read_trials`); None for tasks without."""
-        path = self._table_of_trials
-        if path is None:
-            return None
-        with refused_in_a_line(str(path)):
-            return read_trials(path, self.facts)
+        return self._choices_in("trials.csv")
 
     @cached_property
     def probes(self) -> pd.DataFrame | None:
         """``probes.csv``, the choices of evaluations, with derived columns (:func:`read_trials`); None without one."""
-        return read_trials(self._checked("probes.csv"), self.facts) if (self.folder / "probes.csv").exists() else None
+        return self._choices_in("probes.csv")
+
+    def _choices_in(self, name: str) -> pd.DataFrame | None:
+        if not (self.folder / name).exists():
+            return None
+        path = self._checked(name)
+        with refused_in_a_line(str(path)):
+            found = read_trials(path, self.facts)
+            require_observations(found)
+        return found
 
     @property
     def _table_of_trials(self) -> Path | None:
@@ -92,7 +107,7 @@ class Run:
     @cached_property
     def _events(self) -> EventAccumulator:
         for path in self.folder.glob("*tfevents*"):
-            self._checked(path.name)
+            _require_whole_records(self._checked(path.name))
         with refused_in_a_line(f"what {self.folder} holds for TensorBoard"):
             return EventAccumulator(str(self.folder), size_guidance={"scalars": 0}).Reload()
 
@@ -102,6 +117,25 @@ class Run:
             return pd.Series(dtype=float)
         events = {event.step: event.value for event in self._events.Scalars(tag)}
         return pd.Series(events, name=tag).sort_index()
+
+
+def _require_whole_records(path: Path) -> None:
+    """Refuse a file for TensorBoard with a damaged record, at which TensorBoard would stop reading without a word.
+
+    An end that is cut off is none: so a run that was killed leaves it.
+    """
+    left = path.stat().st_size
+    with path.open("rb") as file:
+        while len(head := file.read(12)) == 12:  # https://www.tensorflow.org/tutorials/load_data/tfrecord
+            (length, checksum), left = struct.unpack("<QI", head), left - len(head)
+            is_whole = masked_crc32c(head[:8]) == checksum
+            if is_whole and length + 4 > left:
+                return
+            data, end = (file.read(length), file.read(4)) if is_whole else (b"", b"")
+            is_whole = is_whole and struct.pack("<I", masked_crc32c(data)) == end
+            must_be = "one as TensorBoard's writer leaves it; without the file, its curves are missing"
+            require(is_whole, f"a record of {path}", f"damaged, {left} bytes before the end", must_be)
+            left -= length + 4
 
 
 def find_runs(patterns: Iterable[str], trust: Trust | None = None, max_gib: float = MAX_FILE_GIB) -> list[Run]:

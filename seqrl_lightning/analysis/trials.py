@@ -23,15 +23,18 @@ MAX_ACTIONS = 1000
 EPISODE_COLUMNS = ("subject", "seed", "session", "block", "env", "episode")
 """The columns that identify an episode, where a table has them; each subject, session or block may number its own."""
 
+_LARGEST_NUMBER, _LARGEST_COUNT = 1e150, 2**53
+
 RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
 
 
-def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFrame:
+def read_table(path: Path, numbers: Sequence[str], counts: Sequence[str] = (), **options: Any) -> pd.DataFrame:
     """Read a CSV file, whoever wrote it.
 
     Args:
         path: The file.
-        numbers: Columns that have to be there, with a finite number in every row.
+        numbers: Columns that have to be there, with a finite number in every row, whose square is finite, too.
+        counts: Columns that have to be there, with a whole number from 0 on in every row.
         options: Further arguments of ``pandas.read_csv``.
 
     Raises:
@@ -39,24 +42,48 @@ def read_table(path: Path, numbers: Sequence[str], **options: Any) -> pd.DataFra
     """
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, **options)
-    require_numbers(table, path, numbers)
+    require_numbers(table, path, numbers, counts)
     return table
 
 
-def require_numbers(table: pd.DataFrame, path: Path, numbers: Sequence[str]) -> None:
-    """Refuse a table without rows, or without a finite number in every row of some columns.
+def require_numbers(table: pd.DataFrame, path: Path, numbers: Sequence[str], counts: Sequence[str] = ()) -> None:
+    """Refuse a table without rows, or without a number in every row of some columns.
+
+    Args:
+        table: The table.
+        path: Its file.
+        numbers: Columns of finite numbers whose squares are finite, too.
+        counts: Columns of whole numbers from 0 on.
 
     Raises:
         ConfigurationError: If it is one.
     """
-    must_be = f"a table with rows and {', '.join(numbers)}"
-    require(set(numbers) <= set(table), f"the columns of {path}", list(table), must_be)
+    must_be = f"a table with rows and {', '.join((*counts, *numbers))}"
+    require({*counts, *numbers} <= set(table), f"the columns of {path}", list(table), must_be)
     if not len(table):
         raise ConfigurationError(f"{path} has no rows; the run must have got as far as the first of them")
-    for name in numbers:
+    for name in (*counts, *numbers):
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
-        invalid = table[name][~np.isfinite(values)]
-        require(invalid.empty, f"{name} in {path}", invalid.iloc[:1].tolist(), "a number in every row")
+        fits = np.abs(values) < _LARGEST_NUMBER
+        if name in counts:
+            fits = (values >= 0) & (values <= _LARGEST_COUNT) & (values == np.floor(values))
+        invalid = table[name][~fits]
+        must_be = f"a {'whole number from 0 on' if name in counts else 'number'} in every row"
+        require(invalid.empty, f"{name} in {path}", invalid.iloc[:1].tolist(), must_be)
+
+
+def require_observations(trials: pd.DataFrame) -> None:
+    """Refuse a table of a run whose ``state`` doesn't hold observations of one shape, as JSON.
+
+    Raises:
+        ValueError: If it doesn't.
+    """
+    if "state" not in trials:
+        return
+    states = [np.array(json.loads(text)) for text in trials["state"].cat.categories]
+    is_whole = not trials["state"].isna().any() and len({state.shape for state in states}) == 1
+    if not (is_whole and all(state.dtype.kind in "biuf" for state in states)):
+        raise ValueError("its column state doesn't hold an observation in every row, of the same shape in all of them")
 
 
 def number_episodes(table: pd.DataFrame) -> IntArray:

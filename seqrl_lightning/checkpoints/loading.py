@@ -1,13 +1,14 @@
 """Lightning's ``load_from_checkpoint`` for files that may come from a stranger."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.trust import Allowed, Trust, settings_of
+from seqrl_lightning.trust import Allowed, Trust, settings_of, task_kwargs
 from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
@@ -36,7 +37,8 @@ def load_from_checkpoint(
         contents = read_checkpoint(Path(path), trust, mmap=False, used=settings_key, replaced=more)
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
-    settings = {**settings_of(contents.get(settings_key, {})), **more}
-    if "env_id" in settings and "env_id" not in more:
-        trust.require_task(settings["env_id"], str(path))
-    return rebuild(cls, settings, trust, str(path)), contents
+    theirs = settings_of(contents.get(settings_key, {}))
+    settings = {**theirs, **({"env_kwargs": task_kwargs(theirs)} if "env_kwargs" in theirs else {}), **more}
+    names_task = "env_id" in settings and "env_id" not in more
+    with trust.task(settings["env_id"], str(path)) if names_task else nullcontext():
+        return rebuild(cls, settings, trust, str(path)), contents

@@ -171,9 +171,12 @@ def named_sidecars(checkpoint: Mapping[str, Any]) -> dict[str, str]:
     """Return the sidecars that a checkpoint names, with their checksums, in the order of the ranks.
 
     Raises:
-        UnusableFileError: If one of them isn't a plain file name: a checkpoint's sidecars lie beside it.
+        UnusableFileError: If one of them isn't a plain file name: a checkpoint's sidecars lie beside it. Or if there is
+            none where there was one.
     """
     sidecars = checkpoint.get(_KEY, {})
+    if _KEY in checkpoint and not sidecars:
+        raise UnusableFileError("it names no sidecar, which would hold the replay memory, so that no run can go on")
     for name in sidecars if isinstance(sidecars, dict) else [sidecars]:
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise UnusableFileError(f"it names the sidecar {name!r}, which is not the name of one beside it")

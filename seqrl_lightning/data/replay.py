@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
@@ -118,3 +119,5 @@ class ReplayDataModule(LearnerDataModule):
         if "ring" in state:
             self.ring.load_state_dict(state["ring"], self.n_actions)
             self._load_sampler(state["sampler"])
+        elif self.save_replay:
+            rank_zero_info("The checkpoint holds no replay memory; a new one is filled before the run continues.")

@@ -308,6 +308,9 @@ class Rows:
         self.head = counters["head"]
         self.num_full_rows = counters["num_full_rows"]
         self.num_added = counters["num_added"]
+        has_any = bool(self.is_transition(self.slots(np.arange(1, self.num_slots + 1))).any())
+        must_be = "false in some row, so that a transition can be drawn"
+        require_saved(has_any or not self.num_slots, "the replay memory's is_final", True, must_be)
 
     def _saved_counters(self, state_dict: dict[str, Any]) -> dict[str, int]:
         """Return the saved counters, of which the number of rows added decides the others."""

@@ -11,7 +11,10 @@ import torch
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
-from seqrl_lightning.types import Batch, FloatArray, IntArray, State, Transitions, Windows, require
+from seqrl_lightning.types import Batch, FloatArray, IntArray, RunError, State, Transitions, Windows, require
+
+_MOST_ROUNDS = 100  # in which slots are drawn again
+_LARGEST_WEIGHT = 1e100  # of a priority
 
 
 class Sampler(ABC):
@@ -124,9 +127,25 @@ class UniformSampler(TransitionSampler):
         """Return the indices of slots that hold transitions, [batch_size] int64."""
         slots = _random_slots(ring, batch_size, rng)
         # Final observations are drawn like any slot, then drawn again: the cost doesn't grow with the ring.
-        while (redraw := np.flatnonzero(~ring.is_transition(slots, next_actions))).size:
+        for _ in range(_MOST_ROUNDS):
+            redraw = np.flatnonzero(~ring.is_transition(slots, next_actions))
+            if not redraw.size:
+                return slots
             slots[redraw] = _random_slots(ring, redraw.size, rng)
-        return slots
+        return _listed_slots(ring, batch_size, rng, next_actions)
+
+
+def _listed_slots(
+    ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool, weights: FloatArray | None = None
+) -> IntArray:
+    """Draw from a list of all transitions, in proportion to their weights: slow in a large ring, but it always ends."""
+    slots = ring.slots(np.arange(1, ring.num_slots + 1))
+    slots = slots[ring.is_transition(slots, next_actions)]
+    weight = np.ones(len(slots)) if weights is None else weights[slots]
+    if not 0.0 < weight.sum() < np.inf:
+        raise RunError("the replay memory holds no transition that could be drawn: every episode in it broke")
+    drawn: IntArray = rng.choice(slots, batch_size, p=weight / weight.sum())
+    return drawn
 
 
 def _random_slots(ring: RingBuffer, size: int, rng: np.random.Generator) -> IntArray:
@@ -215,15 +234,17 @@ class PrioritizedSampler(TransitionSampler):
         self._index_new_rows(ring)
         slots = self._tree.find(stratified_mass(self._tree, batch_size, rng))
         # Rounding may lead to a neighbor without a priority, and a transition may still wait for its next action.
-        while (
-            redraw := np.flatnonzero((self._tree.weights[slots] == 0.0) | ~ring.is_transition(slots, next_actions))
-        ).size:
+        for _ in range(_MOST_ROUNDS):
+            is_drawn = (self._tree.weights[slots] > 0.0) & ring.is_transition(slots, next_actions)
+            redraw = np.flatnonzero(~is_drawn)
+            if not redraw.size:
+                return slots
             slots[redraw] = self._tree.find(rng.random(redraw.size) * self._tree.total)
-        return slots
+        return _listed_slots(ring, batch_size, rng, next_actions, self._tree.weights)
 
     def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
         """Write the priorities of the transitions in ``slots`` ([B] int64) from their errors ([1, B], not negative)."""
-        weights = (errors.reshape(-1).astype(np.float64) + self.min_priority) ** self.alpha
+        weights = as_weights(errors.reshape(-1).astype(np.float64) + self.min_priority, self.alpha)
         self._max_weight = max(self._max_weight, float(weights.max()))
         self._tree.update(slots, weights)
 
@@ -254,8 +275,13 @@ class PrioritizedSampler(TransitionSampler):
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
         self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
-        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring)
-        self._max_weight = saved(state_dict["max_weight"], float, "the sampler's max_weight")
+        self._max_weight = saved_max_weight(state_dict["max_weight"])
+        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring, self._max_weight)
+        age = np.arange((ring.num_added - self._rows_seen) * ring.num_envs, ring.num_slots) + 1
+        seen = ring.slots(age)
+        weights = self._tree.weights[seen[ring.is_transition(seen)]]
+        can_draw = not weights.size or bool(weights.any())
+        require_saved(can_draw, "the sampler's weights", weights, "positive where a transition is stored")
 
 
 def saved_rows(value: object, ring: RingBuffer, name: str) -> int:
@@ -265,11 +291,25 @@ def saved_rows(value: object, ring: RingBuffer, name: str) -> int:
     return num_rows
 
 
-def saved_tree(weights: object, rows_seen: int, ring: RingBuffer) -> SumTree:
+def as_weights(priorities: FloatArray, alpha: float) -> FloatArray:
+    """Return ``priorities ** alpha``, bounded so that no sum of them overflows: from an infinite one none is drawn."""
+    with np.errstate(over="ignore"):
+        weights: FloatArray = np.minimum(priorities**alpha, _LARGEST_WEIGHT)
+    return weights
+
+
+def saved_max_weight(value: object) -> float:
+    """Return the saved largest of all weights that were ever written, which are 1 at first."""
+    weight, must_be = saved(value, float, "the sampler's max_weight"), f"in [1, {_LARGEST_WEIGHT:g}]"
+    require_saved(1.0 <= weight <= _LARGEST_WEIGHT, "the sampler's max_weight", weight, must_be)
+    return weight
+
+
+def saved_tree(weights: object, rows_seen: int, ring: RingBuffer, max_weight: float) -> SumTree:
     """Return a tree of saved weights, one for each of the ring's slots; of one slot before the first row was seen."""
     name, size = "the sampler's weights", ring.num_rows * ring.num_envs if rows_seen else 1
     found = saved_tensor(weights, (size,), torch.float64, name).numpy()
-    require_saved(bool(np.all((found >= 0) & np.isfinite(found))), name, found, "finite, and none of them negative")
+    require_saved(bool(np.all((found >= 0) & (found <= max_weight))), name, found, f"in [0, {max_weight:g}]")
     tree = SumTree(size)
     tree.update(np.arange(size), found)
     return tree

@@ -10,7 +10,9 @@ from torch import Tensor
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import (
     Sampler,
+    as_weights,
     importance_weights,
+    saved_max_weight,
     saved_rows,
     saved_states,
     saved_tree,
@@ -210,7 +212,7 @@ class SequenceSampler(Sampler):
         """
         errors = errors.astype(np.float64)
         error = self.eta * np.nanmax(errors, axis=0) + (1.0 - self.eta) * np.nanmean(errors, axis=0)
-        weights = (error + self.min_priority) ** self.alpha
+        weights = as_weights(error + self.min_priority, self.alpha)
         self._max_weight = max(self._max_weight, float(weights.max()))
         self._tree.update(slots, weights)
 
@@ -254,7 +256,8 @@ class SequenceSampler(Sampler):
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
         self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
-        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring)
+        self._max_weight = saved_max_weight(state_dict["max_weight"])
+        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring, self._max_weight)
         num_envs = ring.num_envs if self._rows_seen else 0
         self._step = saved_tensor(state_dict["step"], (num_envs,), torch.int64, "the sampler's step").numpy().copy()
         self._incomplete = saved(state_dict["waiting"], list[list[int]], "the sampler's waiting")
@@ -267,6 +270,5 @@ class SequenceSampler(Sampler):
             require_saved(0 <= slot < self._tree.size, "a slot of the sampler", slot, f"in [0, {self._tree.size})")
         states = saved_states(state_dict["states"], (len(slots),)).numpy() if slots else ()
         self._states = {slot: state.copy() for slot, state in zip(slots, states, strict=True)}
-        self._max_weight = saved(state_dict["max_weight"], float, "the sampler's max_weight")
         self._longest = saved(state_dict["longest"], int, "the sampler's longest")
         require_saved(self._longest > 0, "the sampler's longest", self._longest, "positive")

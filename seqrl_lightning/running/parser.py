@@ -1,5 +1,6 @@
 """The parser of the command line, whose errors are one line and suggest a name where one was misspelled."""
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
@@ -11,6 +12,7 @@ from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.data import LoggedTrials, ReplayDataModule
 from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.errors import OneLineErrors, shorten_message
+from seqrl_lightning.types import require
 
 SETTINGS_OF: dict[str, type[Any]] = {
     "data": ReplayDataModule,
@@ -38,3 +40,26 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     def explain(self, message: str) -> str:
         """Return a message as one line."""
         return explain(message)
+
+
+def require_kept(given: object, kept: object, name: str) -> None:
+    """Refuse a text that a checkpoint would hold as something else, as happens in settings that may be anything.
+
+    Args:
+        given: A setting, or a collection of them.
+        kept: The same as a run's config and its checkpoints hold it.
+        name: Its name.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    if isinstance(given, Mapping) and isinstance(kept, Mapping):
+        for key, value in given.items():
+            inner = name if key == "init_args" else f"{name}.{key}"
+            require_kept(value, kept.get(key, kept.get(str(key), value)), inner)
+    elif isinstance(given, list | tuple) and isinstance(kept, list) and len(given) == len(kept):
+        for number, (value, kept_value) in enumerate(zip(given, kept, strict=True)):
+            require_kept(value, kept_value, f"{name}[{number}]")
+    elif isinstance(given, str):
+        must_be = f"of a type that its class states, like list[str]: else a checkpoint holds {kept!r}"
+        require(isinstance(kept, str), name, given, must_be)

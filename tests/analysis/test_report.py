@@ -5,14 +5,16 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from seqrl_lightning.analysis.figures import as_text, new_figure
+from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure, wrapped
 from seqrl_lightning.analysis.report import Section, defused, write_long_table, write_report, write_table
 from tests.running import seqrl
 
@@ -124,3 +126,27 @@ def test_a_long_table_is_parquet_too(tmp_path: Path) -> None:
     as_texts = table.assign(level=["1", "off"])  # a column of Parquet has one type
     pd.testing.assert_frame_equal(read, as_texts)
     assert list(pd.read_csv(tmp_path / "trials.csv").columns) == list(read.columns)
+
+
+CONTROLS = "".join(map(chr, [*range(9), *range(11, 32), 127, 155, 0x202E, 0x2066, 0xFFFE, 0xD800]))
+
+
+def test_no_control_character_reaches_a_report(tmp_path: Path) -> None:
+    """No terminal, browser or spreadsheet obeys one, and no reader of XML stumbles over one."""
+    name = f"red {CONTROLS}\N{NO-BREAK SPACE}end"
+    figure, (axes,) = new_figure()
+    axes.plot([0, 1], [0, 1], label=as_text(name))
+    axes.set(title="red \x1b", xlabel=wrapped(name, 200))
+    add_legend(figure, [axes])
+    table = pd.DataFrame({name: [name, "\x1f1"]}, index=pd.Index([name, "b"], name=name))
+    with warnings.catch_warnings(action="ignore"):  # of glyphs that the font lacks
+        write_report(name, name, [Section("part", name, name, figure, table, table)], tmp_path)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix in (".html", ".svg", ".csv")}
+    assert len(texts) == 4
+    for file, text in texts.items():
+        assert not set(CONTROLS) & set(text), file
+        assert r"red \x00\x01" in text, file
+        assert "\\u202e" in text, file
+        assert "\N{NO-BREAK SPACE}end" in text, file
+    assert ElementTree.fromstring(texts["part.svg"]).tag.endswith("svg")
+    assert r"\x1f1" in texts["part.csv"]

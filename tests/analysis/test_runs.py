@@ -9,6 +9,7 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
+from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -53,6 +54,16 @@ def test_a_config_with_aliases_is_read(folder: Path) -> None:
         ("seed_everything: x\ndata: {env_id: A}", "is not the config of a run"),
         ("seed_everything: 1\ndata: {env_id: A, env_kwargs: 3}", "is not the config of a run"),
         ("a: !!python/name:os.system", "could not determine a constructor"),
+        *(
+            (f"{CONFIG}{group}: {value}\n", "is not the config of a run; it must have .* its model, agent and trainer")
+            for group in ("model", "agent", "trainer")
+            for value in ("x", "[1]", "null", "3")
+        ),
+        *(
+            (f"{CONFIG}x: {value}\n", "can't be used: it holds .*, which no setting is")
+            for value in ("2020-01-01", "2020-01-01 10:00:00", "!!set {a, b}", "!!binary aGVsbG8=", "9" * 400)
+        ),
+        (CONFIG.replace("1", "9" * 400), "can't be used: it holds 9+.*, which no setting is"),
     ],
 )
 def test_a_config_that_stands_for_too_much_is_refused(folder: Path, text: str, reason: str) -> None:
@@ -100,6 +111,18 @@ HEAD = EPISODES.splitlines()[0]
         (f"{HEAD}\n{EPISODE.replace('9.0', 'x')}".encode(), r"episode_return in .*episodes.csv is \['x'\]"),
         (f"{HEAD}\n{EPISODE.replace('9.0', 'inf')}".encode(), r"episode_return in .*episodes.csv is \[inf\]"),
         (f"{HEAD}\n{EPISODE}\n,,,,,".encode(), r"env_steps in .*episodes.csv is \[nan\]"),
+        (
+            f"{HEAD}\n{','.join(['1e300'] * 6)}".encode(),
+            r"env_steps in .*episodes.csv is \[1e\+300\]; it must be a whole",
+        ),
+        (f"{HEAD}\n{EPISODE.replace('9.0', '1e200')}".encode(), r"episode_return in .*episodes.csv is \[1e\+200\]"),
+        *(
+            (
+                f"{HEAD}\n9,{env},{block},9.0,9,True".encode(),
+                rf"{name} in .*episodes.csv is \[{value}\]; it must be a whole",
+            )
+            for name, env, block, value in (("env", -1, 0, -1), ("block", 0, 0.5, 0.5), ("block", 0, 1e17, r"1e\+17"))
+        ),
         (f'{HEAD}\n"'.encode(), "episodes.csv can't be used: .*EOF inside string"),
         (HEAD.encode() + b"\n\xff", "episodes.csv can't be used: .*utf-8"),
     ],
@@ -127,15 +150,42 @@ TRIALS = "episode,trial,action,correct_action,state\n"
         (f"{TRIALS}0,0,1000,1,[1.0]\n", "action in .*trials.csv is 1000; it must be below 1000"),
         (f"{TRIALS}0,0,1,9999999999,[1.0]\n", "correct_action in .*trials.csv is 9999999999; it must be below"),
         (f"{TRIALS}0,0,-5,-7,[1.0]\n", ""),
+        *(
+            (f"{TRIALS}0,0,0,0,[1.0]\n0,1,0,0,{state}\n", f"trials.csv can't be used: .*{reason}")
+            for state, reason in (
+                ("[", "Expecting value"),
+                ('"[1.0, 2.0]"', "of the same shape in all"),
+                ('"[1.0, [2.0]]"', "inhomogeneous"),
+                ('"[""x""]"', "of the same shape in all"),
+                ("", "(Cannot convert float NaN|an observation in every row)"),
+                ("[null]", "of the same shape in all"),
+            )
+        ),
     ],
 )
-def test_a_table_of_trials_that_is_none_is_refused(folder: Path, contents: str, reason: str) -> None:
+@pytest.mark.parametrize("name", ["trials.csv", "probes.csv"])
+def test_a_table_of_trials_that_is_none_is_refused(folder: Path, name: str, contents: str, reason: str) -> None:
     """One in which nothing can be counted is no fault."""
     (folder / "config.yaml").write_text(CONFIG.replace("CartPole-v1", "seqrl/Sequence-v0"))
-    (folder / "trials.csv").write_text(contents)
+    (folder / name).write_text(contents)
+    run = Run(folder)
+    if not reason:
+        assert len(run.trials if name == "trials.csv" else run.probes) == 1
+        return
+    with pytest.raises(ConfigurationError, match=reason.replace("trials.csv", name)) as refusal:
+        _ = run.trials if name == "trials.csv" else run.probes
+    assert "\n" not in str(refusal.value)
+    if name == "trials.csv":
+        status, err = analyse(folder)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert re.search(reason, err)
+
+
+def test_a_budget_that_is_no_number_is_refused(folder: Path) -> None:
+    (folder / "config.yaml").write_text(f"{CONFIG}trainer: {{max_steps: [1]}}\n")
     status, err = analyse(folder)
-    assert (status, err.count("\n")) == ((2, 1) if reason else (0, 0)), err
-    assert re.search(reason, err)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert re.search(r"trainer.max_steps in .*config.yaml is \[1\]; it must be a number", err)
 
 
 def record(data: bytes, length: int | None = None) -> bytes:
@@ -153,6 +203,10 @@ VERSION = record(Event(file_version="brain.Event:2").SerializeToString())
         (VERSION + record(b"x", length=2**62), "for TensorBoard can't be used: MemoryError"),
         (VERSION + record(b"x", length=2**36), "for TensorBoard can't be used: MemoryError"),
         (VERSION + record(b"\xff" * 9), "for TensorBoard can't be used: Error parsing message"),
+        (b"\xff" * 10_000, "a record of .*tfevents.1 is 'damaged, 9988 bytes before the end'"),
+        ((2**62).to_bytes(8, "little") + b"\0" * 100, "a record of .*tfevents.1 is 'damaged"),
+        (VERSION + record(b"x")[:-1] + b"\0" + VERSION, "a record of .*tfevents.1 is 'damaged"),
+        (VERSION + record(b"x")[:5], ""),
         (VERSION + record(b"x")[:-1], ""),  # as a run that was killed leaves it
     ],
 )

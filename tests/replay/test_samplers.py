@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from seqrl_lightning.replay import (
     SequenceSampler,
     UniformSampler,
 )
+from seqrl_lightning.replay.samplers import TransitionSampler
 from seqrl_lightning.saved_state import StateError
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, RunError
 
 GOES_ON, TERMINATES, TRUNCATES = 0, 1, 2
 
@@ -260,6 +262,59 @@ def test_settings_that_cannot_work(settings: dict[str, Any]) -> None:
         PrioritizedSampler(**settings)
 
 
+def hopeless_ring() -> RingBuffer:
+    """A ring in which every episode broke."""
+    ring = RingBuffer(40, 2, (1,), "float32")
+    play(ring, [[GOES_ON, GOES_ON]] * 15)
+    for env in (0, 1):
+        ring.drop(env, 15)
+    return ring
+
+
+@pytest.mark.parametrize("kind", [UniformSampler, PrioritizedSampler])
+def test_drawing_ends_where_there_is_nothing_to_draw(kind: type[TransitionSampler]) -> None:
+    with pytest.raises(RunError, match="holds no transition that could be drawn"):
+        kind()(hopeless_ring(), 4, np.random.default_rng(0))
+
+
+def test_drawing_ends_where_there_is_next_to_nothing_to_draw() -> None:
+    """And finds it, in proportion to the weights."""
+    ring = RingBuffer(40_000, 1, (1,), "float32")
+    play(ring, [[GOES_ON]] * 20_000)
+    ring.is_final[2:20_000] = True
+    assert set(UniformSampler().slots(ring, 50, np.random.default_rng(0))) == {0, 1}
+    sampler = PrioritizedSampler(alpha=1.0, min_priority=1e-9)
+    sampler.slots(ring, 1, np.random.default_rng(0))
+    sampler.update_priorities(np.array([0, 1]), np.array([[3.0, 1.0]]))
+    drawn = sampler.slots(ring, 2000, np.random.default_rng(0))
+    assert set(drawn) == {0, 1}
+    assert abs(np.mean(drawn == 0) - 0.75) < 0.04
+
+
+@pytest.mark.parametrize("sampler", [PrioritizedSampler(alpha=2.0), SequenceSampler(4, prioritized=True, alpha=2.0)])
+def test_infinite_priorities_are_drawn_like_the_largest(sampler: Sampler) -> None:
+    ring = RingBuffer(40, 2, (1,), "float32")
+    play(ring, [[GOES_ON, TERMINATES]] * 15)
+    slots = sampler(ring, 4, np.random.default_rng(0)).slot_batch
+    assert slots is not None
+    sampler.update_priorities(slots[0].numpy(), np.full((1, 4), 1e300))
+    assert sampler.state_dict()["max_weight"] == 1e100
+    again = sampler(ring, 4, np.random.default_rng(0))
+    assert torch.isfinite(again.weight_batch).all()
+    assert set(again.slot_batch[0].tolist()) <= set(slots[0].tolist())
+
+
+def test_a_saved_ring_without_a_transition_is_refused() -> None:
+    ring = hopeless_ring()
+    with pytest.raises(StateError, match="the replay memory's is_final in the checkpoint is True; it must be false in"):
+        RingBuffer(40, 2, (1,), "float32").load_state_dict(ring.state_dict(), 2)
+    empty = RingBuffer(40, 2, (1,), "float32")
+    RingBuffer(40, 2, (1,), "float32").load_state_dict(empty.state_dict(), 2)
+
+
+BY_WEIGHT = (PrioritizedSampler, SequenceSampler)
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
@@ -271,6 +326,11 @@ def test_settings_that_cannot_work(settings: dict[str, Any]) -> None:
         (PrioritizedSampler, {"rows_seen": 10**9}),
         (PrioritizedSampler, {"rows_seen": 0}),
         (PrioritizedSampler, {"max_weight": "1.0"}),
+        *((kind, {"max_weight": value}) for kind in BY_WEIGHT for value in (0.0, 0.5, -1.0, 1e200, math.inf, math.nan)),
+        *((kind, {"weights": torch.full((42,), 1e308, dtype=torch.float64)}) for kind in BY_WEIGHT),
+        *((kind, {"weights": torch.full((42,), 1.5, dtype=torch.float64)}) for kind in BY_WEIGHT),
+        (PrioritizedSampler, {"weights": torch.zeros(42, dtype=torch.float64)}),
+        (PrioritizedSampler, {"weights": torch.eye(42, dtype=torch.float64)[-1]}),  # where none is stored yet
         (RolloutSampler, {"num_drawn": -1}),
         (RolloutSampler, {"rows": [10], "states": torch.zeros(1, 1, 3)}),
         (RolloutSampler, {"rows": ["10"], "states": torch.zeros(1, 1, 2)}),
