@@ -41,10 +41,11 @@ ALGORITHMS = {"DQN": ("UniformSampler", MLP), "prioritized n-step": (PRIORITIZED
 
 
 def start(root: Path, *args: str, command: str = "fit") -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "seqrl_lightning.cli", command, "--config", str(root / "config.yaml")]
-    words += [f"--trainer.default_root_dir={root}", *args]
+    """Start the program in a folder, and write into the default one, whose name is relative."""
+    words = [sys.executable, "-m", "seqrl_lightning.cli", command, "--config", "config.yaml", *args]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=env, start_new_session=True
     )
 
 
@@ -53,13 +54,17 @@ def last(root: Path) -> Path:
 
 
 def state(root: Path) -> Any:
-    """All that the finished run's checkpoint holds; folders, and what only times, apart."""
+    """All that the finished run's checkpoint holds, but for what only times."""
     checkpoint = torch.load(last(root), weights_only=True)
     (name,) = checkpoint["sidecars"]
     sidecar = torch.load(last(root).parent / name, weights_only=True)
-    callbacks = {key: value for key, value in sidecar["callbacks"].items() if "ModelCheckpoint" not in key}
     keys = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
-    return [{key: checkpoint[key] for key in keys}, callbacks, sidecar["ReplayDataModule"]]
+    return [{key: checkpoint[key] for key in keys}, sidecar["callbacks"], sidecar["ReplayDataModule"]]
+
+
+def checkpoints(root: Path) -> list[str]:
+    """The names of the checkpoints that stay."""
+    return sorted(path.name for path in last(root).parent.glob("*.ckpt"))
 
 
 def curve(root: Path) -> dict[tuple[str, int], float]:
@@ -142,6 +147,7 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(
 
     one, other = map(state, roots)
     assert_identical(one, other)
+    assert checkpoints(roots[0]) == checkpoints(roots[1])
     assert tables(roots[0]) == tables(roots[1])
     assert ("trials.csv" in tables(roots[0])) == env_id.startswith("seqrl/")
     curves = list(map(curve, roots))

@@ -51,6 +51,7 @@ class EnvStepLogger(Callback):
 
     def __init__(self) -> None:
         self._interval = LogInterval()
+        self._finished: list[list[Episode]] = []  # of this process, batch by batch, not yet in the file
         self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         self._num_rows = 0  # of the file
         self._path: Path | None = None  # of the file, in the process that writes it
@@ -88,6 +89,7 @@ class EnvStepLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Write the scalars every ``log_every_n_steps`` batches."""
+        self._finished.append(self._episode_log.drain())
         if self._interval.ends(trainer):
             self._write(trainer, _summary_of(update_of(outputs)))
 
@@ -147,9 +149,14 @@ class EnvStepLogger(Callback):
         return {tag: float(value) for tag, value in self._criterion.compute().items() if not value.isnan()}
 
     def _record_episodes(self) -> None:
-        """Add the newly ended episodes of all processes, in their order, to the file, the means and the criterion."""
-        finished = chain.from_iterable(gather(self._episode_log.drain()))
-        episodes = sorted(finished, key=lambda episode: episode.env_steps)
+        """Add the newly ended episodes of all processes to the file, the means and the criterion.
+
+        They come batch by batch, so that a save between two intervals changes no episode's place.
+        """
+        mine, self._finished = [*self._finished, self._episode_log.drain()], []
+        episodes: list[Episode] = []
+        for by_rank in zip(*gather(mine), strict=True):
+            episodes += sorted(chain.from_iterable(by_rank), key=lambda episode: episode.env_steps)
         self._unlogged += episodes
         self._num_rows += len(episodes)
         if self._criterion is not None:

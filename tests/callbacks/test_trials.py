@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, ProbeWriter, TrialWriter
 from seqrl_lightning.callbacks.trials import as_json
+from seqrl_lightning.collect import Episode
 from seqrl_lightning.parts import PackedShape
 from tests.running import fit
 
@@ -172,23 +173,24 @@ def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_save_in_mid_interval_changes_no_rows_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here the rows of the other process are those of this one."""
+    """Here the rows of the other process are those of this one; it counts fewer env steps."""
 
     class Save(Callback):
-        def __init__(self, writer: TrialWriter) -> None:
-            self.writer = writer
-
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            if batch_idx == 3:
-                self.writer.state_dict()
+            for callback in trainer.callbacks:
+                if batch_idx % 3 == 0 and isinstance(callback, EnvStepLogger | TrialWriter):
+                    callback.state_dict()
+
+    def of_two(batches: list[list[Episode]]) -> list[list[list[Episode]]]:
+        return [batches, [[one._replace(env_steps=one.env_steps - 9) for one in batch] for batch in batches]]
 
     monkeypatch.setattr("seqrl_lightning.callbacks.trials.gather", lambda items: [items, items])
-    writer = TrialWriter()
-    whole, _ = run(tmp_path / "whole", [TrialWriter()])
-    saved, _ = run(tmp_path / "saved", [writer, Save(writer)])
-    assert read(whole) == read(saved)
-    env_steps = AgentCallback.of(whole).progress.env_steps
-    assert len(read(whole)) == 2 * env_steps
+    monkeypatch.setattr("seqrl_lightning.callbacks.env_step_logger.gather", of_two)
+    whole, _ = run(tmp_path / "whole", [EnvStepLogger(), TrialWriter()], num_envs=8)
+    saved, _ = run(tmp_path / "saved", [EnvStepLogger(), TrialWriter(), Save()], num_envs=8)
+    assert len(read(whole)) == 2 * AgentCallback.of(whole).progress.env_steps
+    for name in ("trials", "episodes"):
+        assert read(whole, name) == read(saved, name)
 
 
 def test_other_tasks_have_none(tmp_path: Path) -> None:
