@@ -29,6 +29,7 @@ WHERE_NAMES_ARE_LOOKED_UP = {
     "trust.py": {"find_spec", "import_module", "resolve_name"},
     "envs/bare.py": {"make", "make_vec"},  # of what env_ids found
     "analysis/report.py": {"find_spec"},  # of a package that only an extra installs
+    "callbacks/logger_runs.py": {"import_module"},  # of W&B or MLflow, which a logger of the config needs
     "behavior/model.py": {"import_module"},  # --models is the user's
     "running/defaults.py": {"resolve_name"},  # of a config that was parsed
     "commands/envs.py": {"make"},  # of a task of this package

@@ -105,9 +105,9 @@ def test_an_error_of_the_tasks_module_is_not_its_arguments(
 
 
 def test_arguments_that_a_task_refuses_are_named() -> None:
-    line = r"^data.env_kwargs is \{'lenght': 3\}, which seqrl/Recall-v0 refuses: .*lenght"
+    line = r"^data.env_kwargs is \{'sizze': 3\}, which seqrl/Recall-v0 refuses: .*sizze"
     with pytest.raises(ConfigurationError, match=line):
-        EnvFactory("seqrl/Recall-v0", {"lenght": 3}).make_env()
+        EnvFactory("seqrl/Recall-v0", {"sizze": 3}).make_env()
 
 
 class Closing(gym.Wrapper[Any, Any, Any, Any]):
