@@ -151,8 +151,8 @@ MUTATIONS = {
     # Samplers
     "final observations are drawn": Mutation(
         SAMPLERS,
-        "np.flatnonzero(~ring.is_transition(slots, next_actions))).size:\n            slots[redraw] = _random_slots",
-        "np.flatnonzero(slots < 0)).size:\n            slots[redraw] = _random_slots",
+        "redraw = np.flatnonzero(~ring.is_transition(slots, next_actions))",
+        "redraw = np.flatnonzero(slots < 0)",
     ),
     "the newest slot is never drawn": Mutation(
         SAMPLERS, "ring.slots(age.astype(np.int64) + 1)", "ring.slots(age.astype(np.int64) + 2)"
@@ -171,8 +171,8 @@ MUTATIONS = {
     ),
     "priorities without their exponent": Mutation(
         SAMPLERS,
-        "(errors.reshape(-1).astype(np.float64) + self.min_priority) ** self.alpha",
-        "errors.reshape(-1).astype(np.float64) + self.min_priority",
+        "as_weights(errors.reshape(-1).astype(np.float64) + self.min_priority, self.alpha)",
+        "as_weights(errors.reshape(-1).astype(np.float64) + self.min_priority, 1.0)",
     ),
     "a rollout's state is a row late": Mutation(SAMPLERS, "if row == first_row)", "if row == first_row + 1)"),
     "windows start a step late": Mutation(

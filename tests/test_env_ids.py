@@ -1,5 +1,6 @@
 """Ids of environments that are a class or a function."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -45,8 +46,10 @@ def test_what_can_be_imported_is_named_by_where() -> None:
     assert id_of(Short) == f"{__name__}:Short"
     assert id_of(make_short) == f"{__name__}:make_short"
     assert id_of("CartPole-v1") == "CartPole-v1"
-    assert id_of(partial(Short, length=3)) == "python/Env-v0"
-    assert id_of(lambda: Short(3)) == "python/Env-v1"
+    of_partial, of_lambda = id_of(partial(Short, length=3)), id_of(lambda: Short(3))
+    assert of_partial != of_lambda
+    for env_id in (of_partial, of_lambda):
+        assert re.fullmatch(r"python/Env-v\d+", env_id)
 
 
 def test_an_id_is_a_registered_one_first() -> None:
@@ -78,7 +81,7 @@ def test_only_what_a_module_defines_is_a_task(name: str) -> None:
 
 @pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (2, "async")])
 def test_a_datamodule_takes_the_class(num_envs: int, mode: str | None) -> None:
-    data = ReplayDataModule(Short, num_envs, {"length": 3}, mode, eval_episodes=2)
+    data = ReplayDataModule(Short, num_envs, env_kwargs={"length": 3}, vectorization_mode=mode, eval_episodes=2)
     assert data.hparams["env_id"] == data.env_id == f"{__name__}:Short"
     assert (data.obs_shape, data.n_actions) == ((4,), 2)
 

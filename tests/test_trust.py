@@ -882,7 +882,7 @@ def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Pa
     edited(last, edit, last)
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqrl_lightning.data.rank_zero_info", told.append)
+        patch.setattr("seqrl_lightning.data.replay.rank_zero_info", told.append)
         more = [f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=last", "--trainer.max_steps=12"]
         status, _, err = seqrl("fit", *TINY, *more)
     refused = status != 0 and "it names no sidecar, which would hold the replay memory" in err.splitlines()[-1]

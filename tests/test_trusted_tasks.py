@@ -25,6 +25,7 @@ from seqrl_lightning.networks import Composed, Network
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.trust import Trust, task_kwargs
 from seqrl_lightning.types import ConfigurationError
+from tests.envs.test_other_libraries import Grid, Trials
 
 ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
 MODULES = [module.name for module in pkgutil.walk_packages(seqrl_lightning.__path__, "seqrl_lightning.")]
@@ -214,7 +215,8 @@ def handed_over(cls: type) -> list[Any]:
     """What a class gets from its user, not from the file."""
     weights = nn.Linear(2, 2, bias=False).parameters()
     if issubclass(cls, gym.Wrapper):
-        return [gym.wrappers.TimeLimit(AnyEnv(cls.__name__), 9)]
+        own = {"MinigridParts": lambda: Grid(lambda: "go", None), "NeuroGymTrials": Trials}.get(cls.__name__)
+        return [gym.wrappers.TimeLimit(own() if own else AnyEnv(cls.__name__), 9)]
     if issubclass(cls, torch.optim.Optimizer):
         return [weights]
     return [torch.optim.SGD(weights, 0.1, momentum=0.9)] if cls.__module__ == "torch.optim.lr_scheduler" else []

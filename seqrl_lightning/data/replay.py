@@ -49,6 +49,7 @@ class ReplayDataModule(LearnerDataModule):
         self,
         env_id: str | EnvMaker,
         num_envs: int = 1,
+        *,
         capacity: int = 10_000,
         mmap_dir: str | None = None,
         trials: str | list[str] | None = None,
