@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
 TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
 TESTS_OF_PARTS = (("tests/test_parts.py", "tests/envs/test_packing.py"),)
-ROWS, RING, SAMPLERS, SEQUENCES = (
-    f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences")
+ROWS, RING, SAMPLERS, SEQUENCES, ROLLOUTS = (
+    f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences", "rollouts")
 )
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 TYPES = "seqrl_lightning/types.py"
@@ -174,7 +174,7 @@ MUTATIONS = {
         "as_weights(errors.reshape(-1).astype(np.float64) + self.min_priority, self.alpha)",
         "as_weights(errors.reshape(-1).astype(np.float64) + self.min_priority, 1.0)",
     ),
-    "a rollout's state is a row late": Mutation(SAMPLERS, "if row == first_row)", "if row == first_row + 1)"),
+    "a rollout's state is a row late": Mutation(ROLLOUTS, "if row == first_row)", "if row == first_row + 1)"),
     "windows start a step late": Mutation(
         SEQUENCES,
         "is_start = (step % self.stride == 0) & ~is_final",

@@ -3,7 +3,8 @@
 from seqrl_lightning.replay.dataset import ReplayDataset
 from seqrl_lightning.replay.priorities import write_priorities
 from seqrl_lightning.replay.ring import RingBuffer
-from seqrl_lightning.replay.samplers import LatestSampler, PrioritizedSampler, RolloutSampler, Sampler, UniformSampler
+from seqrl_lightning.replay.rollouts import RolloutSampler
+from seqrl_lightning.replay.samplers import LatestSampler, PrioritizedSampler, Sampler, UniformSampler
 from seqrl_lightning.replay.sequences import SequenceSampler
 
 __all__ = [
