@@ -85,6 +85,12 @@ def names_of(code: object) -> tuple[str, ...]:
     return tuple(f"{code.__module__}.{name}" for name in dict.fromkeys((code.__name__, code.__qualname__)))
 
 
+def _is_imported(name: str) -> bool:
+    """Return whether the module in a full name, like ``my_module.Outer.Mine``, has been imported."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in sys.modules for end in range(len(parts) - 1, 0, -1))
+
+
 def _listed(module: types.ModuleType, names: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield each class and function under the name that a config gives it and under those of its own module."""
     for name in names.split():
@@ -140,6 +146,9 @@ class Trust:
         if isinstance(name, str) and (known := _LISTED.get(name) or _own_classes().get(name)) is not None:
             return known
         if not isinstance(name, str) or not (self._is_allowed(name) or name in self.names):
+            raise self.refusal(name, where)
+        # What the user's config names as a class was imported when it was read; other texts in it name nothing.
+        if not self._is_allowed(name) and not _is_imported(name):
             raise self.refusal(name, where)
         try:
             found = pkgutil.resolve_name(name)

@@ -1,6 +1,7 @@
 """The runs that loggers keep elsewhere, by their ids: a resumed run goes on in the same ones."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from seqrl_lightning.files import write_bytes
 from seqrl_lightning.reading import read_json
 
 _FILE = "loggers.json"  # in the run's folder
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class _Kind(NamedTuple):
@@ -37,7 +39,9 @@ def noted_runs(folder: Path) -> list[str]:
     """Return the ids that :func:`note_runs` wrote; none if it wrote none."""
     path = folder / _FILE
     ids = read_json(path) if path.exists() else None
-    return [str(logger_run) for logger_run in ids] if isinstance(ids, list) else []
+    if not isinstance(ids, list) or not all(isinstance(one, str) and _ID.fullmatch(one) for one in ids):
+        return []
+    return ids
 
 
 def prepare_loggers(named: object, ids: Iterable[str] = ()) -> object:

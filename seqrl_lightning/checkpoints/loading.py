@@ -13,6 +13,9 @@ from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
+_CALLERS_OWN = {"compile": False, "vectorization_mode": None}
+"""Settings that start processes: those of a checkpoint are left out, the caller may give them."""
+
 
 def load_from_checkpoint(
     cls: type[T], path: str | Path, settings_key: str, allow: Allowed, more: Mapping[str, Any]
@@ -38,6 +41,7 @@ def load_from_checkpoint(
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     theirs = settings_of(contents.get(settings_key, {}))
+    more = {**{name: value for name, value in _CALLERS_OWN.items() if name in theirs}, **more}
     settings = {**theirs, **({"env_kwargs": task_kwargs(theirs)} if "env_kwargs" in theirs else {}), **more}
     names_task = "env_id" in settings and "env_id" not in more
     with trust.task(settings["env_id"], str(path)) if names_task else nullcontext():

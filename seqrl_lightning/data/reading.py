@@ -66,7 +66,12 @@ def _table(path: Path) -> _Log:
         from seqrl_lightning.analysis.logged import num_actions, read_steps, rows_of
     with limited_memory(MAX_FILE_GIB):
         table = read_steps(path)
-    return _Log(num_actions(table), lambda *task: rows_of(table, path, *task), checksum(path))
+
+    def as_task(n_actions: int, obs_shape: tuple[int, ...] | None, obs_dtype: str | None) -> LoggedRows:
+        with limited_memory(MAX_FILE_GIB), refused_in_a_line(str(path)):  # a short text may stand for many rows
+            return rows_of(table, path, n_actions, obs_shape, obs_dtype)
+
+    return _Log(num_actions(table), as_task, checksum(path))
 
 
 def _minari(source: str) -> _Log:

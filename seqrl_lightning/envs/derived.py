@@ -19,6 +19,7 @@ from seqrl_lightning.envs.memoryless import (
     remembers_elsewhere,
     written_attributes,
 )
+from seqrl_lightning.saved_state import require_saved
 from seqrl_lightning.types import Array
 
 _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
@@ -60,8 +61,36 @@ def own_attributes(task: object) -> dict[str, Any] | None:
 
 
 def set_own_attributes(task: object, own: dict[str, Any]) -> None:
-    """Set a task's attributes to what :func:`own_attributes` returned."""
-    vars(task).update({name: _unplain(value) for name, value in own.items()})
+    """Set a task's attributes to what :func:`own_attributes` returned, whoever wrote it down.
+
+    A text that only ``__init__`` writes is a setting (the name of a file, for example), and stays as it is.
+
+    Raises:
+        StateError: If the task can't have left this state.
+    """
+    if not own:
+        return
+    state, known = f"the state of {type(task).__name__}", own_attributes(task)
+    require_saved(known is not None, state, sorted(own), "left out: the task keeps some of its state elsewhere")
+    kind: type = type(task)
+    derived, _ = _split(kind)
+    played = {name for cls in derived for key, code in vars(cls).items() if key != "__init__" for name in _writes(code)}
+    at_first = {name for cls in derived for name in _writes(vars(cls).get("__init__"))}
+    for name, value in own.items():
+        require_saved(name in {*(known or ()), *played, *at_first}, state, name, "an attribute that the task sets")
+        try:
+            found = _unplain(value)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            require_saved(False, f"{name} in {state}", value, "a number, a text, an array or a collection")
+        before = vars(task).get(name)
+        fits = before is None or found is None or isinstance(found, str) == isinstance(before, str)
+        require_saved(fits, f"{name} in {state}", found, f"of the kind of {before!r}")
+        if name in played or not isinstance(found, str):
+            vars(task)[name] = found
+
+
+def _writes(code: object) -> set[str]:
+    return written_attributes(code) if isinstance(code, _METHODS) else set()
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from seqrl_lightning.errors import needs_extra
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import submitit
 
 _FOLDER = Path("runs/submitit")  # of the submitted commands, and of what the nodes say before a job's log begins
+_SAFE_PATH = "PYTHONSAFEPATH"  # what `python -P` is as an environment variable
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -50,7 +52,9 @@ class Submitit:
         if cluster == "slurm" and not has_slurm:
             raise ConfigurationError("--launcher is 'submitit'; it must be used where SLURM's `sbatch` is installed")
         try:
-            self._executor = submitit.AutoExecutor(_FOLDER, cluster=cluster)
+            # Results are pickles: a new folder, whose name nobody knows, holds none of somebody else's.
+            _FOLDER.mkdir(parents=True, exist_ok=True)
+            self._executor = submitit.AutoExecutor(mkdtemp(dir=_FOLDER), cluster=cluster)
             self._executor.update_parameters(**{name: parameters[name] for name in parameters if name != "cluster"})
         except (NameError, TypeError, ValueError, AssertionError) as error:
             must_be = "parameters of submitit.AutoExecutor"
@@ -58,6 +62,10 @@ class Submitit:
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Run all jobs; see :class:`Launcher`."""
+        if (
+            "-P" in jobs_of.SEQRL
+        ):  # for submitit's own process, too, which finds modules in the current folder otherwise
+            os.environ[_SAFE_PATH] = "1"
         return run_side_by_side(jobs, self.at_once or max(1, len(jobs)), partial(_Submitted, self._executor))
 
 
