@@ -1482,3 +1482,30 @@ def test_a_state_that_is_none_is_refused_in_a_line_that_names_the_file(
     refusal = err.splitlines()[-1]
     assert str(last.name) in refusal
     assert re.search(reason, refusal), refusal
+
+
+def test_a_text_of_the_users_config_that_names_nothing_imports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table called ``train.csv`` isn't the permission to import ``train``."""
+    (tmp_path / "train.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("train.csv", "train"):
+        with pytest.raises(ConfigurationError, match=f"a file names '{name}'"):
+            Trust(names=[name]).find(name, "a file")
+    assert "train" not in sys.modules
+    assert Trust(names=["tests.test_trust.Color"]).find("tests.test_trust.Color", "a file") is Color
+
+
+def test_processes_are_started_by_the_caller_alone(run: Path, tmp_path: Path) -> None:
+    """Compiling starts a compiler, and ``async`` a process for each environment."""
+    last = run / "lightning_logs/version_0/checkpoints/last.ckpt"
+
+    def edit(contents: dict[str, Any]) -> None:
+        contents["hyper_parameters"]["compile"] = True
+        contents["datamodule_hyper_parameters"]["vectorization_mode"] = "async"
+
+    theirs = edited(last, edit, tmp_path / "theirs.ckpt")
+    assert DQN.load_from_checkpoint(theirs).hparams["compile"] is False
+    assert DQN.load_from_checkpoint(theirs, compile=True).hparams["compile"] is True
+    assert ReplayDataModule.load_from_checkpoint(theirs).hparams["vectorization_mode"] is None

@@ -73,11 +73,13 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
     state, known = f"the state of {type(task).__name__}", own_attributes(task)
     require_saved(known is not None, state, sorted(own), "left out: the task keeps some of its state elsewhere")
     kind: type = type(task)
-    derived, _ = _split(kind)
+    derived, inherited = _split(kind)
     played = {name for cls in derived for key, code in vars(cls).items() if key != "__init__" for name in _writes(code)}
     at_first = {name for cls in derived for name in _writes(vars(cls).get("__init__"))}
+    of_libraries = {name for name in inherited if not name.startswith("__")}
+    set_by_it = {name for name in {*(known or ()), *played, *at_first, *of_libraries} if not _is_method(kind, name)}
     for name, value in own.items():
-        require_saved(name in {*(known or ()), *played, *at_first}, state, name, "an attribute that the task sets")
+        require_saved(name in set_by_it, state, name, "an attribute that the task sets")
         try:
             found = _unplain(value)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -87,6 +89,10 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
         require_saved(fits, f"{name} in {state}", found, f"of the kind of {before!r}")
         if name in played or not isinstance(found, str):
             vars(task)[name] = found
+
+
+def _is_method(kind: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(kind, name, None), _METHODS)
 
 
 def _writes(code: object) -> set[str]:

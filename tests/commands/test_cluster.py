@@ -140,3 +140,23 @@ def test_what_cannot_work_is_refused(words: list[str], reason: str, monkeypatch:
 def test_jobs_must_be_positive() -> None:
     with pytest.raises(ConfigurationError, match="--jobs is 0; it must be at least 1"):
         Submitit(0, {"cluster": "local"})
+
+
+def test_no_result_is_read_that_lay_there_before(folder: Path) -> None:
+    """submitit's results are pickles: each launch has a folder that is new, and whose name nobody can know."""
+    for _ in range(2):
+        assert Submitit(None, {"cluster": "local"}).run([make(folder, "one")]) == 0
+    folders = [path for path in (folder / "runs/submitit").iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    assert all(list(path.glob("*_result.pkl")) for path in folders)
+    assert not list((folder / "runs/submitit").glob("*.pkl"))
+
+
+def test_a_module_in_the_current_folder_is_not_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "cloudpickle.py").write_text("open('imported', 'w').close()\nraise AssertionError")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(job, "SEQRL", (sys.executable, "-P", "-c", STAND_IN))
+    assert Submitit(None, {"cluster": "local"}).run([one := make(folder, "one")]) == 0
+    assert one.status == 0
+    assert not (folder / "imported").exists()
+    monkeypatch.delenv("PYTHONSAFEPATH")

@@ -17,10 +17,12 @@ from gymnasium.wrappers import vector as vector_wrappers
 from numpy import clip
 
 from seqrl_lightning.envs import Border, EnvFactory, Outcome, PreviousActionReward
+from seqrl_lightning.envs.derived import own_attributes, set_own_attributes
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.recall import RecallEnv
 from seqrl_lightning.envs.rule import Script
 from seqrl_lightning.envs.vector import vectorized
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import BoolArray
 
 CASES = {
@@ -614,3 +616,31 @@ def test_a_map_that_was_drawn_cant_be_drawn_again(kwargs: dict[str, Any], is_kno
     envs = EnvFactory("FrozenLake-v1", {"map_name": None, **kwargs} if kwargs else {}).make_envs(1)
     envs.reset(seed=1)
     assert (envs.state_dict() is not None) == is_known
+
+
+class Logging(RecallEnv):
+    """Writes down what it did in a file, whose name is a setting, and says in which phase it is."""
+
+    def __init__(self, log: str = "log.txt") -> None:
+        self.log = log
+        self.phase = "before"
+        super().__init__(length=4)
+
+    def step(self, action: Any) -> Any:
+        self.phase = "during"
+        return super().step(action)
+
+
+def test_a_saved_state_sets_what_the_task_sets_and_no_setting() -> None:
+    task, other = Logging(), Logging("mine.txt")
+    task.reset(seed=1)
+    task.step(0)
+    own = own_attributes(task)
+    assert own is not None
+    set_own_attributes(other, own)
+    assert (other.log, other.phase) == ("mine.txt", "during")
+    for name, value in (("step", "x"), ("anything", 1), ("log", {"evil": [1]}), ("phase", 3)):
+        with pytest.raises(StateError, match=r"Logging"):
+            set_own_attributes(other, {**own, name: value})
+    with pytest.raises(StateError, match="keeps some of its state elsewhere"):
+        set_own_attributes(OfAModule(), {"anything": 1})
