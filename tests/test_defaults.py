@@ -140,6 +140,13 @@ OWN_DEFAULTS = {
     "optimizer": (["--model.optimizer=AdamW"], "model.init_args.optimizer", {"weight_decay": 0.01}),
     "torch's optimizer": (["--model.optimizer=torch.optim.Adadelta"], "model.init_args.optimizer", {"eps": 1e-6}),
     "the default optimizer": (["--model.gamma=0.9"], "model.init_args.optimizer", {"fused": True}),
+    "one of its settings": (["--model.optimizer.eps=1e-5"], "model.init_args.optimizer", {"fused": True, "eps": 1e-5}),
+    "it is named": (["--model=IQN", "--model.optimizer=Adam"], "model.init_args.optimizer", {"fused": True}),
+    "a copied target": (
+        ["--model.network=GRU", "--model.optimizer.eps=1e-5", "--target_sync.sync_every_updates=500"],
+        "model.init_args.optimizer",
+        {"fused": True, "eps": 1e-5},
+    ),
 }
 
 

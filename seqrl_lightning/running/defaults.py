@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms import PQN, BehaviorCloning
@@ -79,13 +79,24 @@ def set_defaults_by_kind(
         _, of_kind = defaults_by_kind(given, has_agent)
     else:
         return
-    by_class = {}
-    for name in ("agent.epsilon", "data.sampler", "model") if has_agent else ("data.sampler", "model"):
-        default = of_kind.get(name, fit.get_default(name))
-        by_class[name] = of_named_classes(
-            given.get(name), default.as_dict() if isinstance(default, Namespace) else default
-        )
+    defaults = {name: of_kind.get(name, fit.get_default(name)) for name in ("agent.epsilon", "data.sampler")}
+    defaults["model"] = _of_learner(given.model, of_kind)
+    if not has_agent:
+        del defaults["agent.epsilon"]
+    by_class = {name: of_named_classes(given.get(name), default) for name, default in defaults.items()}
     fit.set_defaults({**of_kind, **by_class})
+
+
+def _of_learner(model: Namespace, of_kind: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a learner's kind and, of its parts that are given, its own: Adam is fused, for example."""
+    parts = [name for name, value in _settings_of(model) if isinstance(value, Namespace)]
+    own: dict[str, Any] = {}
+    if parts:
+        parser = ArgumentParser()
+        parser.add_class_arguments(pkgutil.resolve_name(model.class_path))
+        own = parser.get_defaults().as_dict()
+    settings = {name: own[name] for name in parts if own.get(name) is not None}
+    return {"class_path": model.class_path, "init_args": {**settings, **of_kind.get("model", {}).get("init_args", {})}}
 
 
 def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dict[str, Any]]:
@@ -131,6 +142,7 @@ def of_named_classes(given: object, default: Any) -> Any:
         given: What is given: a class with settings, at any depth, or something else.
         default: The default, likewise, as a dict.
     """
+    default = default.as_dict() if isinstance(default, Namespace) else default
     if not isinstance(given, Namespace) or "class_path" not in given:
         return default
     is_same = isinstance(default, dict) and default.get("class_path") == given.class_path
