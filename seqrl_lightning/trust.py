@@ -261,7 +261,7 @@ class Trust:
 
 
 class _TaskGuard(typing.NamedTuple):
-    """Lets pass what this package and Gymnasium register as tasks, and what is in modules that are allowed."""
+    """A guard that admits the tasks that this package and Gymnasium register, and those of allowed modules."""
 
     trust: Trust
     where: str

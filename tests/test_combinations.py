@@ -1,4 +1,4 @@
-"""Whatever is switched on together gives the value that loops over single steps give, or is refused in a line.
+"""Combinations of options give the values of loops over single steps, or are refused in one line.
 
 Small random episodes go through the real replay memory and samplers; the learner's targets, losses and priorities are
 compared with those of ``tests/oracle.py``. By default some hundred combinations are walked, in which any three values

@@ -1,4 +1,4 @@
-"""Whatever is in a config: one line that names the setting, or a run."""
+"""Any config either trains or ends in one line that names the setting."""
 
 import copy
 import sys

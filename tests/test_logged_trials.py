@@ -1,4 +1,4 @@
-"""Learning from tables of trials: what the replay memory holds, what is refused, and what a run makes of it."""
+"""Learning from tables of trials: contents of the replay memory, refusals, and runs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What people read is plain English: no phrases that were translated word by word, and docstrings that name things."""
+"""Checks of plain English: no phrases translated word by word, and docstrings that name things."""
 
 import ast
 import re

@@ -526,7 +526,7 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
 
 
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
-    """Whatever can be trained is tested, resumed and loaded, too."""
+    """Every network that can be trained can be tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
     arguments = [argument for argument in TINY if "network" not in argument]
     spec = {"class_path": "their_module.OwnNet", "init_args": OWN_SETTINGS}

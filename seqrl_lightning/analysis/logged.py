@@ -15,7 +15,7 @@ from seqrl_lightning.files import require_file
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.replay.logged import LoggedRows
 from seqrl_lightning.trust import MAX_FILE_GIB
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, IntArray, require
+from seqrl_lightning.types import Array, BoolArray, IntArray, require
 
 _NUMBERS = ("episode", "action", "reward")
 _VALUE_COLUMN = re.compile(r"q_(\d+)")
@@ -139,13 +139,11 @@ def _array_in(cell: object, path: Path, name: str, shape: Sequence[int] | None) 
         if isinstance(shape, PackedShape):
             return as_observation(values, shape, "uint8")
         array = np.asarray(values.tolist() if isinstance(values, np.ndarray) else values)
-        if array.dtype.kind in "biuf" and array.ndim and np.isfinite(array).all():
-            return array
+        is_numbers = array.dtype.kind in "biuf" and array.ndim > 0 and bool(np.isfinite(array).all())
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
-        pass
-    raise ConfigurationError(
-        f"{name} in {path} is {str(cell)[:100]!r}; it must be a list of finite numbers, like [0.5, 1]"
-    )
+        is_numbers = False
+    require(is_numbers, f"{name} in {path}", str(cell)[:100], "a list of finite numbers, like [0.5, 1]")
+    return array
 
 
 def _as_dtype(arrays: Array, path: Path, name: str, dtype: str | None) -> Array:

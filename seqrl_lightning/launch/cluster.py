@@ -105,8 +105,11 @@ class Command:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
             self._process = None
+        was_stopped = self.job.stop.exists()
         self.job.resume()
         self.job.begin()
+        if was_stopped:  # by the user: what is submitted again ends at once
+            self.job.stop.touch()
         return DelayedSubmission(self)
 
 
@@ -119,7 +122,8 @@ class _Submitted(Running):
         self._submitted = executor.submit(Command(job))
 
     def send(self, signum: int) -> None:
-        if self.is_interrupted:
+        is_waiting = self._submitted.state == "PENDING"  # perhaps for hours, with nothing to save
+        if self.is_interrupted or is_waiting:
             self._submitted.cancel(check=False)
         self.is_interrupted = True
         self.job.stop.touch()

@@ -79,10 +79,9 @@ def set_defaults_by_kind(
         _, of_kind = defaults_by_kind(given, has_agent)
     else:
         return
-    defaults = {name: of_kind.get(name, fit.get_default(name)) for name in ("agent.epsilon", "data.sampler")}
+    names = ("data.sampler", "agent.epsilon") if has_agent else ("data.sampler",)
+    defaults = {name: of_kind.get(name, fit.get_default(name)) for name in names}
     defaults["model"] = _of_learner(given.model, of_kind)
-    if not has_agent:
-        del defaults["agent.epsilon"]
     by_class = {name: of_named_classes(given.get(name), default) for name, default in defaults.items()}
     fit.set_defaults({**of_kind, **by_class})
 

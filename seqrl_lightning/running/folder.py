@@ -16,7 +16,7 @@ from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import require
 
 LAST = ("checkpoints", "last.ckpt")
-"""Where the last checkpoint of a run is, in its folder."""
+"""The path of the last checkpoint within a run's folder."""
 
 
 class RunConfig(SaveConfigCallback):

@@ -109,7 +109,7 @@ class Origin:
             path: The checkpoint.
             config: The config that was given.
             plain: The same as plain values.
-            resumes: Whether a run goes on from it.
+            resumes: Whether a run is resumed from it.
 
         Raises:
             ConfigurationError: If the checkpoint can't be used, or is of another task.

@@ -269,7 +269,7 @@ def test_subjects_and_points_at_once_are_as_one_by_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY_MODEL)
 def test_missed_trials_teach_nothing(name: str) -> None:
-    """Where each stands alone, the likelihood is that of the table without them."""
+    """If each is an episode of its own, the likelihood equals that of the table without them."""
     rng = np.random.default_rng(0)
     rows = [(n, f"{t % 2}", int(rng.integers(-1, 3)), rng.normal()) for n in range(3) for t in range(12)]
     columns = "subject state action reward"

@@ -330,7 +330,7 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_rep
 
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_raised_budget_goes_on_unless_a_callback_ended_the_run(tmp_path: Path, stops: bool) -> None:
-    """Whatever that callback's settings are now. Here it ends the run in the epoch in which the budget is used up."""
+    """The callback's present settings don't matter. Here it ends the run in the epoch that uses up the budget."""
     data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 100}
     last = tmp_path / "checkpoints" / "last.ckpt"
     updates = []

@@ -1,4 +1,4 @@
-"""A person plays: what is typed, what is seen, and what isn't."""
+"""``seqrl play``: input from a person, and the screen."""
 
 import io
 import re

@@ -152,7 +152,7 @@ class Clock:
 def test_a_running_trial_that_nobody_trains_is_lost(
     begun: str | None, report: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever times a database from somebody else holds, none of its trials is waited for."""
+    """A sweep doesn't wait for trials in somebody else's database, no matter what times it holds."""
     clock, url = Clock(monkeypatch), f"sqlite:///{tmp_path}/study.db"
     study = sweep_study.open_study("it", url, tmp_path, no_pruning=True)
     study.ask().suggest_float("x", 0, 1)
