@@ -8,16 +8,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from seqrl_lightning.launch import FitRun, Job, Submitit, job
-from seqrl_lightning.launch.cluster import _Submitted
+from seqrl_lightning.launch.cluster import Command, _Submitted
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
-pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit")
 
 # Saves when it is told to end, as `seqrl fit` does, and is done after as many seconds as its first argument says.
 STAND_IN = """
@@ -103,6 +103,35 @@ def test_a_job_that_is_preempted_saves_and_resumes(folder: Path, has_saved: bool
     assert events(folder) == (["run anew", "run last"] if has_saved else ["run anew"])
     assert run.status == (0 if has_saved else -signal.SIGKILL)
     assert submitted.outcome() == f"seed 1: {'env steps 5/10' if has_saved else 'failed: killed by SIGKILL'}"
+
+
+@pytest.mark.parametrize(("state", "cancels"), [("PENDING", [False]), ("RUNNING", [])])
+def test_ctrl_c_cancels_what_only_waits_for_a_node(folder: Path, state: str, cancels: list[bool]) -> None:
+    class Queue:
+        def __init__(self) -> None:
+            self.state, self.cancelled = state, list[bool]()
+
+        def submit(self, command: Command) -> "Queue":
+            return self
+
+        def cancel(self, check: bool) -> None:
+            self.cancelled.append(check)
+
+    queue = Queue()
+    submitted = _Submitted(cast("submitit.AutoExecutor", queue), make(folder, "one"))
+    submitted.send(signal.SIGINT)
+    assert queue.cancelled == cancels
+    assert submitted.job.stop.exists()
+    submitted.send(signal.SIGINT)
+    assert len(queue.cancelled) == len(cancels) + 1
+
+
+def test_a_job_that_was_stopped_stays_stopped_when_it_is_preempted(folder: Path) -> None:
+    one = make(folder, "one")
+    one.begin()
+    one.stop.touch()
+    Command(one).checkpoint()
+    assert one.stop.exists()
 
 
 @pytest.mark.slow
