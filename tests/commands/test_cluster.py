@@ -109,21 +109,21 @@ def test_a_job_that_is_preempted_saves_and_resumes(folder: Path, has_saved: bool
 def test_ctrl_c_cancels_what_only_waits_for_a_node(folder: Path, state: str, cancels: list[bool]) -> None:
     class Queue:
         def __init__(self) -> None:
-            self.state, self.cancelled = state, list[bool]()
+            self.state, self.canceled = state, list[bool]()
 
         def submit(self, command: Command) -> "Queue":
             return self
 
         def cancel(self, check: bool) -> None:
-            self.cancelled.append(check)
+            self.canceled.append(check)
 
     queue = Queue()
     submitted = _Submitted(cast("submitit.AutoExecutor", queue), make(folder, "one"))
     submitted.send(signal.SIGINT)
-    assert queue.cancelled == cancels
+    assert queue.canceled == cancels
     assert submitted.job.stop.exists()
     submitted.send(signal.SIGINT)
-    assert len(queue.cancelled) == len(cancels) + 1
+    assert len(queue.canceled) == len(cancels) + 1
 
 
 def test_a_job_that_was_stopped_stays_stopped_when_it_is_preempted(folder: Path) -> None:
