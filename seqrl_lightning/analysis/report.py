@@ -124,7 +124,8 @@ def defused(cell: object) -> Any:
     cell = printable(cell, "\n\t")
     with suppress(ValueError):
         float(cell)
-        return cell
+        if cell == cell.strip():  # "\n-1" is a number in Python, and two cells where lines are split
+            return cell
     cell = _INNER_FORMULA.sub(r"\1'", cell)
     return f"'{cell}" if cell.lstrip(" ").startswith(_BEGIN_FORMULAS) else cell
 

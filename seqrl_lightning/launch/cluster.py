@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -62,10 +63,6 @@ class Submitit:
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Run all jobs; see :class:`Launcher`."""
-        if (
-            "-P" in jobs_of.SEQRL
-        ):  # for submitit's own process, too, which finds modules in the current folder otherwise
-            os.environ[_SAFE_PATH] = "1"
         return run_side_by_side(jobs, self.at_once or max(1, len(jobs)), partial(_Submitted, self._executor))
 
 
@@ -80,6 +77,7 @@ class Command:
         self.job = job
         self.command = tuple(jobs_of.SEQRL)  # of the process that submits: the node's one is submitit's
         self.folder = Path.cwd()
+        self.has_safe_path = _SAFE_PATH in os.environ
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
@@ -89,6 +87,8 @@ class Command:
             Its exit status.
         """
         os.chdir(self.folder)
+        if not self.has_safe_path:  # it was for submitit's process alone
+            os.environ.pop(_SAFE_PATH, None)
         self._process = start_process(self.job, self.command, start_new_session=False)
         while (status := self._process.poll()) is None:
             if self.job.stop.exists():
@@ -113,13 +113,29 @@ class Command:
         return DelayedSubmission(self)
 
 
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let submitit's process, which inherits this environment, find no module in the current folder, like this one."""
+    before = os.environ.get(_SAFE_PATH)
+    if "-P" in jobs_of.SEQRL:
+        os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE_PATH, None)
+        if before is not None:
+            os.environ[_SAFE_PATH] = before
+
+
 class _Submitted(Running):
     """A job that was submitted."""
 
     def __init__(self, executor: "submitit.AutoExecutor", job: Job) -> None:
         super().__init__(job)
         job.begin()
-        self._submitted = executor.submit(Command(job))
+        command = Command(job)
+        with _safe_path():
+            self._submitted = executor.submit(command)
 
     def send(self, signum: int) -> None:
         is_waiting = self._submitted.state == "PENDING"  # perhaps for hours, with nothing to save

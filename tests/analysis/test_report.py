@@ -54,6 +54,7 @@ def test_a_table_has_no_formulas_and_its_numbers_are_numbers(tmp_path: Path) -> 
 @given(cells=st.lists(st.text('=+-@;\t\n" ,a1', max_size=8), min_size=2, max_size=6))
 @example(cells=["b", 'a;"=1+1'])
 @example(cells=["b", "a\n=1+1"])
+@example(cells=["", "\n-1"])
 def test_no_cell_is_a_formula_wherever_a_spreadsheet_splits(cells: list[str], tmp_path: Path) -> None:
     write_table(pd.DataFrame({"one": cells, "other": cells[::-1]}), tmp_path / "table.csv", index=False)
     text = (tmp_path / "table.csv").read_text()

@@ -34,6 +34,7 @@ with open(arguments["--events"], "a") as events:
     print(arguments.get("--name", "run"), arguments.get("--ckpt_path", "anew"), file=events)
 pathlib.Path(os.environ["SEQRL_REPORT_TO"]).write_text("env steps 5/10")
 print("a line of the log")
+pathlib.Path("safe_path").write_text(str(os.environ.get("PYTHONSAFEPATH")))
 time.sleep(0 if arguments.get("--ckpt_path") else float(arguments["--seconds"]))
 sys.exit(int(arguments.get("--status", 0)))
 """
@@ -188,4 +189,5 @@ def test_a_module_in_the_current_folder_is_not_found(folder: Path, monkeypatch: 
     assert Submitit(None, {"cluster": "local"}).run([one := make(folder, "one")]) == 0
     assert one.status == 0
     assert not (folder / "imported").exists()
-    monkeypatch.delenv("PYTHONSAFEPATH")
+    assert "PYTHONSAFEPATH" not in os.environ  # what this process starts next finds its modules as before
+    assert (folder / "safe_path").read_text() == "None"  # and so does what the job starts
