@@ -3,7 +3,6 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seqrl_lightning.analysis.curves import on_grid
+from seqrl_lightning.analysis.looks import COLORS, Look, looks_of
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquartile_means, kaplan_meier, summarize
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes
@@ -27,11 +27,8 @@ if not Path(matplotlib.matplotlib_fname()).is_absolute():
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
 
-LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
-"""Dashes beside the colors, so that lines which lie on each other and black-and-white prints can be read."""
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
-"""The palette of Okabe and Ito, which color-blind people can tell apart."""
+_ROWS_OF_A_LEGEND = 2  # for which there is space in a figure's height
+_INCHES_OF_A_ROW = 0.2
 
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLORS),
@@ -76,22 +73,21 @@ def wrapped(name: str, width: int = 34) -> str:
     return as_text(textwrap.fill(name, width))
 
 
-def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, color: str, line: object = "-") -> None:
+def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look) -> None:
     """Draw each seed's curve thinly and their interquartile mean, from five seeds on with its 95 % bootstrap interval.
 
     Args:
         axes: The axes to draw on.
         curves: A series for each seed.
         label: Label in the legend.
-        color: Color of all of them.
-        line: Dashes of the mean.
+        look: Color of all of them, and dashes of the mean.
     """
-    grid = on_grid(curves)
+    grid, color = on_grid(curves), look.color
     for curve in curves:
         axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.8)
     mean, lower, upper = interquartile_means(grid.to_numpy())
     label = as_text(f"{label} (n = {len(curves)})")
-    axes.step(grid.index, mean, where="post", color=color, linestyle=line, linewidth=2, label=label)
+    axes.step(grid.index, mean, where="post", color=color, linestyle=look.line, linewidth=2, label=label)
     if len(curves) >= MIN_SEEDS:
         axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
 
@@ -111,11 +107,10 @@ def draw_learning(
         titles: The panels' titles.
     """
     figure, panels = new_figure(max(5.0, 3.5 * len(curves)), 3.4, len(curves), sharey=True)
-    names = list(dict.fromkeys(name for of_block in curves.values() for name in of_block))
-    look_of = {name: (color, line) for name, color, line in zip(names, cycle(COLORS), cycle(LINES), strict=False)}
+    looks = looks_of(name for of_block in curves.values() for name in of_block)
     for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
         for name, of_one in of_block.items():
-            draw_curves(axes, of_one, name, *look_of[name])
+            draw_curves(axes, of_one, name, looks[name])
         for (name, level), line in zip(levels.items(), (":", "-."), strict=False):
             axes.axhline(level, color="0.4", linestyle=line, linewidth=1.2, label=name)
         axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
@@ -160,14 +155,26 @@ def draw_points(
         ylabel: Label of the y axis.
         is_met: [seeds] bool for each group, whether the event occurred; None if the points are no times.
     """
-    for x, ((name, values), color) in enumerate(zip(points.items(), _colors(len(points)), strict=True)):
+    looks = looks_of(points)
+    for x, (name, values) in enumerate(points.items()):
+        color, _, marker = looks[name]
         spread = x - 0.15 + np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.array([x - 0.15])
         met = np.ones(len(values), bool) if is_met is None else is_met[name]
-        axes.scatter(spread[met], values[met], color=color, s=18, alpha=0.7, zorder=3, clip_on=False, linewidths=0)
+        axes.scatter(
+            *(spread[met], values[met]),
+            color=color,
+            marker=marker,
+            s=18,
+            alpha=0.7,
+            zorder=3,
+            linewidths=0,
+            clip_on=False,
+            label=as_text(name),
+        )
         axes.scatter(spread[~met], values[~met], marker="^", facecolors="none", edgecolors=color, s=24, clip_on=False)
         if is_met is None:
             summary = summarize(values)
-            axes.hlines(summary.mean, x + 0.05, x + 0.35, color=color, linewidth=2.5, label=as_text(name))
+            axes.hlines(summary.mean, x + 0.05, x + 0.35, color=color, linewidth=2.5)
             if summary.is_interval:
                 axes.vlines(x + 0.2, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
         elif np.isfinite(median := kaplan_meier(values, met).median):
@@ -187,7 +194,9 @@ def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> No
         xlabel: What the x axis counts.
     """
     end = max(curve.times[-1] for curve in curves.values())
-    for (name, curve), color, line in zip(curves.items(), cycle(COLORS), cycle(LINES), strict=False):
+    looks = looks_of(curves)
+    for name, curve in curves.items():
+        color, line, _ = looks[name]
         times, met = curve.times, 1 - curve.fraction
         if met[-1] == 1:  # all have met it, and stay so
             times, met = np.append(times, end), np.append(met, 1.0)
@@ -204,12 +213,15 @@ def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: flo
         chance: The accuracy of random choices, drawn as a line; None for none.
     """
     shifts = 0.12 * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
-    for (name, seeds), shift, color in zip(accuracy.items(), shifts, cycle(COLORS), strict=False):
+    looks = looks_of(accuracy)
+    for (name, seeds), shift in zip(accuracy.items(), shifts, strict=True):
+        color, line, marker = looks[name]
         x = seeds.columns + shift
         axes.plot(x, seeds.T.to_numpy(), color=color, alpha=0.3, linewidth=0.8)
         summaries = [summarize(seeds[position].to_numpy()) for position in seeds]
         mean = [summary.mean for summary in summaries]
-        axes.plot(x, mean, color=color, marker="o", linewidth=2, label=as_text(f"{name} (n = {len(seeds)})"))
+        label = as_text(f"{name} (n = {len(seeds)})")
+        axes.plot(x, mean, color=color, linestyle=line, marker=marker, linewidth=2, label=label)
         for position, summary in zip(x, summaries, strict=True):
             if summary.is_interval:
                 axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
@@ -292,19 +304,17 @@ def draw_matrices(
 def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) -> Figure:
     """Draw performance profiles: the fraction of runs above each score."""
     figure, (axes,) = new_figure(6.0, 3.2)
-    for (name, profile), color, line in zip(profiles.items(), cycle(COLORS), cycle(LINES), strict=False):
-        axes.step(thresholds, profile, where="post", label=as_text(name), color=color, linestyle=line, linewidth=2)
+    for name, (color, line, _) in looks_of(profiles).items():
+        axes.step(
+            thresholds, profiles[name], where="post", label=as_text(name), color=color, linestyle=line, linewidth=2
+        )
     axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
-    axes.legend()
+    add_legend(figure, [axes])
     return figure
 
 
-def _colors(count: int) -> list[str]:
-    return [COLORS[i % len(COLORS)] for i in range(count)]
-
-
 def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Add one legend for all panels, below them, in which each label stands once."""
+    """Add one legend for all panels, below them, in which each label stands once; it makes the figure higher."""
     handles: dict[str, Any] = {}
     for axes in panels:
         found, labels = axes.get_legend_handles_labels()
@@ -312,6 +322,8 @@ def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     if handles:
         columns = max(1, min(len(handles), int(11 * figure.get_figwidth() / max(len(label) + 10 for label in handles))))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        further_rows = max(0, -(-len(handles) // columns) - _ROWS_OF_A_LEGEND)
+        figure.set_figheight(figure.get_figheight() + _INCHES_OF_A_ROW * further_rows)
 
 
 def save(figure: Figure, path: Path, **options: Any) -> None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqrl_lightning.analysis.figures import COLORS, LINES, add_legend, as_text, new_figure
+from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure
+from seqrl_lightning.analysis.looks import COLORS, looks_of
 from seqrl_lightning.types import BoolArray, FloatArray
 
 MOST_PANELS = 4
@@ -74,7 +75,8 @@ def draw_trajectories(
     figure, panels = new_figure(max(4.0, 2.9 * len(paths)), 3.3, len(paths), sharey=True)
     for axes, (title, of_items) in zip(panels, paths.items(), strict=True):
         start = starts[title]
-        for (name, path), color in zip(of_items.items(), cycle(COLORS), strict=False):
+        for name, (color, _, _) in looks_of(of_items).items():
+            path = of_items[name]
             axes.plot(*path[: start + 1].T, color="0.7", linewidth=0.8)
             axes.plot(*path[start:].T, color=color, marker=".", markersize=4, linewidth=1.4, label=as_text(name))
             axes.plot(*path[start], color=color, marker="o", markersize=6)
@@ -102,8 +104,9 @@ def draw_lines(
         limits: Of the y axis.
     """
     figure, (axes,) = new_figure(5.2, 3.2)
-    looks = zip(cycle(COLORS), cycle(LINES), strict=False)
-    for (name, values), (color, line) in zip(lines.items(), looks, strict=False):
+    looks = looks_of(lines)
+    for name, values in lines.items():
+        color, line, _ = looks[name]
         places = range(1, len(values) + 1) if x is None else x
         axes.plot(places, values, color=color, linestyle=line, marker=".", linewidth=1.8, label=as_text(name))
     for (name, level), line in zip(levels.items(), cycle((":", "-.")), strict=False):
@@ -124,8 +127,9 @@ def draw_comparison(accuracy: pd.DataFrame, training: pd.DataFrame, chance: floa
         chance: The level of chance.
     """
     figure, panels = new_figure(7.4 if len(training) else 4.6, 3.2, 2 if len(training) else 1, sharey=True)
-    looks = zip(cycle(COLORS), cycle(LINES), strict=False)
-    for (name, values), (color, line) in zip(accuracy.iterrows(), looks, strict=False):
+    looks = looks_of(str(name) for name in accuracy.index)
+    for name, values in accuracy.iterrows():
+        color, line, _ = looks[str(name)]
         panels[0].plot(accuracy.columns, values, color=color, linestyle=line, marker=".", label=as_text(str(name)))
     panels[0].set(xlabel="step at which the item is shown", ylabel="share of items decoded", ylim=(0, 1.03))
     panels[0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
