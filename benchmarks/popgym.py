@@ -27,7 +27,7 @@ TASKS = (
 )
 CELLS = [task + level for task in TASKS for level in LEVELS]
 EPISODES = {"HigherLower": 5000}  # to evaluate; 200 for the others
-_ENV_STEPS_PER_UPDATE = 32
+_ENV_STEPS_PER_UPDATE = "agent.env_steps_per_update"
 
 
 def main() -> None:
@@ -69,11 +69,13 @@ def settings_of(cell: str) -> dict[str, Any]:
     changes = yaml.safe_load((CONFIGS / "changes.yaml").read_text())
     settings = {**changes.get(task_of(cell), {}), **changes.get(cell, {})}
     env_steps = settings.pop("env_steps")
+    base = yaml.safe_load((CONFIGS / "base.yaml").read_text())
+    env_steps_per_update = settings.get(_ENV_STEPS_PER_UPDATE, base["agent"]["env_steps_per_update"])
     return {
         **settings,
         "agent.max_env_steps": env_steps,
         "agent.epsilon.decay_env_steps": env_steps * 2 // 3,
-        "model.lr_scheduler.total_iters": env_steps // _ENV_STEPS_PER_UPDATE,
+        "model.lr_scheduler.total_iters": env_steps // env_steps_per_update,
     }
 
 

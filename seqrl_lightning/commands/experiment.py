@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
+from seqrl_lightning.running.defaults import OF_NETWORK
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -67,7 +69,7 @@ def run(arguments: Namespace) -> None:
     seeds = design.seeds if arguments.seeds is None else arguments.seeds
     require(seeds > 0, "--seeds", seeds, "at least 1")
     root = arguments.output or Path("runs") / arguments.experiment.stem
-    conditions = conditions_of(design)
+    conditions = with_defaults_of_base(conditions_of(design), design)
     configs = [check(condition, design) for condition in conditions]
     pairs = zip(conditions, configs, strict=True)
     runs = [runs_of(condition, config, design, root, seeds) for condition, config in pairs]
@@ -139,6 +141,32 @@ def conditions_of(design: Design) -> list[Condition]:
     ]
 
 
+def with_defaults_of_base(conditions: Iterable[Condition], design: Design) -> list[Condition]:
+    """Hold the defaults that depend on the network at those of the base config.
+
+    A network that remembers starts from other defaults than one that doesn't: another batch size, for example. Between
+    conditions, these would vary together with the network, and their effect would pass for that of the network. They
+    are left alone where the levels name another learner, which may need its own, and where the base config is no run
+    by itself.
+    """
+    bases: dict[str, dict[str, Any]] = {}  # by the settings other than the network's
+    held = []
+    for condition in conditions:
+        short = {name: name.replace(".init_args", "").removesuffix(".class_path") for name in condition.settings}
+        others = {name: condition.settings[name] for name in short if not _is_part_of(short[name], "model.network")}
+        if len(others) < len(short) and "model" not in short.values():
+            key = json.dumps(others, sort_keys=True, default=str)
+            if key not in bases:
+                with suppress(ConfigurationError):
+                    bases[key] = check(condition._replace(settings=others), design)
+            if key in bases:
+                named = set(short.values())
+                of_base = {n: _value_of(bases[key], n) for n in OF_NETWORK if n.replace(".init_args", "") not in named}
+                condition = condition._replace(settings={**of_base, **condition.settings})
+        held.append(condition)
+    return held
+
+
 def fit_arguments(condition: Condition, design: Design) -> list[str]:
     """Return the arguments of ``seqrl fit`` that make a condition."""
     configs = [f"--config={config}" for config in design.configs]
@@ -175,6 +203,18 @@ def allowing(tasks: Iterable[str]) -> str:
     """Return the option by which a command may import the design's own tasks: `` --allow my_tasks``, or nothing."""
     modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
     return "".join(f" --allow {module}" for module in modules)
+
+
+def _value_of(config: Mapping[str, Any], name: str) -> Any:
+    """Return the setting of a dotted name."""
+    value: Any = config
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _is_part_of(name: str, whole: str) -> bool:
+    return f"{name}.".startswith(f"{whole}.")
 
 
 def _levels(factor: str, levels: Any) -> dict[str, dict[str, Any]]:

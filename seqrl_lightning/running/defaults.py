@@ -46,6 +46,13 @@ _PQN: dict[str, Any] = {
     },
     "agent.epsilon": {"class_path": _LINEAR_EPSILON, "init_args": {"decay_env_steps": 50_000}},
 }
+OF_NETWORK = (
+    *(name for name in _MEMORY if name != "model"),
+    *(f"model.init_args.{name}" for name in _MEMORY["model"]),
+    "agent.max_env_steps",
+)
+"""The settings whose defaults differ between networks that remember and others."""
+
 _MAY_NAME_CLASSES = ("--agent", "--agent.epsilon", "--data", "--data.sampler")
 _NO_BUDGET = {
     "agent.max_env_steps": (None,),

@@ -8,7 +8,14 @@ import pytest
 import yaml
 
 from seqrl_lightning.analysis.levels import Levels, read_levels
-from seqrl_lightning.commands.experiment import allowing, check, conditions_of, read_design
+from seqrl_lightning.commands.experiment import (
+    Design,
+    allowing,
+    check,
+    conditions_of,
+    read_design,
+    with_defaults_of_base,
+)
 from seqrl_lightning.launch import LocalProcesses, job
 from tests.running import seqrl
 
@@ -147,3 +154,46 @@ def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.M
     status, _, err = start()
     assert status == 130
     assert "the same `seqrl experiment` resumes what was saved and runs what is left" in err
+
+
+@pytest.mark.parametrize(
+    ("base", "values"),
+    [("MLP", (128, None, 0.9)), ("GRU", (32, 32, 1.0))],
+    ids=["a base without memory", "with memory"],
+)
+def test_a_network_is_compared_with_another_under_the_same_settings(
+    base: str, values: tuple[object, ...], tmp_path: Path
+) -> None:
+    """GRU and MLP have other defaults: those of the base config hold for both, and what a level names."""
+    (tmp_path / "base.yaml").write_text(
+        f"""
+data: {{env_id: seqrl/DelayedRecall-v0, sampler: SequenceSampler}}
+model: {{class_path: DQN, init_args: {{network: {base}}}}}
+trainer: {{max_steps: 10}}
+"""
+    )
+    levels = {
+        "gru": {"model.init_args.network": "GRU"},
+        "mlp": {"model.network": {"class_path": "MLP", "init_args": {"hidden_sizes": [8]}}},
+        "double": {"model.network": "LSTM", "model.double": True, "agent.epsilon.end": 0.5},
+    }
+    design = Design([str(tmp_path / "base.yaml")], 1, {"network": levels})
+    gru, mlp, double = (check(of_one, design) for of_one in with_defaults_of_base(conditions_of(design), design))
+    for config in (gru, mlp, double):
+        agent = config["agent"]
+        epsilon = agent["epsilon"]["init_args"]
+        assert (config["data"]["batch_size"], agent["env_steps_per_update"], epsilon["start"]) == values
+    assert double["model"]["init_args"]["double"] is True
+    assert double["agent"]["epsilon"]["init_args"]["end"] == 0.5
+    networks = [config["model"]["init_args"].pop("network")["class_path"] for config in (gru, mlp)]
+    assert [name.rpartition(".")[2] for name in networks] == ["GRU", "MLP"]
+    assert gru == mlp
+
+
+def test_another_learner_keeps_its_own_defaults(tmp_path: Path) -> None:
+    """PQN couldn't learn from a replay memory's batches."""
+    (tmp_path / "base.yaml").write_text("data: {env_id: CartPole-v1}\nmodel: DQN\n")
+    levels = {"dqn": {"model.network": "GRU"}, "pqn": {"model.class_path": "PQN", "model.network": "MLP"}}
+    design = Design([str(tmp_path / "base.yaml")], 1, {"learner": levels})
+    _, pqn = with_defaults_of_base(conditions_of(design), design)
+    assert pqn.settings == levels["pqn"]
