@@ -87,7 +87,8 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
         axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.8)
     mean, lower, upper = interquartile_means(grid.to_numpy())
     label = as_text(f"{label} (n = {len(curves)})")
-    axes.step(grid.index, mean, where="post", color=color, linestyle=look.line, linewidth=2, label=label)
+    drawn = {"color": color, "linestyle": look.line, "marker": look.marker, "markevery": [-1], "markersize": 4}
+    axes.step(grid.index, mean, where="post", linewidth=2, label=label, **drawn)  # the end of a run is marked
     if len(curves) >= MIN_SEEDS:
         axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
 

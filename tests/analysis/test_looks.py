@@ -43,3 +43,11 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
         figure.canvas.draw()
         heights.append(figure.axes[0].get_window_extent().height)
     assert heights[1] > 0.85 * heights[0] > 0
+
+
+def test_a_curve_of_one_evaluation_is_seen() -> None:
+    """Its end is marked: a line from one point to itself shows nothing."""
+    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, "env steps", {}, [""])
+    (line,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "a (n = 1)")
+    assert line.get_marker() == MARKERS[0]
+    assert line.get_markevery() == [-1]
