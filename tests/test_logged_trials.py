@@ -158,13 +158,13 @@ def test_parquet_holds_lists_or_their_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_state_holds_at_least_one_number(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"table{suffix}"
-    frame = pd.DataFrame([{**STEP, "state": "[]" if suffix == ".csv" else []}])
+    frame = pd.DataFrame([{**STEP, "trial": t, "state": "[]" if suffix == ".csv" else []} for t in range(3)])
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
         frame.to_parquet(path)
     else:
         frame.to_csv(path, index=False)
-    with pytest.raises(ConfigurationError, match="state in .* is '?\\[\\]'?; it must be a list of finite numbers"):
+    with pytest.raises(ConfigurationError, match=r"state in .* is '?\[\]'?; it must be a list of finite numbers"):
         LoggedTrials(str(path))
 
 
