@@ -211,7 +211,11 @@ class Policy:
             raise ConfigurationError(
                 "the checkpoint doesn't hold data.wrappers, which were given from Python; make the environment yourself"
             )
-        with self.trust.task(data.get("env_id"), self._source):
+        if data.get("env_id") is None:
+            raise ConfigurationError(
+                f"{self._source} learned from a log, without a task; make the environment yourself"
+            )
+        with self.trust.task(data["env_id"], self._source):
             self.trust.require_names(data, self._source)
             settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
             settings["flatten_observations"] = not isinstance(self.module.obs_shape, PackedShape)

@@ -26,6 +26,7 @@ from seqrl_lightning.files import require_file
 from seqrl_lightning.parts import blank_observations
 from seqrl_lightning.reading import values_in
 from seqrl_lightning.rebuild import rebuild
+from seqrl_lightning.saved_state import form_of
 from seqrl_lightning.trust import MAX_FILE_GIB, Trust
 from seqrl_lightning.types import ConfigurationError, require, shortened
 
@@ -106,7 +107,7 @@ def check_learner(
         with _no_more_tensors_than(weights, source):
             module = rebuild(cls, settings, trust, source, is_parsed)
             _require_little_memory(module, weights)
-        _require_shapes(module.state_dict(), weights, source)
+        _require_fitting(module.state_dict(), weights, source)
 
     with refused_in_a_line(source):
         try:
@@ -125,15 +126,15 @@ def _holds_users_code(contents: object, trust: Trust) -> bool:
     return any(callable(value) or trust.is_users(value) for value in values_in(contents, _MAX_VALUES))
 
 
-def _require_shapes(shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in shapes.items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+def _require_fitting(built: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
+    wanted = {name: form_of(tensor) for name, tensor in built.items()}
+    given = {name: form_of(tensor) for name, tensor in weights.items()}
     missing = [name for name in wanted if name not in given and not name.startswith(_TARGET)]
     differing = [name for name in given if wanted.get(name) != given[name]]
     if missing or differing:
         example = (differing or missing)[0]
-        shapes_of_it = f"{example} has the shape {given.get(example)} there, and {wanted.get(example)} by the settings"
-        raise _misfit(source, shapes_of_it)
+        forms = (forms.get(example, "no place") for forms in (given, wanted))
+        raise _misfit(source, "{} has {} there, and {} by the settings".format(example, *forms))
 
 
 def _misfit(source: str, reason: str) -> ConfigurationError:

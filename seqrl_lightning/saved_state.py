@@ -80,6 +80,15 @@ def saved_tensor(value: object, shape: Sequence[int | None], dtype: torch.dtype,
     return value
 
 
+def form_of(weight: Tensor) -> str:
+    """Return a weight's shape and, unless they are floats, its dtype: a weight only takes the values of its like.
+
+    Floats of any size are alike. ``load_state_dict`` would also take integers, or the real part of complex numbers.
+    """
+    shape = f"the shape {tuple(weight.shape)}"
+    return shape if weight.is_floating_point() else f"{shape} and {weight.dtype}"
+
+
 def require_saved(is_so: bool, name: str, value: object, must_be: str) -> None:
     """Refuse a part of a saved state that this run can't have left.
 

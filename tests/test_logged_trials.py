@@ -155,6 +155,19 @@ def test_parquet_holds_lists_or_their_json(tmp_path: Path) -> None:
         assert transitions_in(LoggedTrials(str(tmp_path / f"{name}.parquet"))) == expected_transitions(rows)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_state_holds_at_least_one_number(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"table{suffix}"
+    frame = pd.DataFrame([{**STEP, "trial": t, "state": "[]" if suffix == ".csv" else []} for t in range(3)])
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False)
+    with pytest.raises(ConfigurationError, match=r"state in .* is '?\[\]'?; it must be a list of finite numbers"):
+        LoggedTrials(str(path))
+
+
 def test_minari_data_sets_hold_final_observations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minari = pytest.importorskip("minari")
     pytest.importorskip("h5py")
@@ -291,6 +304,10 @@ def test_a_clone_chooses_as_the_log_does_and_goes_on_online(tmp_path: Path, log:
     clone = tmp_path.joinpath(*LAST)
     policy = seqrl_lightning.load_policy(clone)
     assert policy.act(np.eye(6, dtype=np.float32)[:5]).tolist() == [1] * 5
+    with pytest.raises(ConfigurationError, match="learned from a log, without a task; make the environment yourself"):
+        policy.make_env()
+    data = LoggedTrials.load_from_checkpoint(clone, trials=str(tmp_path / "right.csv"))
+    assert (data.env_id, data.n_actions) == (None, 2)
 
     online = ["fit", "--data.env_id=tests/Corridor-v0", network, f"--ckpt_path={clone}", "--data.batch_size=4"]
     online += [f"--trainer.default_root_dir={tmp_path / 'online'}", "--trainer.enable_progress_bar=false"]

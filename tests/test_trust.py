@@ -31,9 +31,10 @@ from torch import nn
 from seqrl_lightning.__main__ import parse
 from seqrl_lightning.algorithms import C51, DQN, IQN
 from seqrl_lightning.checkpoints.archive import limited_memory, read_archive
-from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.checkpoints.format import DATAMODULES, read_checkpoint, seal
 from seqrl_lightning.commands.fitting import DryFit
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data_class import DATA_CLASSES
 from seqrl_lightning.export import export_policy
 from seqrl_lightning.files import checksum
 from seqrl_lightning.networks import MLP, LinearHead
@@ -1482,6 +1483,66 @@ def test_a_state_that_is_none_is_refused_in_a_line_that_names_the_file(
     refusal = err.splitlines()[-1]
     assert str(last.name) in refusal
     assert re.search(reason, refusal), refusal
+
+
+def of_weights(change: Callable[[torch.Tensor], object]) -> Edit:
+    """Change one of the policy's weights."""
+
+    def edit(contents: dict[str, Any]) -> None:
+        name = next(name for name in contents["state_dict"] if name.startswith("policy_net."))
+        contents["state_dict"][name] = change(contents["state_dict"][name])
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda c: c["state_dict"].update({"policy_net.more": "text"}), "state_dict.*must be a tensor"),
+        (lambda c: c.pop("state_dict"), "state_dict in the checkpoint is None; it must be of type dict"),
+        (lambda c: c.pop("global_step"), "global_step in the checkpoint is None; it must be of type int"),
+        (lambda c: c.update(hyper_parameters=[1]), "hyper_parameters in the checkpoint is"),
+        (lambda c: c.update(ReplayDataModule=3), "ReplayDataModule in the checkpoint is 3"),
+        (lambda c: c["ReplayDataModule"].update(progress=3), "the progress of ReplayDataModule in the checkpoint is 3"),
+        (of_weights(lambda weight: weight.to(torch.complex64)), r"torch\.complex64|\.weight differs"),
+        (of_weights(lambda weight: weight.long()), r"torch\.int64|\.weight differs"),
+    ],
+)
+def test_parts_that_no_run_writes_are_refused_in_a_line_by_whoever_reads_them(
+    edit: Edit, reason: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    theirs = edited(checkpoint, edit, tmp_path / "theirs.ckpt")
+    for load in (
+        load_policy,
+        DQN.load_from_checkpoint,
+        DQN((4,), 2, network=functools.partial(MLP, hidden_sizes=[6])).start_from,
+    ):
+        with pytest.raises(ConfigurationError, match=reason) as refusal:
+            load(theirs)
+        assert "\n" not in str(refusal.value)
+
+
+def test_no_run_goes_on_without_its_datamodules_part(run: Path, tmp_path: Path) -> None:
+    last = with_state(run, lambda c, s: (c.pop("ReplayDataModule"), s.pop("ReplayDataModule")), tmp_path)
+    status, _, err = seqrl("fit", *TINY, f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path={last}")
+    assert status == 2
+    assert "ReplayDataModule in the checkpoint is None; it must be of type dict" in err.splitlines()[-1]
+
+
+def test_a_config_that_is_a_link_out_of_the_run_is_not_read(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "theirs")
+    config = tmp_path / "theirs/lightning_logs/version_0/config.yaml"
+    config.rename(tmp_path / "elsewhere.yaml")
+    config.symlink_to(tmp_path / "elsewhere.yaml")
+    last = config.parent / "checkpoints/last.ckpt"
+    more = [f"--ckpt_path={last}", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=12"]
+    status, _, err = seqrl("fit", *TINY, *more)
+    assert status == 2
+    assert "config.yaml is a symbolic link out of" in err.splitlines()[-1]
+
+
+def test_the_datamodules_whose_state_is_checked_are_all_that_there_are() -> None:
+    assert tuple(DATA_CLASSES) == DATAMODULES
 
 
 def test_a_text_of_the_users_config_that_names_nothing_imports_nothing(

@@ -1,12 +1,13 @@
 """A learner's checkpoints: what they say beside its weights, how it is built from them, and when it resumes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
+from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.evaluation import GreedyEvaluation
 from seqrl_lightning.checkpoints.archive import MAX_GIB
@@ -14,6 +15,8 @@ from seqrl_lightning.checkpoints.changes import described, require_resumable, sh
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
+from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.saved_state import form_of
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.trust import Allowed, settings_of
 from seqrl_lightning.types import ConfigurationError, require
@@ -59,7 +62,9 @@ class CheckpointedModule(GreedyEvaluation):
         """
         require(weights_only, "weights_only", weights_only, "true: nothing in a checkpoint is ever executed")
         learner, contents = load_from_checkpoint(cls, checkpoint_path, "hyper_parameters", allow, settings)
-        learner.load_state_dict(contents["state_dict"], strict)
+        with refused_in_a_line(str(checkpoint_path)):
+            learner._require_fitting(contents["state_dict"])
+            learner.load_state_dict(contents["state_dict"], strict)
         return learner.to(map_location)
 
     def start_from(self, checkpoint_path: str | Path, max_gib: float = MAX_GIB) -> None:
@@ -75,19 +80,25 @@ class CheckpointedModule(GreedyEvaluation):
             ConfigurationError: If it can't be used, or its network is another one.
         """
         try:
-            weights = read_checkpoint(Path(checkpoint_path), max_gib=max_gib).get("state_dict", {})
+            weights = read_checkpoint(Path(checkpoint_path), max_gib=max_gib)["state_dict"]
         except UnusableFileError as error:
             raise ConfigurationError(f"{checkpoint_path} can't be used: {error}") from error
         prefix = "policy_net."
         given = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
-        shapes, wanted = (
-            {name: tuple(tensor.shape) for name, tensor in net.items()} for net in (given, self.policy_net.state_dict())
+        forms, wanted = (
+            {name: form_of(tensor) for name, tensor in net.items()} for net in (given, self.policy_net.state_dict())
         )
-        differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        differing = sorted(name for name in forms.keys() | wanted.keys() if forms.get(name) != wanted.get(name))
         must_be = f"a checkpoint of the same network as model.network: {', '.join(differing[:3])} differs"
         require(not differing, "ckpt_path", str(checkpoint_path), must_be)
         self.policy_net.load_state_dict(given)
         self.target_net.load_state_dict(given)
+
+    def _require_fitting(self, weights: Mapping[str, Tensor]) -> None:
+        """Refuse weights of another shape or kind of numbers; that none is missing is torch's to check."""
+        wanted = {name: form_of(tensor) for name, tensor in self.state_dict().items()}
+        for name in weights.keys() & wanted.keys():
+            require(form_of(weights[name]) == wanted[name], name, form_of(weights[name]), wanted[name])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another task, before its weights fail to fit; report what else changed.

@@ -139,7 +139,7 @@ def _array_in(cell: object, path: Path, name: str, shape: Sequence[int] | None) 
         if isinstance(shape, PackedShape):
             return as_observation(values, shape, "uint8")
         array = np.asarray(values.tolist() if isinstance(values, np.ndarray) else values)
-        is_numbers = array.dtype.kind in "biuf" and array.ndim > 0 and bool(np.isfinite(array).all())
+        is_numbers = array.dtype.kind in "biuf" and array.size > 0 and array.ndim > 0 and bool(np.isfinite(array).all())
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
         is_numbers = False
     require(is_numbers, f"{name} in {path}", str(cell)[:100], "a list of finite numbers, like [0.5, 1]")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
 from seqrl_lightning.checkpoints.records import UnusableFileError
+from seqrl_lightning.saved_state import StateError, require_saved, saved
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import shortened
 
@@ -17,6 +18,25 @@ FORMAT = 2
 """The version that is written. It rises when what a checkpoint holds changes; ``tests/formats`` keeps one of each."""
 
 _WITH_SAME_POLICY = (1,)  # earlier versions, whose policies are read, but whose runs can't be resumed
+
+DATAMODULES = ("ReplayDataModule", "LoggedTrials")
+"""The classes under whose name a checkpoint holds its datamodule's state."""
+
+_PARTS: dict[str, type] = {
+    "state_dict": dict,
+    "global_step": int,
+    "epoch": int,
+    "hyper_parameters": dict,
+    "datamodule_hyper_parameters": dict,
+    "policy": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    **dict.fromkeys(DATAMODULES, dict),
+}
+_NEEDED = ("state_dict", "global_step")
+_NEEDED_TO_RESUME = ("hyper_parameters", "callbacks", "loops", "optimizer_states", "lr_schedulers")
 
 _KEY = "seqrl_lightning"  # in the checkpoint: {"format": FORMAT, "sha256": the rest's checksum}
 
@@ -56,7 +76,8 @@ def read_checkpoint(
         The contents: tensors, numbers, texts and collections of them, as they were written.
 
     Raises:
-        UnusableFileError: If it is missing, damaged, changed, too large, or of another format.
+        UnusableFileError: If it is missing, damaged, changed, too large, or of another format, or a part of it isn't
+            what a run writes.
         ConfigurationError: If its settings name what files may not name.
     """
     contents = read_archive(path, max_gib, mmap)
@@ -68,7 +89,27 @@ def read_checkpoint(
         trust.require_names(settings, str(path))
     rest = {key: value for key, value in contents.items() if key != _KEY}
     require_unchanged(note, rest)
+    try:
+        _require_parts(rest, to_resume)
+    except StateError as error:
+        raise UnusableFileError(str(error)) from error
     return rest
+
+
+def _require_parts(contents: Mapping[str, Any], to_resume: bool) -> None:
+    """Refuse a checkpoint without a part that everybody relies on, or with one of another type.
+
+    Raises:
+        StateError: If there is one.
+    """
+    needed = (*_NEEDED, *(_NEEDED_TO_RESUME if to_resume else ()))
+    parts = {name: saved(contents.get(name), _PARTS[name], name) for name in _PARTS if name in (*contents, *needed)}
+    for name, weight in parts["state_dict"].items():
+        require_saved(isinstance(weight, Tensor), f"state_dict[{name!r}]", weight, "a tensor")
+    for name in DATAMODULES:
+        if name in parts:
+            progress = saved(parts[name].get("progress"), dict, f"the progress of {name}")
+            saved(progress.get("env_steps"), int, "the progress.env_steps")
 
 
 def find_fault(path: Path, max_gib: float = MAX_GIB, to_resume: bool = False) -> str | None:

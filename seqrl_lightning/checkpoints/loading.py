@@ -43,6 +43,6 @@ def load_from_checkpoint(
     theirs = settings_of(contents.get(settings_key, {}))
     more = {**{name: value for name, value in _CALLERS_OWN.items() if name in theirs}, **more}
     settings = {**theirs, **({"env_kwargs": task_kwargs(theirs)} if "env_kwargs" in theirs else {}), **more}
-    names_task = "env_id" in settings and "env_id" not in more
+    names_task = settings.get("env_id") is not None and "env_id" not in more  # of a log, there may be no task
     with trust.task(settings["env_id"], str(path)) if names_task else nullcontext():
         return rebuild(cls, settings, trust, str(path)), contents

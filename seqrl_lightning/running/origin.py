@@ -14,6 +14,7 @@ from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.data_class import DATA_CLASSES
 from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.files import require_own_files
 from seqrl_lightning.parts import ObsShape, plain_shape, shape_of_observation
 from seqrl_lightning.reading import read_config
 from seqrl_lightning.recipe import Recipe, check_learner, policy_in
@@ -131,12 +132,13 @@ class Origin:
         self._trained_on = dict(settings)
         _keep_compile(settings, given["init_args"])
         if resumes:
-            self._take_over_counts(checkpoint[config.data_class], checkpoint, path)
+            self._take_over_counts(config.data_class, checkpoint, path)
         return _as_model(recipe, settings, cls, trust, path)
 
-    def _take_over_counts(self, data: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
+    def _take_over_counts(self, data_class: str, checkpoint: Mapping[str, Any], path: Path) -> None:
         with refused_in_a_line(str(path)):
-            self.resumed_updates = saved(checkpoint["global_step"], int, "global_step")
+            self.resumed_updates = checkpoint["global_step"]
+            data = saved(checkpoint.get(data_class), dict, data_class)
             self.env_steps = saved(data["progress"], Progress, "the progress").env_steps
 
     def obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
@@ -199,11 +201,12 @@ def note_changes(checkpoint: Path, now: Mapping[str, Any]) -> None:
         now: The config that it is resumed with, as plain values.
 
     Raises:
-        ConfigurationError: If there is such a change.
+        ConfigurationError: If there is such a change, or a symbolic link leads out of the run's folder.
     """
     run = run_of(checkpoint)
     if run is None:
         return
+    require_own_files(run)
     before, now = (
         {name: group for name, group in config.items() if name != "model"}  # the checkpoint's is used
         for config in (read_config(run / "config.yaml"), now)
