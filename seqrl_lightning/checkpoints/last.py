@@ -72,10 +72,14 @@ def best_checkpoint(last: Path, max_gib: float = MAX_GIB) -> Path:
     """
     callbacks = read_checkpoint(last, max_gib=max_gib).get("callbacks", {})
     states = [state for state in callbacks.values() if isinstance(state, dict) and state.get("best_model_path")]
-    found = [last.parent / Path(str(state["best_model_path"])).name for state in states]
+    saved = [str(state["best_model_path"]) for state in states]
+    found = [last.parent / Path(name).name for name in saved]
     found = [path for path in found if path.suffix == ".ckpt" and path.is_file()]
     if not found:
-        raise ConfigurationError(f"ckpt_path is 'best', but {last.parent} has no best checkpoint; 'last' is {last}")
+        # A file that lies elsewhere (ModelCheckpoint's dirpath) is opened only if the user names it.
+        elsewhere = f"the run saved it as {shortened(printable(saved[0], kept=''))}: give that file" if saved else ""
+        hint = elsewhere or f"'last' is {last}"
+        raise ConfigurationError(f"ckpt_path is 'best', but {last.parent} has no best checkpoint; {hint}")
     return found[0]
 
 

@@ -27,7 +27,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     """Return an action mask, [..., A], as an array of its own.
 
     Raises:
-        EnvValueError: If it hasn't one number for each action.
+        EnvValueError: If it hasn't a 0 or 1 for each action. (A bias of 0 or -inf, for example, means the opposite.)
     """
     try:
         array = np.asarray(value)
@@ -38,6 +38,8 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
             f"info['action_mask'] is {short(value)}; it must be {shape[-1]} numbers, one for each action"
         )
     mask: BoolArray = array != 0
+    if array.dtype.kind != "b" and np.count_nonzero(array == mask) < mask.size:
+        raise EnvValueError(f"info['action_mask'] is {short(value)}; each number must be 0 or 1")
     return mask
 
 

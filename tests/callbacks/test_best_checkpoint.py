@@ -1,5 +1,6 @@
 """The best checkpoint is the best one of the block that the run is in."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import BestOfBlock, LastCheckpoint
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint
+from seqrl_lightning.types import ConfigurationError
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 2}, {"sequence": "reversed"}]
@@ -65,6 +67,17 @@ def test_the_best_one_before_a_switch_gives_way_to_the_best_one_since(tmp_path: 
     assert sorted(map(block_of, saved)) == [0, 1]  # the best one of each block
     newer = [path for path in saved if path.stat().st_mtime > Path(best).stat().st_mtime]
     assert newer == []  # in block 1 the first evaluation was the best
+
+
+def test_a_best_checkpoint_in_another_folder_is_named(tmp_path: Path) -> None:
+    best = run(tmp_path, "val/score", 10).best_model_path
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    Path(best).rename(moved / Path(best).name)
+    with pytest.raises(
+        ConfigurationError, match=f"has no best checkpoint; the run saved it as {re.escape(best)}: give"
+    ):
+        best_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
 
 
 def test_a_measure_of_one_block_has_one_best_checkpoint(tmp_path: Path) -> None:

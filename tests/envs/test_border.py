@@ -416,6 +416,10 @@ def test_a_step_without_a_mask_forbids_nothing(env_class: Any, num_envs: int, mo
         ([1, 1], r"info\['action_mask'\] is \[1, 1\]; it must be 3 numbers, one for each action"),
         ([[1, 1, 1]], r"info\['action_mask'\] is \[\[1, 1, 1\]\]; it must be 3 numbers"),
         ("110", r"info\['action_mask'\] is '110'; it must be 3 numbers"),
+        ([0.0, float("-inf"), 0.0], r"info\['action_mask'\] is \[0.0, -inf, 0.0\]; each number must be 0 or 1"),
+        ([1, float("nan"), 1], r"info\['action_mask'\] is \[1, nan, 1\]; each number must be 0 or 1"),
+        ([1, 2, 0], r"info\['action_mask'\] is \[1, 2, 0\]; each number must be 0 or 1"),
+        (np.array([1, -1, 1]), r"info\['action_mask'\] is array\(\[.*\]\); each number must be 0 or 1"),
         ([0, 0, 0], r"info\['action_mask'\] allows no action, and the episode continues"),
     ],
 )

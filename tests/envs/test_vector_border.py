@@ -244,6 +244,7 @@ gym.register("tests/WrongLights-v0", vector_entry_point=wrong)
         ("", None, "^the infos are None; they must be a dict$"),
         ("action_mask", [1, 0, 1], r"^info\['action_mask'\] is \[1, 0, 1\]; it must have 2 rows, one for each env"),
         ("action_mask", np.ones((2, 4)), r"^info\['action_mask'\] is .*; it must be 3 numbers, one for each action$"),
+        ("action_mask", np.full((2, 3), 0.5), r"^info\['action_mask'\] is .*; each number must be 0 or 1$"),
         ("action_mask", [[1, 1, 1], [1, 1]], r"^info\['action_mask'\] is \[1, 1\]; it must be 3 numbers"),
     ],
 )
