@@ -103,7 +103,9 @@ def _require_parts(contents: Mapping[str, Any], to_resume: bool) -> None:
         StateError: If there is one.
     """
     needed = (*_NEEDED, *(_NEEDED_TO_RESUME if to_resume else ()))
-    parts = {name: saved(contents.get(name), _PARTS[name], name) for name in _PARTS if name in (*contents, *needed)}
+    parts: dict[str, Any] = {
+        name: saved(contents.get(name), _PARTS[name], name) for name in _PARTS if name in (*contents, *needed)
+    }
     for name, weight in parts["state_dict"].items():
         require_saved(isinstance(weight, Tensor), f"state_dict[{name!r}]", weight, "a tensor")
     for name in DATAMODULES:
