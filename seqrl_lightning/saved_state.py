@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqrl_lightning.types import shortened
+from seqrl_lightning.types import one_line, shortened
 
 T = TypeVar("T")
 
@@ -122,4 +122,4 @@ def require_fitting_state(optimizer: Optimizer) -> None:
 
 
 def _refuse(name: str, value: str, must_be: str) -> NoReturn:
-    raise StateError(f"{name} in the checkpoint is {shortened(value, 200)}; it must be {must_be}")
+    raise StateError(f"{name} in the checkpoint is {shortened(one_line(value), 200)}; it must be {must_be}")

@@ -32,7 +32,11 @@ def save(root: Path, step: int) -> Path:
     sidecars._folder = root / "lightning_logs" / "version_0" / "checkpoints"
     trainer: Any = SimpleNamespace(datamodule=Data(), global_step=step, global_rank=0, world_size=1)
     ring = {"observation": torch.full((50, 3), float(step))}
-    checkpoint = {"state_dict": torch.full((40,), float(step)), "callbacks": {}, "Data": {"block": 1, "ring": ring}}
+    weights = {"weight": torch.full((40,), float(step))}
+    checkpoint = {
+        **{"state_dict": weights, "global_step": step, "hyper_parameters": {}, "callbacks": {}, "loops": {}},
+        **{"optimizer_states": [], "lr_schedulers": [], "Data": {"block": 1, "ring": ring}},
+    }
     sidecars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
     path = sidecars._folder / "last.ckpt"
     SidecarIO(0, 1, True, path.parent).save_checkpoint(checkpoint, path)
@@ -42,7 +46,10 @@ def save(root: Path, step: int) -> Path:
 def load(path: Path) -> int:
     """The step, which all parts have to agree on."""
     checkpoint = SidecarIO(0, 1, True, path.parent).load_checkpoint(path, weights_only=True)
-    (step,) = {*checkpoint["state_dict"].tolist(), *checkpoint["Data"]["ring"]["observation"].flatten().tolist()}
+    (step,) = {
+        *checkpoint["state_dict"]["weight"].tolist(),
+        *checkpoint["Data"]["ring"]["observation"].flatten().tolist(),
+    }
     return int(step)
 
 
@@ -129,7 +136,7 @@ def test_what_is_damaged_is_never_used(how: str, what: str, tmp_path: Path, caps
 def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     whole = path.read_bytes()
-    weights = torch.load(path, weights_only=True)["state_dict"]
+    weights = torch.load(path, weights_only=True)["state_dict"]["weight"]
     rng = np.random.default_rng(0)
     noticed = 0
     for position in rng.integers(len(whole), size=300):
@@ -137,7 +144,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
         content[position] ^= 1 << rng.integers(8)
         path.write_bytes(content)
         if find_fault_in_run(path) is None:  # padding, or a remark in the archive that nobody reads
-            assert torch.equal(torch.load(path, weights_only=True)["state_dict"], weights)
+            assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["weight"], weights)
         else:
             noticed += 1
     assert noticed > 100
