@@ -135,7 +135,7 @@ def test_a_checkpoint_alone_rebuilds_its_learner(run: Path) -> None:
     dqn = DQN.load_from_checkpoint(path, weights_only=True)
     saved = torch.load(path, weights_only=True)["state_dict"]["policy_net.head.output.weight"]
     assert torch.equal(dqn.policy_net.table.weight, saved)  # type: ignore[union-attr, arg-type]
-    assert dqn.learning_rate == 0.1
+    assert dqn.optimization.learning_rate == 0.1
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: Any) -> tuple[int, str, str]:
