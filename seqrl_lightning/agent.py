@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from seqrl_lightning.algorithms import LearnerModule
-from seqrl_lightning.algorithms.learner import OptimizerCallable
+from seqrl_lightning.algorithms.acting import ActingModule
+from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.checkpoints.last import newest_run
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.collect import ExplorationBonus
@@ -147,7 +147,7 @@ class Agent:
     def __init__(
         self,
         env: str | EnvMaker,
-        learner: str | type[LearnerModule] = "DQN",
+        learner: str | type[ActingModule] = "DQN",
         *,
         seed: int = 0,
         folder: str | Path = ".",
@@ -231,7 +231,7 @@ class _Fit(SeqRLCLI):
         return super().init_parser(**kwargs, exit_on_error=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        assert isinstance(self.model, LearnerModule)
+        assert isinstance(self.model, ActingModule)
         assert isinstance(self.datamodule, ReplayDataModule)
         self.learner, self.data = self.model, self.datamodule
 

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, SkippedUpdates, TargetSync
 from seqrl_lightning.callbacks.logger_runs import prepare_loggers
 from seqrl_lightning.callbacks.network_summary import NetworkSummary
@@ -58,7 +58,7 @@ class SeqRLCLI(LightningCLI):
         self._data_class = data_class_of(args if isinstance(args, list | dict) else sys.argv[1:])
         try:
             super().__init__(
-                LearnerModule,
+                ActingModule,
                 self._data_class,
                 subclass_mode_model=True,
                 auto_configure_optimizers=False,
@@ -180,7 +180,7 @@ class SeqRLCLI(LightningCLI):
     def before_fit(self) -> None:
         """Begin with a clone's network, if one was named. Exempt what was built so far from garbage collection."""
         if (clone := self._origin.clone) is not None:
-            assert isinstance(self.model, LearnerModule)
+            assert isinstance(self.model, ActingModule)
             self.model.start_from(clone, self.config[self.subcommand].max_gib)
             note(f"begins with the network of {clone}, and is a run of its own")
         gc.collect()

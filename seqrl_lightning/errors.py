@@ -35,6 +35,7 @@ _OF_OTHER_LEARNERS = {
     "model.munchausen_clip": _MUNCHAUSEN,
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
+_OTHER_NAMES = {"lr": "model.learning_rate", "seed": "seed_everything"}  # of other libraries, for settings of this one
 _EXAMPLES = {  # of abstract classes
     "lightning.pytorch.loggers.Logger": "TensorBoardLogger",
     "seqrl_lightning.replay.Sampler": "UniformSampler",
@@ -48,8 +49,8 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
 
     Args:
         message: The message.
-        settings: Names of settings, and
-        classes: names of classes, to suggest where one was misspelled.
+        settings: Names of settings, with their prefixes, to suggest where one was misspelled.
+        classes: Names of classes, likewise.
     """
     key = ".".join(_KEY.findall(message))
     lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
@@ -58,7 +59,7 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
     if unknown := _UNKNOWN.fullmatch(reason):
         name = next(filter(None, unknown.groups()))
         setting = f"{key}.{name}" if key else name
-        hint = _OF_OTHER_LEARNERS.get(setting) or suggestion(setting, [*settings, *(f"{key}.{s}" for s in settings)])
+        hint = _OF_OTHER_LEARNERS.get(setting) or suggested_setting(setting, settings)
         return f"{setting} is not a setting{hint}"
     if abstract := re.search(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
         return f"{key} has settings but no class; name one first, as in --{key} {_EXAMPLES.get(abstract[1], 'NAME')}"
@@ -87,6 +88,36 @@ def require_known(setting: str, value: str, known: Iterable[str]) -> None:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the question whether another name was meant; empty if none is near."""
     return "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, list(known), 1))
+
+
+def suggested_setting(setting: str, known: Iterable[str]) -> str:
+    """Return the question whether another setting was meant: of the same name elsewhere, a longer one, or a near one.
+
+    Args:
+        setting: A name that isn't a setting here, with its prefix.
+        known: Names of settings, with their prefixes.
+
+    Returns:
+        The question; empty if no setting is near, or if it is a setting of another class in this place.
+    """
+    known = set(known)
+    prefix, _, name = setting.rpartition(".")
+    if setting in known:
+        return ""
+    if name in _OTHER_NAMES:
+        return f"; did you mean {_OTHER_NAMES[name]!r}?"
+    near = difflib.get_close_matches(name, sorted({other.rpartition(".")[2] for other in known}), 1)
+    meant = (
+        [other for other in known if other.rpartition(".")[2] == name]
+        or [other for other in known if other.startswith(f"{setting}_")]
+        or [other for other in known if other.rpartition(".")[2] in near]
+    )
+    return f"; did you mean {min(meant, key=lambda other: _distance(other, prefix))!r}?" if meant else ""
+
+
+def _distance(setting: str, prefix: str) -> tuple[bool, int, str]:
+    """Order settings: those under a prefix first, then those at a lesser depth, then by their names."""
+    return not setting.startswith(f"{prefix}."), setting.count("."), setting
 
 
 def fail(message: str, status: int = 2) -> NoReturn:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.checkpoints.format import format_note
 from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import write_bytes
@@ -44,7 +44,7 @@ class GreedyPolicy(nn.Module):
         module: The algorithm.
     """
 
-    def __init__(self, module: LearnerModule) -> None:
+    def __init__(self, module: ActingModule) -> None:
         super().__init__()
         self.normalization = module.normalization
         self.network = module.policy_net

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from seqrl_lightning import collect
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.envs import Border, EnvFactory
 from seqrl_lightning.envs.infos import as_mask
@@ -59,7 +59,7 @@ class Policy:
 
     def __init__(
         self,
-        module: LearnerModule,
+        module: ActingModule,
         recipe: Recipe,
         trust: Trust | None = None,
         source: str = "the policy",

@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.checkpoints.archive import MAX_PLAIN, limited_memory
 from seqrl_lightning.checkpoints.format import read_checkpoint, require_format, require_unchanged
 from seqrl_lightning.checkpoints.records import UnusableFileError
@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
 
 def rebuild_learner(
     algorithm: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], trust: Trust, source: str
-) -> LearnerModule:
+) -> ActingModule:
     """Build a learner with its weights from what a file holds, after :func:`check_learner`.
 
     Args:
@@ -78,7 +78,7 @@ def check_learner(
     trust: Trust,
     source: str,
     is_parsed: bool = False,
-) -> type[LearnerModule]:
+) -> type[ActingModule]:
     """Refuse settings that name what files may not name, or that ask for more than the file holds.
 
     The learner is built without memory, on torch's ``meta`` device, and compared with the weights. Not every network of
@@ -99,9 +99,9 @@ def check_learner(
         ConfigurationError: If they can't be used.
     """
     cls = trust.find(algorithm.replace(":", ".") if isinstance(algorithm, str) else algorithm, source)
-    if not (isinstance(cls, type) and issubclass(cls, LearnerModule)):
+    if not (isinstance(cls, type) and issubclass(cls, ActingModule)):
         named = shortened(repr(algorithm), 300)
-        raise ConfigurationError(f"the algorithm of {source} is {named}; it must be a LearnerModule, like DQN")
+        raise ConfigurationError(f"the algorithm of {source} is {named}; it must be a learner, like DQN")
 
     def check() -> None:
         with _no_more_tensors_than(weights, source):
@@ -144,7 +144,7 @@ def _misfit(source: str, reason: str) -> ConfigurationError:
     )
 
 
-def _require_little_memory(module: LearnerModule, weights: Mapping[str, Tensor]) -> None:
+def _require_little_memory(module: ActingModule, weights: Mapping[str, Tensor]) -> None:
     """Refuse a network, built without memory, that would need absurdly much of it to value one observation.
 
     Not everything depends on the weights' shapes: a network that pools has the same ones for images of any size.

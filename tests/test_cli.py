@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import seqrl_lightning
 from seqrl_lightning.cli import SeqRLCLI, main
+from seqrl_lightning.running.parser import explain
 from tests import running
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +136,7 @@ def test_a_checkpoint_alone_rebuilds_its_learner(run: Path) -> None:
     dqn = DQN.load_from_checkpoint(path, weights_only=True)
     saved = torch.load(path, weights_only=True)["state_dict"]["policy_net.head.output.weight"]
     assert torch.equal(dqn.policy_net.table.weight, saved)  # type: ignore[union-attr, arg-type]
-    assert dqn.learning_rate == 0.1
+    assert dqn.optimization.learning_rate == 0.1
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: Any) -> tuple[int, str, str]:
@@ -256,6 +257,27 @@ def test_an_evaluation_does_not_follow_a_link_out_of_the_runs_folder(
     assert status == 2
     assert f"{copy / 'test'} is a symbolic link out of {copy}" in err
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("model.lr", "; did you mean 'model.learning_rate'?"),
+        ("model.eps", "; did you mean 'model.optimizer.eps'?"),
+        ("model.hidden_size", "; did you mean 'model.network.hidden_size'?"),
+        ("model.lambda", "; did you mean 'model.lambda_'?"),
+        ("trainer.seed", "; did you mean 'seed_everything'?"),
+        ("data.gamma", "; did you mean 'model.gamma'?"),
+        ("data.env", "; did you mean 'data.env_id'?"),
+        ("agent.max_steps", "; did you mean 'trainer.max_steps'?"),
+        ("model.n_atoms", ""),  # of C51, and not of this learner
+        ("model.foo", ""),
+    ],
+)
+def test_a_setting_is_suggested_where_it_is(given: str, hint: str) -> None:
+    prefix, _, name = given.rpartition(".")
+    message = f"Parser key \"{prefix}\":\n Key '{name}' is not expected"
+    assert explain(message) == f"{given} is not a setting{hint}"
 
 
 def test_the_program_knows_its_version_and_its_commands() -> None:

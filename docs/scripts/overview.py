@@ -9,7 +9,7 @@ import json
 
 import gymnasium as gym
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.callbacks import AgentCallback, TargetSync
 from seqrl_lightning.commands.algorithms import configurable_classes
 from seqrl_lightning.commands.envs import describe_in_a_line, task_ids
@@ -17,7 +17,7 @@ from seqrl_lightning.commands.quick import OVERVIEW
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import parse_docstring, plain, summary
 
-CLASSES = {"data": ReplayDataModule, "agent": AgentCallback, "target_sync": TargetSync, "model": LearnerModule}
+CLASSES = {"data": ReplayDataModule, "agent": AgentCallback, "target_sync": TargetSync, "model": TrainingModule}
 SETTINGS: dict[str, list[str] | dict[str, str]] = {
     "Run": {
         "--config": "A YAML file with settings, or the name of a packaged one (`seqrl configs`); later ones override "

@@ -1,4 +1,4 @@
-"""The learners. ``dqn.py`` reads from top to bottom; ``learner.py`` has what all of them share."""
+"""The learners. ``dqn.py`` reads from top to bottom; ``learner.py`` and ``training.py`` have what they share."""
 
 from seqrl_lightning.algorithms.behavior_cloning import BehaviorCloning
 from seqrl_lightning.algorithms.c51 import C51

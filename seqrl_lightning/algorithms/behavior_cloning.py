@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 
-from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable
+from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.functional import choice_losses
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

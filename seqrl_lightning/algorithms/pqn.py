@@ -1,14 +1,16 @@
 """PQN: Q-learning from many environments at once, without a replay memory and without a target network."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 from torch import Tensor
 
-from seqrl_lightning.algorithms.learner import LearnerModule, OptimizerCallable
+from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
+from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
@@ -16,7 +18,7 @@ from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.types import Batch, Cadence, Update, Windows, require
 
 
-class PQN(LearnerModule):
+class PQN(TrainingModule["Minibatch"]):
     """Parallelized Q-network (Gallici et al., arXiv:2407.04811, algorithm 1).
 
     A training step takes the newest rows of all environments ([T, N], ``data.sampler: RolloutSampler``), computes
@@ -39,12 +41,12 @@ class PQN(LearnerModule):
         epochs: Number of times that each transition is learned from.
         huber_delta: The error at which the Huber loss turns from a parabola into a line; None for half the squared
             error.
-        value_rescaling: See :class:`LearnerModule`.
+        value_rescaling: See :class:`TrainingModule`.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
         clip_grad_norm: Largest norm of the whole gradient; None for no limit.
-        compile: See :class:`LearnerModule`.
-        normalize_observations: See :class:`LearnerModule`.
-        normalize_rewards: See :class:`LearnerModule`.
+        compile: See :class:`TrainingModule`.
+        normalize_observations: See :class:`TrainingModule`.
+        normalize_rewards: See :class:`TrainingModule`.
 
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
@@ -131,19 +133,15 @@ class PQN(LearnerModule):
         updates = self.epochs * (rollout // data.batch_size)
         return Cadence(rollout, rollout / updates, updates)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Update:
-        """Learn from one rollout, [T, N]."""
-        batch = self.normalization.batch(batch)
-        assert isinstance(batch, Windows)
-        assert self._step is not None
+    def minibatches(self, batch: Batch) -> Iterator["Minibatch"]:
+        """Fix the targets of a rollout, [T, N], and divide it into the minibatches of all epochs, in random order."""
+        assert isinstance(batch, Windows)  # check_sampler has seen that they are rollouts
         batch = self._without_learned(batch)
         rollout = self.fix_targets(batch)
         num_updates, num_columns = self._count_updates(batch), rollout.actions.shape[1]
         num_epochs = max(self.epochs, math.ceil(num_updates / num_columns))  # no minibatch is empty
         order = torch.cat([torch.randperm(num_columns) for _ in range(num_epochs)])
-        minibatches = order.tensor_split(num_updates)[: self.updates_left]
-        updates = [self._step(rollout.columns(indices)) for indices in minibatches]
-        return updates[-1]
+        return (rollout.columns(indices) for indices in order.tensor_split(num_updates))
 
     def _without_learned(self, batch: Windows) -> Windows:
         """Return a rollout without a weight for the rows that were learned from before, if it was cut short."""
@@ -196,7 +194,7 @@ class PQN(LearnerModule):
             return Minibatch(states, actions, targets, batch.weight_batch[-1:])
         return Minibatch(*(column[is_transition][None] for column in columns))
 
-    def optimize_model(self, batch: "Minibatch") -> Update:  # type: ignore[override]  # its targets are fixed before
+    def optimize_model(self, batch: "Minibatch") -> Update:
         """Compute the loss of a minibatch. Returns what :meth:`LearnerModule.summary` does."""
         q_values, _ = self.policy_net(batch.states, batch.network_state, batch.is_first)
         state_action_values = value_of(q_values, batch.actions)

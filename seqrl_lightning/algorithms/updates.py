@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
-from seqrl_lightning.types import Batch, Update
+from seqrl_lightning.types import Update
 
-B = TypeVar("B")  # a kind of batch
+B = TypeVar("B")  # what one update learns from
 
 
 class LightningStep(Generic[B]):
@@ -40,12 +40,12 @@ class LightningStep(Generic[B]):
         return update
 
 
-def learn_from_parts(step: Callable[[Batch], Update], parts: Iterable[Batch], limit: int | None) -> Update:
+def learn_from_parts(step: Callable[[B], Update], parts: Iterable[B], limit: int | None) -> Update:
     """Make one update from each part of a batch.
 
     Args:
         step: Makes one update.
-        parts: [T, B] each.
+        parts: The parts, of [T, B] transitions each.
         limit: The largest number of updates; None for no limit.
 
     Returns:

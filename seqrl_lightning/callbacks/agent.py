@@ -9,7 +9,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.budget import Budget, is_over, warn_of_missed_blocks
 from seqrl_lightning.callbacks.requirements import require_callbacks, require_fitting_data, require_one_process
 from seqrl_lightning.checkpoints.changes import changes, described
@@ -206,7 +206,7 @@ class AgentCallback(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""
         saved = checkpoint["callbacks"][self.state_key].get("settings", {})
-        is_told = isinstance(pl_module, LearnerModule) and pl_module.is_from_command_line
+        is_told = isinstance(pl_module, ActingModule) and pl_module.is_from_command_line
         for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
             rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
@@ -257,7 +257,7 @@ class AgentCallback(Callback):
             trainer.global_rank,
             trainer.world_size,
             data.block_of,
-            learner.normalization if isinstance(learner, LearnerModule) else None,
+            learner.normalization if isinstance(learner, ActingModule) else None,
             self.exploration_bonus,
         )
 

@@ -1,7 +1,5 @@
 """The networks of a learner and their sizes, printed when a run starts."""
 
-from typing import Any
-
 from lightning.pytorch.callbacks import ModelSummary
 
 
@@ -12,7 +10,7 @@ class NetworkSummary(ModelSummary):
     """
 
     @staticmethod
-    def summarize(summary_data: list[tuple[str, list[str]]], *_: Any, **__: Any) -> None:
+    def summarize(summary_data: list[tuple[str, list[str]]], *_: object, **__: object) -> None:
         """Print the columns ``Name``, ``Type`` and ``Params`` of Lightning's summary."""
         columns = dict(summary_data)
         for name, network, parameters in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):

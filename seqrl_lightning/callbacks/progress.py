@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
@@ -58,7 +58,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         )
         self.train_progress_bar.n = position.done
 
-    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, *args: object) -> None:
         """Keep the bar: epochs only set the rhythm of evaluation."""
 
     def on_train_batch_end(

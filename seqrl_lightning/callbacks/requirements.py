@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.sidecars import Sidecars
@@ -22,7 +22,7 @@ def require_callbacks(trainer: Trainer, agent: Callback, learner: LightningModul
     """
     callbacks = attributes_of(trainer).callbacks
     before = callbacks[: callbacks.index(agent)]
-    has_target = isinstance(learner, LearnerModule) and learner.target_net is not learner.policy_net
+    has_target = isinstance(learner, ActingModule) and learner.target_net is not learner.policy_net
     saves = bool(trainer.checkpoint_callbacks)
     sampler, by_priority = type(data.sampler).__name__, data.sampler.draws_by_priority
     for kind, place, is_needed, reason in (

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.callbacks.writing import LogInterval
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import run_folder, update_of
@@ -43,7 +43,7 @@ class SkippedUpdates(Callback):
         Raises:
             DivergedError: If more than ``max_skipped_updates`` were skipped.
         """
-        assert isinstance(pl_module, LearnerModule)
+        assert isinstance(pl_module, TrainingModule)
         if self._interval.ends(trainer) or trainer.is_last_batch:
             self._report(trainer, int(pl_module.finite_updates.num_refused), update_of(outputs))
 

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
-from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import require
 
@@ -51,7 +51,7 @@ class TargetSync(Callback):
         Raises:
             ConfigurationError: If there are any.
         """
-        assert isinstance(pl_module, LearnerModule)
+        assert isinstance(pl_module, ActingModule)
         if stage == "fit" and not _has_target(pl_module):
             must_be = f"left out: {type(pl_module).__name__} has no target network"
             require(self._given_tau is None, "target_sync.tau", self._given_tau, must_be)
@@ -59,7 +59,7 @@ class TargetSync(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook into the optimizer's steps, unless the module has no target network of its own."""
-        assert isinstance(pl_module, LearnerModule)
+        assert isinstance(pl_module, ActingModule)
         self._hook = None
         if not _has_target(pl_module):
             return
@@ -92,6 +92,6 @@ class TargetSync(Callback):
         self.updates = saved(state_dict["updates"], int, "TargetSync's updates")
 
 
-def _has_target(learner: LearnerModule) -> bool:
+def _has_target(learner: ActingModule) -> bool:
     """Whether a learner has a target network beside its policy network."""
     return learner.target_net is not learner.policy_net

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.checkpoints.changes import overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of, usable_checkpoint
@@ -170,7 +170,7 @@ def _keep_compile(settings: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _as_model(
-    recipe: Recipe, settings: dict[str, Any], cls: type[LearnerModule], trust: Trust, path: Path
+    recipe: Recipe, settings: dict[str, Any], cls: type[ActingModule], trust: Trust, path: Path
 ) -> dict[str, Any]:
     named = recipe.model.get("_class_path")
     if named is None:  # it comes from Python

@@ -1,17 +1,22 @@
 """The parser of the command line, whose errors are one line and suggest a name where one was misspelled."""
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import nn
 
 from seqrl_lightning import algorithms, exploration, networks, replay
+from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.data import LoggedTrials, ReplayDataModule
 from seqrl_lightning.docstrings import setting_names
 from seqrl_lightning.errors import OneLineErrors, shorten_message
+from seqrl_lightning.exploration import EpsilonSchedule
+from seqrl_lightning.networks import Network
+from seqrl_lightning.replay import Sampler
 from seqrl_lightning.types import require
 
 SETTINGS_OF: dict[str, type[Any]] = {
@@ -24,13 +29,26 @@ SETTINGS_OF: dict[str, type[Any]] = {
 """The class that takes the settings of each prefix; those of ``model`` go to the learner."""
 
 
+_MODULES = (algorithms, networks, replay, exploration)
+_PARTS: dict[str, type[Any]] = {
+    "model": ActingModule,
+    "model.network": Network,
+    "model.network.head": nn.Module,
+    "model.optimizer": torch.optim.Optimizer,
+    "data.sampler": Sampler,
+    "agent.epsilon": EpsilonSchedule,
+}
+_FROM_THE_TASK = {"obs_shape", "out_shape", "n_actions", "feature_size", "params", "lr", "args", "kwargs"}
+
+
 def explain(message: str) -> str:
     """Return a parser's message as one line that suggests a name where one was misspelled."""
-    modules = (algorithms, networks, replay, exploration)
-    parts = {name: cls for module in modules for name, cls in vars(module).items() if isinstance(cls, type)}
+    parts = {name: cls for module in _MODULES for name, cls in vars(module).items() if isinstance(cls, type)}
     classes: list[tuple[str, type[Any]]] = [*SETTINGS_OF.items(), ("data", LoggedTrials)]
-    settings = [f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls)]
-    settings += {name for cls in parts.values() for name in signature(cls).parameters}
+    optimizers = [cls for cls in vars(torch.optim).values() if isinstance(cls, type)]
+    for prefix, base in _PARTS.items():
+        classes += [(prefix, cls) for cls in (*parts.values(), *optimizers) if issubclass(cls, base)]
+    settings = {f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls) - _FROM_THE_TASK}
     return shorten_message(message, settings, parts)
 
 
