@@ -136,13 +136,17 @@ def product() -> list[Combination]:
 
 def covering(combinations: list[Combination], strength: int) -> list[Combination]:
     """So many of them that each ``strength`` values that occur together at all occur together in one of these."""
-    order = np.random.default_rng(0).permutation(len(combinations))
-    seen: set[Any] = set()
+    places = [{value: place for place, value in enumerate(values)} for values in VALUES.values()]
+    columns = np.array(list(itertools.combinations(range(len(places)), strength)))
+    digits = max(map(len, places)) ** np.arange(strength + 1)
+    firsts = np.arange(len(columns)) * digits[-1]  # of each group of columns, which has a flag for all its values
+    seen = np.zeros(len(columns) * digits[-1], bool)
     chosen = []
-    for index in order:
-        new = set(itertools.combinations(enumerate(combinations[index]), strength)) - seen
-        if new:
-            seen |= new
+    for index in np.random.default_rng(0).permutation(len(combinations)):
+        values = np.array([of[value] for of, value in zip(places, combinations[index], strict=True)])
+        flags = firsts + values[columns] @ digits[:-1]
+        if not seen[flags].all():
+            seen[flags] = True
             chosen.append(combinations[index])
     return chosen
 
