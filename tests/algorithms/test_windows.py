@@ -85,6 +85,18 @@ def test_sarsa_trains_on_windows(tmp_path: Path) -> None:
     assert trainer.global_step == 5
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_a_lambda_of_zero_is_plain_q_learning(double: bool) -> None:
+    batch = filled_ring(masks=True).windows(np.array([0, 1]), 12, burn_in=0)
+    targets = []
+    for lambda_ in (None, 0.0, 0.5):
+        torch.manual_seed(0)
+        learner = DQN((3,), 2, network=GRU, double=double, lambda_=lambda_)
+        targets.append(learner.optimize_model(batch)["expected_state_action_values"][batch.weight_batch > 0])
+    assert_close(targets[0], targets[1])
+    assert (targets[0] != targets[2]).any()
+
+
 def test_what_does_not_count_changes_nothing() -> None:
     ring, learner = filled_ring(), DQN((3,), 2, network=network)
     batch = ring.windows(np.array([0]), 12)
