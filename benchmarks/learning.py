@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=1)
     parser.add_argument("--name", help="of the result, where settings are overridden; by default the config's")
     parser.add_argument("--eval_episodes", type=int, default=100)
     parser.add_argument(
@@ -52,7 +53,7 @@ def main() -> None:
         "seeds": [],
     }
     RESULTS.mkdir(exist_ok=True)
-    for seed in range(1, args.seeds + 1):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         report["seeds"].append(run_seed(args, overrides, seed))
         (RESULTS / f"learning_{args.name}.json").write_text(json.dumps(report, indent=1) + "\n")
         print({key: value for key, value in report["seeds"][-1].items() if key != "curve"}, flush=True)

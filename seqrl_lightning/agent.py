@@ -84,6 +84,7 @@ class Settings(TypedDict, total=False):
     # some learners
     double: bool
     huber_delta: float | None
+    lambda_: float | None
     munchausen_alpha: float
     munchausen_temperature: float
     munchausen_clip: float
@@ -97,7 +98,6 @@ class Settings(TypedDict, total=False):
     n_acting_fractions: int
     n_cosines: int
     cvar: float
-    lambda_: float
     epochs: int
     target_entropy_ratio: float
     initial_temperature: float

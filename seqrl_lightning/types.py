@@ -114,6 +114,13 @@ class Windows(NamedTuple):
         """The actions that those states allow, [T, B, A] bool, or None if the task allows every action."""
         return None if self.action_mask is None else self.action_mask[:-1]
 
+    @property
+    def is_last_batch(self) -> Tensor:
+        """Where no transition follows, because the episode or the window ends, [T, B] bool."""
+        is_last = torch.ones_like(self.terminated_batch)
+        is_last[:-1] = self.weight_batch[1:] == 0
+        return is_last
+
     def read(self, net: Reader) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return a network's outputs for the states and for the next states, and the next states' action masks.
 

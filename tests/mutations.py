@@ -237,6 +237,21 @@ MUTATIONS = {
     "lambda-returns bootstrap from terminal states": Mutation(
         TARGETS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
     ),
+    "lambda-returns count episodes inside a window as one": Mutation(
+        TYPES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
+    ),
+    "lambda-returns don't bootstrap at a window's end": Mutation(
+        TARGETS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"
+    ),
+    "Q(lambda) bootstraps from forbidden actions": Mutation(
+        TARGETS, "mask_actions(selector_values, next_mask).argmax(-1)\n", "selector_values.argmax(-1)\n"
+    ),
+    "Q(lambda) ignores the selector": Mutation(
+        TARGETS, "next_values if next_selector_values is None else next_selector_values", "next_values"
+    ),
+    "Q(lambda) is learned from n-step returns too": Mutation(
+        DQN, 'require(sampler.n_step == 1, "data.sampler.n_step"', 'require(True, "data.sampler.n_step"'
+    ),
     "epsilon is shared among forbidden actions": Mutation(
         POLICIES, "allowed = action_mask.to(q_values.dtype)", "allowed = torch.ones_like(q_values)"
     ),
@@ -327,11 +342,6 @@ MUTATIONS = {
         "lower_values = torch.maximum(*(self.to_values(outputs) for outputs in next_outputs))",
     ),
     "PQN ignores value_rescaling": Mutation(PQN, "self.to_outputs(returns))", "returns)"),
-    "PQN's episodes have no end": Mutation(
-        PQN,
-        "        is_last[:-1] = ~is_transition[1:]  # a final observation follows\n",
-        "        is_last[:-1] = False\n",
-    ),
     "only the last part's priorities are written": Mutation(
         UPDATES, 'torch.cat([update["priority_batch"] for update in updates], dim=1)', 'last["priority_batch"]'
     ),

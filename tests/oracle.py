@@ -260,6 +260,7 @@ class Settings:
     acting_fractions: Vector = field(default_factory=list)
     target_entropy: float = 0.0
     cql_alpha: float = 0.0
+    lambda_: float | None = None
 
 
 def returns_of(step: Transition, gamma: float) -> tuple[float, float]:
@@ -278,6 +279,20 @@ def soft_value(q: Vector, values: Callable[[int], float], mask: list[bool] | Non
     return sum(p * (values(action) - s.temperature * math.log(p)) for action, p in policy.items() if p > 0.0)
 
 
+def greedy_value(nets: dict[str, Net], then: Outlook, s: Settings) -> float:
+    """The target network's value of the action that it or, in double Q-learning, the policy network prefers."""
+    q = [unsquash(x, s.rescaling) for x in nets["target"].head(then.features["target"])]
+    selector = nets["policy"].head(then.features["policy"]) if s.double else q
+    return q[best(selector, then.mask)]
+
+
+def q_lambda(nets: dict[str, Net], action: int, now: Outlook, lambda_return: float, s: Settings) -> Result:
+    """DQN with lambda-returns."""
+    predicted = nets["policy"].head(now.features["policy"])[action]
+    expected = squash(lambda_return, s.rescaling)
+    return Result(predicted, expected, huber(expected - predicted, 1.0), abs(expected - predicted))
+
+
 def q_learning(nets: dict[str, Net], step: Transition, action: int, now: Outlook, then: Outlook, s: Settings) -> Result:
     """DQN, double DQN and Munchausen DQN, conservative or not."""
     outputs = nets["policy"].head(now.features["policy"])
@@ -289,8 +304,7 @@ def q_learning(nets: dict[str, Net], step: Transition, action: int, now: Outlook
         total += munchausen(q, action, now.mask, s)
         value = soft_value(target_q, lambda a: target_q[a], then.mask, s)
     else:
-        selector = nets["policy"].head(then.features["policy"]) if s.double else target_q
-        value = target_q[best(selector, then.mask)]
+        value = greedy_value(nets, then, s)
     expected = squash(total + discount * value, s.rescaling)
     loss = huber(expected - predicted, 1.0)
     loss += s.cql_alpha * choice_loss([unsquash(x, s.rescaling) for x in outputs], action, now.mask)

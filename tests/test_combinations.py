@@ -60,6 +60,8 @@ LEARNERS: dict[str, tuple[type[LearnerModule], dict[str, Any]]] = {
     "DQN": (DQN, {}),
     "double": (DQN, {"double": True}),
     "Munchausen": (DQN, MUNCHAUSEN),
+    "Q(lambda)": (DQN, {"lambda_": 0.7}),
+    "double Q(lambda)": (DQN, {"double": True, "lambda_": 0.4}),
     "SARSA": (SARSA, {}),
     "Expected SARSA": (ExpectedSARSA, {}),
     "C51": (C51, ATOMS),
@@ -159,6 +161,8 @@ REFUSED = {  # before training, by the words of the line
         if c.learner == "PQN"
         else c.network == "GRU" and c.sampler in ("uniform", "latest", "prioritized")
     ),
+    "model.lambda_": lambda c: "lambda" in c.learner and c.sampler in ("uniform", "latest", "prioritized"),
+    "data.sampler.n_step": lambda c: "lambda" in c.learner and "windows" in c.sampler and c.n_step > 1,
     "model.updates_per_step": lambda c: c.sampler == "rollout" and c.updates_per_step > 1,
 }
 
@@ -375,6 +379,7 @@ class Oracle:
             acting_fractions=[0.8 * (2 * i + 1) / 8 for i in range(4)],
             target_entropy=0.5 * float(np.log(ACTIONS)),
             cql_alpha=given.get("cql_alpha", 0.0),
+            lambda_=given.get("lambda_"),
         )
 
     def needs_next_action(self) -> bool:
@@ -436,6 +441,14 @@ class Oracle:
             return oracle.soft_actor_critic(self.nets, log_temperature, step, action, now, then, s)
         return oracle.q_learning(self.nets, step, action, now, then, s)
 
+    def lambda_returns(self, rows: list[Row], first: int, end: int, looks: dict[int, Outlook]) -> dict[int, float]:
+        """Of the steps in rows ``first`` to ``end - 1``; none for a learner without them."""
+        s = self.settings
+        if s.lambda_ is None:
+            return {}
+        values = {row: oracle.greedy_value(self.nets, looks[row + 1], s) for row in range(first, end)}
+        return oracle.lambda_returns(rows, first, end, values, s.gamma, s.lambda_)
+
     def check_rows(self, batch: Windows, column: int, rows: list[Row], first: int) -> None:
         """The contents of a window besides its transitions."""
         if "windows" in self.combination.sampler:
@@ -462,12 +475,18 @@ class Oracle:
                 self.check_rows(batch, column, rows, first)
             end = first + length if is_window else len(rows)
             looks = self.outlooks(env, first, min(first + length + 1, len(rows))) if is_window else {}
+            lambda_returns = self.lambda_returns(rows, first, min(end, len(rows) - 1), looks)
             for t in range(length):
                 n_step = self.combination.n_step
                 if first + t >= len(rows):
                     break
                 step = oracle.transition(rows, first + t, n_step, end, self.needs_next_action())
                 if step is None:
+                    continue
+                if step.row in lambda_returns:
+                    action, lambda_return = rows[step.row].action, lambda_returns[step.row]
+                    assert action is not None
+                    found[t, column] = oracle.q_lambda(self.nets, action, looks[step.row], lambda_return, self.settings)
                     continue
                 if not is_window:
                     looks = {row: self.outlooks(env, row, row + 1)[row] for row in (step.row, step.next_row)}
@@ -603,12 +622,7 @@ def check_rollout(
     for env, rows in enumerate(world.rows):
         first, end = len(rows) - 1 - LENGTH, len(rows) - 1
         looks = truth.outlooks(env, first, end + 1)
-        values = {}
-        for row in range(first, end):
-            q = [oracle.unsquash(x, rescaling) for x in net.head(looks[row + 1].features["policy"])]
-            values[row] = q[oracle.best(q, rows[row + 1].mask)]
-        returns = oracle.lambda_returns(rows, first, end, values, GAMMA, 0.7)
-        for row, value in returns.items():
+        for row, value in truth.lambda_returns(rows, first, end, looks).items():
             predicted = net.head(looks[row].features["policy"])[rows[row].action]
             expected[row - first, env] = predicted, oracle.squash(value, rescaling)
     places = sorted(expected)  # row by row, as transitions are laid out

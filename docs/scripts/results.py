@@ -175,7 +175,8 @@ def configs_of(name: str) -> list[str]:
 def sentence(report: dict[str, Any]) -> str:
     """Return the result in one line."""
     seeds = report["seeds"]
-    text = f"final return {returns(report)} on {'seed 1' if len(seeds) == 1 else f'seeds 1 to {len(seeds)}'}"
+    first, last = seeds[0]["seed"], seeds[-1]["seed"]
+    text = f"final return {returns(report)} on {f'seed {first}' if first == last else f'seeds {first} to {last}'}"
     return f"{text}; episodes to criterion {criterion(report)} (medians)" if criterion(report) else text
 
 

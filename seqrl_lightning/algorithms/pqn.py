@@ -11,7 +11,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
 from seqrl_lightning.algorithms.training import TrainingModule
-from seqrl_lightning.functional import huber_losses, lambda_returns, mask_actions, value_of, weighted_mean
+from seqrl_lightning.functional import huber_losses, q_lambda_target, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
@@ -175,16 +175,14 @@ class PQN(TrainingModule["Minibatch"]):
         is_transition = batch.weight_batch > 0
         with torch.no_grad():
             outputs, next_mask = batch.read_next_states(self.policy_net)
-            next_state_values = mask_actions(self.q_values(outputs), next_mask).amax(-1)
-        is_last = torch.ones_like(is_transition)
-        is_last[:-1] = ~is_transition[1:]  # a final observation follows
-        returns = lambda_returns(
+        returns = q_lambda_target(
             batch.reward_batch.squeeze(-1),
             batch.terminated_batch,
-            is_last,
-            next_state_values,
+            batch.is_last_batch,
+            self.q_values(outputs),
             self.gamma,
             self.lambda_,
+            next_mask,
         )
         columns = (batch.state_batch, batch.action_batch, self.to_outputs(returns))
         if self.remembers:

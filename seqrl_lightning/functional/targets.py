@@ -309,10 +309,10 @@ def soft_q_target(
 def lambda_returns(
     reward: Tensor, terminated: Tensor, is_last: Tensor, next_state_values: Tensor, gamma: float, lambda_: float
 ) -> Tensor:
-    """Return Peng's Q(lambda) along a rollout: ``G_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda G_t+1)``.
+    """Return lambda-returns along consecutive steps: ``G_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda G_t+1)``.
 
-    PQN (Gallici et al., arXiv:2407.04811, eq. 5). At the end of an episode, and of the rollout, it is
-    ``r_t + gamma V(s_t+1)``, whose second term is 0 after a terminal state.
+    At the end of an episode, and of the steps, it is ``r_t + gamma V(s_t+1)``, whose second term is 0 after a terminal
+    state (Sutton and Barto, eq. 12.18 with a constant lambda).
 
     Args:
         reward: [T, B] float.
@@ -339,3 +339,48 @@ def lambda_returns(
         further = gamma * lambda_ * (returns[t + 1] - next_state_values[t])
         returns[t] += further.masked_fill(is_last[t], 0.0)
     return returns
+
+
+def q_lambda_target(
+    reward: Tensor,
+    terminated: Tensor,
+    is_last: Tensor,
+    next_values: Tensor,
+    gamma: float,
+    lambda_: float,
+    next_mask: Tensor | None = None,
+    next_selector_values: Tensor | None = None,
+) -> Tensor:
+    """Return Peng's Q(lambda) along consecutive steps (Peng and Williams, ICML 1994; Kozuno et al., arXiv:2103.00107).
+
+    ``G_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda G_t+1)`` with ``V(s) = Q(s, argmax_a Q_selector(s, a))``. It is
+    the target of Q-learning for lambda = 0, and the return of the steps that were taken for lambda = 1. No step is cut
+    off where the action wasn't the greedy one (Watkins) or isn't likely any more (Retrace): while the
+    policy that acts stays the same, the values become those of a mixture of it and the greedy one (arXiv:2103.00107).
+
+    Args:
+        reward: [T, B] float.
+        terminated: [T, B] bool.
+        is_last: [T, B] bool, whether the step is its episode's last (terminated or truncated).
+        next_values: [T, B, A] float, of the state after each step.
+        gamma: The discount factor, in [0, 1].
+        lambda_: How far the returns look ahead, in [0, 1].
+        next_mask: [T, B, A] bool, true where an action is allowed; None allows all.
+        next_selector_values: [T, B, A] float, of the network that selects the action in double Q-learning; None for
+            ``next_values``.
+
+    Returns:
+        [T, B] float.
+
+    The greedy values are 4 and 8. The last step is worth 2 + 0.5 * 8 = 6, and the first 1 + 0.5 * (0.5 * 4 + 0.5 * 6):
+
+    >>> no = torch.tensor([[False], [False]])
+    >>> values = torch.tensor([[[4.0, 3.0]], [[7.0, 8.0]]])
+    >>> q_lambda_target(torch.tensor([[1.0], [2.0]]), no, no, values, gamma=0.5, lambda_=0.5)
+    tensor([[3.5000],
+            [6.0000]])
+    """
+    selector_values = next_values if next_selector_values is None else next_selector_values
+    assert next_values.shape == selector_values.shape == (*reward.shape, next_values.shape[-1])
+    next_action = mask_actions(selector_values, next_mask).argmax(-1)
+    return lambda_returns(reward, terminated, is_last, value_of(next_values, next_action), gamma, lambda_)

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule
 from seqrl_lightning.networks import GRU, MLP
-from seqrl_lightning.replay import RingBuffer, SequenceSampler
+from seqrl_lightning.replay import RingBuffer, Sampler, SequenceSampler, UniformSampler
+from seqrl_lightning.types import ConfigurationError
 from tests.running import fit
 
 NUM_ENVS, ROWS = 2, 30
@@ -83,6 +84,36 @@ def test_sarsa_trains_on_windows(tmp_path: Path) -> None:
         tmp_path, data, {"network": GRU}, {"warmup_env_steps": 20}, module_class=SARSA, max_steps=5, limit_val_batches=0
     )
     assert trainer.global_step == 5
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_lambda_of_zero_is_plain_q_learning(double: bool) -> None:
+    batch = filled_ring(masks=True).windows(np.array([0, 1]), 12, burn_in=0)
+    targets = []
+    for lambda_ in (None, 0.0, 0.5):
+        torch.manual_seed(0)
+        learner = DQN((3,), 2, network=GRU, double=double, lambda_=lambda_)
+        targets.append(learner.optimize_model(batch)["expected_state_action_values"][batch.weight_batch > 0])
+    assert_close(targets[0], targets[1])
+    assert (targets[0] != targets[2]).any()
+
+
+def test_the_last_transition_of_an_episode_and_of_the_window_is_last() -> None:
+    batch = filled_ring().windows(np.array([0, 1]), 12)
+    is_last = batch.is_last_batch & (batch.weight_batch > 0)
+    assert is_last.nonzero().tolist() == [[4, 0], [10, 0], [11, 1]]  # row 5, and row 11 of environment 0, hold no step
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (UniformSampler(), "model.lambda_ is 0.7; it must be null with UniformSampler"),
+        (SequenceSampler(n_step=3), "data.sampler.n_step is 3; it must be 1 with model.lambda_"),
+    ],
+)
+def test_lambda_returns_need_windows_of_single_steps(sampler: Sampler, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        DQN((3,), 2, network=network, lambda_=0.7).check_sampler(sampler)
 
 
 def test_what_does_not_count_changes_nothing() -> None:

@@ -8,6 +8,7 @@ from seqrl_lightning.functional import (
     expected_value,
     lambda_returns,
     n_step_returns,
+    q_lambda_target,
     value_of,
 )
 
@@ -73,3 +74,13 @@ def test_a_truncated_episode_bootstraps_and_looks_no_further() -> None:
     truncated_after_two = tensor([False, True, True, False, False])[:, None]
     returns = lambda_returns(REWARD, TERMINATED, truncated_after_two, VALUES, 0.5, 1.0)
     assert_close(returns[1], tensor([2.0 + 0.5 * 20.0]))
+
+
+def test_q_lambda_bootstraps_from_the_allowed_action_that_the_selector_prefers() -> None:
+    reward, no = tensor([[1.0], [2.0]]), tensor([[False], [False]])
+    values = tensor([[[4.0, 6.0, 9.0]], [[7.0, 8.0, 9.0]]])
+    mask = tensor([[[True, True, False]], [[True, True, False]]])
+    selector = tensor([[[2.0, 1.0, 3.0]], [[1.0, 2.0, 3.0]]])
+    assert_close(q_lambda_target(reward, no, no, values, 0.5, 0.0, mask), tensor([[4.0], [6.0]]))
+    double = q_lambda_target(reward, no, no, values, 0.5, 0.25, mask, selector)
+    assert_close(double, tensor([[1.0 + 0.5 * (0.75 * 4.0 + 0.25 * 6.0)], [2.0 + 0.5 * 8.0]]))
