@@ -1,0 +1,69 @@
+"""Recover the models of serial order (``python -m benchmarks.serial_order``).
+
+The task is a sequence of eight items, learned in 60 episodes by 30 subjects: a b a c b c d a, in which most items are
+followed by different ones, so that the models differ. Parameters are drawn from around those of subjects who learn it.
+Results are in ``benchmarks/results/serial_order.json``.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from seqrl_lightning.behavior.fits import Fit, fit
+from seqrl_lightning.behavior.histories import Histories, read_histories
+from seqrl_lightning.behavior.model import find_model
+from seqrl_lightning.behavior.recovery import inversion, recover_models, recover_parameters, summarize_recovery
+
+RESULTS = Path(__file__).parent / "results" / "serial_order.json"
+SEQUENCE = (0, 1, 0, 2, 1, 2, 3, 0)
+NUM_SUBJECTS, NUM_EPISODES = 30, 60
+SPREAD = 0.5  # standard deviation of the parameters over subjects, on the scale without bounds
+MODELS = {  # medians of the parameters
+    "PositionCode": {"alpha": 0.3, "beta": 6.0, "width": 0.6},
+    "Chaining": {"alpha": 0.3, "beta": 6.0},
+    "Chunking": {"alpha": 0.3, "beta": 6.0, "binding": 0.8},
+}
+
+
+def main() -> None:
+    """Write how parameters and models are recovered."""
+    told = design()
+    fits = {name: with_medians(fit(find_model(name), told), medians) for name, medians in MODELS.items()}
+    confusion = recover_models(fits, told)
+    found = {
+        "parameters": {
+            name: summarize_recovery(recover_parameters(one, told)).round(2)["correlation"].to_dict()
+            for name, one in fits.items()
+        },
+        "confusion": confusion.round(2).to_dict("index"),
+        "inversion": inversion(confusion).round(2).to_dict("index"),
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def design() -> Histories:
+    """Return random choices in the task: they show the outcome of each item at each position."""
+    rng = np.random.default_rng(0)
+    shape = NUM_SUBJECTS, NUM_EPISODES, len(SEQUENCE)
+    subject, episode, position = (numbers.ravel() for numbers in np.indices(shape))
+    table = pd.DataFrame({"subject": subject, "episode": episode, "state": position})
+    table["action"] = rng.integers(max(SEQUENCE) + 1, size=len(table))
+    table["correct_action"] = np.array(SEQUENCE)[position]
+    table["reward"] = (table["action"] == table["correct_action"]).astype(float)
+    return read_histories(table)
+
+
+def with_medians(found: Fit, medians: dict[str, float]) -> Fit:
+    """Return a fit whose subjects come from a distribution with these medians."""
+    level = found.group_level
+    assert level is not None
+    mean = np.array([[spec.unbounded(np.array(medians[name])) for name, spec in found.model.free.items()]], float)
+    return replace(found, group_level=replace(level, mean=mean, sd=np.full_like(mean, SPREAD)))
+
+
+if __name__ == "__main__":
+    main()
