@@ -115,7 +115,7 @@ def learned_by_d3rlpy(folder: Path, log: Path, seed: int) -> dict[str, Any]:
 
 
 def d3rlpy_python(folder: Path) -> Path:
-    """Return the Python of an environment with d3rlpy and this environment's PyTorch, which is made if it isn't there."""
+    """Return the Python of an environment with d3rlpy and this one's PyTorch, which is made if it isn't there."""
     python = folder / "environment" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder / "environment")], check=True)

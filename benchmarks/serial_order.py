@@ -1,6 +1,6 @@
 """Recover the models of serial order (``python -m benchmarks.serial_order``).
 
-The task is a sequence of eight items, learned in 60 episodes by 30 subjects: a b a c b c d a, in which most items are
+The task is a sequence of eight items, learned in 40 episodes by 30 subjects: a b a c b c d a, in which most items are
 followed by different ones, so that the models differ. Parameters are drawn from around those of subjects who learn it.
 Results are in ``benchmarks/results/serial_order.json``.
 """
@@ -19,7 +19,7 @@ from seqrl_lightning.behavior.recovery import inversion, recover_models, recover
 
 RESULTS = Path(__file__).parent / "results" / "serial_order.json"
 SEQUENCE = (0, 1, 0, 2, 1, 2, 3, 0)
-NUM_SUBJECTS, NUM_EPISODES = 30, 60
+NUM_SUBJECTS, NUM_EPISODES = 30, 40
 SPREAD = 0.5  # standard deviation of the parameters over subjects, on the scale without bounds
 MODELS = {  # medians of the parameters
     "PositionCode": {"alpha": 0.3, "beta": 6.0, "width": 0.6},

@@ -1,4 +1,4 @@
-"""d3rlpy's DiscreteCQL on a log of CartPole, with the network and the settings of ``configs/offline/cartpole_cql.yaml``.
+"""d3rlpy's DiscreteCQL on a log of CartPole, with network and settings of ``configs/offline/cartpole_cql.yaml``.
 
 It runs in an environment of its own, which :mod:`benchmarks.offline` makes, as d3rlpy pins another Gymnasium, and needs
 nothing of this package. d3rlpy copies the target network where the config averages it, here once in the averaging's

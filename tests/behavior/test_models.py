@@ -193,7 +193,7 @@ THREES: list[Row] = [
 def chunking(rows: Sequence[Row], p: dict[str, float]) -> float:
     chained: dict[int | None, list[float]] = {cue: [0.0, 0.0] for cue in (None, 0, 1)}
     after = {(a, b): [0.0, 0.0] for a in (0, 1) for b in (0, 1)}
-    bound = {pair: 0.0 for pair in after}
+    bound = dict.fromkeys(after, 0.0)
     total = 0.0
     for number in range(rows[-1][3] + 1):
         items: list[int] = []
@@ -230,7 +230,7 @@ def test_no_chunk_goes_across_a_missed_trial() -> None:
     cut = [("s", 0, 1.0, 0), ("s", -1, 0.0, 0), ("s", 0, 0.0, 0), ("s", 1, 1.0, 0)]
     whole = [("s", 0, 1.0, 1), ("s", 0, 1.0, 1), ("s", 1, 1.0, 1)]
     one, other = (np.log(softmax([2.0, 0.0])[a]) for a in (0, 1))
-    # Cut: start, missed, and 0 for the first time. Whole: start knows 0; 0 knows 1; the new chunk of both knows nothing.
+    # Cut: start, missed, and 0 for the first time. Whole: start knows 0; 0 knows 1; the chunk of 0 and 0 knows nothing.
     assert found("Chunking", [*cut, *whole], **p) == pytest.approx(3 * np.log(0.5) + one + other + np.log(0.5))
 
 
