@@ -2,7 +2,7 @@
 
 The task is a sequence of eight items, learned in 40 episodes by 30 subjects: a b a c b c d a, in which most items are
 followed by different ones, so that the models differ. Parameters are drawn from around those of subjects who learn it.
-Results are in ``benchmarks/results/serial_order.json``.
+Fits are by maximum a posteriori, with the models' own priors. Results are in ``benchmarks/results/serial_order.json``.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.behavior.fits import Fit, fit
+from seqrl_lightning.behavior.fits import Fit, GroupLevel, fit
 from seqrl_lightning.behavior.histories import Histories, read_histories
 from seqrl_lightning.behavior.model import find_model
 from seqrl_lightning.behavior.recovery import inversion, recover_models, recover_parameters, summarize_recovery
@@ -20,6 +20,7 @@ from seqrl_lightning.behavior.recovery import inversion, recover_models, recover
 RESULTS = Path(__file__).parent / "results" / "serial_order.json"
 SEQUENCE = (0, 1, 0, 2, 1, 2, 3, 0)
 NUM_SUBJECTS, NUM_EPISODES = 30, 40
+METHOD = "map"
 SPREAD = 0.5  # standard deviation of the parameters over subjects, on the scale without bounds
 MODELS = {  # medians of the parameters
     "PositionCode": {"alpha": 0.3, "beta": 6.0, "width": 0.6},
@@ -31,7 +32,7 @@ MODELS = {  # medians of the parameters
 def main() -> None:
     """Write how parameters and models are recovered."""
     told = design()
-    fits = {name: with_medians(fit(find_model(name), told), medians) for name, medians in MODELS.items()}
+    fits = {name: with_medians(fit(find_model(name), told, METHOD), medians) for name, medians in MODELS.items()}
     confusion = recover_models(fits, told)
     found = {
         "parameters": {
@@ -59,10 +60,9 @@ def design() -> Histories:
 
 def with_medians(found: Fit, medians: dict[str, float]) -> Fit:
     """Return a fit whose subjects come from a distribution with these medians."""
-    level = found.group_level
-    assert level is not None
     mean = np.array([[spec.unbounded(np.array(medians[name])) for name, spec in found.model.free.items()]], float)
-    return replace(found, group_level=replace(level, mean=mean, sd=np.full_like(mean, SPREAD)))
+    level = GroupLevel(("all",), mean, np.full_like(mean, SPREAD), 0 * mean, np.array([NUM_SUBJECTS]))
+    return replace(found, group_level=level)
 
 
 if __name__ == "__main__":
