@@ -6,8 +6,10 @@ Fits are by maximum a posteriori, with the models' own priors. Results are in ``
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "serial_order.json"
 SEQUENCE = (0, 1, 0, 2, 1, 2, 3, 0)
 NUM_SUBJECTS, NUM_EPISODES = 30, 40
 METHOD = "map"
-SPREAD = 0.5  # standard deviation of the parameters over subjects, on the scale without bounds
+SPREADS = (0.5, 1.0)  # standard deviations of the parameters over subjects, on the scale without bounds
 MODELS = {  # medians of the parameters
     "PositionCode": {"alpha": 0.3, "beta": 6.0, "width": 0.6},
     "Chaining": {"alpha": 0.3, "beta": 6.0},
@@ -30,20 +32,24 @@ MODELS = {  # medians of the parameters
 
 
 def main() -> None:
-    """Write how parameters and models are recovered."""
+    """Write how parameters and models are recovered where subjects differ little, and more."""
     told = design()
-    fits = {name: with_medians(fit(find_model(name), told, METHOD), medians) for name, medians in MODELS.items()}
+    fits = {name: fit(find_model(name), told, METHOD) for name in MODELS}
+    found = {f"spread {spread}": recovered(fits, told, spread) for spread in SPREADS}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def recovered(fits: Mapping[str, Fit], told: Histories, spread: float) -> dict[str, Any]:
+    """Return the correlations of true and found parameters, the confusion matrix and the inversion matrix."""
+    fits = {name: with_medians(one, MODELS[name], spread) for name, one in fits.items()}
+    parameters = {name: summarize_recovery(recover_parameters(one, told)) for name, one in fits.items()}
     confusion = recover_models(fits, told)
-    found = {
-        "parameters": {
-            name: summarize_recovery(recover_parameters(one, told)).round(2)["correlation"].to_dict()
-            for name, one in fits.items()
-        },
+    return {
+        "correlations": {name: table["correlation"].round(2).to_dict() for name, table in parameters.items()},
         "confusion": confusion.round(2).to_dict("index"),
         "inversion": inversion(confusion).round(2).to_dict("index"),
     }
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
 
 
 def design() -> Histories:
@@ -58,10 +64,10 @@ def design() -> Histories:
     return read_histories(table)
 
 
-def with_medians(found: Fit, medians: dict[str, float]) -> Fit:
+def with_medians(found: Fit, medians: Mapping[str, float], spread: float) -> Fit:
     """Return a fit whose subjects come from a distribution with these medians."""
     mean = np.array([[spec.unbounded(np.array(medians[name])) for name, spec in found.model.free.items()]], float)
-    level = GroupLevel(("all",), mean, np.full_like(mean, SPREAD), 0 * mean, np.array([NUM_SUBJECTS]))
+    level = GroupLevel(("all",), mean, np.full_like(mean, spread), 0 * mean, np.array([NUM_SUBJECTS]))
     return replace(found, group_level=level)
 
 
