@@ -1,27 +1,33 @@
 """Measure what is learned from logs alone (``python -m benchmarks.offline``).
 
-CartPole: 10,000 steps of a mediocre policy, from which conservative Q-learning and plain DQN learn, three seeds each.
-DelayedRecall: episodes of a trained agent, from which a recurrent network is cloned. The package logs both by itself.
-Results are in ``benchmarks/results/offline.json``.
+CartPole: 10,000 steps of a mediocre policy, from which conservative Q-learning and plain DQN learn, three seeds each,
+and d3rlpy's DiscreteCQL beside them, in a virtual environment that is made in the runs' folder. DelayedRecall: episodes
+of a trained agent, from which a recurrent network is cloned. The package logs both by itself. Results are in
+``benchmarks/results/offline.json``. Learners run on one core, one after the other; their CPU time is that of the whole
+command, start-up and, of this package's, evaluations during training included.
 """
 
 import argparse
 import json
+import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 import seqrl_lightning
 from seqrl_lightning.recording import write_played
 
 RESULTS = Path(__file__).parent / "results" / "offline.json"
-CONFIGS = Path(__file__).parent.parent / "configs"
+ROOT = Path(__file__).parent.parent
 NUM_STEPS = 10_000
+NUM_UPDATES = 5_000  # of cartpole_cql.yaml
+D3RLPY = "d3rlpy==2.8.1"
 AGENT_SEED = 101  # of the agents that the logs are of; learners have others
 SEEDS = (4, 5, 6)  # settings were chosen on seeds 1, 2, 3 and 11
 CARTPOLE_ENV_STEPS, CARTPOLE_EPSILON = 16_000, 0.45
@@ -32,7 +38,7 @@ def main() -> None:
     """Make what is missing: agents, logs, learners."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("offline_runs"), help="where runs and logs are kept")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args().folder.resolve()
     found = {"cartpole": cartpole(folder / "cartpole"), "delayed_recall": delayed_recall(folder / "delayed_recall")}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -43,11 +49,11 @@ def cartpole(folder: Path) -> dict[str, Any]:
     steps = ["--agent.max_env_steps", str(CARTPOLE_ENV_STEPS)]
     log = logged(folder, "cartpole_dqn", 200, CARTPOLE_EPSILON, steps, NUM_STEPS)
     mediocre = returns_in(log).mean()
-    learners: dict[str, list[str]] = {"cql": [], "dqn": ["--model.cql_alpha", "0"]}
-    results = {
-        name: [learned(folder / name, "offline/cartpole_cql", log, seed, words) for seed in SEEDS]
-        for name, words in learners.items()
-    }
+    results: dict[str, list[dict[str, Any]]] = {"cql": [], "d3rlpy_cql": [], "dqn": []}
+    for seed in SEEDS:  # taking turns
+        results["cql"].append(learned(folder / "cql", "offline/cartpole_cql", log, seed))
+        results["d3rlpy_cql"].append(learned_by_d3rlpy(folder / "d3rlpy_cql", log, seed))
+        results["dqn"].append(learned(folder / "dqn", "offline/cartpole_cql", log, seed, ["--model.cql_alpha", "0"]))
     return {"env_steps": NUM_STEPS, "epsilon": CARTPOLE_EPSILON, "log_return_mean": mediocre, **results}
 
 
@@ -85,15 +91,48 @@ def returns_in(log: Path) -> "pd.Series[float]":
 
 
 def learned(folder: Path, config: str, log: Path, seed: int, words: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a learner of a log reaches at the end, and how long it took."""
+    """Return what a learner of a log reaches at the end, and how much CPU time it took."""
     folder = folder / f"seed_{seed}"
     found = folder / "result.json"
     if not found.exists():
-        start = time.monotonic()
+        start = children_seconds()
         last = fit(folder, config, seed, ["--data.trials", str(log), *words])
-        result = {"seed": seed, "seconds": round(time.monotonic() - start), "return": evaluated_last(last)}
-        found.write_text(json.dumps(result))
+        seconds = round(children_seconds() - start, 1)
+        found.write_text(json.dumps({"seed": seed, "cpu_seconds": seconds, "return": evaluated_last(last)}))
     return dict(json.loads(found.read_text()))
+
+
+def learned_by_d3rlpy(folder: Path, log: Path, seed: int) -> dict[str, Any]:
+    """Return the same of d3rlpy's learner."""
+    found = folder / f"seed_{seed}" / "result.json"
+    if not found.exists():
+        settings = ["--log", str(log), "--updates", str(NUM_UPDATES), "--seed", str(seed)]
+        command = [str(d3rlpy_python(folder)), "-m", "benchmarks.peers.d3rlpy_cql", *settings]
+        run = subprocess.run(command, check=True, env=one_core(), stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        found.parent.mkdir(parents=True)
+        found.write_text(json.dumps({"seed": seed, **json.loads(run.stdout.splitlines()[-1])}))
+    return dict(json.loads(found.read_text()))
+
+
+def d3rlpy_python(folder: Path) -> Path:
+    """Return the Python of an environment with d3rlpy and this one's PyTorch, which is made if it isn't there."""
+    python = folder / "environment" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "environment")], check=True)
+        packages = [D3RLPY, f"torch=={torch.__version__.partition('+')[0]}", "pandas"]
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+    return python
+
+
+def children_seconds() -> float:
+    """Return the CPU time of the commands that have ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def one_core() -> dict[str, str]:
+    """Return the variables of a command's environment with which it computes on one core."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def evaluated(folder: Path, found: Path) -> float:
@@ -112,9 +151,9 @@ def evaluated_last(checkpoint: Path) -> float:
 
 def fit(folder: Path, config: str, seed: int, words: Sequence[str]) -> Path:
     """Train, and return the last checkpoint."""
-    command = [sys.executable, "-m", "seqrl_lightning", "fit", "--config", str(CONFIGS / f"{config}.yaml")]
+    command = [sys.executable, "-m", "seqrl_lightning", "fit", "--config", str(ROOT / "configs" / f"{config}.yaml")]
     command += ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder), *words]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=one_core())
     return folder / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
 
 

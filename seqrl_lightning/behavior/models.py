@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seqrl_lightning.behavior.histories import Trial
+from seqrl_lightning.behavior.histories import NO_ACTION, Trial
 from seqrl_lightning.behavior.model import (
     INVERSE_TEMPERATURE,
     RATE,
@@ -16,6 +16,9 @@ from seqrl_lightning.behavior.model import (
     softmax,
 )
 from seqrl_lightning.types import FloatArray, IntArray, require
+
+MAX_CHUNKED = 26
+"""The most actions for :class:`Chunking`: its memory grows with the third power of their number."""
 
 
 class Chance(Model):
@@ -261,7 +264,7 @@ class Chaining(Model):
         """Begin without associations; the last two rows are those of an episode's start and of a missed trial."""
         return {
             "strength": np.zeros((size.subjects, size.actions + 2, size.actions)),
-            "before": np.full(size.subjects, size.actions),
+            "before": np.zeros(size.subjects, np.int64),
         }
 
     def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
@@ -280,6 +283,61 @@ class Chaining(Model):
         return np.where(trial.follows_choice, memory["before"], np.where(trial.is_first, size, size + 1))
 
 
+class Chunking(Chaining):
+    """Bind two items that are chosen in a row into a chunk, which takes over as the cue of the next item.
+
+    As in competitive chunking (Servan-Schreiber and Anderson 1990, 10.1037/0278-7393.16.4.592), a chunk grows stronger
+    each time it is used and weaker when another one that begins alike is used, and strong chunks are used more. What
+    follows two items is learned as what follows one is, so that chunks have up to three items. With a ``binding`` of 0,
+    this is :class:`Chaining`.
+
+    Raises:
+        ConfigurationError: If there are more than 26 actions.
+    """
+
+    parameters = {**Chaining.parameters, "binding": RATE}
+
+    def begin(self, size: Size) -> Memory:
+        """Begin without associations and without chunks."""
+        few_enough = f"at most {MAX_CHUNKED} for Chunking"
+        require(size.actions <= MAX_CHUNKED, "the number of actions", size.actions, few_enough)
+        pairs = size.subjects, size.actions, size.actions
+        return {
+            **super().begin(size),
+            "bound": np.zeros(pairs),
+            "after_chunk": np.zeros((*pairs, size.actions)),
+            "earlier": np.full(size.subjects, NO_ACTION),
+        }
+
+    def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        """Return the softmax of the items' associations with the item before and with the chunk that it ends."""
+        return softmax(p["beta"][:, None] * self._strengths(memory, p, trial), trial.allowed)
+
+    def update(self, memory: Memory, p: Parameters, trial: Trial) -> Latents:
+        """Move the item's associations with both cues toward the reward, and bind it to the item before."""
+        value, weight = self._strengths(memory, p, trial)[trial.row, trial.action], self._weight(memory, p, trial)
+        before, bound, after_chunk = (memory[name] for name in ("before", "bound", "after_chunk"))
+        learned = trial.row, memory["earlier"], before, trial.action
+        after_chunk[learned] += p["alpha"] * np.where(weight > 0, trial.reward - after_chunk[learned], 0.0)
+        rate = np.where(trial.follows_choice, p["alpha"], 0.0)
+        bound[trial.row, before] *= (1 - rate)[:, None]
+        bound[trial.row, before, trial.action] += rate
+        memory["earlier"] = np.where(trial.follows_choice, before, NO_ACTION)
+        super().update(memory, p, trial)
+        return {"value": value, "prediction_error": trial.reward - value, "chunk": weight}
+
+    def _strengths(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        chained = memory["strength"][trial.row, self._cue(memory, trial)]
+        chunked = memory["after_chunk"][trial.row, memory["earlier"], memory["before"]]
+        return np.asarray(chained + self._weight(memory, p, trial)[:, None] * (chunked - chained))
+
+    def _weight(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        """Return how far the last two items are a chunk, [B]; 0 where there are no two."""
+        earlier, before = memory["earlier"], memory["before"]
+        is_pair = trial.follows_choice & (earlier != NO_ACTION)
+        return np.where(is_pair, p["binding"] * memory["bound"][trial.row, earlier, before], 0.0)
+
+
 def _traced(trace: FloatArray, p: Parameters, trial: Trial) -> FloatArray:
     """Let the eligibility traces [B, S, A] decay, and set that of the choice to 1, in place."""
     kept = np.where(trial.follows_choice, p.get("gamma", np.ones(1)) * p["lambda"], 0.0)
@@ -296,12 +354,17 @@ def _associate(strength: FloatArray, cue: IntArray, p: Parameters, trial: Trial)
     return {"value": value, "prediction_error": error}
 
 
-def default_models(several_choices: bool) -> list[str]:
+def default_models(num_positions: int, num_actions: int) -> list[str]:
     """Return the names of the models that are compared if none is named.
 
     Args:
-        several_choices: Whether episodes have more than one choice.
+        num_positions: The most choices of an episode. Models of serial order need at least two, chunks three.
+        num_actions: Number of actions.
     """
     names = ["Chance", "WinStayLoseShift", "QLearning", "QLearning+alpha_worse", "QLearning+forgetting"]
     names += ["QLearning+perseveration", "QLearning+forgetting+perseveration"]
-    return [*names, "PositionCode", "Chaining"] if several_choices else names
+    if num_positions > 1:
+        names += ["PositionCode", "Chaining"]
+    if num_positions > 2 and num_actions <= MAX_CHUNKED:
+        names.append("Chunking")
+    return names

@@ -130,7 +130,7 @@ def compare(histories: "Histories", arguments: Namespace) -> "Comparison":
     require(arguments.cross_validate or not arguments.gru, "--gru", arguments.gru, "given with --cross_validate")
     if arguments.cross_validate:
         require_folds(histories)
-    names = default_models(histories.num_positions > 1)
+    names = default_models(histories.num_positions, histories.num_actions)
     if arguments.models is not None:
         names = [name.strip() for name in arguments.models.split(",")]
     method = arguments.method or default_method(histories)

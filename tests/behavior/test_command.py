@@ -100,6 +100,7 @@ def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
     status, out, err = seqrl("fit-behaviour", str(tmp_path / "trials.csv"))
     assert status == 0, err
     assert "Chaining" in out
+    assert "Chunking" in out
     assert "serial position" in (tmp_path / "behavior" / "checks.svg").read_text()
 
 

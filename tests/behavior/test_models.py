@@ -184,6 +184,61 @@ def chaining(rows: Sequence[Row], p: dict[str, float]) -> float:
     return float(total)
 
 
+THREES: list[Row] = [
+    (state, action, reward, t // 5) for t, (state, action, reward, _) in enumerate([*EPISODES, *EPISODES[::-1]])
+]
+"""Episodes of five choices: chunks are of three."""
+
+
+def chunking(rows: Sequence[Row], p: dict[str, float]) -> float:
+    chained: dict[int | None, list[float]] = {cue: [0.0, 0.0] for cue in (None, 0, 1)}
+    after = {(a, b): [0.0, 0.0] for a in (0, 1) for b in (0, 1)}
+    bound = dict.fromkeys(after, 0.0)
+    total = 0.0
+    for number in range(rows[-1][3] + 1):
+        items: list[int] = []
+        for _, action, reward, episode in rows:
+            if episode != number:
+                continue
+            cue = items[-1] if items else None
+            strengths = list(chained[cue])
+            if len(items) >= 2:
+                pair = items[-2], items[-1]
+                weight = p["binding"] * bound[pair]
+                strengths = [(1 - weight) * chained[cue][a] + weight * after[pair][a] for a in (0, 1)]
+                after[pair][action] += p["alpha"] * (reward - after[pair][action])
+            total += np.log(softmax([p["beta"] * value for value in strengths])[action])
+            chained[cue][action] += p["alpha"] * (reward - chained[cue][action])
+            if cue is not None:
+                for other in (0, 1):
+                    bound[cue, other] += p["alpha"] * ((other == action) - bound[cue, other])
+            items.append(action)
+    return float(total)
+
+
+def test_chunking() -> None:
+    p = {"alpha": 0.4, "beta": 2.0, "binding": 0.7}
+    assert found("Chunking", THREES, **p) == pytest.approx(chunking(THREES, p))
+    chained = found("Chaining", THREES, alpha=0.4, beta=2.0)
+    assert found("Chunking", THREES, **{**p, "binding": 1e-12}) == pytest.approx(chained)
+    assert found("Chunking", THREES, **p) != pytest.approx(chained, abs=0.1)
+
+
+def test_no_chunk_goes_across_a_missed_trial() -> None:
+    """By hand, with associations of 1 after each reward and chunks that are bound at once."""
+    p = {"alpha": 1.0 - 1e-9, "beta": 2.0, "binding": 1.0 - 1e-9}
+    cut = [("s", 0, 1.0, 0), ("s", -1, 0.0, 0), ("s", 0, 0.0, 0), ("s", 1, 1.0, 0)]
+    whole = [("s", 0, 1.0, 1), ("s", 0, 1.0, 1), ("s", 1, 1.0, 1)]
+    one, other = (np.log(softmax([2.0, 0.0])[a]) for a in (0, 1))
+    # Cut: start, missed, and 0 for the first time. Whole: start knows 0; 0 knows 1; the chunk of 0 and 0 knows nothing.
+    assert found("Chunking", [*cut, *whole], **p) == pytest.approx(3 * np.log(0.5) + one + other + np.log(0.5))
+
+
+def test_more_items_than_chunks_can_be_kept_of_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="the number of actions is 27; it must be at most 26 for Chunking"):
+        found("Chunking", [("s", 26, 1.0, 0)], alpha=0.5, beta=1.0, binding=0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "by_hand", "p"),
     [
@@ -245,7 +300,7 @@ def test_a_missed_stage_of_two_is_not_taken_for_the_other(missed: int) -> None:
 
 
 EVERY_MODEL = ["Chance", "WinStayLoseShift", "QLearning+alpha_worse+gamma+lambda+forgetting", "Sarsa+gamma+lambda"]
-EVERY_MODEL += ["WorkingMemoryRL", "TwoStep+alpha_second", "PositionCode", "Chaining+perseveration+lapse"]
+EVERY_MODEL += ["WorkingMemoryRL", "TwoStep+alpha_second", "PositionCode", "Chaining+perseveration+lapse", "Chunking"]
 
 
 @pytest.mark.parametrize("name", EVERY_MODEL)
