@@ -153,6 +153,7 @@ class LearnerModule(CheckpointedModule):
         self.clip_grad_value = clip_grad_value
         self.clip_grad_norm = clip_grad_norm
         self.finite_updates = FiniteUpdates()
+        self._network = network
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._step: Callable[..., Update] | None = None  # from a batch to an update, while training
@@ -174,6 +175,17 @@ class LearnerModule(CheckpointedModule):
     def q_values(self, outputs: Tensor) -> Tensor:
         """Return the expected return of each action, [..., A] in units of the reward, from the network's outputs."""
         return self.to_values(outputs)
+
+    def fresh_network(self, seed: int) -> nn.Module:
+        """Build the network anew, with other weights, on the learner's device; torch's own streams stay as they are."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            return self.build_network(self._network).to(self.device)
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks of which ``policy_net`` is made; each reads observations."""
+        return (self.policy_net,)
 
     # The rule, and what rules have in common
 
