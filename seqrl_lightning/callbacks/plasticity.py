@@ -111,10 +111,8 @@ class DormantUnits(FreshWeights):
             ConfigurationError: If it has none.
         """
         assert isinstance(pl_module, LearnerModule)
-        must_be = (
-            "one with hidden units: a layer, a ReLU and a layer that reads it; without them, leave DormantUnits out"
-        )
-        networks = [type(net).__name__ for net in pl_module.networks if not hidden_layers(net)]
+        must_be = "one with hidden units: a layer, a ReLU and a layer that reads it; others can't have DormantUnits"
+        networks = sorted({type(net).__name__ for net in pl_module.networks if not hidden_layers(net)})
         require(not networks or stage != "fit", "model.network", ", ".join(networks), must_be)
 
     def on_train_batch_end(
