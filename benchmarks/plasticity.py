@@ -1,7 +1,7 @@
-"""Train over many blocks, with recycling, resets or neither: ``python -m benchmarks.plasticity``.
+"""Train over many blocks, with and without recycling of dormant units: ``python -m benchmarks.plasticity``.
 
-Runs ``configs/block_switch_dormant_units.yaml`` under each condition with each seed, and writes the errors of early and
-late blocks and the fractions of dormant units to ``benchmarks/results/plasticity.json``.
+Runs ``configs/block_switch_many_blocks.yaml`` under both conditions with each seed, and writes the lengths of episodes
+in early and late blocks and the fractions of dormant units to ``benchmarks/results/plasticity.json``.
 """
 
 import argparse
@@ -10,18 +10,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.learning import RESULTS, read_episodes
 from seqrl_lightning.cli import SeqRLCLI
 
-CONFIG = "configs/block_switch_dormant_units.yaml"
-MEASURE = {"class_path": "DormantUnits"}
-CONDITIONS: dict[str, list[dict[str, Any]]] = {
-    "neither": [MEASURE],
-    "recycling": [{"class_path": "DormantUnits", "init_args": {"recycle_every_updates": 1000}}],
-    "resets of the head": [MEASURE, {"class_path": "PeriodicResets", "init_args": {"every_updates": 1000}}],
-}
+CONFIG = "configs/block_switch_many_blocks.yaml"
+CONDITIONS: dict[str, int | None] = {"measured only": None, "recycled": 1000}  # updates between two recyclings
 BLOCKS = 10  # early ones, after the first, and late ones
 
 
@@ -32,20 +28,29 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/plasticity"))
     args = parser.parse_args()
     results: list[dict[str, Any]] = []
-    for condition, callbacks in CONDITIONS.items():
+    for condition, every_updates in CONDITIONS.items():
         for seed in range(1, args.seeds + 1):
-            run = train(callbacks, args.runs / condition.replace(" ", "_") / str(seed), seed)
+            run = train(every_updates, args.runs / condition.replace(" ", "_") / str(seed), seed)
             results.append({"condition": condition, "seed": seed, **figures(run)})
             (RESULTS / "plasticity.json").write_text(json.dumps(results, indent=1) + "\n")
             print(results[-1], flush=True)
     print(table(results))
 
 
-def train(callbacks: list[dict[str, Any]], root: Path, seed: int) -> Path:
-    """Train one seed. Returns the run's folder."""
+def train(every_updates: int | None, root: Path, seed: int) -> Path:
+    """Train one seed. Returns the run's folder.
+
+    Raises:
+        RuntimeError: If the run wasn't of the condition: lists of callbacks may be merged with others.
+    """
+    callback = {"class_path": "DormantUnits", "init_args": {"recycle_every_updates": every_updates}}
     settings = ["--config", CONFIG, "--trainer.enable_progress_bar", "false", "--seed_everything", str(seed)]
-    settings += ["--trainer.default_root_dir", str(root), "--trainer.callbacks", json.dumps(callbacks)]
-    return Path(str(SeqRLCLI(["fit", *settings]).trainer.log_dir))
+    settings += ["--trainer.default_root_dir", str(root), "--trainer.callbacks", json.dumps([callback])]
+    run = Path(str(SeqRLCLI(["fit", *settings]).trainer.log_dir))
+    (built,) = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    if built["init_args"]["recycle_every_updates"] != every_updates:
+        raise RuntimeError(f"{run} was trained with {built}, not with recycle_every_updates {every_updates}")
+    return run
 
 
 def figures(run: Path) -> dict[str, float]:

@@ -27,10 +27,11 @@ NOISY = functools.partial(MLP, hidden_sizes=(16,), linear=NoisyLinear)
 
 def run(folder: Path, callbacks: list[Callback], max_steps: int = 30, **settings: Any) -> Any:
     model = {"network": SMALL, **settings.pop("model", {})}
+    data = {**DATA, **settings.pop("data", {})}
     agent = {"warmup_env_steps": 24, "epsilon": ConstantEpsilon(0.5)}
     flags = {"max_steps": max_steps, "log_every_n_steps": 5, **settings}
     torch.manual_seed(3)  # the same first weights
-    trainer, _, _ = fit(folder, DATA, model, agent, {"tau": 0.1}, callbacks, **flags)
+    trainer, _, _ = fit(folder, data, model, agent, {"tau": 0.1}, callbacks, **flags)
     return trainer
 
 
@@ -92,10 +93,11 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     def parts() -> list[Callback]:
         return [DormantUnits(0.5, recycle_every_updates=7), PeriodicResets(11, max_resets=2), LastCheckpoint()]
 
-    whole = run(tmp_path / "whole", parts(), 60, logger=True)
-    run(tmp_path / "half", parts(), 31, logger=True)
+    task = {"env_id": "seqrl/Sequence-v0", "batches_per_epoch": 25}  # it can be set back
+    whole = run(tmp_path / "whole", parts(), 60, logger=True, data=task)
+    run(tmp_path / "half", parts(), 31, logger=True, data=task)
     half = next((tmp_path / "half").rglob("last.ckpt"))
-    resumed = run(tmp_path / "rest", parts(), 60, ckpt_path=str(half), logger=True)
+    resumed = run(tmp_path / "rest", parts(), 60, ckpt_path=str(half), logger=True, data=task)
     assert_identical(weights_of(whole), weights_of(resumed))
     one, other = (trainer.optimizers[0].state_dict()["state"] for trainer in (whole, resumed))
     assert_identical(one, other)
