@@ -46,10 +46,7 @@ trainer:
   accelerator: cpu
   devices: 2
   strategy: ddp
-  callbacks:
-    - {class_path: tests.witness.Witness}
-    - {class_path: DormantUnits, init_args: {tau: 0.5, recycle_every_updates: 25}}
-    - {class_path: PeriodicResets, init_args: {every_updates: 40}}
+  callbacks: [{class_path: tests.witness.Witness}]
 """
 
 
