@@ -56,6 +56,7 @@ class ActingModule(CheckpointedModule):
         self.n_actions = n_actions
         self.gamma = gamma
         self.value_rescaling = value_rescaling
+        self._network = network
         self._fast_acting: tuple[nn.Module, speed.NumPyForward | None] | None = None  # of which network
         self.policy_net = self.build_network(network)
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
@@ -73,6 +74,17 @@ class ActingModule(CheckpointedModule):
     def q_values(self, outputs: Tensor) -> Tensor:
         """Return the expected return of each action, [..., A] in units of the reward, from the network's outputs."""
         return self.to_values(outputs)
+
+    def fresh_network(self, seed: int) -> nn.Module:
+        """Build the network anew, with other weights, on the learner's device; torch's own streams stay as they are."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            return self.build_network(self._network).to(self.device)
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks of which ``policy_net`` is made; each reads observations."""
+        return (self.policy_net,)
 
     def to_values(self, outputs: Tensor) -> Tensor:
         """Undo ``value_rescaling``: return the network's outputs in units of the reward."""

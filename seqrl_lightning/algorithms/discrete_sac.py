@@ -64,6 +64,11 @@ class DiscreteSAC(LearnerModule):
         return ActorCritics(actor, critic_1, critic_2, self.initial_temperature)
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The actor and both critics."""
+        return (self.policy_net.actor, *self.policy_net.critics)
+
+    @property
     def acting_net(self) -> nn.Module:
         """The actor."""
         return self.policy_net.actor

@@ -7,6 +7,7 @@ from seqrl_lightning.callbacks.env_step_logger import EnvStepLogger
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
 from seqrl_lightning.callbacks.last_checkpoint import LastCheckpoint
 from seqrl_lightning.callbacks.learning import LearningMetrics
+from seqrl_lightning.callbacks.plasticity import DormantUnits, PeriodicResets
 from seqrl_lightning.callbacks.priorities import PriorityWriter
 from seqrl_lightning.callbacks.probes import ProbeWriter
 from seqrl_lightning.callbacks.progress import EnvStepProgressBar, ProgressReport
@@ -20,11 +21,13 @@ __all__ = [
     "AgentCallback",
     "BestOfBlock",
     "BoardPages",
+    "DormantUnits",
     "EnvStepLogger",
     "EnvStepProgressBar",
     "GlobalRandomStreams",
     "LastCheckpoint",
     "LearningMetrics",
+    "PeriodicResets",
     "PredictionWriter",
     "PriorityWriter",
     "ProbeWriter",
