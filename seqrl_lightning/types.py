@@ -116,7 +116,7 @@ class Windows(NamedTuple):
 
     @property
     def is_last_batch(self) -> Tensor:
-        """Where no transition follows, because the episode or the window ends, [T, B] bool."""
+        """Rows after which no transition follows, because the episode or the window ends, [T, B] bool."""
         is_last = torch.ones_like(self.terminated_batch)
         is_last[:-1] = self.weight_batch[1:] == 0
         return is_last

@@ -1,4 +1,4 @@
-"""Units that no longer take part, and weights that begin anew: against a network that stops learning."""
+"""Measure and recycle dormant units, and reset layers, so that a network keeps its ability to learn."""
 
 from abc import abstractmethod
 from typing import Any
@@ -83,7 +83,7 @@ class DormantUnits(FreshWeights):
     dormant if that is at most ``tau`` (definition 3.1). Every ``trainer.log_every_n_steps`` batches their fraction is
     written: ``plasticity/dormant``, and by layer ``plasticity/dormant/<layer>``.
 
-    A recycled unit's incoming weights are drawn anew and its outgoing weights are 0, so that the network's outputs
+    A recycled unit's incoming weights are reinitialized and its outgoing weights are 0, so that the network's outputs
     change little, or not at all if it was silent; the optimizer's moments of both are 0.
 
     The units are those that :func:`~seqrl_lightning.networks.hidden_units.hidden_layers` finds: of MLPs and
@@ -164,7 +164,7 @@ class DormantUnits(FreshWeights):
 class PeriodicResets(FreshWeights):
     """Reset the last layers of the policy network from time to time (Nikishin et al., arXiv:2205.07802).
 
-    The weights are drawn anew, and the optimizer's state of them begins anew. The replay memory, which stays, teaches
+    The weights are reinitialized, and the optimizer's state of them is cleared. The replay memory, which stays, teaches
     the new weights what was known. The return falls after each reset: leave enough updates after the last one.
 
     Args:

@@ -1,4 +1,4 @@
-"""Hidden units of networks: how active they are, and how they begin anew."""
+"""Hidden units of networks: how active they are, and how they are reinitialized."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -83,7 +83,7 @@ def mean_activations(layers: Iterable[HiddenLayer]) -> Iterator[Callable[[], lis
 
 
 def recycle(layer: HiddenLayer, fresh: HiddenLayer, is_recycled: Tensor, optimizer: Optimizer) -> None:
-    """Let units begin anew: incoming weights as in a new network, outgoing weights 0, the optimizer's state of both 0.
+    """Reinitialize units: incoming weights as in a new network, outgoing weights 0, the optimizer's state of both 0.
 
     Args:
         layer: The layer.
@@ -103,7 +103,7 @@ def recycle(layer: HiddenLayer, fresh: HiddenLayer, is_recycled: Tensor, optimiz
 
 
 def reset(module: nn.Module, fresh: nn.Module, optimizer: Optimizer) -> None:
-    """Let a module begin anew: weights and buffers as in a new network, the optimizer's state of them as at first."""
+    """Reinitialize a module: weights and buffers as in a new network, and the optimizer's state of them cleared."""
     with torch.no_grad():
         for tensor, new in zip(module.state_dict().values(), fresh.state_dict().values(), strict=True):
             tensor.copy_(new)
