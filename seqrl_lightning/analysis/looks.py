@@ -14,7 +14,7 @@ MARKERS = ("o", "s", "D", "v")
 
 
 class Look(NamedTuple):
-    """How one condition is drawn in all figures of a report."""
+    """The appearance of one condition in all figures of a report."""
 
     color: str
     line: str | tuple[int, tuple[float, ...]]
