@@ -49,6 +49,7 @@ class Settings(TypedDict, total=False):
     trials: str | list[str] | None
     buffer_device: str
     save_replay: bool
+    max_gib: float
     eval_episodes: int
     eval_num_envs: int | None
     eval_seed: int
@@ -158,6 +159,9 @@ class Agent:
         for name, value in settings.items():
             group = next((group for group, cls in SETTINGS_OF.items() if name in setting_names(cls)), None)
             (config[group] if group else config["model"]["init_args"])[name] = _as_setting(value)
+        config["max_gib"] = config["data"].pop(
+            "max_gib", None
+        )  # as on the command line: of all files, linked to data's
         config["data"]["env_id"] = id_of(env)
         config["trainer"]["default_root_dir"] = str(folder)
         self._config = {**config, "seed_everything": seed}

@@ -41,7 +41,7 @@ from seqrl_lightning.running.origin import Origin, note_changes, note_overruled
 from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
-from seqrl_lightning.trust import add_allow
+from seqrl_lightning.trust import MAX_FILE_GIB, add_allow
 from seqrl_lightning.types import ConfigurationError, RunError, one_line
 
 
@@ -95,8 +95,12 @@ class SeqRLCLI(LightningCLI):
         )
         add_allow(parser)
         parser.add_argument(
-            "--max_gib", type=PositiveFloat, default=MAX_GIB, help="Checkpoints and sidecars of more GiB are refused."
+            "--max_gib",
+            type=PositiveFloat | None,
+            default=None,
+            help="Files of more GiB are refused. (default: 64 for checkpoints and sidecars, 4 for tables)",
         )
+        parser.link_arguments("max_gib", "data.max_gib", _limit_of_tables)
         parser.set_defaults(
             {
                 "model": {"class_path": "DQN"},
@@ -119,16 +123,16 @@ class SeqRLCLI(LightningCLI):
         subcommand = self.config.subcommand
         config, resumes = self.config[subcommand], subcommand == "fit"
         root = Path(config.trainer.default_root_dir or ".")
-        config.ckpt_path = self._origin.find_checkpoint(config.ckpt_path, root, resumes, config.max_gib)
+        config.ckpt_path = self._origin.find_checkpoint(config.ckpt_path, root, resumes, self._max_gib)
         if config.ckpt_path is None:
             return
         if config.weights_only is None:
             config.weights_only = True
-        if resumes and self._origin.begins_with_clone(Path(config.ckpt_path), self._data_class, config.max_gib):
+        if resumes and self._origin.begins_with_clone(Path(config.ckpt_path), self._data_class, self._max_gib):
             config.ckpt_path = None
             return
         path, given = Path(config.ckpt_path), config.model.as_dict()
-        model = self._origin.learner_in(path, config, self._plain_config(), resumes)
+        model = self._origin.learner_in(path, config, self._plain_config(), resumes, self._max_gib)
         self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
         note_overruled(self.config[subcommand].model.as_dict(), given)
         if resumes:
@@ -181,7 +185,7 @@ class SeqRLCLI(LightningCLI):
         """Begin with a clone's network, if one was named. Exempt what was built so far from garbage collection."""
         if (clone := self._origin.clone) is not None:
             assert isinstance(self.model, ActingModule)
-            self.model.start_from(clone, self.config[self.subcommand].max_gib)
+            self.model.start_from(clone, self._max_gib)
             note(f"begins with the network of {clone}, and is a run of its own")
         gc.collect()
         gc.freeze()
@@ -201,13 +205,13 @@ class SeqRLCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger before all others."""
         self.config = self._written_config  # config.yaml names no runs of loggers
-        config, max_gib = self._get(self.config_init, "trainer"), self._get(self.config_init, "max_gib")
+        config = self._get(self.config_init, "trainer")
         saves = config.get("enable_checkpointing") is not False
         if not saves:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         has_bar = config.get("enable_progress_bar") is not False
         has_agent = self._data_class.has_agent
-        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, max_gib, has_agent)
+        self.trainer_defaults["callbacks"] = background_callbacks(has_bar, saves, self._max_gib, has_agent)
         if saves and self.datamodule.env_id is None:  # no return to choose the best policy by
             self._get(self.config_init, "checkpoint").monitor = None
         if config.get("enable_model_summary") is not False:
@@ -217,6 +221,12 @@ class SeqRLCLI(LightningCLI):
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         kwargs["logger"] = with_tensorboard(config.get("logger"), self._tensorboard_logger)
         return super().instantiate_trainer(**kwargs)
+
+    @property
+    def _max_gib(self) -> float:
+        """The limit of checkpoints and sidecars."""
+        given: float | None = self.config[self.config.subcommand].max_gib
+        return MAX_GIB if given is None else given
 
     @property
     def _run(self) -> Path | None:
@@ -230,6 +240,10 @@ class SeqRLCLI(LightningCLI):
         if subcommand == "fit":
             return training_logger(root, self._run, self._origin.env_steps)
         return evaluation_logger(root, subcommand, self._run)
+
+
+def _limit_of_tables(max_gib: float | None) -> float:
+    return MAX_FILE_GIB if max_gib is None else float(max_gib)  # plain: config.yaml can't hold jsonargparse's type
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Learning from tables of trials: contents of the replay memory, refusals, and runs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,7 @@ def test_conservative_values_prefer_what_the_log_holds(tmp_path: Path, log: Path
         (["--trainer.max_steps=5", "--model.normalize_observations=true"], "must be false with LoggedTrials"),
         (["--trainer.max_steps=5", "--agent.max_env_steps=5"], "agent.max_env_steps"),
         (["--trainer.max_steps=5", "--model.cql_alpha=-1"], "model.cql_alpha is -1.0; it must be 0 or more"),
+        (["--trainer.max_steps=5", "--max_gib=1e-9"], "it must have at most max_gib = 1e-09"),
         (["--trainer.max_steps=5", "--data_class=Logs"], "data_class is 'Logs'; it must be one of"),
     ],
 )
@@ -380,6 +382,13 @@ def test_what_cant_learn_from_a_log_is_refused(tmp_path: Path, log: Path, words:
     assert code == 2
     assert len(lines) == 1
     assert line in lines[0]
+
+
+def test_the_limit_of_tables_is_given_and_no_checkpoints_to_set(tmp_path: Path, log: Path) -> None:
+    for data in (LoggedTrials, partial(ReplayDataModule, "CartPole-v1")):
+        with pytest.raises(ConfigurationError, match="at most max_gib = 1e-09"):
+            data(trials=str(log), max_gib=1e-9)
+    assert "max_gib" not in LoggedTrials(str(log), max_gib=2.0).hparams
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -76,7 +76,7 @@ class ActingModule(CheckpointedModule):
         return self.to_values(outputs)
 
     def fresh_network(self, seed: int) -> nn.Module:
-        """Build another network of its kind, with other weights, on the learner's device, apart from torch's streams."""
+        """Build another network of its kind, with other weights, on the same device, apart from torch's streams."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             return self.build_network(self._network).to(self.device)

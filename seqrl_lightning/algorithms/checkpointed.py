@@ -104,15 +104,17 @@ class CheckpointedModule(GreedyEvaluation):
         """Refuse a checkpoint of another task, before its weights fail to fit; report what else changed.
 
         Raises:
-            ConfigurationError: If the checkpoint's task isn't the datamodule's, or a run is to be resumed with settings
-                that its replay memory doesn't fit.
+            ConfigurationError: If the checkpoint's task isn't the datamodule's, its weights have other shapes or
+                dtypes, or a run is to be resumed with settings that its replay memory doesn't fit.
         """
         settings = checkpoint.get("datamodule_hyper_parameters")
         if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
+            self._require_fitting(checkpoint["state_dict"])
             return
         saved = settings.get("env_id")
         is_task = None in (saved, self.data.env_id) or self.data.env_id == saved  # a log may be of no task that is here
         require(is_task, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
+        self._require_fitting(checkpoint["state_dict"])
         if self._trainer.state.fn == TrainerFn.FITTING:
             self._compare_settings(checkpoint)
 

@@ -11,18 +11,20 @@ import pandas as pd
 
 from seqrl_lightning.analysis.trials import MAX_ACTIONS, number_episodes, read_table, require_numbers
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
-from seqrl_lightning.files import require_file
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.replay.logged import LoggedRows
-from seqrl_lightning.trust import MAX_FILE_GIB
 from seqrl_lightning.types import Array, BoolArray, IntArray, require
 
 _NUMBERS = ("episode", "action", "reward")
 _VALUE_COLUMN = re.compile(r"q_(\d+)")
 
 
-def read_steps(path: Path) -> pd.DataFrame:
+def read_steps(path: Path, max_gib: float) -> pd.DataFrame:
     """Read a table of steps, CSV or Parquet.
+
+    Args:
+        path: The table.
+        max_gib: Parquet that unfolds to more is refused.
 
     Returns:
         Its rows, each episode's in a row and in its order, with the episode's ``number`` in addition.
@@ -30,8 +32,7 @@ def read_steps(path: Path) -> pd.DataFrame:
     Raises:
         ConfigurationError: If it can't be read, or a column is missing.
     """
-    require_file(path, MAX_FILE_GIB)
-    table = _read_parquet(path) if path.suffix == ".parquet" else read_table(path, _NUMBERS)
+    table = _read_parquet(path, max_gib) if path.suffix == ".parquet" else read_table(path, _NUMBERS)
     must_be = "a table with state: the observation before each choice, as trials.csv has it"
     require("state" in table, f"the columns of {path}", list(table), must_be)
     for name in ("trial", "terminated", "truncated"):
@@ -41,13 +42,13 @@ def read_steps(path: Path) -> pd.DataFrame:
     return table.sort_values(["number", "trial"] if "trial" in table else ["number"], kind="stable", ignore_index=True)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, max_gib: float) -> pd.DataFrame:
     with needs_extra("parquet"):
         from pyarrow import parquet
     with refused_in_a_line(str(path)):
         file = parquet.ParquetFile(path)
         groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
-        claimed, limit = sum(group.total_byte_size for group in groups), MAX_FILE_GIB * 2**30
+        claimed, limit = sum(group.total_byte_size for group in groups), max_gib * 2**30
         require(claimed <= limit, f"the bytes that {path} unfolds to", claimed, f"at most {limit:.0f}")
         table = file.read().to_pandas(ignore_metadata=True)
     require_numbers(table, path, _NUMBERS)

@@ -10,7 +10,7 @@ from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
 from seqrl_lightning.trainer_access import is_limited
-from seqrl_lightning.trust import Allowed
+from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import require
 
 
@@ -35,6 +35,7 @@ class LoggedTrials(LearnerDataModule):
             observations are what the table holds: float32, or uint8 if they are arrays of such numbers.
         n_actions: Number of actions, if there is no task; by default, as many as the table has columns ``q_0``, ``q_1``
             and so on, or else one more than its largest action.
+        max_gib: Tables that are larger, or take more memory, are refused; ``seqrl`` sets it by ``--max_gib``.
         shared: The settings of :class:`LearnerDataModule`, which every datamodule has.
 
     Raises:
@@ -49,6 +50,7 @@ class LoggedTrials(LearnerDataModule):
         trials: str | list[str],
         env_id: str | EnvMaker | None = None,
         n_actions: int | None = None,
+        max_gib: float = MAX_FILE_GIB,
         **shared: Any,
     ) -> None:
         super().__init__(env_id, **shared)
@@ -56,13 +58,13 @@ class LoggedTrials(LearnerDataModule):
         if self.env_id is None:
             must_be = "1 without data.env_id: the table's observations are stacks already, or are none"
             require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, must_be)
-            logged = read_logged(trials, n_actions=n_actions)
+            logged = read_logged(trials, n_actions=n_actions, max_gib=max_gib)
             self.obs_shape, self.obs_dtype = logged.rows.observation.shape[1:], logged.rows.observation.dtype.name
             self.n_actions = logged.n_actions
         else:
             must_be = f"null, or the task's {self.n_actions}"
             require(n_actions in (None, self.n_actions), "data.n_actions", n_actions, must_be)
-            logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions)
+            logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions, max_gib)
         self.save_hyperparameters({"n_actions": self.n_actions}, logger=False)  # the learner's, too
         rows = dealt(logged.rows, self.num_envs)
         slots = len(rows.action) + 1  # not full: samplers take the oldest rows of a full ring for half overwritten
@@ -77,7 +79,7 @@ class LoggedTrials(LearnerDataModule):
         cls, checkpoint_path: str | Path, *, trials: str | list[str], allow: Allowed = (), **settings: Any
     ) -> Self:
         """Build a datamodule from a checkpoint's settings and a table: which file it names was its author's choice."""
-        settings = {"trials": trials, **settings}
+        settings = {"trials": trials, "max_gib": MAX_FILE_GIB, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete
 
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, refused_in_a_line
-from seqrl_lightning.files import checksum
+from seqrl_lightning.files import checksum, require_file
 from seqrl_lightning.replay.logged import LoggedRows, joined
 from seqrl_lightning.trust import MAX_FILE_GIB
 from seqrl_lightning.types import Array, require
@@ -31,6 +31,7 @@ def read_logged(
     obs_shape: tuple[int, ...] | None = None,
     obs_dtype: str | None = None,
     n_actions: int | None = None,
+    max_gib: float = MAX_FILE_GIB,
 ) -> Logged:
     """Read the episodes of one or more logs; see :class:`~seqrl_lightning.data.LoggedTrials` for what they may be.
 
@@ -39,13 +40,14 @@ def read_logged(
         obs_shape: Shape of an observation; None for what the first log holds.
         obs_dtype: NumPy's name of its dtype; None for what suits the first log's.
         n_actions: Number of actions; None for the largest that any log tells.
+        max_gib: Tables that are larger, or take more memory, are refused.
 
     Raises:
         ConfigurationError: If one can't be read.
     """
     sources = [trials] if isinstance(trials, str) else trials
     require(len(sources) > 0, "data.trials", trials, "a table, or several")
-    logs = [_minari(source) if source.startswith(_MINARI) else _table(Path(source)) for source in sources]
+    logs = [_minari(source) if source.startswith(_MINARI) else _table(Path(source), max_gib) for source in sources]
     n_actions = n_actions or max(log.n_actions for log in logs)
     parts: list[LoggedRows] = []
     for log in logs:
@@ -61,14 +63,15 @@ class _Log(NamedTuple):
     checksum: str
 
 
-def _table(path: Path) -> _Log:
+def _table(path: Path, max_gib: float) -> _Log:
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.logged import num_actions, read_steps, rows_of
-    with limited_memory(MAX_FILE_GIB):
-        table = read_steps(path)
+    require_file(path, max_gib)
+    with limited_memory(max_gib):
+        table = read_steps(path, max_gib)
 
     def as_task(n_actions: int, obs_shape: tuple[int, ...] | None, obs_dtype: str | None) -> LoggedRows:
-        with limited_memory(MAX_FILE_GIB), refused_in_a_line(str(path)):  # a short text may stand for many rows
+        with limited_memory(max_gib), refused_in_a_line(str(path)):  # a short text may stand for many rows
             return rows_of(table, path, n_actions, obs_shape, obs_dtype)
 
     return _Log(num_actions(table), as_task, checksum(path))

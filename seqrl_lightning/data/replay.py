@@ -17,7 +17,7 @@ from seqrl_lightning.envs.followed_blocks import block_after
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
 from seqrl_lightning.replay.room import require_room
-from seqrl_lightning.trust import Allowed
+from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import RunError, require
 
 
@@ -34,6 +34,7 @@ class ReplayDataModule(LearnerDataModule):
             learns from them and from its own, without warming the memory up. None begins with an empty one.
         save_replay: Whether checkpoints hold the replay memory. Without it they are small, and a resumed run fills the
             memory again before it learns.
+        max_gib: Tables that are larger, or take more memory, are refused; ``seqrl`` sets it by ``--max_gib``.
         shared: The settings of :class:`LearnerDataModule`, which every datamodule has.
 
     Attributes:
@@ -54,6 +55,7 @@ class ReplayDataModule(LearnerDataModule):
         mmap_dir: str | None = None,
         trials: str | list[str] | None = None,
         save_replay: bool = True,
+        max_gib: float = MAX_FILE_GIB,
         **shared: Any,
     ) -> None:
         require(num_envs > 0, "data.num_envs", num_envs, "at least 1")
@@ -70,7 +72,7 @@ class ReplayDataModule(LearnerDataModule):
             require_room(capacity, int(np.prod(self.obs_shape)) * np.dtype(self.obs_dtype).itemsize)
         self.ring = RingBuffer(capacity, num_envs, self.obs_shape, self.obs_dtype, mmap_dir, self.frame_stack)
         if trials is not None:
-            logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions)
+            logged = read_logged(trials, self.obs_shape, self.obs_dtype, self.n_actions, max_gib)
             self.ring.begin_with(dealt(logged.rows, num_envs))
 
     @classmethod
@@ -81,7 +83,7 @@ class ReplayDataModule(LearnerDataModule):
 
         The checkpoint's ``mmap_dir`` and ``trials`` aren't used, as they would be its author's choice; give others.
         """
-        settings = {"mmap_dir": None, "trials": None, **settings}
+        settings = {"mmap_dir": None, "trials": None, "max_gib": MAX_FILE_GIB, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:

@@ -122,7 +122,7 @@ class LearnerDataModule(LightningDataModule):
         eval_max_steps: int = 27_000,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # BoardPages writes them
+        self.save_hyperparameters(ignore="max_gib", logger=False)  # BoardPages writes them; limits are no file's to set
         env_id = None if env_id is None else id_of(env_id)
         self.save_hyperparameters({"env_id": env_id}, logger=False)
         keep_plain(self.hparams)

@@ -82,7 +82,8 @@ def set_defaults_by_kind(
         if chosen := without_given(of_kind, given, words):
             note(f"defaults for {reason}: {', '.join(chosen)}")
     elif isinstance(words, dict) and words["subcommand"] == "fit":
-        given = parser.parse_object(words, defaults=False).fit
+        linked = {"max_gib": None, **words["fit"]}
+        given = parser.parse_object({**words, "fit": linked}, defaults=False).fit
         _, of_kind = defaults_by_kind(given, has_agent)
     else:
         return
@@ -209,7 +210,8 @@ def _shown(class_path: str, settings: dict[str, Any]) -> str:
 
 def options_of_kind(command: str, *words: str) -> list[str]:
     """Return those words of a command line that decide about defaults; other ones may need these to be valid."""
-    kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN"], True  # required, or the default
+    # Required, the default, or linked.
+    kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN", "--max_gib=null"], True
     for word in words:
         if word.startswith("--") or word == "-c":
             kinds = ("-c", "--config", "--model", "--data_class", "--agent.max_", "--target_sync", "--trainer")

@@ -101,7 +101,9 @@ class Origin:
             self.clone, self.checkpoint, self.resumed_run, self.claim = path, None, None, RunClaim()
         return begins
 
-    def learner_in(self, path: Path, config: Namespace, plain: Mapping[str, Any], resumes: bool) -> dict[str, Any]:
+    def learner_in(
+        self, path: Path, config: Namespace, plain: Mapping[str, Any], resumes: bool, max_gib: float
+    ) -> dict[str, Any]:
         """Return the learner that a checkpoint's weights are of, as a config's ``model``.
 
         A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
@@ -111,6 +113,7 @@ class Origin:
             config: The config that was given.
             plain: The same as plain values.
             resumes: Whether a run is resumed from it.
+            max_gib: Larger files are refused.
 
         Raises:
             ConfigurationError: If the checkpoint can't be used, or is of another task.
@@ -118,7 +121,7 @@ class Origin:
         given = config.model.as_dict()
         trust = Trust(config.allow, names_in([given, config.data.as_dict(), plain["model"], plain["data"]]))
         try:
-            checkpoint = read_checkpoint(path, trust, config.max_gib)
+            checkpoint = read_checkpoint(path, trust, max_gib)
         except UnusableFileError as error:
             raise ConfigurationError(f"{path} can't be used: {error}") from error
         recipe, weights = policy_in(checkpoint, path)

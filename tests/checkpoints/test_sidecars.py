@@ -380,3 +380,17 @@ def test_a_run_that_is_a_link_is_refused(link: str, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "mine" / link)
     with pytest.raises(ConfigurationError, match=r"is a symbolic link; .* from --ckpt_path .*mine.*last\.ckpt"):
         newest_checkpoint(tmp_path / "stranger")
+
+
+def test_from_python_a_checkpoint_with_weights_of_another_kind_isnt_resumed(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 10}
+    settings: Any = {"data": data, "model": {}, "agent": {"warmup_env_steps": 16}}
+    module = fit(tmp_path, **settings, callbacks=[LastCheckpoint()], max_steps=10)[1]
+    last = tmp_path / "checkpoints/last.ckpt"
+    contents = torch.load(last, weights_only=True)
+    name = next(iter(module.state_dict()))
+    for kind in (torch.int64, torch.complex64):
+        contents["state_dict"][name] = contents["state_dict"][name].to(kind)
+        torch.save(seal(contents), last)
+        with pytest.raises(ConfigurationError, match=f"^{name} is 'the shape .* and {kind}'; it must be the shape"):
+            fit(tmp_path, **settings, callbacks=[LastCheckpoint()], max_steps=20, ckpt_path=str(last))
