@@ -60,7 +60,8 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
 
     Args:
         infos: The infos of a vector environment: a list, tuple, array or tensor of one value for each environment under
-            a key, and which of them have one under ``_key``. An environment whose value is None or masked has none either.
+            a key, and which of them have one under ``_key``. An environment whose value is None or masked has none
+            either.
         key: The key.
         num_envs: Number of environments, N.
 
