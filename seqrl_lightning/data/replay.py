@@ -122,5 +122,5 @@ class ReplayDataModule(LearnerDataModule):
         if "ring" in state:
             self.ring.load_state_dict(state["ring"], self.n_actions)
             self._load_sampler(state["sampler"])
-        elif self.save_replay:
+        elif self.save_replay and self.trainer is not None and self.trainer.state.fn == "fit":  # others need none
             rank_zero_info("The checkpoint holds no replay memory; a new one is filled before the run continues.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from seqrl_lightning.envs.faults import EnvValueError, exit_refused, short
+from seqrl_lightning.envs.faults import EnvValueError, close_quietly, exit_refused, short
 from seqrl_lightning.envs.followed_blocks import FollowsBlocks, num_blocks_of
 from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD, as_int, as_mask
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
@@ -146,6 +146,10 @@ class VectorizedEnv(AdmittedEnv):
         self.failed = False
         self._ended = result[2] or result[3]
         return result
+
+    def close(self) -> None:
+        """Close the environment. Turn what it raises into a warning: the others are to be closed, too."""
+        close_quietly(self.env)
 
     @property
     def tracked_state(self) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqrl_lightning.envs.faults import EnvValueError, short
+from seqrl_lightning.envs.values import as_array, is_masked
 from seqrl_lightning.types import Array, BoolArray
 
 ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_REWARD = "action_mask", "block", "correct_action", "task_reward"
@@ -29,10 +30,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     Raises:
         EnvValueError: If it hasn't a 0 or 1 for each action. (A bias of 0 or -inf, for example, means the opposite.)
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise EnvValueError(f"info['action_mask'] is {short(value)}, which is no array") from error
+    array = as_array(value, "info['action_mask']")
     if array.shape != shape or array.dtype.kind not in "biuf":
         raise EnvValueError(
             f"info['action_mask'] is {short(value)}; it must be {shape[-1]} numbers, one for each action"
@@ -46,7 +44,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
 def as_int(value: object, first: int, end: int) -> int | None:
     """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
     if type(value) is not int:
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) or is_masked(value):
             return None
         array = np.asarray(value)  # of a tensor, too
         if array.size == 1 and array.dtype == object and array.item() is not value:
@@ -62,7 +60,8 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
 
     Args:
         infos: The infos of a vector environment: a list, tuple, array or tensor of one value for each environment under
-            a key, and which of them have one under ``_key``. An environment whose value is None has none either.
+            a key, and which of them have one under ``_key``. An environment whose value is None or masked has none
+            either.
         key: The key.
         num_envs: Number of environments, N.
 
@@ -72,6 +71,8 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
     if key not in infos:
         return None
     values, has_value = infos[key], infos.get(f"_{key}", True)
+    if is_masked(values):  # a label that is masked is missing; a row of masks is looked at on its own
+        values = [None if value is np.ma.masked else value for value in values]
     if not isinstance(values, list | tuple):
         values = np.asarray(values)
     if (values.shape[:1] if isinstance(values, np.ndarray) else (len(values),)) != (num_envs,):

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.parts import ArrayVectorEnv, CheckedParts, own_parts
 from seqrl_lightning.envs.spaces import leaves
-from seqrl_lightning.envs.values import stored_space
+from seqrl_lightning.envs.values import own_observation, stored_space
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import Array, ConfigurationError
 
@@ -81,7 +81,7 @@ def pack(observation: object, space: gym.Space[Any], packed: PackedSpace, batch:
     """
     values = _values(own_parts(observation, space, batch), space)
     parts = {
-        name: _stored(value, leaf, packed.parts[name], batch)
+        name: _stored(value, leaf, packed.parts[name], batch, f"observation[{name!r}]")
         for (name, leaf), value in zip(leaves(space), values, strict=True)
     }
     return packed.layout.pack(parts)
@@ -101,9 +101,11 @@ def _values(observation: object, space: gym.Space[Any]) -> Iterator[object]:
         yield observation
 
 
-def _stored(value: object, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...]) -> Array:
+def _stored(value: object, leaf: gym.Space[Any], stored: Box, batch: tuple[int, ...], name: str) -> Array:
     """Return a part of an observation, or of several, as it is stored, ``[*batch, *shape]``."""
-    if isinstance(leaf, Box | MultiBinary):
+    if isinstance(leaf, Box):
+        return own_observation(value, stored, (*batch, *stored.shape), name)
+    if isinstance(leaf, MultiBinary):
         return np.asarray(value, stored.dtype).reshape((*batch, *stored.shape))
     if isinstance(leaf, Discrete):
         one_hot: Array = np.eye(int(leaf.n), dtype=np.uint8)[value - leaf.start]
@@ -111,7 +113,7 @@ def _stored(value: object, leaf: gym.Space[Any], stored: Box, batch: tuple[int, 
     if not batch:
         return np.asarray(gym.spaces.flatten(leaf, value)).astype(stored.dtype)
     assert isinstance(value, Iterable)
-    return np.stack([_stored(item, leaf, stored, ()) for item in value])
+    return np.stack([_stored(item, leaf, stored, (), name) for item in value])
 
 
 class PackedParts(CheckedParts):

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from seqrl_lightning.envs.bounds import require_inside
 from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.stateless import Stateless
-from seqrl_lightning.envs.values import own_observation, stored_space
+from seqrl_lightning.envs.values import as_array, own_observation, stored_space
 from seqrl_lightning.types import Array, IntArray
 
 
@@ -142,7 +142,7 @@ def own_parts(value: object, space: gym.Space[Any], batch: tuple[int, ...] = (),
 def _own_integers(
     value: object, space: Discrete | MultiBinary | MultiDiscrete, batch: tuple[int, ...], name: str
 ) -> Array:
-    array = np.asarray(value)
+    array = as_array(value, name)
     if isinstance(space, Discrete) and not batch and array.size == 1:
         array = array.reshape(())
     if array.shape != (*batch, *(space.shape or ())) or array.dtype.kind not in "biu":

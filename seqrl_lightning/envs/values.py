@@ -29,6 +29,29 @@ def stored_space(space: gym.Space[Any]) -> Box:
         return Box(low.astype(stored), high.astype(stored), dtype=stored.type)
 
 
+def is_masked(value: object) -> bool:
+    """Return whether a value is an array of ``numpy.ma`` that hides something, which ``np.asarray`` would show."""
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def as_array(value: object, name: str) -> Array:
+    """Return a value as a NumPy array.
+
+    Args:
+        value: The value.
+        name: Its name in an error.
+
+    Raises:
+        EnvValueError: If NumPy makes no array of it, or it has masked values.
+    """
+    if is_masked(value):
+        raise EnvValueError(f"{name} is {short(value)}; none of its values may be masked")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise EnvValueError(f"{name} is {short(value)}, which is no array") from error
+
+
 def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
     """Copy an observation into an array of its space's dtype.
 
@@ -39,25 +62,33 @@ def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str
         name: Its name in an error.
 
     Raises:
-        EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers).
+        EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers), or the dtype
+            can't hold one of the values.
     """
     dtype = space.dtype
     if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
         return value.copy()
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise EnvValueError(f"{name} is {short(value)}, which is no array") from error
+    array = as_array(value, name)
     if array.shape != shape:
         raise EnvValueError(f"{name}.shape is {array.shape}; it must be {shape}, as its space says")
     kind, own_kind = array.dtype.kind, np.dtype(dtype).kind
     if kind not in "biuf" or (kind == "f" and own_kind != "f"):
         raise EnvValueError(f"{name}.dtype is {array.dtype}; it must be {dtype}, as its space says")
     if own_kind != "f" and kind != "b" and array.dtype != dtype:
-        lowest, highest = limits_of(space)
-        require_inside(array, (array >= lowest) & (array <= highest), space.low, space.high, name)
-    with np.errstate(over="ignore"):  # to infinity, which is refused as such
-        return array.astype(dtype)
+        _require_in_dtype(array, space, name)
+    try:
+        with np.errstate(over="raise"):  # a finite float that would become infinite
+            return array.astype(dtype)
+    except FloatingPointError:
+        _require_in_dtype(array, space, name)
+        raise
+
+
+def _require_in_dtype(array: Array, space: Box, name: str) -> None:
+    """Refuse an array with values that the dtype of its space can't hold."""
+    lowest, highest = limits_of(space)
+    low, high = np.maximum(space.low, lowest), np.minimum(space.high, highest)
+    require_inside(array, (array >= lowest) & (array <= highest), low, high, name)
 
 
 def as_reward(value: object) -> float:
@@ -73,7 +104,7 @@ def as_reward(value: object) -> float:
             return float(value)
         except OverflowError:
             return float("inf")  # which is refused as such
-    array = np.asarray(value)
+    array = as_array(value, "the reward")
     if array.size != 1 or array.dtype.kind not in "biufO":
         raise EnvValueError(f"the reward is {short(value)}; it must be a number")
     if array.dtype.kind == "O":
@@ -91,7 +122,7 @@ def as_flag(value: object, name: str) -> bool:
     """
     if type(value) is bool:
         return value
-    array = np.asarray(value)
+    array = as_array(value, name)
     is_object = array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), Real | np.bool_)
     if array.size != 1 or not (is_object or array.dtype.kind in "biuf") or array.item() not in (0, 1):
         raise EnvValueError(f"{name} is {short(value)}; it must be True or False")

@@ -24,7 +24,7 @@ from seqrl_lightning.envs.infos import (
     values_per_env,
 )
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
-from seqrl_lightning.envs.values import as_flag, as_reward, own_observation, stored_space
+from seqrl_lightning.envs.values import as_array, as_flag, as_reward, own_observation, stored_space
 from seqrl_lightning.envs.vector import TaskVectorEnv
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
@@ -114,7 +114,7 @@ class VectorBorder(Border):
     def _own_column(self, values: object, dtype: type, name: str) -> Array:
         if type(values) is np.ndarray and values.dtype == dtype and values.shape == (self.num_envs,):
             return values.copy()
-        column: Array = np.array(values)
+        column = as_array(values, name)
         if column.dtype == object and column.shape == (self.num_envs,):
             column = np.array([as_flag(value, name) if dtype is np.bool_ else as_reward(value) for value in column])
         if column.shape != (self.num_envs,) or column.dtype.kind not in "biuf":

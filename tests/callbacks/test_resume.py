@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,6 +19,7 @@ from torch import Tensor
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
 from seqrl_lightning.collect import RND, CountBonus
+from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, MLP, Composed, NoisyLinear, Transformer
@@ -181,6 +182,18 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("half")
     run(folder, 20, sampler=PrioritizedSampler(n_step=3))
     return folder / "checkpoints" / "last.ckpt"
+
+
+def test_only_a_run_that_continues_speaks_of_its_replay_memory(
+    tmp_path: Path, half: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = ReplayDataModule("seqrl/SequenceDistractor-v0", env_kwargs={"objects": "ABCD", "blocks": BLOCKS})
+    module = DQN(data.obs_shape, data.n_actions)
+    trainer = Trainer(default_root_dir=tmp_path, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with caplog.at_level("INFO"):
+        trainer.test(module, data, ckpt_path=str(half), verbose=False)
+    assert "Loaded model weights" in caplog.text
+    assert "replay memory" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.envs import EnvFactory, EnvFault, Outcome, Shown
+from seqrl_lightning.envs.faults import EnvValueError
+from seqrl_lightning.envs.infos import as_mask, masks_per_env, values_per_env
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.signals import EndedBySignal, Terminated
 from seqrl_lightning.types import ConfigurationError
@@ -190,7 +192,9 @@ def late(wrong: Any, space: gym.Space[Any] | None = None) -> type[Late]:
         (np.array(["a", "b"]), r"^observation\.dtype is .*U1; it must be float32, as its space says$"),
         ([[1.0], [1.0, 2.0]], "^observation is .*, which is no array$"),
         (np.array([np.nan, 0], np.float32), r"^observation\[0\] is nan; it must be finite$"),
-        (np.array([0.7, 1e300]), r"^observation\[1\] is inf; it must be finite$"),
+        (np.array([0.7, 1e300]), r"^observation\[1\] is 1e\+300; the space allows \[-0\.7, 0\.7\]$"),
+        (np.array([-np.inf, 1e300]), r"^observation\[0\] is -inf; it must be finite$"),
+        (np.ma.array([0.7, 0.1], mask=[0, 1]), r"^observation is masked_array.*; none of its values may be masked$"),
         (
             np.array([0, 0.8]),
             r"^observation\[1\] is 0\.8; the space allows \[-0\.7, 0\.7\] \(agent\.check_bounds: false accepts it\)$",
@@ -206,6 +210,36 @@ def test_observations_that_cannot_be_taken_are_named(wrong: Any, message: str, n
     assert refusal.value.env == 0
     assert "\n" not in refusal.value.reason
     envs.discard()
+
+
+@pytest.mark.parametrize(("num_envs", "frame_stack"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.Box(-np.inf, np.inf, (2,), np.float64),
+        gym.spaces.Dict(x=gym.spaces.Box(-np.inf, 1e301, (2,), np.float64)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_floats_beyond_float32_are_refused_as_what_they_are(
+    space: gym.Space[Any], num_envs: int, frame_stack: int
+) -> None:
+    large = np.array([0, -1e300])
+    wrong = {"x": large} if isinstance(space, gym.spaces.Dict) else large
+    gym.register("tests/Large-v0", type("Large", (Late,), {"observation_space": space, "look": lambda _: (wrong, {})}))
+    envs = EnvFactory("tests/Large-v0", frame_stack=frame_stack).make_envs(num_envs)
+    line = r"^observation\[.*1\] is -1e\+300; the space allows \[-3\.4028235e\+38, 3\.4028235e\+38\]$"
+    with pytest.raises(EnvFault, match=line):
+        play(envs)
+    envs.discard()
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_an_unmasked_array_of_masked_kind_is_an_array(num_envs: int) -> None:
+    wrappers = [lambda env: Bent(env, *[np.ma.array] * 5)]
+    bent = EnvFactory("tests/Light-v0", wrappers=wrappers).make_envs(num_envs)
+    for one, other in zip(play(EnvFactory("tests/Light-v0").make_envs(num_envs)), play(bent), strict=True):
+        assert_same(one, other)
 
 
 def test_floats_under_a_space_of_integers_are_refused_before_training() -> None:
@@ -335,6 +369,7 @@ def test_arrays_and_arguments_may_be_written_into_again(num_envs: int, is_wrappe
         (None, "the reward is None; it must be a number"),
         ("1", "the reward is '1'; it must be a number"),
         (np.zeros(2), r"the reward is array\(\[0., 0.\]\); it must be a number"),
+        (np.ma.masked, "the reward is masked; none of its values may be masked"),
     ],
 )
 @pytest.mark.parametrize("num_envs", [1, 2])
@@ -357,9 +392,10 @@ def test_every_real_number_is_a_reward(kind: Callable[[Any], Any], num_envs: int
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_flag_is_true_or_false() -> None:
-    factory = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, flag=lambda _: 2)])
-    with pytest.raises(EnvFault, match="terminated is 2; it must be True or False"):
-        play(factory.make_envs(1))
+    for flag, line in ((2, "2; it must be True or False"), (np.ma.masked, "masked; none of its values may be masked")):
+        factory = EnvFactory("tests/Light-v0", wrappers=[lambda env, flag=flag: Bent(env, flag=lambda _: flag)])
+        with pytest.raises(EnvFault, match=f"terminated is {line}"):
+            play(factory.make_envs(1))
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -420,6 +456,7 @@ def test_a_step_without_a_mask_forbids_nothing(env_class: Any, num_envs: int, mo
         ([1, float("nan"), 1], r"info\['action_mask'\] is \[1, nan, 1\]; each number must be 0 or 1"),
         ([1, 2, 0], r"info\['action_mask'\] is \[1, 2, 0\]; each number must be 0 or 1"),
         (np.array([1, -1, 1]), r"info\['action_mask'\] is array\(\[.*\]\); each number must be 0 or 1"),
+        (np.ma.array([1, 1, 0], mask=[0, 1, 0]), r"info\['action_mask'\] is masked_array.*; none of its values may be"),
         ([0, 0, 0], r"info\['action_mask'\] allows no action, and the episode continues"),
     ],
 )
@@ -435,7 +472,21 @@ def test_masks_that_cannot_be_taken_are_named(mask: Any, message: str, num_envs:
 
 def test_labels_with_another_meaning_are_left_alone() -> None:
     for label, number in itertools.product(
-        ("L", np.array([1, 2]), 1.5, None, 7, -1, True, [1], as_object("L"), as_object(1.5), torch.ones(1)), (1, 2)
+        (
+            "L",
+            np.array([1, 2]),
+            1.5,
+            None,
+            7,
+            -1,
+            True,
+            [1],
+            as_object("L"),
+            as_object(1.5),
+            torch.ones(1),
+            np.ma.masked,
+        ),
+        (1, 2),
     ):
         envs = EnvFactory("tests/Light-v0", wrappers=[lambda env, x=label: Bent(env, label=lambda _: x)])
         facts = envs.read_facts()
@@ -738,6 +789,7 @@ def test_parts_are_checked_before_they_are_flattened(space: gym.Space[Any], wron
     [
         (np.full(4, "False"), r"terminated is <U5\(4,\); it must be 4 numbers"),
         (np.full(4, 2), r"terminated is \[2 2 2 2\]; it must be True or False"),
+        (np.ma.array([0] * 4, mask=[0, 0, 1, 0]), r"terminated is masked_array.*; none of its values may be masked"),
         (np.ones(4, bool), "an episode ends in the step after the end of another, which is to start it"),
     ],
 )
@@ -880,3 +932,14 @@ def test_parts_of_vector_environments_are_checked(wrong: dict[str, Any], line: s
     with pytest.raises(EnvFault, match=line) as refusal:
         EnvFactory("tests/Wrong-v0", {"mode": "NextStep"}).make_envs(2).reset(seed=0)
     assert refusal.value.env == env
+
+
+def test_masked_values_of_vector_environments_are_missing_labels() -> None:
+    labels, masks = np.ma.array([1, 0, 1], mask=[0, 1, 0]), np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 1], [0, 0]])
+    stated = values_per_env({"block": labels}, "block", 3)
+    assert stated is not None
+    np.testing.assert_array_equal(stated[1], [True, False, True])
+    rows = masks_per_env({"action_mask": masks}, 3)
+    assert rows is not None
+    with pytest.raises(EnvValueError, match="none of its values may be masked"):
+        [as_mask(row, (2,)) for row in rows[0]]

@@ -133,6 +133,11 @@ def test_a_final_observation_of_same_step_autoreset_is_packed() -> None:
             ("inner", (1, np.array([10.0, 0.0]))),
             r"\['inner\.1'\]\[0\] is 10\.0; .* \[-1\.0, 9\.0\] \(agent\.check_bounds: false accepts it",
         ),
+        (
+            ("inner", (1, np.array([0.0, 1e300]))),
+            r"observation\['inner\.1'\]\[1\] is 1e\+300; the space allows \[-1\.0, 9\.0\]",
+        ),
+        (("inner", (1, np.ma.array([0.0, 1.0], mask=[1, 0]))), r"\['inner'\]\[1\] is masked_array.*may be masked"),
         (("inner", (8, np.zeros(2))), r"\['inner'\]\[0\] is 8; the space allows \[1, 7\]"),
         (("picture", np.zeros((4, 5), np.uint8)), r"\['picture'\].shape is \(4, 5\)"),
         (("picture", np.full((5, 4), 0.5)), r"\['picture'\].dtype is float64"),
