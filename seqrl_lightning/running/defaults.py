@@ -16,9 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms import PQN, BehaviorCloning
 from seqrl_lightning.docstrings import setting_names
-from seqrl_lightning.networks import Composed, FrameStack, Transformer
-from seqrl_lightning.networks.parallel import ParallelNetwork
-from seqrl_lightning.networks.recurrent import RecurrentNetwork
+from seqrl_lightning.networks import Network
 from seqrl_lightning.running.messages import note
 
 _LINEAR_EPSILON = "seqrl_lightning.exploration.LinearEpsilon"
@@ -220,10 +218,9 @@ def options_of_kind(command: str, *words: str) -> list[str]:
 
 
 def _remembers(network: object) -> bool:
-    """Whether a network is, or ends in, one of those here that carry a state from step to step."""
+    """Return whether a network, or the one that it ends in (``Composed``), carries a state from step to step."""
     if not isinstance(network, Namespace):
         return False
     cls = pkgutil.resolve_name(network.class_path)
-    if isinstance(cls, type) and issubclass(cls, Composed):
-        return _remembers(network.get("init_args.network"))
-    return isinstance(cls, type) and issubclass(cls, (RecurrentNetwork, ParallelNetwork, Transformer, FrameStack))
+    declares_it = isinstance(cls, type) and issubclass(cls, Network) and cls.remembers
+    return declares_it or _remembers(network.get("init_args.network"))
