@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
 from seqrl_lightning.data.shared import LearnerDataModule
@@ -58,6 +60,7 @@ class LoggedTrials(LearnerDataModule):
             require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, must_be)
             logged = read_logged(trials, n_actions=n_actions)
             self.obs_shape, self.obs_dtype = logged.rows.observation.shape[1:], logged.rows.observation.dtype.name
+            self.obs_is_binary = bool(np.isin(logged.rows.observation, (0, 1)).all())
             self.n_actions = logged.n_actions
         else:
             must_be = f"null, or the task's {self.n_actions}"

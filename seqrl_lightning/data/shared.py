@@ -80,6 +80,7 @@ class LearnerDataModule(LightningDataModule):
     Attributes:
         obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
         obs_dtype: NumPy's name of its dtype.
+        obs_is_binary: Whether its entries are 0 and 1, as those of a one-hot state are.
         n_actions: Number of actions.
         num_blocks: Number of blocks; 0 for a task in which one rule holds throughout.
         tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
@@ -99,6 +100,7 @@ class LearnerDataModule(LightningDataModule):
     eval_envs: Border
     obs_shape: tuple[int, ...]
     obs_dtype: str
+    obs_is_binary: bool
     n_actions: int
     num_envs: int
     capacity: int
@@ -164,6 +166,7 @@ class LearnerDataModule(LightningDataModule):
         """Read what the task states, and tell how it is changed and what it can't do."""
         facts = factory.read_facts()
         self.obs_shape, self.obs_dtype, self.n_actions = facts.obs_shape, facts.obs_dtype, facts.n_actions
+        self.obs_is_binary = facts.obs_is_binary
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
         if facts.flattened_space is not None:

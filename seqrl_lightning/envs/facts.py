@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorWrapper
 
 from seqrl_lightning.envs.border import Border, Shown
@@ -29,6 +30,7 @@ class EnvFacts(NamedTuple):
 
     obs_shape: tuple[int, ...]  # of one observation; a PackedShape if it has parts
     obs_dtype: str  # NumPy's name of the dtype that it is stored in
+    obs_is_binary: bool  # its entries are 0 and 1, as those of a one-hot state are
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
@@ -54,6 +56,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
     return EnvFacts(
         space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
         np.dtype(space.dtype).name,
+        _is_binary(space, seen),
         envs.n_actions,
         _num_blocks(envs, seen[1], env_id),
         tells_correct_action,
@@ -93,6 +96,12 @@ def _states_later(envs: Border, shown: Shown) -> bool:
         if (terminated | truncated).any():
             return False
     return False
+
+
+def _is_binary(space: Box, seen: Sequence[Shown]) -> bool:
+    """Return whether the entries of observations are 0 and 1, by their space's bounds and the first ones shown."""
+    is_bounded = bool((space.low >= 0).all() and (space.high <= 1).all())
+    return is_bounded and all(np.isin(shown.observation, (0, 1)).all() for shown in seen)
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
