@@ -79,12 +79,12 @@ class LoggedTrials(LearnerDataModule):
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
         cls, checkpoint_path: str | Path, *, trials: str | list[str], allow: Allowed = (), **settings: Any
     ) -> Self:
-        """Build a datamodule from a checkpoint's settings and a table: which file it names was its author's choice."""
+        """Build a datamodule from a checkpoint's settings and a given table, as a stranger may have named another."""
         settings = {"trials": trials, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:
-        """Make the environments to evaluate in, and refuse what can't learn from a log.
+        """Make the environments to evaluate in, and refuse settings with which nothing can be learned from a log.
 
         Raises:
             ConfigurationError: If the learner can't, nothing ends the run, or there is no task to evaluate in.
@@ -102,6 +102,6 @@ class LoggedTrials(LearnerDataModule):
 
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "sampler" in state:  # only a resumed run has read its sidecar
-            must_be = "the tables that the checkpoint's run learned from: what they hold is something else"
+            must_be = "the tables that the checkpoint's run learned from: these have other contents"
             require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
             self._load_sampler(state["sampler"])
