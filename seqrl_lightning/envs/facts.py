@@ -19,8 +19,8 @@ from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction
 from seqrl_lightning.types import ConfigurationError, stated
 
-_NUM_FIRST_STEPS = 3  # that are played to read the facts
-_MAX_MORE_STEPS = 200  # to an episode's end, where a memory task may state its right action only
+_NUM_FIRST_STEPS = 3  # steps that are played to read the facts
+_MAX_MORE_STEPS = 200  # steps to an episode's end, since a memory task may state its right action only there
 _FLATTENING = (CheckedParts, FlatVectorEnv)
 _ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
 
@@ -34,7 +34,7 @@ class EnvFacts(NamedTuple):
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    unrepeated: str | None  # what shows other observations when it is reset with the same seed again
+    unrepeated: str | None  # the task or setting that makes observations differ after a reset with the same seed
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
     flattened_actions: str | None  # the task's own action space, where each combination became an action
 
@@ -47,7 +47,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
         env_id: The task's id, for errors and warnings.
 
     Raises:
-        ConfigurationError: If it can't be reset or stepped, or what it states about itself can't be read.
+        ConfigurationError: If it can't be reset or stepped, or its attributes can't be read.
     """
     seen = _first_steps(envs, env_id)
     repeats = _are_alike(seen, _first_steps(envs, env_id))
@@ -89,7 +89,7 @@ def _states_later(envs: Border, shown: Shown) -> bool:
         allowed = np.arange(envs.n_actions) if shown.action_mask is None else np.flatnonzero(shown.action_mask[0])
         try:
             shown, *_, terminated, truncated = envs.step(rng.choice(allowed, envs.num_envs))
-        except EnvFault:  # training will tell of it
+        except EnvFault:  # training will report it
             return False
         if shown.correct_action is not None:
             return True
