@@ -44,7 +44,7 @@ def task_spec(env_id: str) -> EnvSpec:
 
 
 def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
-    """Make one environment of a task, from its own vectorized implementation if that has a ``native_mode``.
+    """Make one environment of a task, from its own vectorized implementation if ``native_mode`` is given.
 
     Raises:
         ConfigurationError: If it can't be made.

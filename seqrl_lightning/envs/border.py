@@ -1,7 +1,8 @@
 """The border: the one door through which every environment enters, single or vectorized.
 
 A task is written for Gymnasium, not for this package. Its observations, rewards and flags become arrays that the
-package owns, of one type each; any other value is refused in one line. Behind the border there are no infos and no spaces.
+package owns, of one type each; any other value is refused in one line. Behind the border there are no infos
+and no spaces.
 """
 
 from abc import ABC, abstractmethod
