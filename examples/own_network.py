@@ -18,6 +18,8 @@ from seqrl_lightning.types import State
 class Traces(Network):
     """An MLP on the observation and on its traces: `trace[t] = decay * trace[t - 1] + observation[t]`."""
 
+    remembers = True
+
     def __init__(
         self,
         obs_shape: tuple[int, ...],

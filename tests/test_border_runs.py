@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from seqrl_lightning.algorithms import C51, DQN
+from seqrl_lightning.algorithms import C51, DQN, DiscreteSAC
 from seqrl_lightning.callbacks import EnvStepLogger, LastCheckpoint
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
@@ -147,6 +147,21 @@ def test_a_prediction_that_is_broken_off_leaves_no_table(tmp_path: Path) -> None
     status, _, err = seqrl("predict", "--ckpt_path=untrained", *words, f"--trainer.default_root_dir={tmp_path}")
     assert status == 1, err
     assert not list(tmp_path.rglob("predictions.csv*"))
+
+
+@pytest.mark.parametrize("learner", [DQN, DiscreteSAC])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "MountainCar-v0"])
+def test_a_table_of_states_reads_no_numbers(tmp_path: Path, env_id: str, learner: type[DQN]) -> None:
+    must_be = "one that reads numbers, like MLP: the observations are no one-hot states"
+    line = f"model.network is 'Table'; it must be {must_be}"
+    with pytest.raises(ConfigurationError, match=f"^{line}$"):
+        fit(tmp_path, {"env_id": env_id}, {"network": Table}, {}, module_class=learner, max_steps=20)
+
+
+def test_a_table_reads_the_one_hot_states_of_a_box(tmp_path: Path) -> None:
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "eval_episodes": 1}
+    trainer, *_ = fit(tmp_path, data, {"network": Table}, {"warmup_env_steps": 20}, max_steps=3)
+    assert trainer.global_step == 3
 
 
 def test_an_evaluation_has_an_end(tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
 from seqrl_lightning import Agent
+from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.cli import main
 from seqrl_lightning.exploration import LinearEpsilon
+from seqrl_lightning.networks import MLP, Network
+from seqrl_lightning.types import ConfigurationError, State
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -191,6 +195,48 @@ def test_composed_remembers_if_its_network_does(capsys: pytest.CaptureFixture[st
     for core, num_envs in (("GRU", 16), ("MLP", 1)):
         settings, _ = printed(capsys, "--model.network=Composed", f"--model.network.network={core}")
         assert settings["data"]["num_envs"] == num_envs
+
+
+def test_a_network_of_ones_own_remembers_if_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    own = f"{__name__}.Total"
+    for words in ([f"--model.network={own}"], ["--model.network=Composed", f"--model.network.network={own}"]):
+        settings, said = printed(capsys, *words)
+        assert settings["data"]["sampler"]["class_path"].endswith(".SequenceSampler")
+        assert said.startswith("seqrl: defaults for model.network ")
+
+
+class Total(Network):
+    """Reads the sum of the observations since the episode's start."""
+
+    remembers = True
+
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        super().__init__(obs_shape[0], out_shape)
+
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        total = observation.sum(0, keepdim=True) + (0.0 if state is None else state)
+        return total.expand_as(observation), total
+
+
+class Undeclared(Total):
+    remembers = False
+
+
+class Forgetful(MLP):
+    remembers = True
+
+
+@pytest.mark.parametrize(
+    ("network", "line"),
+    [
+        (Undeclared, "is False; it must be True: Undeclared carries a state from step to step"),
+        (Forgetful, "is True; it must be False: Forgetful carries no state from step to step"),
+    ],
+)
+def test_a_network_that_declares_its_memory_wrongly(network: type[Network], line: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^remembers of model.network {line}$"):
+        DQN((3,), 2, network=network)
+    assert DQN((3,), 2, network=Total).remembers
 
 
 def test_other_kinds_have_the_classes_own(capsys: pytest.CaptureFixture[str]) -> None:

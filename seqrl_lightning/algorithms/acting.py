@@ -14,7 +14,7 @@ from seqrl_lightning.algorithms.settings import require_positive
 from seqrl_lightning.functional import rescale_values, unscale_values
 from seqrl_lightning.networks import NetworkCallable, Table
 from seqrl_lightning.networks.normalization import Normalization
-from seqrl_lightning.parts import ObsShape, blank_observations, shape_of_observation
+from seqrl_lightning.parts import ObsShape, PackedShape, blank_observations, shape_of_observation
 from seqrl_lightning.types import Array, BoolArray, State, require
 
 
@@ -62,8 +62,8 @@ class ActingModule(CheckpointedModule):
         self.target_net = copy.deepcopy(self.policy_net).requires_grad_(False)
         self.normalization = Normalization(self.obs_shape, normalize_observations, normalize_rewards, gamma)
         must_be = "false with a Table, which reads one-hot states"
-        reads_numbers = not (normalize_observations and isinstance(self.policy_net, Table))
-        require(reads_numbers, "model.normalize_observations", normalize_observations, must_be)
+        is_scaled = normalize_observations and self.reads_states
+        require(not is_scaled, "model.normalize_observations", normalize_observations, must_be)
 
     # The network's outputs: a subclass with other outputs overrides these two methods
 
@@ -99,6 +99,12 @@ class ActingModule(CheckpointedModule):
         """Whether the network carries a state from step to step."""
         with torch.no_grad():
             return self.policy_net(blank_observations(self.obs_shape))[1] is not None
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether the network is a :class:`~seqrl_lightning.networks.Table`, or made of some: it reads states only."""
+        has_parts = isinstance(self.obs_shape, PackedShape)  # one of which may be the state
+        return not has_parts and any(isinstance(module, Table) for module in self.policy_net.modules())
 
     # Acting
 

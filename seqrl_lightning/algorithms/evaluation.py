@@ -28,6 +28,7 @@ class LearningData(Protocol):
     env_id: str | None
     has_agent: bool
     obs_dtype: str
+    obs_is_binary: bool
     num_envs: int
     capacity: int
     batch_size: int

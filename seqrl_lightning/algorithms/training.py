@@ -164,12 +164,15 @@ class TrainingModule(ActingModule, Generic[B]):
         """Refuse what can't be learned from, and checkpoints in the middle of a training step.
 
         Raises:
-            ConfigurationError: If the sampler doesn't fit the network, the algorithm or the replay memory, or a
-                ``ModelCheckpoint`` counts steps that aren't a multiple of ``updates_per_step``.
+            ConfigurationError: If the sampler doesn't fit the network, the algorithm or the replay memory, the
+                observations don't fit the network or can't be normalized, or a ``ModelCheckpoint`` counts steps that
+                aren't a multiple of ``updates_per_step``.
         """
         if stage == "fit":
             self.check_sampler(self.data.sampler)
             self._check_normalization()
+            must_be = "one that reads numbers, like MLP: the observations are no one-hot states"
+            require(self.data.obs_is_binary or not self.reads_states, "model.network", "Table", must_be)
             if isinstance(self.data.sampler, RolloutSampler):
                 self.data.sampler.require_room(self.data.capacity, self.data.num_envs)
         for callback in self.trainer.checkpoint_callbacks:

@@ -24,7 +24,7 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
 
     Args:
         groups: Runs of one task, by condition.
-        axis: What curves are drawn over.
+        axis: The x axis of curves.
         effect: The smallest probability of improvement that matters, for planning; None to leave that out.
     """
     every, chances = outcomes(groups, axis), chances_of(groups)
@@ -72,7 +72,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
 
 
 def seeds(every: Sequence[Outcome], groups: Groups) -> Section:
-    """Every outcome of every seed; the figure is of those that all runs have."""
+    """Every outcome of every seed; the figure shows the outcomes that all runs have."""
     shown = [outcome for outcome in every if outcome.is_met is None and has_every_run(outcome)]
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
@@ -125,7 +125,7 @@ def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
 
 
 def planning(effect: float, groups: Groups) -> Section:
-    """Return the number of seeds that detecting an effect of interest takes."""
+    """Return the number of seeds needed to detect an effect of interest."""
     needed = seeds_needed(effect)
     numbers = ", ".join(f"{name} {len(runs)}" for name, runs in groups.items())
     text = (

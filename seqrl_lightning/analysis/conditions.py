@@ -21,7 +21,7 @@ _NOT_PART_OF_A_CONDITION = (
     *("trainer.enable_checkpointing", "trainer.enable_model_summary", "trainer.enable_progress_bar"),
     *("trainer.profiler", "trainer.num_sanity_val_steps"),
 )
-"""Settings that say where a run is, what it writes and how it is watched, but not what is learned."""
+"""Settings of a run's paths, output and display, which don't affect learning."""
 
 
 def settings_of(run: Run) -> dict[str, str]:
@@ -35,7 +35,7 @@ def settings_of(run: Run) -> dict[str, str]:
 
 
 def conditions_of(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Group runs by their settings, and name each condition after the settings in which it differs from the others.
+    """Group runs by their settings, and name each condition after the settings that distinguish it.
 
     Args:
         runs: Runs of any conditions.
@@ -67,7 +67,7 @@ def one_condition(runs: Sequence[Run], of_what: str = "the runs") -> list[Run]:
 
     Args:
         runs: At least one run.
-        of_what: What is said to be of several conditions in the error.
+        of_what: The subject of the error, such as the runs of a table.
 
     Raises:
         ConfigurationError: If their settings differ in more than the seed, or two have the same seed.
@@ -131,7 +131,7 @@ def _names(settings: Sequence[Mapping[str, str]]) -> list[str]:
     names = list(dict.fromkeys(name for of_one in settings for name in of_one))
     differing = [name for name in names if len({of_one.get(name) for of_one in settings}) > 1]
     without_parts = [name for name in differing if not any(name.startswith(f"{other}.") for other in differing)]
-    found = _labels(settings, without_parts)  # network=GRU; the settings of a GRU go with it
+    found = _labels(settings, without_parts)  # network=GRU; it stands for the settings of a GRU, too
     return found if len(set(found)) == len(found) else _labels(settings, differing)
 
 

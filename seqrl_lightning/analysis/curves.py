@@ -23,7 +23,7 @@ class Axis(NamedTuple):
     """The axis that curves are drawn over."""
 
     name: str  # one of AXES
-    reason: str  # why, for a caption
+    reason: str  # the reason for the choice, for a caption
 
     @property
     def label(self) -> str:
@@ -32,7 +32,7 @@ class Axis(NamedTuple):
 
 
 def axis_of(runs: Sequence[Run], name: str | None) -> Axis:
-    """Return the axis that was asked for or, without one, the one that runs share.
+    """Return the requested axis or, without one, the axis that runs share.
 
     Args:
         runs: Runs of all conditions.
@@ -53,8 +53,8 @@ def axis_of(runs: Sequence[Run], name: str | None) -> Axis:
 def shared_axis(runs: Sequence[Run]) -> Axis:
     """Choose the axis on which runs can be compared: the one on which all of them had the same budget.
 
-    Over another one, such as env steps where episodes differ in length, a condition can look slow for no other reason
-    than that its episodes are long.
+    Over another axis, such as env steps if episodes differ in length, a condition can look slow merely because its
+    episodes are long.
 
     Args:
         runs: Runs of all conditions.
@@ -67,7 +67,7 @@ def shared_axis(runs: Sequence[Run]) -> Axis:
 
 
 def _budget(run: Run, section: str, setting: str) -> float | None:
-    """Return how much of an axis a run was to have by its config; None or -1 if it has no such budget."""
+    """Return a run's budget on an axis by its config; None or -1 if it has none."""
     found: float | None = run.config.get(section, {}).get(setting)
     is_number = found is None or isinstance(found, int | float)
     require(is_number, f"{section}.{setting} in {run.folder / 'config.yaml'}", found, "a number")
@@ -75,7 +75,7 @@ def _budget(run: Run, section: str, setting: str) -> float | None:
 
 
 def unfinished(run: Run) -> str | None:
-    """Say how far a run came that ended, or is, before its budget: its last value is not what it would have reached.
+    """Describe the progress of a run that hasn't reached its budget: its last value may not be its final one.
 
     Returns:
         Words like ``41 of 115 training episodes``; None if it reached one of its budgets, or has none.

@@ -120,7 +120,7 @@ class Confusion(NamedTuple):
     """The accuracy and the confusion matrix of one decoder for all steps."""
 
     accuracy: Measured  # []
-    shares: FloatArray  # [K, K], the share of each label (column) in what is decoded for a label (row)
+    shares: FloatArray  # [K, K], the share of each label (column) among the labels decoded for one (row)
     classes: IntArray  # [K]
 
 

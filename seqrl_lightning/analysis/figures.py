@@ -22,7 +22,7 @@ from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import BoolArray, FloatArray
 
 if not Path(matplotlib.matplotlib_fname()).is_absolute():
-    matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may be the runs' author's, and start LaTeX
+    matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may come from the runs' author, and start LaTeX
 
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
@@ -64,12 +64,12 @@ def new_figure(
 
 
 def as_text(name: str) -> str:
-    """Return a run's name as Matplotlib draws it as it is: dollar signs would begin mathematics."""
+    """Escape a run's name for Matplotlib, in which dollar signs would begin mathematics."""
     return printable(name).replace("$", r"\$")
 
 
 def wrapped(name: str, width: int = 34) -> str:
-    """Return a name as Matplotlib draws it as it is, in lines of a width in characters."""
+    """Escape a name for Matplotlib, and wrap it to a width in characters."""
     return as_text(textwrap.fill(name, width))
 
 
@@ -145,9 +145,9 @@ def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) ->
 def draw_points(
     axes: Axes, points: Mapping[str, FloatArray], ylabel: str, is_met: Mapping[str, BoolArray] | None = None
 ) -> None:
-    """Draw a point for each seed, and beside them what the seeds of a group have in common.
+    """Draw a point for each seed, and beside them a summary of the seeds of a group.
 
-    That is the interquartile mean with, from five seeds on, its 95 % interval or, for times to an event, the
+    The summary is the interquartile mean with, from five seeds on, its 95 % interval or, for times to an event, the
     Kaplan-Meier median. A hollow triangle is a seed in which the event had not occurred by then.
 
     Args:
@@ -199,7 +199,7 @@ def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> No
     for name, curve in curves.items():
         color, line, _ = looks[name]
         times, met = curve.times, 1 - curve.fraction
-        if met[-1] == 1:  # all have met it, and stay so
+        if met[-1] == 1:  # from here on, all runs have met it
             times, met = np.append(times, end), np.append(met, 1.0)
         axes.step(times, met, where="post", color=color, linestyle=line, linewidth=2, label=as_text(name))
     axes.set(xlabel=xlabel, ylim=(-0.03, 1.03))
@@ -334,6 +334,6 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix, **options)
             contents = picture.getvalue()
-            if suffix == "svg":  # whatever a figure shows, its file is well-formed
+            if suffix == "svg":  # the file is well-formed, whatever texts a figure shows
                 contents = printable(contents.decode(), "\n\t").encode()
             write_bytes(path.with_suffix(f".{suffix}"), contents)

@@ -68,7 +68,7 @@ def participation_ratio(units: FloatArray) -> FloatArray:
 def dimension(units: FloatArray, num_shuffles: int, rng: np.random.Generator) -> Measured:
     """Measure the participation ratio over episodes at each step, beside units that are shuffled independently.
 
-    Shuffling each unit over the episodes keeps its variance and breaks what it has in common with the others.
+    Shuffling each unit over the episodes keeps its variance and breaks its correlations with the others.
 
     Args:
         units: ``[E, T, U]`` float.

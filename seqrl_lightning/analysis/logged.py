@@ -1,4 +1,4 @@
-"""Tables of trials as steps to learn from, whoever wrote them."""
+"""Tables of trials, from this package or others, as steps to learn from."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def _read_parquet(path: Path, max_gib: float) -> pd.DataFrame:
 
 
 def num_actions(table: pd.DataFrame) -> int:
-    """Return how many actions a table has values of, in columns ``q_0``, ``q_1`` and so on, or else has chosen from."""
+    """Return a table's number of actions: by its columns ``q_0``, ``q_1`` and so on, or else by its largest action."""
     values = [match for name in table if (match := _VALUE_COLUMN.fullmatch(str(name)))]
     return len(values) or int(table["action"].max()) + 1
 
@@ -74,13 +74,13 @@ def rows_of(
         obs_dtype: NumPy's name of its dtype; None for float32, or uint8 where the table holds arrays of such numbers.
 
     Raises:
-        ConfigurationError: If a cell isn't what its column holds.
+        ConfigurationError: If a cell doesn't fit its column.
     """
     number = table["number"].to_numpy()
     is_last = np.append(number[1:] != number[:-1], True)
     terminated = _terminated(table, path, is_last)
-    # An episode that terminated gets a final row, whose observation nobody knows or needs. Of another one, the last
-    # choice is given up for it: its observation is the one that the choice before it led to.
+    # An episode that terminated gets a final row, whose observation is unknown and not needed. In another one, the last
+    # choice becomes the final row: its observation is the outcome of the choice before it.
     index = np.repeat(np.arange(len(table)), 1 + terminated)
     is_final = np.append(number[index][1:] != number[index][:-1], True)
     require(not is_final.all(), f"the number of steps in {path}", 0, "at least 1 whose next observation is known")
@@ -98,7 +98,7 @@ def rows_of(
 
 
 def _terminated(table: pd.DataFrame, path: Path, is_last: BoolArray) -> BoolArray:
-    """Return which rows terminated their episode; the last ones do, in a table that doesn't tell."""
+    """Return which rows terminated their episode: by default, the last row of each."""
     if "terminated" not in table and "truncated" not in table:
         return is_last
     ends = [table[name].to_numpy(float) != 0 for name in ("terminated", "truncated") if name in table]
@@ -134,7 +134,7 @@ def _by_row(column: pd.Series, path: Path, name: str, shape: tuple[int, ...] | N
 
 
 def _array_in(cell: object, path: Path, name: str, shape: Sequence[int] | None) -> Array:
-    """Return what a cell holds, as numbers; of an observation with parts, packed."""
+    """Return the numbers in a cell; an observation with parts is packed."""
     try:
         values = json.loads(cell) if isinstance(cell, str) else cell
         if isinstance(shape, PackedShape):
@@ -159,7 +159,7 @@ def _as_dtype(arrays: Array, path: Path, name: str, dtype: str | None) -> Array:
 
 
 def as_observation(values: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return what a table shows as JSON (a list, or an object with a list for each part) as an observation.
+    """Convert a table's JSON (a list, or an object with a list for each part) to an observation.
 
     Args:
         values: The decoded JSON.

@@ -14,7 +14,7 @@ MARKERS = ("o", "s", "D", "v")
 
 
 class Look(NamedTuple):
-    """The appearance of one condition in all figures of a report."""
+    """The look of one condition in all figures of a report."""
 
     color: str
     line: str | tuple[int, tuple[float, ...]]
@@ -22,7 +22,7 @@ class Look(NamedTuple):
 
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
-    """Give each name a look of its own.
+    """Give each name a distinct look.
 
     Conditions that cross two factors have the color of their level of the first factor, and the dashes and the marker
     of their level of the second. All others have colors and dashes in turn, and another marker where colors repeat.

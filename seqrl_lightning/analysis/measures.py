@@ -19,8 +19,8 @@ def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame
 
     Returns:
         A row for each ``block`` that had an episode: ``episodes`` to criterion; ``env_steps`` of the block's episodes
-        up to and with that one; and ``is_met``. Where the criterion was not met, the two are those after which it is
-        known to begin (:func:`seqrl_lightning.functional.episodes_without_criterion`).
+        up to and with that one; and ``is_met``. Where the criterion was not met, the two are lower bounds on
+        its beginning (:func:`seqrl_lightning.functional.episodes_without_criterion`).
     """
     assert facts.mastery_return is not None
     block = episodes["block"].clip(0, facts.num_blocks - 1)  # of a task without num_blocks, it means something else
@@ -146,8 +146,8 @@ def rank_transfer(trials: pd.DataFrame, order: Order, block: int, num_episodes: 
         num_episodes: Number of episodes after the switch that are measured.
 
     Returns:
-        The correlation with the ranks in the block before, and with those in this block. (1, x) means that everything
-        is still done as before the switch, (x, 1) that it is done as the new order demands. NaN if choices are at one
+        The correlation with the ranks in the block before, and with those in this block. (1, x) means that choices
+        still follow the order before the switch, (x, 1) that they follow the new one. NaN if choices are at one
         position only.
     """
     rows = counted_trials(trials[(trials["block"] == block) & (trials["action"] < order.num_objects)])

@@ -56,7 +56,7 @@ def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
 
     Args:
         groups: Runs of one task, by condition.
-        axis: What the mean return over training is averaged over.
+        axis: The axis over which returns are averaged.
 
     Returns:
         The outcomes that the task allows, the speed of learning first.
@@ -65,7 +65,7 @@ def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
 
 
 def has_every_run(outcome: Outcome) -> bool:
-    """Whether every run has a number: one that leaves out runs, such as those that never learned, can't be compared."""
+    """Whether every run has a value: leaving out runs, such as those that never learned, would bias comparisons."""
     return all(np.isfinite(values).all() for values in outcome.values.values())
 
 

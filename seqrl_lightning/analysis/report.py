@@ -30,7 +30,7 @@ thead th { text-align: right; } .table { overflow-x: auto; }
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")  # in a cell that is split
 _VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
-_MOST_ROWS = 30  # of a table on the page; the file has all
+_MOST_ROWS = 30  # rows of a table on the page; the file has all
 
 
 class Section(NamedTuple):
@@ -97,7 +97,7 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
 
 
 def write_long_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table that programs read on from as CSV and, if ``pyarrow`` is installed, as Parquet beside it.
+    """Write a table for further programs, as CSV and, if ``pyarrow`` is installed, also as Parquet.
 
     Args:
         table: The table; its rows have no names.

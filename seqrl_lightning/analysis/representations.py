@@ -42,7 +42,7 @@ class Representation(NamedTuple):
     components: Components
     contributions: Measured | None = None  # [T, T], see seqrl_lightning.recording.contributions
     run: str = ""  # the run that the network is of
-    env_steps: int | None = None  # how long it was trained; None if nobody knows
+    env_steps: int | None = None  # env steps of its training; None if unknown
 
     @property
     def item_steps(self) -> list[int]:
@@ -106,7 +106,7 @@ def sections_on(found: Representation, prefix: str = "") -> list[Section]:
 
     Args:
         found: Its measures.
-        prefix: What the names of files begin with, where there are several networks.
+        prefix: The beginning of file names, if there are several networks.
     """
     sections = [
         trajectories(found),

@@ -11,7 +11,7 @@ from seqrl_lightning.analysis.representations import Representation
 
 
 def comparison(networks: Sequence[Representation]) -> Section:
-    """The main measures of several networks, beside each other."""
+    """The main measures of several networks, side by side."""
     steps = sorted({step for found in networks for step in found.item_steps})
     accuracy = pd.DataFrame(
         {found.name: dict(zip(found.item_steps, found.held, strict=True)) for found in networks}
@@ -35,7 +35,7 @@ def comparison(networks: Sequence[Representation]) -> Section:
 
 
 def over_training(networks: Sequence[Representation]) -> pd.DataFrame:
-    """Return how well the items are decoded on average over training: a row for each network whose training is known.
+    """Return the mean accuracy of decoding items over training: a row for each network with known env steps.
 
     Returns:
         ``run``, ``env_steps``, ``accuracy``; no rows unless there are several networks of a run.

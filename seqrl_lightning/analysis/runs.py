@@ -57,7 +57,7 @@ class Run:
 
     @contextmanager
     def task(self) -> Iterator[None]:
-        """Make the task within this context, where errors and what may be named are those of the run's config."""
+        """Make the task within this context, with the errors and the trusted names of the run's config."""
         source = str(self.folder / "config.yaml")
         with self.trust.task(self.env_id, source), refused_in_a_line(source):
             yield
@@ -120,9 +120,9 @@ class Run:
 
 
 def _require_whole_records(path: Path) -> None:
-    """Refuse a file for TensorBoard with a damaged record, at which TensorBoard would stop reading without a word.
+    """Refuse a file for TensorBoard with a damaged record, at which TensorBoard would silently stop reading.
 
-    An end that is cut off is none: so a run that was killed leaves it.
+    A truncated end is allowed, since a killed run leaves one.
     """
     left = path.stat().st_size
     with path.open("rb") as file:
@@ -143,7 +143,7 @@ def find_runs(patterns: Iterable[str], trust: Trust | None = None, max_gib: floa
 
     Args:
         patterns: Folders, or patterns of their names; a folder above runs stands for all of them.
-        trust: What the runs' settings may name, for their tasks; None for nothing but the package's own.
+        trust: The names that the runs' settings may use for their tasks; None for the package's own only.
         max_gib: Larger files are refused.
 
     Raises:

@@ -340,7 +340,7 @@ def seeds_needed(effect: float, power: float = 0.8) -> int:
 
 def _share_of_wins(ours: FloatArray, theirs: FloatArray, axis: int) -> FloatArray:
     """Share of the pairs of observations in which ours is larger; ties count half."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # the p value of all ties, which nobody asked for
+    with np.errstate(divide="ignore", invalid="ignore"):  # the p value of ties alone, which isn't used
         u = stats.mannwhitneyu(ours, theirs, axis=axis, method="asymptotic").statistic
     shares: FloatArray = u / (ours.shape[axis] * theirs.shape[axis])
     return shares

@@ -18,7 +18,7 @@ from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Choices, ConfigurationError, IntArray, require
 
 MAX_ACTIONS = 1000
-"""The most actions of a table: what is made of one has an entry for each of them, whether it was chosen or not."""
+"""The largest number of actions of a table, since results have an entry for each, chosen or not."""
 
 EPISODE_COLUMNS = ("subject", "seed", "session", "block", "env", "episode")
 """The columns that identify an episode, where a table has them; each subject, session or block may number its own."""
@@ -29,7 +29,7 @@ RIGHT, WRONG, UNCOUNTED = "right", "wrong", "uncounted"
 
 
 def read_table(path: Path, numbers: Sequence[str], counts: Sequence[str] = (), **options: Any) -> pd.DataFrame:
-    """Read a CSV file, whoever wrote it.
+    """Read a CSV file, which a stranger may have written.
 
     Args:
         path: The file.

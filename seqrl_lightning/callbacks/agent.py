@@ -39,8 +39,8 @@ class AgentCallback(Callback):
     """Act epsilon-greedily in the environments, and keep env steps and updates in the ratio asked for.
 
     It warms the replay memory up before the first update. Then, after every ``updates_per_collect`` updates, it takes
-    ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time; what is
-    taken too much is taken less the next time. With several processes, each has environments, a replay memory and
+    ``updates_per_collect * env_steps_per_update`` env steps. With N environments, steps come N at a time;
+    surplus ones are deducted from the next visit. With several processes, each has environments, a replay memory and
     random streams of its own and keeps the ratio by itself; epsilon follows the env steps of all of them.
 
     Some algorithms work with one cadence only, and learn from each env step once (PQN). The first three settings are
@@ -59,8 +59,8 @@ class AgentCallback(Callback):
             for slow environments: an iteration takes as long as the slower of the two, not as both.
         on_env_error: What happens when an environment raises, loses its process, or shows a value that isn't finite or
             is outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, removes the broken
-            episode from the replay memory, and goes on with new episodes.
-        max_env_restarts: Restarts, in this process, after which the run ends all the same.
+            episode from the replay memory, and continues with new episodes.
+        max_env_restarts: Restarts in this process; the fault after the last of them ends the run.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
         exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
@@ -126,7 +126,7 @@ class AgentCallback(Callback):
 
     @staticmethod
     def needed_by(trainer: Trainer) -> "AgentCallback | None":
-        """Return the Trainer's agent; None where nobody acts, since the datamodule holds trials that were logged.
+        """Return the Trainer's agent; None if the datamodule holds logged trials, so that no agent acts.
 
         Raises:
             ConfigurationError: If it has none, and the datamodule needs one.
@@ -172,7 +172,7 @@ class AgentCallback(Callback):
         self._collector = self._make_collector(trainer, data, self._learner)
         if not self._collector.begin(self._resumed):
             rank_zero_info(
-                f"Not bitwise: {data.env_id} can't be set back to where it was; it goes on with new episodes."
+                f"Not bitwise: {data.env_id} can't be set back to where it was; the run continues with new episodes."
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
@@ -279,7 +279,7 @@ class AgentCallback(Callback):
         return Budget(self.max_env_steps, self.max_episodes)
 
     def _take_rollout(self, trainer: Trainer) -> None:
-        """Take the env steps of the next rollout; where the run's budget cuts it short, it is done with that."""
+        """Take the env steps of the next rollout; if the budget ends within it, forgo the rest of them."""
         self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
         self._pace.waive(trainer.global_step, self.progress.env_steps)
 
@@ -301,7 +301,7 @@ class AgentCallback(Callback):
         """Take the env steps that come before the first update."""
         num_steps, start = self.cadence.warmup_env_steps, self.progress.env_steps
         self._pace.unlearned_env_steps += num_steps
-        # Several processes tell each other how far they are from time to time, as blocks count the episodes of all.
+        # Processes exchange their progress from time to time, since blocks count the episodes of all of them.
         every = num_steps if trainer.world_size == 1 else min(num_steps, _PUBLISH_EVERY)
         for until in (*range(every, num_steps, every), num_steps):
             self._collect(trainer, start + until)

@@ -12,10 +12,10 @@ from seqrl_lightning.saved_state import saved
 class BestOfBlock(Callback):
     """Make each ``ModelCheckpoint`` keep the best checkpoint of the present block.
 
-    The policy that was best before a switch may be worthless after it, but nothing would ever beat its return. At the
+    The policy that was best before a switch may be worthless after it, but its return might never be beaten. At the
     first evaluation of a block, the checkpoint becomes the best one, whatever came before. The best checkpoints of
     earlier blocks stay on the disk. Where ``monitor`` names a block, like ``val/block_0/return_mean``, its rule never
-    changes, and the search goes on.
+    changes, and the search continues.
     """
 
     def __init__(self) -> None:

@@ -92,7 +92,7 @@ class BoardPages(Callback):
                 pages.write_file(config)
 
     def _begin_task(self) -> None:
-        """Write the task's rule, and prepare what is drawn of its evaluations."""
+        """Write the task's rule, and prepare the pictures of its evaluations."""
         self._states = states_of(self._data)
         self._action_names = action_names(self._data)
         task = self._data.task

@@ -1,4 +1,4 @@
-"""The budget of a run: what ends it, and whether it has ended."""
+"""The budget of a run: its limits, and whether one of them is reached."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Budget(NamedTuple):
     max_episodes: int | None
 
     def check(self, trainer: Trainer, warmup_env_steps: int) -> None:
-        """Refuse a run that nothing ends, or that ends before its first update.
+        """Refuse a run that would never end, or would end before its first update.
 
         Raises:
             ConfigurationError: If it is one.

@@ -59,7 +59,7 @@ class ChoiceBuffer:
 
     @staticmethod
     def _labels(labels: Sequence[IntArray | None], untold: IntArray) -> IntArray:
-        """Put labels of several steps in a row; ``untold`` where the task didn't tell them yet."""
+        """Concatenate the labels of several steps; ``untold`` where the task hasn't stated them yet."""
         size = len(untold) // len(labels)
         return np.concatenate([untold[:size] if label is None else label for label in labels])
 

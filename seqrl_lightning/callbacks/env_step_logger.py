@@ -45,8 +45,8 @@ class EnvStepLogger(Callback):
     - ``episodes.csv`` in the run's folder: one row for every episode (:class:`seqrl_lightning.collect.Episode`), of
       all processes.
 
-    Nothing is computed between two writes. Curves are over env steps, or over updates where no agent acts; what is
-    about the agent and its episodes is then left out.
+    Nothing is computed between two writes. Curves are over env steps. Without an agent, they are over updates, and
+    those of the agent and its episodes are left out.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class EnvStepLogger(Callback):
         self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         self._num_rows = 0  # of the file
         self._path: Path | None = None  # of the file, in the process that writes it
-        self._last = _Moment(0.0, 0, 0)  # at which speed was last measured
+        self._last = _Moment(0.0, 0, 0)  # when speed was last measured
         self._episode_log = EpisodeLog()  # the agent's, from on_fit_start on
         self._has_warned = False  # of targets outside the support
         self._criterion: EpisodesToCriterion | None = None  # None for tasks that don't tell when they are mastered

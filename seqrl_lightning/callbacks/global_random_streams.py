@@ -12,7 +12,7 @@ from seqrl_lightning.saved_state import require_saved, saved
 
 
 class GlobalRandomStreams(Callback):
-    """Give each process streams of its own, and save the streams in checkpoints, which Lightning doesn't."""
+    """Give each process its own streams, and save them in checkpoints, because Lightning doesn't."""
 
     def __init__(self) -> None:
         self._resumed: dict[str, Any] | None = None
@@ -22,7 +22,7 @@ class GlobalRandomStreams(Callback):
         torch.manual_seed(int(random_stream("torch", trainer.global_rank).integers(2**63)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the streams back to where the checkpoint was taken; whatever drew before only set things up."""
+        """Set the streams back to where the checkpoint was taken; draws before this only set up the run."""
         if self._resumed is None:
             return
         torch.set_rng_state(self._resumed["torch"])

@@ -1,4 +1,4 @@
-"""Save ``last.ckpt``, from which a run is resumed, also on Ctrl-C and when the machine is taken away."""
+"""Save ``last.ckpt``, from which a run is resumed, also on Ctrl-C and when the machine is about to be preempted."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ class LastCheckpoint(Checkpoint):
     """Save ``checkpoints/last.ckpt`` in the run's folder at the end of every epoch, the last one included.
 
     The first Ctrl-C (SIGINT) lets the batch finish, saves, and ends the run; a second one ends it at once. SIGTERM,
-    which announces that a machine is taken away, does the same and ends with exit status 143; a second one has no
+    which announces that a machine is being preempted, does the same and ends with exit status 143; a second one has no
     effect. With several processes it suffices that one of them gets the signal. (Lightning's
     ``ModelCheckpoint(save_last=True)`` saves only when one of its best checkpoints is saved too.)
 
@@ -40,7 +40,7 @@ class LastCheckpoint(Checkpoint):
         self._resumes_between_epochs = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the checkpoint was saved at the end of an epoch, all of whose work was done."""
+        """Return whether the checkpoint was saved at the end of an epoch, with no work left in it."""
         return {"is_between_epochs": self._is_between_epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ class LastCheckpoint(Checkpoint):
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Count the epoch as completed in a checkpoint of its end: Lightning counts it a moment later."""
+        """Count the epoch as completed in the checkpoint at its end, because Lightning counts it only after saving."""
         if self._is_between_epochs:
             progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
             for counts in (progress["total"], progress["current"]):
@@ -108,7 +108,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Save and end the run if a signal came, unless the batch leaves something to be done.
+        """Save and end the run if a signal came, unless the batch's work isn't complete.
 
         After a batch whose gradient is accumulated the next one comes first, and after an epoch's last batch its
         evaluation.
@@ -155,7 +155,7 @@ class LastCheckpoint(Checkpoint):
         self._stop_listening(signal.SIGINT, signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restore the handlers, except SIGTERM's if it was what ended the run: a second one must not kill it."""
+        """Restore the handlers. After SIGTERM, keep its handler: a second one must not kill the process."""
         ends_by_signal = isinstance(exception, EndedBySignal)
         self._stop_listening(signal.SIGINT, *(() if ends_by_signal else (signal.SIGTERM,)))
 
@@ -168,8 +168,8 @@ class LastCheckpoint(Checkpoint):
 def _start_epoch_again(trainer: Trainer, pl_module: LightningModule) -> None:
     """Let callbacks prepare the epoch that a resumed run is in the middle of: Lightning doesn't.
 
-    Those of Lightning that act at an epoch's start may do it twice. Others may not (they may count epochs), so that
-    those without a saved state are named.
+    Lightning's own callbacks may act twice at an epoch's start. Others may not, since they may count epochs, so a
+    message names those without a saved state.
     """
     for callback in attributes_of(trainer).callbacks:
         kind, hook = type(callback), f"{type(callback).__name__}.on_train_epoch_start()"

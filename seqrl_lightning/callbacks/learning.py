@@ -82,7 +82,7 @@ class LearningMetrics(Callback):
         self._metrics.update(self._choices.pop_ended_episodes(device))
         values = {tag: float(value) for tag, value in self._metrics.compute().items()}
         self._metrics.reset()
-        known = {tag: value for tag, value in values.items() if value == value}  # the others are NaN
+        known = {tag: value for tag, value in values.items() if value == value}  # all other measures are NaN
         log_scalars(trainer, known)
 
 

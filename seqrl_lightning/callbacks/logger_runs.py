@@ -1,4 +1,4 @@
-"""The runs that loggers keep elsewhere, by their ids: a resumed run goes on in the same ones."""
+"""The runs that loggers keep elsewhere, by their ids: a resumed run continues the same ones."""
 
 import json
 import re

@@ -43,7 +43,9 @@ _FIRST_SETTINGS = ("algorithm", "env_id", "gamma", "learning_rate", "network")  
 
 
 class Pages:
-    """Write what isn't a curve to one logger, in the main process. A logger of an unknown kind gets the settings.
+    """Write texts, pictures and files to one logger, in the main process.
+
+    A logger of an unknown kind gets the settings only.
 
     Args:
         logger: The logger.
@@ -69,7 +71,7 @@ class Pages:
         """Write a file that is in the run's folder: its config, or a table."""
 
     def flush(self) -> None:
-        """Bring to the disk what was written so far."""
+        """Flush everything written so far to the disk."""
 
 
 class TensorBoardPages(Pages):
@@ -192,7 +194,7 @@ class CSVPages(Pages):
                 write_file(self._own / path.name, lambda file: shutil.copyfileobj(source, file))
 
     def flush(self) -> None:
-        """Write the curves so far: the logger by itself does so at some numbers of env steps only."""
+        """Write the curves so far: by itself, the logger writes only at some numbers of env steps."""
         self.logger.save()
 
 
@@ -211,7 +213,7 @@ def pages_of(logger: Logger) -> Pages:
 
 
 def most_important_first(summary: Summary) -> Summary:
-    """Make HPARAMS list the settings that people compare runs by before the others.
+    """Make HPARAMS list first the settings by which people compare runs.
 
     TensorBoard lists settings that are marked as different between runs first, and shows the first five.
     """

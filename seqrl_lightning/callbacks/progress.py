@@ -59,7 +59,7 @@ class EnvStepProgressBar(TQDMProgressBar):
         self.train_progress_bar.n = position.done
 
     def on_train_epoch_start(self, trainer: Trainer, *args: object) -> None:
-        """Keep the bar: epochs only set the rhythm of evaluation."""
+        """Keep the bar: an epoch only determines when evaluation comes."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -120,7 +120,7 @@ class ProgressReport(Callback):
             self._report(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the end, also of a resumed run that was over."""
+        """Report the end, also if a resumed run had nothing left to do."""
         self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:

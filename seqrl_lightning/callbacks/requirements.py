@@ -15,7 +15,7 @@ from seqrl_lightning.types import ConfigurationError, require
 
 
 def require_callbacks(trainer: Trainer, agent: Callback, learner: LightningModule, data: ReplayDataModule) -> None:
-    """Refuse a run without the callbacks that its parts rely on; it would learn something else, without a word.
+    """Refuse a run without the callbacks that its parts rely on; it would silently learn something else.
 
     Raises:
         ConfigurationError: If one is missing, or stands behind the agent where it must stand before it.
@@ -64,5 +64,7 @@ def require_one_process(bonus: ExplorationBonus | None, num_processes: int) -> N
     Raises:
         ConfigurationError: If there is one.
     """
-    must_be = f"null with {num_processes} processes, each of which would find new what others know"
+    must_be = (
+        f"null with {num_processes} processes, each of which would count as new what other processes have already seen"
+    )
     require(bonus is None or num_processes == 1, "agent.exploration_bonus", type(bonus).__name__, must_be)

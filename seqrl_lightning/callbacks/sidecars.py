@@ -1,4 +1,4 @@
-"""Keep the replay memory, the agent and the random streams of each process in a file of its own."""
+"""Keep each process's replay memory, agent and random streams in a separate file."""
 
 import os
 import re
@@ -42,10 +42,10 @@ class Sidecars(Callback):
         )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note the progress of the resumed run; let each ``ModelCheckpoint`` go on with the best ones of its folder.
+        """Note the progress of the resumed run; let each ``ModelCheckpoint`` continue from the best ones in its folder.
 
         Raises:
-            RunError: If the checkpoint says nonsense about them.
+            RunError: If the checkpoint's record of them is invalid.
         """
         self._resumed_updates = checkpoint["global_step"]
         path = Path(str(trainer.ckpt_path))
@@ -59,7 +59,7 @@ class Sidecars(Callback):
             raise RunError(f"{path} can't be used: {error}") from error
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Delete what a killed run left behind: unfinished files, and checkpoints and sidecars that nothing names."""
+        """Delete a killed run's leftovers: unfinished files, and checkpoints and sidecars that no file refers to."""
         if trainer.is_global_zero:
             savers = [saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
             if self._resumed_updates is not None:
@@ -73,7 +73,7 @@ class Sidecars(Callback):
     def _delete_later_ones(self, trainer: Trainer, callback: ModelCheckpoint, updates: int) -> None:
         """Delete the checkpoints that ``callback`` saved after the one that the run is resumed from.
 
-        It doesn't know them any more, and would save them once more under other names.
+        It has no record of them, and would save them again under other names.
         """
         template = callback.filename or "{epoch}-{step}"
         name = re.compile(".*".join(map(re.escape, re.split(r"\{.*?\}", template))) + r"(-v\d+)?\.ckpt")
@@ -81,7 +81,7 @@ class Sidecars(Callback):
         for path in Path(callback.dirpath or self._folder).glob("*.ckpt"):
             if path.name in known or not name.fullmatch(path.name):
                 continue
-            with suppress(UnusableFileError):  # it may be anybody's
+            with suppress(UnusableFileError):  # it may belong to another program
                 if read_checkpoint(path, max_gib=self._max_gib)["global_step"] > updates:
                     trainer.strategy.remove_checkpoint(path)
 
@@ -89,7 +89,7 @@ class Sidecars(Callback):
         """Write this process's sidecar.
 
         Raises:
-            RunError: If it can't be written, in whatever process.
+            RunError: If any process can't write its sidecar.
         """
         data = type(attributes_of(trainer).datamodule).__qualname__
         state = {"callbacks": checkpoint["callbacks"], data: checkpoint[data]}
@@ -109,12 +109,12 @@ class Sidecars(Callback):
 
 
 def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str, Any]:
-    """Return the state in which a ``ModelCheckpoint`` goes on; in another folder than before it starts anew.
+    """Return the state from which a ``ModelCheckpoint`` continues; in a new folder, it starts from scratch.
 
     Lightning compares the folders' names, which differ where one is relative or the run was moved.
 
     Args:
-        callback: It is told its folder already.
+        callback: The ``ModelCheckpoint``, which already knows its folder.
         state: Its saved state.
         loaded: The checkpoint that holds the state.
     """
@@ -127,7 +127,7 @@ def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:
     checkpoints = list(folder.glob("*.ckpt"))
     if any(find_fault(path, max_gib) for path in checkpoints):
-        return  # nobody can say what belongs to them
+        return  # it is unknown which files belong to them
     named = {sidecar for path in checkpoints for sidecar in sidecars_of(path, max_gib)}
     for path in folder.glob(f"*{SUFFIX}"):
         if path not in named:

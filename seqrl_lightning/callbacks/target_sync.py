@@ -58,7 +58,7 @@ class TargetSync(Callback):
             require(self.sync_every_updates == 1, "target_sync.sync_every_updates", self.sync_every_updates, must_be)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hook into the optimizer's steps, unless the module has no target network of its own."""
+        """Hook into the optimizer's steps, if the module has a separate target network."""
         assert isinstance(pl_module, ActingModule)
         self._hook = None
         if not _has_target(pl_module):

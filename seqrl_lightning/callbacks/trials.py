@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 
 class Trial(NamedTuple):
-    """A row of the table. In the file, ``q_values`` is a column for each action: q_0, q_1, ..."""
+    """A row of the table. In the file, ``q_values`` becomes one column for each action: q_0, q_1, ..."""
 
     episode: int  # number in this environment, from 0 (predictions: the seed)
     env: int  # number of the environment, over all processes
@@ -44,8 +44,8 @@ class Trial(NamedTuple):
 class TrialWriter(Callback):
     """Write ``trials.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the agent is a row (:class:`Trial`), also those of an episode that was given up after a fault. Where
-    it isn't known beforehand that a task states it, rows begin with the first episode after it was stated. The agent
+    Every choice of the agent is a row (:class:`Trial`), including those of an episode abandoned after a fault. If a
+    task first states it in the middle of a run, rows begin with the next episode. The agent
     acts the same with and without it. A resumed run ends with the rows of one that was never interrupted.
     """
 
@@ -105,7 +105,7 @@ class TrialWriter(Callback):
         self._episodes = saved(state_dict["episodes"], list[int], "TrialWriter's episodes")
 
     def _write(self) -> None:
-        """Write what isn't written yet, batch by batch, so that a save between two intervals changes no row's place."""
+        """Write the pending rows, batch by batch, so that a save between two intervals changes no row's place."""
         bounds = pairwise([0, *self._batch_ends, len(self._steps)])
         mine = [[row for step in self._steps[a:b] for row in self._rows_of(step)] for a, b in bounds]
         self._steps.clear()

@@ -1,4 +1,4 @@
-"""Shared by callbacks that write: when they write, where to, and for how many processes."""
+"""Helpers of callbacks that write: when they write, where to, and for how many processes."""
 
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 class LogInterval:
     """Count training batches, and mark every ``trainer.log_every_n_steps``-th of them.
 
-    The count belongs into a callback's state, so that a resumed run writes after the same batches.
+    The count belongs in a callback's state, so that a resumed run writes after the same batches.
 
     Attributes:
         batches: Batches so far.

@@ -1,9 +1,9 @@
 """Read a file that torch wrote as if a stranger had written it.
 
 ``torch.load(..., weights_only=True)`` runs no code, but it still takes whatever memory the file claims to need. Here a
-file takes little more memory than it has bytes: its records are stored as they are, a tensor claims no more elements
-than its record holds, nothing in it stands for more objects than its own text spells out, and that text, each letter of
-which may become an object, is short. The file's layout is that of torch's own files
+file takes little more memory than it has bytes: its records aren't compressed, a tensor claims no more
+elements than its record holds, nothing in it expands to more objects than its pickled text spells out, and that text,
+each byte of which may become an object, is short. The file's layout is that of torch's own files
 (:mod:`seqrl_lightning.checkpoints.records`), so that torch reads the records that were checked.
 """
 
@@ -29,14 +29,14 @@ from seqrl_lightning.types import ConfigurationError, RunError, one_line
 MAX_GIB = 64.0
 """The largest file that is read, in GiB, unless the caller gives another limit."""
 
-_STORAGES = {  # the bytes of an element by the name that torch writes, which warns when it is asked for the class
+_STORAGES = {  # the bytes of an element by the name that torch writes; torch warns when the class itself is looked up
     **{f"{name}Storage": 1 for name in ("Bool", "Byte", "Char", "Untyped")},
     **{f"{name}Storage": 2 for name in ("Short", "Half", "BFloat16")},
     **{f"{name}Storage": 4 for name in ("Int", "Float")},
     **{f"{name}Storage": 8 for name in ("Long", "Double", "ComplexFloat")},
     "ComplexDoubleStorage": 16,
 }
-_PICKLED = re.compile(  # the classes and functions that a checkpoint of tensors and plain values is written with
+_PICKLED = re.compile(  # the classes and functions named in a checkpoint of tensors and plain values
     r"collections (OrderedDict|Counter)"
     r"|torch._utils _rebuild_(tensor_v2|tensor_v3|parameter)"
     rf"|torch ({'|'.join(_STORAGES)}|Size|(b?float|u?int|complex|bool)\w*)"
@@ -79,9 +79,11 @@ def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except UnusableFileError:
         raise
-    except pickle.UnpicklingError as error:  # whose text advises to read the file without care
-        raise UnusableFileError("it is damaged, or holds what is neither a tensor nor a plain value") from error
-    except Exception as error:  # whatever a damaged file leads to
+    except pickle.UnpicklingError as error:  # its text advises reading the file unsafely
+        raise UnusableFileError(
+            "it is damaged, or holds an object that is neither a tensor nor a plain value"
+        ) from error
+    except Exception as error:  # any error that a damaged file causes
         raise UnusableFileError(f"it is damaged ({one_line(error) or type(error).__name__})") from error
     _check_contents(contents, num_opcodes, size)
     return contents
@@ -104,7 +106,7 @@ def write_archive(path: Path, contents: object) -> None:
 
 
 def _check_records(path: Path, size: int) -> int:
-    """Check every byte against its checksum, and what the pickled record names. Returns how long that record is."""
+    """Check every byte against its checksum, and the names in the pickled record. Return that record's length."""
     with path.open("rb") as file:
         records = read_records(file, size)
         # torch finds a record whatever the case of its name.
@@ -120,7 +122,7 @@ def _check_records(path: Path, size: int) -> int:
 
 
 def _pickled_in(records: Sequence[Record]) -> Record:
-    """Return the record of all that isn't a tensor's elements, unless it is too long."""
+    """Return the pickled record, which holds everything but the tensors' elements, unless it is too long."""
     pickled = [record for record in records if record.name.lower().endswith("data.pkl")]
     if len(pickled) != 1:
         raise UnusableFileError("it is damaged (it holds no data.pkl)")
@@ -144,7 +146,7 @@ def _checksum(file: BinaryIO, record: Record) -> int:
 class _Entry(NamedTuple):
     """An entry of the pickle's stack."""
 
-    size: int = 1  # how many values a tuple stands for; other collections are 1, since they can't be hashed
+    size: int = 1  # the number of values in a tuple; 1 for other collections, since they can't be hashed
     value: Any = None  # of a number, a text, a name, and a tuple of them
 
 
@@ -166,7 +168,7 @@ def _effect(opcode: pickletools.OpcodeInfo) -> _Effect:
 
 
 def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
-    """Follow the pickle's stack, and refuse what it may not name, or what takes more than the file holds.
+    """Follow the pickle's stack, and refuse forbidden names, and values that take more memory than the file holds.
 
     Tuples must not repeat themselves: as a mapping's key, one would be hashed value by value, however often. Storages
     come from records of their size; none is made by a call.
@@ -176,10 +178,10 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
         sizes: The records' bytes, by their names within the archive.
 
     Returns:
-        How many opcodes it has.
+        The number of its opcodes.
     """
     stack: list[_Entry] = []
-    marks: list[int] = []  # how many entries lay on the stack
+    marks: list[int] = []  # the number of entries on the stack
     memo: dict[int, _Entry] = {}
     num_opcodes = num_repeated = 0
     argument: Any
@@ -238,7 +240,7 @@ def _check_contents(contents: object, num_opcodes: int, size: int) -> None:
                 _require_plain(value)
                 continue
             claimed = value.numel() * value.element_size()
-            # A shape without elements must not stand for many rows of nothing, which somebody may go through.
+            # A shape without elements must not claim many empty rows, over which a caller may iterate.
             num_bytes += math.prod(max(length, 1) for length in value.shape) * value.element_size()
             # A few may share their data, like the networks of PQN.
             if claimed > value.untyped_storage().nbytes() or num_bytes > 4 * size + 2**20:

@@ -1,4 +1,4 @@
-"""Compare the settings of a run with those that it is resumed with."""
+"""Compare the settings of a run before and after it is resumed."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ _COMPARED = re.compile(
     r"(seed_everything|data|model|agent|target_sync|priorities|skipped_updates|checkpoint)\b"
     r"|trainer\.(?!default_root_dir|logger|enable_|m(ax|in)_|fast_dev_run|num_sanity_val_steps|profiler|barebones)"
 )
-"""All settings, but for those of the Trainer that let a run go on, or only show it."""
+"""All settings, except those of the Trainer that extend a run or only display it."""
 
 _FIXED = re.compile(
     r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
@@ -65,7 +65,7 @@ def overruled(used: object, given: object, name: str = "") -> list[Change]:
 
     Args:
         used: Settings, as plain values.
-        given: Settings of the same kind; those that it doesn't have aren't compared.
+        given: Settings of the same kind; settings missing in it aren't compared.
         name: Name of these settings as a whole.
     """
     if isinstance(used, dict) and isinstance(given, dict):
@@ -95,7 +95,9 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     """
     found = changes(before, now)
     keeps_memory = before["data"].get("save_replay", True)
-    for name, old, new in sorted(found, key=lambda change: change.name != "data.env_id"):  # another task tells the most
+    for name, old, new in sorted(
+        found, key=lambda change: change.name != "data.env_id"
+    ):  # a change of task is the most telling
         if (old, new) in (_ALIKE, _ALIKE[::-1]):
             continue
         is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
@@ -104,7 +106,7 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 
 def shared(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two runs' settings without those that only one of them states: objects from Python have no plain value."""
+    """Return the settings that both runs state; objects from Python have no plain value to compare."""
     names = {group: before[group].keys() & now[group].keys() for group in before.keys() & now.keys()}
     one, other = ({group: {key: run[group][key] for key in names[group]} for group in names} for run in (before, now))
     return one, other

@@ -15,7 +15,7 @@ from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import shortened
 
 FORMAT = 2
-"""The version that is written. It rises when what a checkpoint holds changes; ``tests/formats`` keeps one of each."""
+"""The version that is written. It rises when the contents of checkpoints change; ``tests/formats`` has one of each."""
 
 _WITH_SAME_POLICY = (1,)  # earlier versions, whose policies are read, but whose runs can't be resumed
 
@@ -61,7 +61,7 @@ def read_checkpoint(
     used: str = "hyper_parameters",
     replaced: Container[str] = (),
 ) -> dict[str, Any]:
-    """Read a checkpoint, whoever wrote it.
+    """Read a checkpoint, which a stranger may have written.
 
     Args:
         path: The file.
@@ -69,20 +69,20 @@ def read_checkpoint(
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
         to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
-        used: Under which key the settings are that something is built from: the learner's, or the datamodule's.
-        replaced: Settings that the caller gives, so that it doesn't matter what the checkpoint names there.
+        used: The key of the settings from which an object is built: the learner's, or the datamodule's.
+        replaced: Settings that the caller gives, so that the names in the checkpoint's don't matter.
 
     Returns:
         The contents: tensors, numbers, texts and collections of them, as they were written.
 
     Raises:
         UnusableFileError: If it is missing, damaged, changed, too large, or of another format, or a part of it isn't
-            what a run writes.
-        ConfigurationError: If its settings name what files may not name.
+            as a run writes it.
+        ConfigurationError: If its settings name an object that files may not name.
     """
     contents = read_archive(path, max_gib, mmap)
     note = require_format(contents.get(_KEY) if isinstance(contents, dict) else None, to_resume)
-    if trust is not None:  # before the checksum: the name is what tells the most
+    if trust is not None:  # before the checksum, because the name is more telling
         settings = contents.get(used, {})
         if isinstance(settings, Mapping):
             settings = {name: value for name, value in settings.items() if name not in replaced}
@@ -97,7 +97,7 @@ def read_checkpoint(
 
 
 def _require_parts(contents: Mapping[str, Any], to_resume: bool) -> None:
-    """Refuse a checkpoint without a part that everybody relies on, or with one of another type.
+    """Refuse a checkpoint in which a required part is missing or of another type.
 
     Raises:
         StateError: If there is one.
@@ -154,10 +154,10 @@ def require_format(note: object, to_resume: bool = False) -> dict[str, Any]:
 
 
 def require_unchanged(note: Mapping[str, Any], contents: object) -> None:
-    """Refuse contents that aren't those that were noted.
+    """Refuse contents that don't match the noted checksum.
 
     Raises:
-        UnusableFileError: If they aren't.
+        UnusableFileError: If they don't.
     """
     if note.get("sha256") != digest(contents):
         raise UnusableFileError("it was changed after it was written (its contents have another checksum)")
@@ -166,7 +166,7 @@ def require_unchanged(note: Mapping[str, Any], contents: object) -> None:
 def digest(contents: object) -> str:
     """Return the SHA-256, in hexadecimal digits, of tensors, numbers, texts and collections of them.
 
-    It depends on nothing but the values, dtypes and shapes, and the order of what has one.
+    It depends only on values, dtypes, shapes, and the order of ordered collections.
     """
     found = hashlib.sha256()
     _add(found, contents)

@@ -42,7 +42,7 @@ def newest_run(root: Path) -> Path:
         if folder.is_symlink():
             last = next(path for path in _lasts(run) if path.exists()).resolve()
             raise ConfigurationError(
-                f"{folder} is a symbolic link; it must be a folder of its own, in which the run goes on: give the "
+                f"{folder} is a symbolic link; it must be a real folder, in which the run continues: give the "
                 f"--trainer.default_root_dir that it leads to, or start a new run from --ckpt_path {last}"
             )
     require_own_files(run)
@@ -52,7 +52,7 @@ def newest_run(root: Path) -> Path:
 def run_of(checkpoint: Path) -> Path | None:
     """Return the folder of the run that a checkpoint lies in; None if it lies elsewhere.
 
-    A ``config.yaml`` beside a folder of checkpoints may be anybody's, in any folder: only a run leaves its lock there.
+    A ``config.yaml`` beside a folder of checkpoints may come from any program; only a run leaves its lock there.
     """
     folder = checkpoint.absolute().parent
     run = folder.parent
@@ -89,7 +89,7 @@ def _lasts(run: Path) -> tuple[Path, Path]:
 
 
 def _age(run: Path) -> tuple[int, float]:
-    """Return a key by which later runs come last: the number that Lightning counts them by, then the time."""
+    """Return a sort key that puts later runs last: the number that Lightning gives them, then the time."""
     version = re.fullmatch(r"version_(\d+)", run.name)
     return (int(version[1]) if version else -1, max(last.stat().st_mtime for last in _lasts(run) if last.exists()))
 
@@ -113,6 +113,6 @@ def usable_checkpoint(run: Path, resumes: bool = True, max_gib: float = MAX_GIB)
         raise ConfigurationError(f"{last} can't be used: {reason}; nor can the one before it, {previous.name}: {why}")
     note = f"{last} can't be used: {reason}; resuming from the one before it, {previous.name}"
     sys.stderr.write(f"seqrl: {printable(shortened(note))}\n")
-    if last.exists() and resumes:  # so that it never takes the place of the one before it
+    if last.exists() and resumes:  # so that it never replaces the one before it
         last.replace(last.with_name("last.damaged"))
     return previous

@@ -14,7 +14,7 @@ from seqrl_lightning.types import ConfigurationError
 T = TypeVar("T")
 
 _CALLERS_OWN = {"compile": False, "vectorization_mode": None}
-"""Settings that start processes: those of a checkpoint are left out, the caller may give them."""
+"""Settings that start processes: a checkpoint's values are ignored, the caller may give others."""
 
 
 def load_from_checkpoint(
@@ -33,7 +33,7 @@ def load_from_checkpoint(
         The object and the checkpoint's contents.
 
     Raises:
-        ConfigurationError: If the file can't be used, or names what files may not name.
+        ConfigurationError: If the file can't be used, or names an object that files may not name.
     """
     trust = Trust(allow)
     try:
@@ -43,6 +43,6 @@ def load_from_checkpoint(
     theirs = settings_of(contents.get(settings_key, {}))
     more = {**{name: value for name, value in _CALLERS_OWN.items() if name in theirs}, **more}
     settings = {**theirs, **({"env_kwargs": task_kwargs(theirs)} if "env_kwargs" in theirs else {}), **more}
-    names_task = settings.get("env_id") is not None and "env_id" not in more  # of a log, there may be no task
+    names_task = settings.get("env_id") is not None and "env_id" not in more  # with a log, there may be no task
     with trust.task(settings["env_id"], str(path)) if names_task else nullcontext():
         return rebuild(cls, settings, trust, str(path)), contents

@@ -1,7 +1,7 @@
-"""Sidecars: what is large in a checkpoint, or differs from process to process, in one file for each process.
+"""Sidecars: a file for each process, with the parts of a checkpoint that are large or differ between processes.
 
 A checkpoint names its sidecars, which lie beside it, and their checksums. New ones get new names; then the checkpoint
-takes its place, then the old ones are deleted: whenever the program is killed, the checkpoint that is there is whole.
+takes its place, then the old ones are deleted: whenever the program is killed, a whole checkpoint remains.
 """
 
 import os
@@ -29,7 +29,7 @@ _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of t
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
 _SCORES = ("best_model_score", "current_score", "kth_value")
-_LARGE = ("ring", "sampler")  # what only the sidecar holds of the datamodule's state
+_LARGE = ("ring", "sampler")  # the part of the datamodule's state that only the sidecar holds
 
 
 def write_sidecar(folder: Path, step: int, rank: int, state: Mapping[str, Any]) -> tuple[Path, str]:
@@ -51,9 +51,9 @@ class SidecarIO(TorchCheckpointIO):
 
     Args:
         rank: The process.
-        world_size: How many processes there are.
+        world_size: The number of processes.
         resumes: Whether a checkpoint is loaded to resume its run, rather than to evaluate it.
-        folder: The run's folder of checkpoints, from which ``ModelCheckpoint`` deletes what is no longer the best.
+        folder: The run's folder of checkpoints, from which ``ModelCheckpoint`` deletes superseded best ones.
         max_gib: Larger files are refused when they are read.
     """
 
@@ -136,8 +136,8 @@ class SidecarIO(TorchCheckpointIO):
 def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Return a ``ModelCheckpoint``'s saved state in which every file is one of ``folder``'s.
 
-    ``ModelCheckpoint`` deletes the files that its state names by their whole paths, which may be anybody's. A run whose
-    folder was moved, or is named in another way, finds its own ones so too.
+    ``ModelCheckpoint`` deletes the files in its state by their whole paths, which could be any files. A run also finds
+    its own files in this way if its folder was moved, or is given by another name.
 
     Args:
         state: The saved state.
@@ -163,7 +163,7 @@ def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def predecessor_of(path: Path) -> Path:
-    """Return where the checkpoint is kept that was at ``path`` before."""
+    """Return the path at which the previous checkpoint of ``path`` is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
@@ -171,12 +171,12 @@ def named_sidecars(checkpoint: Mapping[str, Any]) -> dict[str, str]:
     """Return the sidecars that a checkpoint names, with their checksums, in the order of the ranks.
 
     Raises:
-        UnusableFileError: If one of them isn't a plain file name: a checkpoint's sidecars lie beside it. Or if there is
-            none where there was one.
+        UnusableFileError: If one of them isn't a plain file name: a checkpoint's sidecars lie beside it. Also if
+            one is expected, but none is named.
     """
     sidecars = checkpoint.get(_KEY, {})
     if _KEY in checkpoint and not sidecars:
-        raise UnusableFileError("it names no sidecar, which would hold the replay memory, so that no run can go on")
+        raise UnusableFileError("it names no sidecar, which would hold the replay memory, so that no run can continue")
     for name in sidecars if isinstance(sidecars, dict) else [sidecars]:
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise UnusableFileError(f"it names the sidecar {name!r}, which is not the name of one beside it")
@@ -184,7 +184,7 @@ def named_sidecars(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 
 
 def sidecars_of(path: Path, max_gib: float = MAX_GIB) -> list[Path]:
-    """Return the sidecars that lie beside a checkpoint and that it names; none if it can't be used."""
+    """Return the existing sidecars that a checkpoint names; none if it can't be used."""
     try:
         names = named_sidecars(read_checkpoint(path, max_gib=max_gib))
     except UnusableFileError:
@@ -220,7 +220,7 @@ def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
 
 
 def _without_large(value: object) -> Any:
-    """Return the datamodule's state without what its sidecar holds; anything else as it is."""
+    """Return the datamodule's state without its sidecar's part; any other state unchanged."""
     if not (isinstance(value, dict) and any(key in value for key in _LARGE)):
         return value
     return {key: item for key, item in value.items() if key not in _LARGE}

@@ -1,4 +1,4 @@
-"""Bonuses for what is new, which lead an agent to rewards that random actions never find."""
+"""Bonuses for novelty, which lead an agent to rewards that random actions never find."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArr
 
 
 class ExplorationBonus(ABC):
-    """A reward for reaching an observation, by how new it is; it is added to the task's own as it is stored.
+    """A reward for novel observations, which is added to the task's own reward when a step is stored.
 
     n-step returns, windows and rollouts are made of stored rewards, so that a bonus works with every learner and every
-    sampler. It is as large as it was when the step was taken (as in NGU, arXiv:2002.06038): old steps leave the replay
-    memory with their bonuses.
+    sampler. A stored bonus keeps the size that it had when the step was taken (as in NGU, arXiv:2002.06038), until the
+    step leaves the replay memory.
 
     Args:
         scale: Size of the bonus, in units of the reward.
@@ -36,7 +36,7 @@ class ExplorationBonus(ABC):
 
     @abstractmethod
     def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
-        """Begin a run in which nothing was seen.
+        """Begin a run, in which no observation has been seen yet.
 
         Args:
             obs_shape: Shape of one observation.
@@ -46,7 +46,7 @@ class ExplorationBonus(ABC):
 
     @abstractmethod
     def novelty(self, observation: Array) -> FloatArray:
-        """See ``[N, *obs]`` observations. Return how new each is, [N] float: around 1 at first, then less."""
+        """Return the novelty of ``[N, *obs]`` observations, [N] float: around 1 at first, less if repeated."""
 
     def __call__(self, observation: Array, is_step: BoolArray) -> FloatArray:
         """Return the bonus of one step of N environments, [N] float64; 0 where it was only a reset.
@@ -62,7 +62,7 @@ class ExplorationBonus(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what was learned of the observations so far, as tensors and primitives."""
+        """Return the statistics of the observations so far, as tensors and primitives."""
 
     @abstractmethod
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class CountBonus(ExplorationBonus):
     """``scale / sqrt(N)`` for reaching an observation for the Nth time (Strehl and Littman, 2008; arXiv:1606.01868).
 
     For discrete states: one-hot vectors, gridworlds, small pictures. Each different observation is counted, in a table
-    of 2^20 places that it is hashed to. Of continuous observations no two are alike; they are refused.
+    of 2^20 places that it is hashed to. Continuous observations are refused, since no two of them are alike.
 
     Args:
         scale: Size of the bonus at the first visit, in units of the reward.
@@ -181,7 +181,7 @@ class RND(ExplorationBonus):
 
     def begin(self, obs_shape: tuple[int, ...], obs_dtype: str, rng: np.random.Generator) -> None:
         """Begin with new networks."""
-        with torch.random.fork_rng(devices=()):  # torch's own stream continues as without a bonus
+        with torch.random.fork_rng(devices=()):  # torch's global stream stays as it would be without a bonus
             torch.manual_seed(int(rng.integers(2**31)))
             target, predictor = (self._build(obs_shape) for _ in range(2))
         self._observation_norm = ObservationNorm(obs_shape) if _has_floats(obs_shape, obs_dtype) else None
@@ -208,7 +208,7 @@ class RND(ExplorationBonus):
         return built
 
     def novelty(self, observation: Array) -> FloatArray:
-        """See ``[N, *obs]`` observations. Return the errors of prediction, by their standard deviation, [N] float64."""
+        """Return the prediction errors of ``[N, *obs]`` observations over their standard deviation, [N] float64."""
         rows = torch.from_numpy(observation)
         if self._observation_norm is not None:
             self._observation_norm.add(rows)
@@ -245,7 +245,7 @@ class RND(ExplorationBonus):
             "optimizer": self._optimizer.state_dict(),
             "waiting": self._waiting,
         }
-        return copy.deepcopy(state)  # the tensors go on changing
+        return copy.deepcopy(state)  # the tensors will change in place
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned.

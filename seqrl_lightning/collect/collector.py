@@ -1,4 +1,4 @@
-"""The collector: it acts in environments and stores what happens in the replay memory."""
+"""The collector, which acts in environments and stores the transitions in the replay memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,11 +27,11 @@ class Collector:
         policy: Decides on actions.
         ring: Stores transitions.
         sampler: Keeps the network's states that its batches will need.
-        progress: What this process has done so far; the collector continues the count.
+        progress: This process's progress so far; the collector continues the count.
         log: Takes finished episodes.
         recorder: Takes every step.
         rank: Number of this process.
-        world_size: Number of processes that collect side by side, each in environments of its own.
+        world_size: Number of processes that collect side by side, each in its own environments.
         block_of: The block of the episode that follows this many finished ones, for tasks whose blocks last as many
             episodes as the learner sees; None for others.
         normalization: The learner's running statistics, which follow the env steps; None for none.
@@ -76,7 +76,7 @@ class Collector:
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
     def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
-        """Start episodes, or continue those that ``state_dict`` was taken of.
+        """Start episodes, or continue the ones that ``state_dict`` saved.
 
         Returns:
             False if new episodes had to be started because ``state_dict`` doesn't hold the environments' state.
@@ -159,7 +159,7 @@ class Collector:
                 progress.episodes += 1
             self.follow_block()
         if num_restarted and self.block_of is None and shown.block is not None:
-            progress.block = int(shown.block.min())  # the task counts by itself
+            progress.block = int(shown.block.min())  # the task counts its own episodes
 
     def follow_block(self) -> None:
         """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""

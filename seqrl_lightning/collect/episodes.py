@@ -1,4 +1,4 @@
-"""Episodes: the state of those under way, and a log of those that have ended."""
+"""Episodes: the state of the ones under way, and a log of finished ones."""
 
 from collections import deque
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import BoolArray, FloatArray, IntArray
 
-_MAX_WAITING_EPISODES = 100_000  # reached only in a run in which nobody drains the log
+_MAX_WAITING_EPISODES = 100_000  # reached only in a run that never drains the log
 
 
 class Episode(NamedTuple):
@@ -63,7 +63,7 @@ class RunningEpisodes:
         """Count one step of all environments. Return in how many of them it was only a reset.
 
         Args:
-            outcome: What the step led to.
+            outcome: The outcome of the step.
             ended: [N] bool, where it ended the episode.
         """
         self.shown = outcome.shown
@@ -104,7 +104,7 @@ class RunningEpisodes:
 
     @classmethod
     def from_state_dict(cls, state_dict: dict[str, Any], num_envs: int) -> "RunningEpisodes":
-        """Return the episodes that ``state_dict`` was taken of.
+        """Return the episodes that ``state_dict`` saved.
 
         Raises:
             StateError: If they aren't those of ``num_envs`` environments.

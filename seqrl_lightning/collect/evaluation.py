@@ -1,4 +1,4 @@
-"""Evaluation: which greedy episodes it plays."""
+"""The greedy episodes of an evaluation."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from seqrl_lightning.types import EvaluationTask, Progress
 class EvaluationTasks(IterableDataset[EvaluationTask]):
     """The episodes of an evaluation, under the rule of each block or in the task as it is.
 
-    The dataset is iterable so that every process plays all of it, from seeds of its own, instead of a share.
+    The dataset is iterable so that every process plays all of it, from its own seeds, instead of a share.
 
     Args:
         first_seed: The seed of the first episode; the others follow it.

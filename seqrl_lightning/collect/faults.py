@@ -20,7 +20,7 @@ class GuardedEnvs:
         remake: Closes the environments and makes new ones.
         env_id: The task, as errors name it.
         on_error: ``raise`` ends the run at a fault; ``restart`` continues with new environments.
-        max_restarts: Number of restarts after which the run ends all the same.
+        max_restarts: Number of restarts; the next fault ends the run.
         check_bounds: Whether an observation outside its space's bounds is a fault.
         warn: Tells the user about a restart.
     """
@@ -49,7 +49,7 @@ class GuardedEnvs:
         """Start an episode in every environment, from a seed that no earlier part of the run has used.
 
         Args:
-            progress: What this process has done so far.
+            progress: This process's progress so far.
             rank: Number of this process.
 
         Returns:
@@ -99,10 +99,10 @@ class GuardedEnvs:
         """Count a fault and recreate the environments.
 
         Args:
-            fault: What went wrong.
+            fault: The fault.
             seed: The seed of the last reset.
             lengths: [N] int64, env steps so far in each environment's episode.
-            progress: What this process has done so far.
+            progress: This process's progress so far.
 
         Returns:
             The number of the broken environment; None if it isn't known.

@@ -13,11 +13,11 @@ class Pace:
 
     Args:
         warmup_env_steps: Env steps before the first update; None for the default, or the learner's own number.
-        env_steps_per_update: Env steps for each update, likewise.
-        updates_per_collect: Updates between two visits to the environments, likewise.
+        env_steps_per_update: Env steps for each update; None as above.
+        updates_per_collect: Updates between two visits to the environments; None as above.
 
     Attributes:
-        given: Those of the three that were given.
+        given: The given ones of the three settings.
         cadence: The cadence in use: the learner's, or that of the settings.
         learns_once: Whether the learner learns from each env step once, in rollouts, and has no replay memory.
         unlearned_env_steps: Env steps that no update asked for: taken to warm up, or lost with a broken episode.

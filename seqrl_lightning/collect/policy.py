@@ -45,7 +45,7 @@ class Policy:
         self.values: Array | None = None
 
     def reset(self) -> None:
-        """Forget what was seen, as at the start of an episode in every environment."""
+        """Reset the network's state, as at the start of an episode in every environment."""
         self.state = self.values = None
 
     def act(
@@ -77,7 +77,7 @@ class ExploringPolicy(Policy):
     Attributes:
         epsilon: The probability by which the last actions were random.
         explores: Which of the last actions were random, [N] bool; None before the first.
-        values: None too where all actions were random, so that the network wasn't asked.
+        values: Also None if all actions were random, so that the network wasn't run.
         remembers: Whether the network carries a state, so that it has to see every observation.
     """
 

@@ -1,4 +1,4 @@
-"""The recorder of trials: every step of all environments, for whoever subscribes."""
+"""The recorder of trials: every step of all environments, for its subscribers."""
 
 from typing import NamedTuple
 
@@ -13,14 +13,14 @@ class TrialStep(NamedTuple):
     shown: Shown  # what it saw
     action: IntArray  # [N]
     explores: BoolArray  # [N], whether the action was random
-    q_values: Array | None  # [N, A]; None where all explored, so that the network wasn't asked
+    q_values: Array | None  # [N, A]; None if all explored, so that the network wasn't run
     outcome: Outcome  # what it led to
     trial: IntArray  # [N], env steps before it in the episode
     is_trial: BoolArray  # [N], false where the step only reset the environment
 
 
 class TrialRecorder:
-    """Record every step of tasks that state the correct action, for whoever subscribes.
+    """Record every step of tasks that state the correct action, for its subscribers.
 
     Args:
         tells_correct_action: Whether the task is known to state it; otherwise recording begins when it first does.
@@ -31,7 +31,7 @@ class TrialRecorder:
         self._subscriptions: list[list[TrialStep]] = []
 
     def subscribe(self) -> list[TrialStep]:
-        """Return a list of the caller's own, to which every step is added from now on; the caller empties it."""
+        """Return a new list, to which every step is added from now on; the caller empties it."""
         self._subscriptions.append([])
         return self._subscriptions[-1]
 
@@ -40,7 +40,7 @@ class TrialRecorder:
         self._subscriptions.clear()
 
     def wants(self, shown: Shown) -> bool:
-        """Return whether the step that follows what was shown is to be recorded."""
+        """Return whether to record the step after these observations."""
         return bool(self._subscriptions) and (self.tells_correct_action or shown.correct_action is not None)
 
     def record(
@@ -55,10 +55,10 @@ class TrialRecorder:
         """Record a step.
 
         Args:
-            shown: What was seen before the step.
+            shown: The observations before the step.
             action: [N], taken in it.
             policy: The policy that picked the actions.
-            outcome: What it led to.
+            outcome: The outcome of the step.
             trial: [N], env steps before it in the episode.
             is_trial: [N], false where the step only reset the environment.
         """

@@ -10,7 +10,7 @@ def publish_progress(collector: Collector, run: Progress, device: torch.device) 
     """Write the run's progress and statistics, the same in all processes, so that they learn and stop alike.
 
     Args:
-        collector: Acts in this process, and learns what the others have done. All processes call at the same time.
+        collector: Acts in this process, and receives the progress of the others. All processes call at the same time.
         run: The run's progress, which is written.
         device: Where processes exchange tensors.
     """

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
 from seqrl_lightning.data.shared import LearnerDataModule
@@ -60,6 +62,7 @@ class LoggedTrials(LearnerDataModule):
             require(self.frame_stack == 1, "data.frame_stack", self.frame_stack, must_be)
             logged = read_logged(trials, n_actions=n_actions, max_gib=max_gib)
             self.obs_shape, self.obs_dtype = logged.rows.observation.shape[1:], logged.rows.observation.dtype.name
+            self.obs_is_binary = bool(np.isin(logged.rows.observation, (0, 1)).all())
             self.n_actions = logged.n_actions
         else:
             must_be = f"null, or the task's {self.n_actions}"
@@ -78,12 +81,12 @@ class LoggedTrials(LearnerDataModule):
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's other arguments have no meaning here
         cls, checkpoint_path: str | Path, *, trials: str | list[str], allow: Allowed = (), **settings: Any
     ) -> Self:
-        """Build a datamodule from a checkpoint's settings and a table: which file it names was its author's choice."""
+        """Build a datamodule from a checkpoint's settings and a given table, as a stranger may have named another."""
         settings = {"trials": trials, "max_gib": MAX_FILE_GIB, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
 
     def setup(self, stage: str) -> None:
-        """Make the environments to evaluate in, and refuse what can't learn from a log.
+        """Make the environments to evaluate in, and refuse settings with which nothing can be learned from a log.
 
         Raises:
             ConfigurationError: If the learner can't, nothing ends the run, or there is no task to evaluate in.
@@ -101,6 +104,6 @@ class LoggedTrials(LearnerDataModule):
 
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "sampler" in state:  # only a resumed run has read its sidecar
-            must_be = "the tables that the checkpoint's run learned from: what they hold is something else"
+            must_be = "the tables that the checkpoint's run learned from: these have other contents"
             require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
             self._load_sampler(state["sampler"])

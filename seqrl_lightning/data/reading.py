@@ -1,4 +1,4 @@
-"""Logged episodes from wherever they lie: tables and Minari data sets."""
+"""Logged episodes, read from tables and Minari data sets."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,12 +33,12 @@ def read_logged(
     n_actions: int | None = None,
     max_gib: float = MAX_FILE_GIB,
 ) -> Logged:
-    """Read the episodes of one or more logs; see :class:`~seqrl_lightning.data.LoggedTrials` for what they may be.
+    """Read the episodes of one or more logs; see :class:`~seqrl_lightning.data.LoggedTrials` for their formats.
 
     Args:
         trials: A table's path, ``minari:ID`` for a Minari data set, or several of them.
-        obs_shape: Shape of an observation; None for what the first log holds.
-        obs_dtype: NumPy's name of its dtype; None for what suits the first log's.
+        obs_shape: Shape of an observation; None for that of the first log.
+        obs_dtype: NumPy's name of its dtype; None for one that suits the first log's.
         n_actions: Number of actions; None for the largest that any log tells.
         max_gib: Tables that are larger, or take more memory, are refused.
 

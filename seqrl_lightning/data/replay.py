@@ -1,4 +1,4 @@
-"""The datamodule that an agent fills: environments to learn in and the memory of what happened in them."""
+"""The datamodule that an agent fills: environments to learn in, and the memory of the transitions in them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ class ReplayDataModule(LearnerDataModule):
         super().__init__(env_id, **shared)
         must_be = f"at most data.capacity = {capacity}"
         require(self.batch_size <= capacity, "data.batch_size", self.batch_size, must_be)
-        must_be = "cpu with data.mmap_dir, which is for what doesn't fit into memory"
+        must_be = "cpu with data.mmap_dir, which is for observations that don't fit into memory"
         require(mmap_dir is None or self.buffer_device == "cpu", "data.buffer_device", self.buffer_device, must_be)
         self.num_envs = num_envs
         self.capacity = capacity
@@ -81,7 +81,7 @@ class ReplayDataModule(LearnerDataModule):
     ) -> Self:
         """Build a datamodule from a checkpoint's settings, without its replay memory; see :class:`LearnerModule`.
 
-        The checkpoint's ``mmap_dir`` and ``trials`` aren't used, as they would be its author's choice; give others.
+        The checkpoint's ``mmap_dir`` and ``trials`` aren't used, since a stranger may have chosen them; give others.
         """
         settings = {"mmap_dir": None, "trials": None, "max_gib": MAX_FILE_GIB, **settings}
         return load_from_checkpoint(cls, checkpoint_path, "datamodule_hyper_parameters", allow, settings)[0]
@@ -102,9 +102,9 @@ class ReplayDataModule(LearnerDataModule):
 
     @property
     def block_of(self) -> Callable[[int], int] | None:
-        """The block after a number of finished episodes; None for tasks that have none, or count them by themselves.
+        """The block after a number of finished episodes; None without blocks, or if the task counts its own episodes.
 
-        It raises a ``RunError`` where the task's own ``block_of`` raises, or returns something else than a block.
+        It raises a ``RunError`` where the task's own ``block_of`` raises, or returns anything but a block.
         """
         follows_learner = self.num_blocks and isinstance(self.task, FollowsBlocks)
         return self._block_after if follows_learner else None

@@ -57,8 +57,8 @@ class LearnerDataModule(LightningDataModule):
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorized implementation where it has one, else ``sync``.
-        autoreset_mode: When a task that exists vectorized only, and doesn't say so itself (``metadata``), resets an
-            environment whose episode has ended: ``NextStep``, ``SameStep`` or ``Disabled``.
+        autoreset_mode: When a task that exists only in vectorized form resets an environment whose episode has ended,
+            if its ``metadata`` doesn't state it: ``NextStep``, ``SameStep`` or ``Disabled``.
         wrappers: Gymnasium wrappers around each single environment, in this order, like
             ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
             ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
@@ -75,11 +75,12 @@ class LearnerDataModule(LightningDataModule):
         eval_episodes: Greedy episodes of an evaluation.
         eval_num_envs: Environments that an evaluation plays side by side; by default one for each episode.
         eval_seed: Evaluation episode i starts from the seed ``eval_seed + i``.
-        eval_max_steps: Env steps after which an evaluation gives up an episode, and counts it as it is.
+        eval_max_steps: Env steps after which an evaluation cuts an episode off, and counts it with its return so far.
 
     Attributes:
         obs_shape: Shape of one observation; a :class:`~seqrl_lightning.parts.PackedShape` if it has parts.
         obs_dtype: NumPy's name of its dtype.
+        obs_is_binary: Whether its entries are 0 and 1, as those of a one-hot state are.
         n_actions: Number of actions.
         num_blocks: Number of blocks; 0 for a task in which one rule holds throughout.
         tells_correct_action: Whether the task says which action is right (``info["correct_action"]``).
@@ -99,6 +100,7 @@ class LearnerDataModule(LightningDataModule):
     eval_envs: Border
     obs_shape: tuple[int, ...]
     obs_dtype: str
+    obs_is_binary: bool
     n_actions: int
     num_envs: int
     capacity: int
@@ -161,9 +163,10 @@ class LearnerDataModule(LightningDataModule):
             self._read_task(self._factory)
 
     def _read_task(self, factory: EnvFactory) -> None:
-        """Read what the task states, and tell how it is changed and what it can't do."""
+        """Read the facts that the task states, and report changes of its spaces and its limitations."""
         facts = factory.read_facts()
         self.obs_shape, self.obs_dtype, self.n_actions = facts.obs_shape, facts.obs_dtype, facts.n_actions
+        self.obs_is_binary = facts.obs_is_binary
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
         if facts.flattened_space is not None:
@@ -207,7 +210,7 @@ class LearnerDataModule(LightningDataModule):
             self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
 
     def _require_learner_of_logs(self) -> None:
-        """Refuse a learner that learns from what it does itself, and its sampler, where steps were logged by others.
+        """Refuse on-policy learners and samplers of the newest steps, since logged steps come from another policy.
 
         Raises:
             ConfigurationError: If it is one.
@@ -234,7 +237,7 @@ class LearnerDataModule(LightningDataModule):
             self.ring.move_observations(device)
 
     def check_eval_envs(self, check_bounds: bool, on_fault: Callable[[EnvFault], int]) -> None:
-        """Turn what goes wrong in evaluation's environments into faults.
+        """Turn errors of evaluation's environments into faults.
 
         Args:
             check_bounds: Whether an observation outside its space's bounds is a fault.
@@ -285,7 +288,9 @@ class LearnerDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of batches from the replay memory."""
         learner = self._learner
-        batch_size = self.batch_size * (learner.updates_per_step if learner else 1)  # all of a step's are drawn at once
+        batch_size = self.batch_size * (
+            learner.updates_per_step if learner else 1
+        )  # a training step's updates are drawn at once
         dataset = ReplayDataset(
             self.ring,
             self.sampler,
@@ -351,7 +356,7 @@ class LearnerDataModule(LightningDataModule):
         return ("", *(f"block_{k}/" for k in range(self.num_blocks)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress of the run and what is to be saved of the memory, as tensors and primitives."""
+        """Return the run's progress, and the part of the memory that is saved, as tensors and primitives."""
         state = {"rng": self._rng.bit_generator.state, "progress": asdict(self.progress)}
         return {**state, **self._memory_state()}
 
@@ -365,11 +370,11 @@ class LearnerDataModule(LightningDataModule):
 
     @abstractmethod
     def _memory_state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of the replay memory and the sampler."""
+        """Return the parts of the replay memory and the sampler that a checkpoint holds."""
 
     @abstractmethod
     def _load_memory(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`_memory_state` returned, which other entries lie beside."""
+        """Restore the entries that :meth:`_memory_state` returned; ``state`` also has others."""
 
     def _load_sampler(self, state: dict[str, Any]) -> None:
         is_alike = state.keys() == self.sampler.state_dict().keys()
@@ -378,7 +383,7 @@ class LearnerDataModule(LightningDataModule):
 
 
 def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
-    # A generator of its own keeps the loader off torch's global stream; batches come whole, so nothing is collated.
+    # A separate generator keeps the loader off torch's global stream; batches come whole, so nothing is collated.
     return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 

@@ -17,7 +17,7 @@ from seqrl_lightning.types import Array
 class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
     """Turn what an environment returns into arrays and numbers that the package owns, or refuse it in one line.
 
-    - Observations, of any type that NumPy takes, become arrays of the space's dtype and shape, in memory of their own.
+    - Observations, of any type that NumPy takes, become arrays of the space's dtype and shape, in separate memory.
     - Rewards become floats, flags bools; each may be a number, an array of one element or of none.
     - Of the infos, ``action_mask``, ``block`` and ``correct_action`` are kept where they have the package's meaning.
 
@@ -52,7 +52,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             EnvValueError: If the environment returns what Gymnasium's API doesn't allow.
         """
         try:
-            result = self.env.reset(seed=seed, options=copy.deepcopy(options))  # a task may change what it is given
+            result = self.env.reset(seed=seed, options=copy.deepcopy(options))  # a task may change its arguments
         except SystemExit as error:
             raise exit_refused(error) from error
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -164,7 +164,7 @@ class VectorizedEnv(AdmittedEnv):
 
     @property
     def next_block(self) -> int | None:
-        """The block of the episodes that start from now on; None if the task counts by itself."""
+        """The block of the episodes that start from now on; None if the task counts its own episodes."""
         task = self.unwrapped
         return task.next_block if isinstance(task, FollowsBlocks) else None
 

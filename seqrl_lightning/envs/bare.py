@@ -19,7 +19,7 @@ from seqrl_lightning.types import ConfigurationError, one_line, require
 
 
 def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
-    """Return a task without wrappers, or as a vector environment if there is no other, to read what it states.
+    """Return a task without wrappers, or as a vector environment if there is no other, to read its attributes.
 
     Raises:
         ConfigurationError: If there is no such task, or it refuses its arguments.
@@ -34,7 +34,7 @@ def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
 
 
 def task_spec(env_id: str) -> EnvSpec:
-    """Return how a task is made.
+    """Return the specification by which a task is made.
 
     Raises:
         ConfigurationError: If there is no such task.
@@ -44,7 +44,7 @@ def task_spec(env_id: str) -> EnvSpec:
 
 
 def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMode | None) -> gym.Env[Any, Any]:
-    """Make one environment of a task, from its own vectorized implementation if ``native_mode`` says when that resets.
+    """Make one environment of a task, from its own vectorized implementation if ``native_mode`` is given.
 
     Raises:
         ConfigurationError: If it can't be made.
@@ -79,7 +79,7 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
 
 @contextmanager
 def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator[None]:
-    """Say in one line why an environment can't be found or, with these arguments, be made."""
+    """Describe in one line why an environment can't be found or, with these arguments, be made."""
     try:
         yield
     except (ConfigurationError, EndedBySignal):

@@ -1,7 +1,8 @@
 """The border: the one door through which every environment enters, single or vectorized.
 
-A task is written for Gymnasium, not for this package. What it shows becomes arrays that the package owns, of one type
-each, and what can't become such an array is refused in one line. Behind the border there are no infos and no spaces.
+A task is written for Gymnasium, not for this package. Its observations, rewards and flags become arrays that the
+package owns, of one type each; any other value is refused in one line. Behind the border there are no infos
+and no spaces.
 """
 
 from abc import ABC, abstractmethod
@@ -28,7 +29,7 @@ class Shown(NamedTuple):
 
     observation: Array  # [N, *obs], of the stored dtype
     action_mask: BoolArray | None  # [N, A], true where an action is allowed; None while the task has forbidden nothing
-    block: IntArray | None  # [N], whose rule holds; None while the task has stated none
+    block: IntArray | None  # [N], the block whose rule holds; None while the task has stated none
     correct_action: IntArray | None  # [N], -1 where none is known; None while the task has stated none
 
 
@@ -53,8 +54,8 @@ class Border(ABC):
     Attributes:
         observation_space: The space of one observation.
         check_bounds: Whether finite values outside the observation space's bounds are faults.
-        tells_correct_action: Whether the task states a right action, so that -1 stands for one that it doesn't state in
-            a step. Set by whoever knows it before the task's first statement.
+        tells_correct_action: Whether the task states a right action, so that -1 marks steps in which it states
+            none. The datamodule may set it before the task's first statement.
         seed: The seed of the last reset.
         num_steps: Steps since then.
     """
@@ -81,7 +82,7 @@ class Border(ABC):
             options: The environments' options.
 
         Raises:
-            EnvFault: If one of them raises, or shows what it may not show.
+            EnvFault: If one of them raises, or shows a value that isn't allowed.
         """
         self.seed, self.num_steps = seed or 0, 0
         return self._guarded(self._reset, seed, options)
@@ -90,7 +91,7 @@ class Border(ABC):
         """Act in every environment ([N] int64). One whose episode has ended starts the next episode instead.
 
         Raises:
-            EnvFault: If one of them raises, or shows what it may not show.
+            EnvFault: If one of them raises, or shows a value that isn't allowed.
         """
         self.num_steps += 1
         return self._guarded(self._step, action)
@@ -129,7 +130,7 @@ class Border(ABC):
 
         Args:
             shown: What the environments show.
-            has_ended: [N] bool, whose episode that step ended.
+            has_ended: [N] bool, whether that step ended the episode.
         """
         self._has_masks = shown.action_mask is not None
         self.tells_correct_action |= shown.correct_action is not None
@@ -137,16 +138,16 @@ class Border(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the environments. Raises whatever one of them raises."""
+        """Close the environments. Raises the error that one of them raises."""
 
     @property
     def steps_in_processes(self) -> bool:
-        """Whether each environment has a process of its own, so that a step can go on while something else is done."""
+        """Whether each environment has its own process, so that it can step while this process does other work."""
         return False
 
     def start_step(self, action: IntArray) -> None:
         """Start a step of environments in processes of their own. Raise as :meth:`step` does."""
-        raise NotImplementedError("only environments in processes of their own step while something else is done")
+        raise NotImplementedError("only environments in their own processes step while this one does other work")
 
     def finish_step(self) -> Outcome:
         """Wait for the step that ``start_step`` started. Raise as :meth:`step` does."""
@@ -200,5 +201,5 @@ class Border(ABC):
 
 
 def first_faulty(is_good: BoolArray) -> int:
-    """Return the first environment not all of whose values, [N, ...], are good."""
+    """Return the first environment with a bad value, from flags [N, ...] of good ones."""
     return int(np.flatnonzero(~is_good.reshape(len(is_good), -1).all(1))[0])

@@ -66,7 +66,7 @@ def require_inside(
         low: The least values that the space allows, of the space's shape.
         high: The largest ones.
         name: The array's name in an error.
-        hint: What else would do, where the value is finite.
+        hint: An alternative, added to the error if the value is finite.
 
     Raises:
         EnvValueError: If there is one.

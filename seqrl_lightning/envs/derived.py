@@ -1,4 +1,4 @@
-"""The state of tasks that are derived from those of this package: what they keep in attributes of their own."""
+"""The state of tasks that are derived from those of this package: their additional attributes."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ _COLLECTIONS: dict[str, Callable[[Iterable[Any]], Any]] = {
 }
 _LIBRARIES = ("abc", "builtins", "gymnasium", "seqrl_lightning", "typing")  # of a task's classes, not its author's
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
-# Methods that aren't called while an environment is played, so that nothing depends on what they remember.
+# Methods that aren't called while an environment is played, so that nothing depends on their memory.
 _NOT_PLAYED = ("__init__", "board", "in_words", "shown_in_words", "picture", "render")
 
 
@@ -40,7 +40,7 @@ def own_attributes(task: object) -> dict[str, Any] | None:
     """Return the attributes of a task that is derived from one of this package, as a checkpoint may hold them.
 
     Args:
-        task: A task; one of this package, which tells its state by itself, has none of its own.
+        task: A task; this package's own tasks have none, since they return their state themselves.
 
     Returns:
         The attributes by name, of this package's class, too, as far as they are numbers, texts, arrays or collections,
@@ -61,7 +61,7 @@ def own_attributes(task: object) -> dict[str, Any] | None:
 
 
 def set_own_attributes(task: object, own: dict[str, Any]) -> None:
-    """Set a task's attributes to what :func:`own_attributes` returned, whoever wrote it down.
+    """Set a task's attributes to what :func:`own_attributes` returned; a stranger may have written them.
 
     A text that only ``__init__`` writes is a setting (the name of a file, for example), and stays as it is.
 
@@ -117,7 +117,7 @@ def _remembers_elsewhere(kind: type) -> bool:
 def _plain_attributes(task: object, inherited: frozenset[str]) -> dict[str, Any]:
     """Return those attributes that are plain values and hold nothing that another attribute holds as well."""
     names = vars(task).keys() | {name for name in inherited if not name.startswith("__")}
-    names -= {"spec"}  # a record of how the task was made; nobody reads it
+    names -= {"spec"}  # a record of the task's arguments, which is never read
     seen: set[int] = set()
     held = {name: _identities(inspect.getattr_static(task, name, None), seen) for name in names}
     times = Counter(identity for identities in held.values() for identity in identities)
@@ -193,7 +193,7 @@ def _uses(kind: type) -> _Uses:
 def _may_change(task: object, left_out: frozenset[str], uses: _Uses) -> bool:
     """Return whether a task's derived classes may change inherited attributes that aren't saved with its own.
 
-    They may set up other spaces, which don't change, and read from these attributes what can't change.
+    They may define other spaces, which don't change, and read constants from these attributes.
     """
     objects = left_out & vars(task).keys()
     spaces = {name for name in objects if isinstance(vars(task)[name], gym.Space)}
@@ -235,7 +235,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unplain(value: Any) -> Any:
-    """Return the value of which :func:`_plain` returned ``value``."""
+    """Return the value that :func:`_plain` converted to ``value``: its inverse."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()
     if not isinstance(value, dict):

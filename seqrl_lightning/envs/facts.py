@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorWrapper
 
 from seqrl_lightning.envs.border import Border, Shown
@@ -18,8 +19,8 @@ from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction
 from seqrl_lightning.types import ConfigurationError, stated
 
-_NUM_FIRST_STEPS = 3  # that are played to read the facts
-_MAX_MORE_STEPS = 200  # to an episode's end, where a memory task may state its right action only
+_NUM_FIRST_STEPS = 3  # steps that are played to read the facts
+_MAX_MORE_STEPS = 200  # steps to an episode's end, since a memory task may state its right action only there
 _FLATTENING = (CheckedParts, FlatVectorEnv)
 _ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
 
@@ -29,10 +30,11 @@ class EnvFacts(NamedTuple):
 
     obs_shape: tuple[int, ...]  # of one observation; a PackedShape if it has parts
     obs_dtype: str  # NumPy's name of the dtype that it is stored in
+    obs_is_binary: bool  # its entries are 0 and 1, as those of a one-hot state are
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    unrepeated: str | None  # what shows other observations when it is reset with the same seed again
+    unrepeated: str | None  # the task or setting that makes observations differ after a reset with the same seed
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
     flattened_actions: str | None  # the task's own action space, where each combination became an action
 
@@ -45,7 +47,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
         env_id: The task's id, for errors and warnings.
 
     Raises:
-        ConfigurationError: If it can't be reset or stepped, or what it states about itself can't be read.
+        ConfigurationError: If it can't be reset or stepped, or its attributes can't be read.
     """
     seen = _first_steps(envs, env_id)
     repeats = _are_alike(seen, _first_steps(envs, env_id))
@@ -54,6 +56,7 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
     return EnvFacts(
         space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
         np.dtype(space.dtype).name,
+        _is_binary(space, seen),
         envs.n_actions,
         _num_blocks(envs, seen[1], env_id),
         tells_correct_action,
@@ -86,13 +89,19 @@ def _states_later(envs: Border, shown: Shown) -> bool:
         allowed = np.arange(envs.n_actions) if shown.action_mask is None else np.flatnonzero(shown.action_mask[0])
         try:
             shown, *_, terminated, truncated = envs.step(rng.choice(allowed, envs.num_envs))
-        except EnvFault:  # training will tell of it
+        except EnvFault:  # training will report it
             return False
         if shown.correct_action is not None:
             return True
         if (terminated | truncated).any():
             return False
     return False
+
+
+def _is_binary(space: Box, seen: Sequence[Shown]) -> bool:
+    """Return whether the entries of observations are 0 and 1, by their space's bounds and the first ones shown."""
+    is_bounded = bool((space.low >= 0).all() and (space.high <= 1).all())
+    return is_bounded and all(np.isin(shown.observation, (0, 1)).all() for shown in seen)
 
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:

@@ -11,7 +11,7 @@ class EnvValueError(ValueError):
     """A value of an environment that Gymnasium's API doesn't allow. The message is one line.
 
     Args:
-        message: The field, its value, and what would do.
+        message: The field, its value, and the values that are allowed.
         env: Number of the environment among several; None if it isn't known.
     """
 
@@ -25,7 +25,7 @@ class EnvFault(Exception):
 
     Args:
         env: Number of the environment; None if it isn't known.
-        reason: What happened, in one line.
+        reason: The cause, in one line.
     """
 
     def __init__(self, env: int | None, reason: str) -> None:

@@ -31,7 +31,7 @@ def block_after(task: FollowsBlocks, finished_episodes: int, num_blocks: int) ->
     """Return the block of the episode that follows this many finished ones.
 
     Raises:
-        EnvValueError: If the task's ``block_of`` raises, or returns something else than one of its blocks.
+        EnvValueError: If the task's ``block_of`` raises, or returns anything but one of its blocks.
     """
     call = f"block_of({finished_episodes})"
     must_be = f"a block, 0 to {num_blocks - 1}"

@@ -1,4 +1,4 @@
-"""Infos of environments, single and vectorized: the keys that mean something to the package, and their values."""
+"""Infos of environments, single and vectorized: the keys that the package uses, and their values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def own_infos(infos: object) -> dict[str, Any]:
 
 
 def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
-    """Return an action mask, [..., A], as an array of its own.
+    """Return a copy of an action mask, [..., A].
 
     Raises:
         EnvValueError: If it hasn't a 0 or 1 for each action. (A bias of 0 or -inf, for example, means the opposite.)
@@ -42,7 +42,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
 
 
 def as_int(value: object, first: int, end: int) -> int | None:
-    """Return a label of the package, a whole number in [first, end); None for what must mean something else."""
+    """Return a label of the package, a whole number in [first, end); None for any other value."""
     if type(value) is not int:
         if isinstance(value, list | tuple) or is_masked(value):
             return None

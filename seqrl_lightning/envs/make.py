@@ -42,8 +42,8 @@ class EnvFactory:
             ``wrappers``).
         vectorization_mode: One of ``gym.VectorizeMode``; None steps a single environment directly, and several by the
             task's own vectorized implementation where it has one with next-step autoreset, else one after the other.
-        autoreset_mode: When a vectorized implementation that doesn't say so resets an environment whose episode has
-            ended: one of ``gym.vector.AutoresetMode``.
+        autoreset_mode: When a vectorized implementation resets an environment whose episode has ended, if it doesn't
+            declare it: one of ``gym.vector.AutoresetMode``.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise they
             are packed. None flattens those without a picture.
 
@@ -96,11 +96,11 @@ class EnvFactory:
 
         Args:
             num_envs: Number of environments.
-            setting: The setting that says so.
+            setting: The setting with this number.
 
         Raises:
             ConfigurationError: If there is no such task, it or a wrapper refuses its arguments, it makes another number
-                of environments, or it is unknown when it resets.
+                of environments, or its autoreset mode is unknown.
         """
         envs = self._make_envs(num_envs, self.vectorization_mode)
         if envs.num_envs != num_envs:

@@ -1,4 +1,4 @@
-"""Functions and classes that can't remember anything from one call to the next, or only where it is looked for."""
+"""Check that functions and classes keep no state between calls, or only in attributes that are saved."""
 
 import dis
 import inspect
@@ -25,7 +25,7 @@ _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.
 
 
 def has_no_memory(function: object) -> bool:
-    """Return whether a function surely has nowhere to remember anything.
+    """Return whether a function certainly keeps no state between calls.
 
     It must be a plain function without a closure that writes no globals or attributes, and its defaults and the globals
     that it names must be constants, parts of NumPy and the like, or functions of this kind.
@@ -37,7 +37,7 @@ def has_no_memory(function: object) -> bool:
 
 
 def remembers_elsewhere(kind: type, inherited: Container[str], left_out: Container[str]) -> bool:
-    """Return whether a class may remember anything elsewhere than in the attributes of its objects.
+    """Return whether a class may keep state anywhere but in the attributes of its objects.
 
     Its methods must be like the functions of :func:`has_no_memory`, but may write attributes and draw from a generator
     that they are given; its own attributes must be constants.
@@ -112,7 +112,7 @@ def _functions(value: object) -> list[types.FunctionType] | None:
 
 
 class _Checker:
-    """Check functions, and those that they call.
+    """Check functions, and the functions that they call.
 
     Args:
         may_write_attributes: Whether they are methods, whose objects' attributes are known.
@@ -124,7 +124,7 @@ class _Checker:
         self._seen: set[types.FunctionType] = set()
 
     def has_no_memory(self, function: types.FunctionType) -> bool:
-        """Return whether a function has nowhere to remember anything."""
+        """Return whether a function keeps no state between calls."""
         if function in self._seen:  # it calls itself
             return True
         self._seen.add(function)
@@ -141,7 +141,7 @@ class _Checker:
         )
 
     def _keeps_or_draws(self, names: set[str], steps: list[dis.Instruction], function: types.FunctionType) -> bool:
-        """Return whether something is named that keeps something, or draws without a generator of its own."""
+        """Return whether code names an object that keeps state, or draws from a shared random generator."""
         if not self._is_method:
             return any(map(_keeps_or_draws, names))
         is_of_module = False

@@ -16,7 +16,7 @@ _MAX_MISSIONS = 4096
 
 
 class MinigridParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
-    """Show what a Minigrid environment shows to networks that read pictures and numbers.
+    """Convert Minigrid's observations for networks that read pictures and numbers.
 
     - ``image``, ``[7, 7, 3] uint8``: the codes of object, color and state of each cell, spread over 0 to 255.
     - ``direction``: Minigrid's, one of four.
@@ -26,7 +26,7 @@ class MinigridParts(Stateless, gym.ObservationWrapper[Any, Any, Any]):
         env: A Minigrid environment, with its own observations.
 
     Raises:
-        ConfigurationError: If observations have no image, direction and mission, or nobody knows all missions.
+        ConfigurationError: If observations have no image, direction and mission, or the missions can't be listed.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:

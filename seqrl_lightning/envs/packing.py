@@ -153,7 +153,7 @@ class PackedVectorParts(ArrayVectorEnv):
 
 
 class UnpackedParts(gym.ObservationWrapper[Any, Any, Any]):
-    """Show packed observations as dicts of their parts, to whoever plays an environment by hand.
+    """Show packed observations as dicts of their parts, for a person who plays an environment by hand.
 
     Args:
         env: An environment with packed observations.

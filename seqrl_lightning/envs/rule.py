@@ -134,5 +134,5 @@ class Scripts:
         return {"shown": torch.from_numpy(self.shown.copy()), "correct": torch.from_numpy(self.correct.copy())}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Replace all scripts by those that :meth:`state_dict` returned."""
+        """Replace all scripts by the ones that :meth:`state_dict` returned."""
         self.shown[...], self.correct[...] = state_dict["shown"].numpy(), state_dict["correct"].numpy()

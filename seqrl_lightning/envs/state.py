@@ -17,7 +17,7 @@ from seqrl_lightning.envs.derived import is_ours, own_attributes, set_own_attrib
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
 
-# Wrappers that carry nothing from step to step, checkers included. A subclass of theirs may add what it carries.
+# Wrappers that carry nothing from step to step, checkers included. Their subclasses may add state.
 _TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
 _VECTOR_TRANSFORMS = (
     vector_wrappers.VectorizeTransformAction,
@@ -91,10 +91,12 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     for layer, layer_state in zip(stack, state["layers"], strict=True):
         if _is_stateful(layer):
             layer.load_state_dict(layer_state)
-            if _is_derived(layer):  # last: among them is what is looked up above, and may have been changed since
+            if _is_derived(layer):  # last, since the lookups above may have changed these attributes
                 set_own_attributes(layer, layer_state.get("own", {}))
         else:
-            for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):  # no others, whatever the checkpoint holds
+            for name in _CHANGING_ATTRIBUTES.get(
+                type(layer), ()
+            ):  # only these attributes, whatever the checkpoint holds
                 value, before = arrays(layer_state[name]), getattr(layer, name)
                 setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
     if state["rng"] is not None:
@@ -119,7 +121,7 @@ def _layer_state(layer: Layered) -> dict[str, Any] | None:
 
 
 def _has_plain_function(layer: Layered) -> bool:
-    """Return whether a transform's function is Gymnasium's, or one that has nowhere to remember anything."""
+    """Return whether a transform's function is Gymnasium's, or keeps no state between calls."""
     if not (isinstance(layer, _TRANSFORMS) and type(layer) in _TRANSFORMS):
         return True
     return has_no_memory(layer.func)
@@ -134,9 +136,9 @@ def _drew_its_map(layer: Layered) -> bool:
 
 
 def _is_stateful(layer: object) -> TypeGuard[Stateful]:
-    """Return whether a layer tells its state by itself, or is a task that is derived from one of this package.
+    """Return whether a layer returns its own state, or is a task derived from one of this package.
 
-    A user's own wrapper that is derived from one of this package may carry more than this package's class knows of.
+    A user's wrapper derived from one of this package may have state that this package's class doesn't know.
     """
     kind = type(layer)
     if not issubclass(kind, Stateful):  # its class: a wrapper may hand on its environment's attributes
@@ -145,7 +147,7 @@ def _is_stateful(layer: object) -> TypeGuard[Stateful]:
 
 
 def _is_derived(layer: object) -> bool:
-    """Return whether a user's own layer tells its state as this package's class does, from which it is derived."""
+    """Return whether a user's layer returns its state by the method of this package's class that it derives from."""
     kind = type(layer)
     return not is_ours(kind) and is_ours(next(base for base in kind.__mro__ if "state_dict" in vars(base)))
 

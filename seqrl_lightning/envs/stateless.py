@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Stateless:
-    """A mixin for wrappers whose state is nothing; a subclass that carries something needs methods of its own."""
+    """A mixin for wrappers without state; a subclass with state needs to override its methods."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing."""

@@ -1,4 +1,4 @@
-"""Base class of the tasks about a row of symbols, in which actions don't change what is shown."""
+"""Base class of the tasks about a row of symbols, in which actions don't change the observations."""
 
 from abc import abstractmethod
 from typing import Any
@@ -68,7 +68,7 @@ class SymbolEnv(TaskEnv):
         return self.draw(rng)
 
     def in_words(self, observation: Any, letters: str) -> str:
-        """Describe what is shown, and what the last action earned."""
+        """Describe the observation, and the reward of the last action."""
         words = self.shown_in_words(observation[: self.shown_size], letters)
         echo = observation[self.shown_size :]
         if not echo.any():

@@ -111,7 +111,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         """
 
     def present(self, rows: FloatArray) -> Any:
-        """Return rows of what is shown, ``[..., size] float32``, as observations; here, as they are."""
+        """Convert rows of a script, ``[..., size] float32``, to observations; here, unchanged."""
         return rows
 
     @abstractmethod

@@ -35,7 +35,7 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
         return _copied(observation), reward, terminated, truncated, info
 
     def take(self) -> float:
-        """Return the sum of the rewards since the last call: a wrapper may take several steps in one of its own."""
+        """Return the sum of the rewards since the last call: one step of a wrapper may take several steps."""
         reward, self._sum = self._sum, 0.0
         return reward
 

@@ -44,10 +44,10 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
         return self.envs.unwrapped
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> _Start:
-        """Start an episode, or continue the one that has started by itself.
+        """Start an episode, or continue the one that autoreset has started.
 
         Raises:
-            EnvValueError: If what is shown isn't of one environment.
+            EnvValueError: If the observations aren't those of one environment.
         """
         start, self._start = self._start, None
         if start is not None and seed is None and not options:

@@ -58,7 +58,7 @@ class VectorBorder(Border):
 
     @property
     def steps_in_processes(self) -> bool:
-        """Whether each environment has a process of its own."""
+        """Whether each environment has its own process."""
         return isinstance(self._singles, AsyncVectorEnv)
 
     def remember(self, shown: Shown, has_ended: BoolArray) -> None:

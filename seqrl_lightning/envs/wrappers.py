@@ -17,7 +17,7 @@ MAX_COMBINATIONS = 4096
 
 
 class MaskInObservation(Stateless, gym.Wrapper[Any, Any, Any, Any]):
-    """Move an action mask from a Dict observation to ``info["action_mask"]``, where it is looked for.
+    """Move an action mask from a Dict observation to ``info["action_mask"]``, where agents expect it.
 
     Args:
         env: An environment with Dict observations, one part of which is the mask, [A].
@@ -53,7 +53,7 @@ class MaskInObservation(Stateless, gym.Wrapper[Any, Any, Any, Any]):
 class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any]):
     """Append the previous action, one-hot, and the previous reward to the observation; zeros at an episode's start.
 
-    A network with a memory needs them in a task whose observations don't show what was done and what came of it. The
+    A network with a memory needs them in a task whose observations don't show the last action and its reward. The
     memory tasks of this package append them by themselves (``previous_action_reward``), and faster.
 
     Args:
@@ -177,7 +177,7 @@ def _combination(action: SupportsInt, space: gym.spaces.MultiDiscrete) -> IntArr
 
 
 class ScaleReward(Stateless, gym.RewardWrapper[Any, Any]):
-    """Multiply rewards by a constant, so that what is learned has a size that optimizers and losses are made for.
+    """Multiply rewards by a constant, so that values have a size that suits optimizers and losses.
 
     Returns remain those of the task's own rewards.
 

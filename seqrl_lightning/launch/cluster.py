@@ -22,8 +22,8 @@ from seqrl_lightning.types import ConfigurationError, one_line, require
 if TYPE_CHECKING:
     import submitit
 
-_FOLDER = Path("runs/submitit")  # of the submitted commands, and of what the nodes say before a job's log begins
-_SAFE_PATH = "PYTHONSAFEPATH"  # what `python -P` is as an environment variable
+_FOLDER = Path("runs/submitit")  # of submitted commands, and of output from nodes before a job's log begins
+_SAFE_PATH = "PYTHONSAFEPATH"  # the environment variable for `python -P`
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -32,7 +32,7 @@ class Submitit:
 
     All nodes must see the current folder under the same path, and run in the same Python environment. A job that SLURM
     preempts, or that reaches its time limit, saves, is submitted again, and resumes. The first Ctrl-C or SIGTERM makes
-    jobs save and end, the second cancels them. If this process is killed, they go on.
+    jobs save and end, the second cancels them. If this process is killed, they continue.
 
     Args:
         at_once: The number of jobs that are submitted at a time; None for all.
@@ -53,7 +53,7 @@ class Submitit:
         if cluster == "slurm" and not has_slurm:
             raise ConfigurationError("--launcher is 'submitit'; it must be used where SLURM's `sbatch` is installed")
         try:
-            # Results are pickles: a new folder, whose name nobody knows, holds none of somebody else's.
+            # Results are pickles: a new folder with a random name can't hold anyone else's.
             _FOLDER.mkdir(parents=True, exist_ok=True)
             self._executor = submitit.AutoExecutor(mkdtemp(dir=_FOLDER), cluster=cluster)
             self._executor.update_parameters(**{name: parameters[name] for name in parameters if name != "cluster"})
@@ -75,7 +75,7 @@ class Command:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.command = tuple(jobs_of.SEQRL)  # of the process that submits: the node's one is submitit's
+        self.command = tuple(jobs_of.SEQRL)  # of the submitting process; on the node, it is submitit's
         self.folder = Path.cwd()
         self.has_safe_path = _SAFE_PATH in os.environ
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,7 +87,7 @@ class Command:
             Its exit status.
         """
         os.chdir(self.folder)
-        if not self.has_safe_path:  # it was for submitit's process alone
+        if not self.has_safe_path:  # needed by submitit's process only
             os.environ.pop(_SAFE_PATH, None)
         self._process = start_process(self.job, self.command, start_new_session=False)
         while (status := self._process.poll()) is None:
@@ -108,7 +108,7 @@ class Command:
         was_stopped = self.job.stop.exists()
         self.job.resume()
         self.job.begin()
-        if was_stopped:  # by the user: what is submitted again ends at once
+        if was_stopped:  # by the user: a job that is submitted again ends at once
             self.job.stop.touch()
         return DelayedSubmission(self)
 

@@ -1,4 +1,4 @@
-"""A run of ``seqrl fit`` with a folder of its own, which can be resumed."""
+"""A run of ``seqrl fit`` in its own folder, from which it can be resumed."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class FitRun(Job):
     """A run of ``seqrl fit`` with one seed.
 
     Args:
-        name: What it is called where its progress is shown.
+        name: Its name in progress reports.
         seed: Its ``seed_everything``.
         root: The folder of runs that differ in their seed, which gets the run's folder, ``seed_N``.
         fit_arguments: The arguments of ``seqrl fit`` that these runs have in common.
@@ -70,7 +70,7 @@ class FitRun(Job):
         """Continue from the last checkpoint; a run that has saved nothing starts from scratch, in an empty folder.
 
         Raises:
-            ConfigurationError: If the folder would have to be deleted, and holds what a user may want.
+            ConfigurationError: If the folder would have to be deleted, and holds files that a user may want.
         """
         if self.has_saved:
             self.start_from("last")
@@ -90,10 +90,10 @@ class FitRun(Job):
             write_bytes(self._over, json.dumps(self._config).encode())
 
     def require_same_experiment(self) -> None:
-        """Refuse to continue a run of other settings: it would be taken for one of these.
+        """Refuse to continue a run with different settings, which would pass for one of these.
 
         Raises:
-            ConfigurationError: If a setting is another one that isn't a budget.
+            ConfigurationError: If a setting other than a budget differs.
         """
         for path in sorted(self.folder.glob("lightning_logs/*/config.yaml")):
             for change in changes(read_config(path), self._config):
@@ -105,14 +105,14 @@ class FitRun(Job):
 
 
 def resume(runs: Iterable[FitRun]) -> list[FitRun]:
-    """Let runs go on where they were interrupted (:meth:`FitRun.resume`).
+    """Resume interrupted runs (:meth:`FitRun.resume`).
 
     Returns:
-        Those that aren't over.
+        The runs that aren't finished.
 
     Raises:
-        ConfigurationError: If one is still running, has other settings, or would have to be deleted and holds what a
-            user may want.
+        ConfigurationError: If one is still running, has other settings, or would have to be deleted and holds files
+            that a user may want.
     """
     left = [run for run in runs if not run.is_over]
     wait_for_lost(left)

@@ -1,4 +1,4 @@
-"""A command of ``seqrl`` that runs by itself, and whoever runs it."""
+"""A command of ``seqrl`` that runs on its own, and the interface for running it."""
 
 import os
 import sys
@@ -27,10 +27,10 @@ class Job:
     """A command of ``seqrl``.
 
     Args:
-        name: What it is called where its progress is shown, like ``seed 3``.
+        name: Its name in progress reports, like ``seed 3``.
         arguments: The arguments of ``seqrl``.
-        log: The file for what it prints. Its progress is in a file beside it while it runs. Another file there makes it
-            stop where no signal reaches it.
+        log: The file for its output. While it runs, a file beside it holds its progress. Another file there stops it
+            where signals can't reach it.
 
     Attributes:
         status: The exit status, negative after a signal; None before the job has ended.
@@ -46,7 +46,7 @@ class Job:
         self._last_report = ""
 
     def begin(self) -> None:
-        """Make room for what the job writes, before it runs."""
+        """Prepare the folder for the job's files, before it runs."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.report.unlink(missing_ok=True)
         self.stop.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ class Job:
         """Change the arguments, if need be, so that it continues where it was interrupted."""
 
     def end(self, status: int) -> None:
-        """Take the exit status, and put the last report away, after it has run."""
+        """Record the exit status, and keep the last report, after it has run."""
         self.status = status
         _ = self.progress
         self.report.unlink(missing_ok=True)
@@ -81,10 +81,10 @@ class Job:
 
 
 class Launcher(Protocol):
-    """The interface of what runs jobs: processes of this machine, or a cluster."""
+    """The interface for running jobs in processes of this machine or on a cluster."""
 
     def run(self, jobs: Sequence[Job]) -> int:
-        """Run all jobs to their ends, and show how far they are.
+        """Run all jobs to their ends, and show their progress.
 
         Returns:
             The signal that ended them early, or 0.

@@ -32,11 +32,11 @@ class Running(ABC):
 
     @abstractmethod
     def send(self, signum: int) -> None:
-        """Make it save and end; the second time, end at once."""
+        """Ask the job to save and end; at the second call, end it at once."""
 
     @abstractmethod
     def has_ended(self) -> bool:
-        """Whether it is over; the job gets its status."""
+        """Whether the job is over; if so, set its status."""
 
     @property
     def progress(self) -> str:
@@ -54,7 +54,7 @@ class Running(ABC):
 
 
 def run_side_by_side(jobs: Sequence[Job], at_once: int, start: Callable[[Job], Running]) -> int:
-    """Run all jobs, in their order, and show how far they are.
+    """Run all jobs, in their order, and show their progress.
 
     Args:
         jobs: The jobs.
@@ -83,7 +83,7 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, start: Callable[[Job], R
 
 
 class _Screen:
-    """A line for each running job on a terminal, which is rewritten, below those of the jobs that have ended."""
+    """Lines on a terminal: one for each running job, which is updated in place, below those of finished jobs."""
 
     def __init__(self, num_jobs: int, num_lines: int) -> None:
         self._num_jobs, self._num_ended = num_jobs, 0
@@ -102,7 +102,7 @@ class _Screen:
             line.close()
 
     def take_line(self) -> int:
-        """Return a line that no job has."""
+        """Return a line that no job uses."""
         return self._free.pop(0)
 
     def give_back(self, line: int, outcome: str) -> None:

@@ -53,6 +53,7 @@ class Composed(Network):
         self.layout = obs_shape
         self.encoders = nn.ModuleList(encoders)  # in the order of the parts, whose names may be no names of modules
         self.core = core
+        self.remembers = core.remembers
 
     def encode(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Return the features of all parts side by side, ``[T, B, F]``.

@@ -29,6 +29,8 @@ class FrameStack(MLP):
         ConfigurationError: If ``length`` is less than 2, or a hidden layer has no units.
     """
 
+    remembers = True
+
     def __init__(
         self,
         obs_shape: tuple[int, ...],

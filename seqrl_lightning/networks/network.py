@@ -24,10 +24,12 @@ class Network(nn.Module):
         head: Builds the head from ``feature_size`` and ``out_shape``.
 
     Attributes:
+        remembers: Whether it carries a state from step to step.
         reads_parts: Whether it is built from a :class:`~seqrl_lightning.parts.PackedShape`, and reads observations
             that have parts.
     """
 
+    remembers: bool = False
     reads_parts: bool = False
 
     def __init__(self, feature_size: int, out_shape: tuple[int, ...], head: HeadCallable = LinearHead) -> None:

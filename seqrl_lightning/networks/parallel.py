@@ -61,6 +61,8 @@ class ParallelNetwork(Network):
         ConfigurationError: If a size is not positive.
     """
 
+    remembers = True
+
     def __init__(
         self,
         obs_shape: tuple[int, ...],

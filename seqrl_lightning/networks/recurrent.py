@@ -52,6 +52,7 @@ class RecurrentNetwork(Network):
         ConfigurationError: If a size is not positive.
     """
 
+    remembers = True
     numbers_per_unit = 1  # in the state: 1 for h, 2 for h and c
 
     def __init__(

@@ -17,7 +17,8 @@ class Table(Network):
     ``Q(s, a) += alpha * (r + gamma * max_a' Q(s', a') - Q(s, a))``.
 
     Args:
-        obs_shape: Shape of one observation: a one-hot vector of the states.
+        obs_shape: Shape of one observation: a one-hot vector of the states. A run whose observations have other entries
+            than 0 and 1 is refused.
         out_shape: Shape of the table's entries for one state.
         initial_value: The initial value of all entries. If it is higher than any return, a greedy agent tries every
             action (optimistic initial values; Sutton and Barto, section 2.6).

@@ -36,6 +36,8 @@ class Transformer(Network):
         ConfigurationError: If a size is not positive, or ``hidden_size`` is not a multiple of ``num_heads``.
     """
 
+    remembers = True
+
     def __init__(
         self,
         obs_shape: tuple[int, ...],

@@ -14,8 +14,8 @@ from seqrl_lightning.types import Batch, ConfigurationError, Progress, Transitio
 class ReplayDataset(IterableDataset[Batch]):
     """An iterable of batches, each drawn from the replay memory when the loader asks for it.
 
-    The dataset has a length: without one, Lightning would prefetch a batch, and so draw it before the training step
-    that it comes after.
+    The dataset has a length: without one, Lightning would prefetch each batch, drawing it before the training step
+    that precedes it.
 
     Args:
         ring: The replay memory; not empty when the first batch is drawn.

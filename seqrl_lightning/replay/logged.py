@@ -23,7 +23,7 @@ class LoggedRows(NamedTuple):
 
 
 def joined(parts: list[LoggedRows]) -> LoggedRows:
-    """Return the rows of several logs as one; where only some have masks, the others allow every action."""
+    """Return the rows of several logs as one; if only some have masks, the other logs allow every action."""
     masks = [part.action_mask for part in parts if part.action_mask is not None]
     if masks:
         n_actions = masks[0].shape[1]

@@ -9,13 +9,13 @@ from seqrl_lightning.types import Batch
 
 
 def write_priorities(sampler: Sampler, batch: Batch, errors: Tensor) -> None:
-    """Write the errors that updates found as the priorities of the transitions or windows that they learned from.
+    """Write the errors of updates as the priorities of the transitions or windows that they learned from.
 
     Args:
         sampler: The sampler that drew the batch.
         batch: [T, B], with ``slot_batch``; without one nothing is written.
         errors: [T, b] float, not negative; b < B if the updates used the first b columns only. Where an error isn't
-            finite the update was refused, and the old priority stays.
+            finite, the update was skipped, and the old priority stays.
     """
     if batch.slot_batch is None:
         return

@@ -66,7 +66,7 @@ class RingBuffer(Rows):
         return batch
 
     def _look_ahead(self, slots: IntArray, n_step: int, next_actions: bool) -> tuple[FloatArray, IntArray, IntArray]:
-        """Return the rewards [B, n] from each slot on, how many of them count [B], and the last slot that does [B]."""
+        """Return the rewards [B, n] from each slot on, the number that count [B], and the last slot that counts [B]."""
         path = (slots + self.num_envs * np.arange(n_step)[:, None]) % (self.num_rows * self.num_envs)
         stops = self._by_slot.is_final[path] | (path == self._open_slots(next_actions)[slots % self.num_envs])
         counts = np.logical_and.accumulate(~stops, axis=0)
@@ -85,7 +85,7 @@ class RingBuffer(Rows):
     ) -> Windows:
         """Copy windows of consecutive rows, each of one environment.
 
-        Rows that hold an episode's final observation have no weight, nor have the head and what follows it. Returns
+        Rows with an episode's final observation have no weight, and neither do the head and the rows after it. Returns
         over several steps end with their window at the latest.
 
         Args:

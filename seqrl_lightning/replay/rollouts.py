@@ -16,8 +16,8 @@ class RolloutSampler(Sampler):
     """The newest rows of all environments as one batch [T, num_envs], for learning on-policy without replay.
 
     A batch begins where the last one ended, so that every step is learned from. It has ``length`` rows at least and
-    ``max_rows`` at most: an environment that is reset takes a row for it, which is no step. The batch also holds what
-    the agent's network carried into the first of its rows, if it has a memory. ``data.batch_size`` doesn't matter here;
+    ``max_rows`` at most: the reset of an environment takes a row, but is no step. If the agent's network has a memory,
+    the batch also holds its state before the first of these rows. ``data.batch_size`` doesn't matter here;
     ``PQN`` divides a batch into minibatches of this size.
 
     Args:
@@ -41,7 +41,7 @@ class RolloutSampler(Sampler):
         self.max_rows = 2 * (length + 2)  # environments step side by side, so that a few steps more may be taken
         self.num_new = 0
         self._num_drawn = 0  # rows that batches have held, of all that the ring has added
-        # The number of each row that may start the next batch, and what was carried into it.
+        # The number of each row that may start the next batch, and the state carried into it.
         self._states: deque[tuple[int, torch.Tensor]] = deque()
 
     def __call__(
@@ -69,7 +69,7 @@ class RolloutSampler(Sampler):
             num_envs: Number of environments.
 
         Raises:
-            ConfigurationError: If it is.
+            ConfigurationError: If it is too small.
         """
         slots = (self.max_rows + 1) * num_envs
         rollout = f"a rollout of {self.length * num_envs} env steps"
@@ -82,7 +82,7 @@ class RolloutSampler(Sampler):
         return max(newest, ring.num_added - min(self.max_rows, ring.num_full_rows))
 
     def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:
-        """Keep what the agent's network carries into the ring's head, [S, num_envs, ...]."""
+        """Keep the state that the agent's network carries into the ring's head, [S, num_envs, ...]."""
         if state is not None:
             self._states.append((ring.num_added, state))
             while self._states[0][0] < self._first_row(ring):

@@ -9,7 +9,7 @@ _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def require_room(capacity: int, slot_bytes: int) -> None:
-    """Refuse a replay memory that can't fit: the system would grant it, and end the run once it is filled.
+    """Refuse a replay memory that can't fit: the system would allocate it, but kill the run when it fills up.
 
     Args:
         capacity: Slots.

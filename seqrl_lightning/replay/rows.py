@@ -1,4 +1,4 @@
-"""The rows of the replay memory: what is stored, and where."""
+"""The rows of the replay memory: its columns, and the order of the rows."""
 
 import math
 import os
@@ -140,7 +140,7 @@ class Rows:
         self.is_final[self.head] = True  # nothing is shown there until an agent starts episodes
 
     def restart(self, observation: Array, action_mask: BoolArray | None = None) -> None:
-        """Begin new episodes in all environments, whatever state the old ones are in.
+        """Begin new episodes in all environments, even if the old ones haven't ended.
 
         Args:
             observation: [num_envs, *obs], the first observations.
@@ -313,7 +313,7 @@ class Rows:
         require_saved(has_any or not self.num_slots, "the replay memory's is_final", True, must_be)
 
     def _saved_counters(self, state_dict: dict[str, Any]) -> dict[str, int]:
-        """Return the saved counters, of which the number of rows added decides the others."""
+        """Return the saved counters, which all follow from the number of rows added."""
         num_rows = saved(state_dict.get("num_rows"), int, "the replay memory's num_rows")
         action = saved_tensor(state_dict.get("action"), (None, None), torch.int64, "the replay memory's action")
         num_envs = action.shape[1]
@@ -357,7 +357,7 @@ def _zeros(shape: tuple[int, ...], dtype: str, mmap_dir: str | None) -> Array:
     num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         Path(mmap_dir).mkdir(parents=True, exist_ok=True)
-        # Each process has a file of its own, without a name: whenever the process ends, its space is free again.
+        # Each process has its own file, without a name: its space is freed whenever the process ends.
         with tempfile.TemporaryFile(dir=mmap_dir) as file:
             if hasattr(os, "posix_fallocate"):  # otherwise a full disk kills the process that writes to the array
                 os.posix_fallocate(file.fileno(), 0, num_bytes)

@@ -12,7 +12,7 @@ from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
 from seqrl_lightning.types import Batch, FloatArray, IntArray, RunError, State, Transitions, require
 
-_MOST_ROUNDS = 100  # in which slots are drawn again
+_MOST_ROUNDS = 100  # rounds in which slots are drawn again
 _LARGEST_WEIGHT = 1e100  # of a priority
 
 
@@ -46,7 +46,7 @@ class Sampler(ABC):
         """
 
     def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:  # noqa: B027  (only some need it)
-        """Keep what the agent's network carries into the ring's head, if batches will need it.
+        """Keep the state that the agent's network carries into the ring's head, if batches will need it.
 
         Args:
             ring: The replay memory; the network is about to read the row at its head.
@@ -68,7 +68,7 @@ class Sampler(ABC):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the sampler remembers, as tensors and primitives."""
+        """Return the sampler's state, as tensors and primitives."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:  # noqa: B027  (nothing by default)
@@ -207,8 +207,8 @@ class PrioritizedSampler(TransitionSampler):
         self.beta_env_steps = beta_env_steps
         self.min_priority = min_priority
         self._tree = SumTree(1)
-        self._max_weight = 1.0  # of all that were ever written
-        self._rows_seen = 0  # of those that the ring has added
+        self._max_weight = 1.0  # of all priorities ever written
+        self._rows_seen = 0  # of the rows that the ring has added
 
     def __call__(
         self,
@@ -284,14 +284,14 @@ class PrioritizedSampler(TransitionSampler):
 
 
 def saved_rows(value: object, ring: RingBuffer, name: str) -> int:
-    """Return a saved number of rows, of those that the ring has added."""
+    """Return a saved number of rows, which the ring must have added."""
     num_rows = saved(value, int, name)
     require_saved(0 <= num_rows <= ring.num_added, name, num_rows, f"in [0, {ring.num_added}], the rows added so far")
     return num_rows
 
 
 def as_weights(priorities: FloatArray, alpha: float) -> FloatArray:
-    """Return ``priorities ** alpha``, bounded so that no sum of them overflows: from an infinite one none is drawn."""
+    """Return ``priorities ** alpha``, bounded so that no sum of them overflows: an infinite sum can't be drawn from."""
     with np.errstate(over="ignore"):
         weights: FloatArray = np.minimum(priorities**alpha, _LARGEST_WEIGHT)
     return weights

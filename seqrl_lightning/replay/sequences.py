@@ -145,7 +145,7 @@ class SequenceSampler(Sampler):
     # The windows in the ring
 
     def _index_new_rows(self, ring: RingBuffer) -> None:
-        """Find the windows in the rows added since the last call, and drop those that are being overwritten."""
+        """Find the windows in the rows added since the last call, and drop windows that are being overwritten."""
         size = ring.num_rows * ring.num_envs
         if self._tree.size != size:
             self._tree = SumTree(size)

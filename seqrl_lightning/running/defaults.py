@@ -1,10 +1,10 @@
-"""Defaults that depend on what is given: by kind of learner and network, and by class.
+"""Defaults that depend on the given settings: by kind of learner and network, and by class.
 
 A network that remembers, and PQN, start from other settings than a DQN that sees the state. They were chosen on seeds
-101 and 102 of ``DelayedRecall`` and CartPole; ``docs/which_memory.md`` has what came out on others.
+101 and 102 of ``DelayedRecall`` and CartPole; ``docs/which_memory.md`` has the results on others.
 
-A class that is named starts from its own defaults. The parser alone would leave it those of the class in whose place it
-is named, wherever both have a setting of the same name: AdamW would get Adam's weight decay.
+A class that a user names starts from its own defaults. With the parser alone, it would inherit those of the class that
+it replaces, wherever both have a setting of the same name: AdamW would get Adam's weight decay.
 """
 
 import pkgutil
@@ -16,9 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms import PQN, BehaviorCloning
 from seqrl_lightning.docstrings import setting_names
-from seqrl_lightning.networks import Composed, FrameStack, Transformer
-from seqrl_lightning.networks.parallel import ParallelNetwork
-from seqrl_lightning.networks.recurrent import RecurrentNetwork
+from seqrl_lightning.networks import Network
 from seqrl_lightning.running.messages import note
 
 _LINEAR_EPSILON = "seqrl_lightning.exploration.LinearEpsilon"
@@ -95,7 +93,7 @@ def set_defaults_by_kind(
 
 
 def _of_learner(model: Namespace, of_kind: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of a learner's kind and, of its parts that are given, its own: Adam is fused, for example."""
+    """Return the defaults of a learner's kind, and its own for the given parts; for example, its Adam is fused."""
     parts = [name for name, value in _settings_of(model) if isinstance(value, Namespace)]
     own: dict[str, Any] = {}
     if parts:
@@ -114,8 +112,8 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
         has_agent: Whether an agent acts; otherwise there are no settings of one, of its environments or its budget.
 
     Returns:
-        What the run has that asks for them, and the defaults: of the learner as one entry, ``model``, and of the budget
-        only if none was given. Both are empty where the classes' own serve.
+        The reason, and the defaults: those of the learner as one entry, ``model``, and one of the budget only if no
+        budget was given. Both are empty if the classes' own defaults apply.
     """
     learner, network = pkgutil.resolve_name(given.model.class_path), given.get("model.init_args.network")
     if issubclass(learner, PQN):
@@ -125,11 +123,11 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
     else:
         return "", {}
     known = setting_names(learner)
-    if given.get("model.init_args.munchausen_alpha"):  # it has a policy of its own
+    if given.get("model.init_args.munchausen_alpha"):  # it has its own policy
         known -= {"double"}
     taken = {name: value for name, value in defaults["model"].items() if name in known}
     defaults = {**defaults, "model": {"class_path": given.model.class_path, "init_args": taken}}
-    has_copies = given.get("target_sync.sync_every_updates", 1) != 1  # tau is then 1 by itself
+    has_copies = given.get("target_sync.sync_every_updates", 1) != 1  # tau is then 1 by default
     if has_copies or issubclass(learner, BehaviorCloning):  # a clone has no target network
         defaults.pop("target_sync.tau", None)
     if not has_agent:
@@ -143,11 +141,11 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
 
 
 def of_named_classes(given: object, default: Any) -> Any:
-    """Return the default in whose place something is given: where that names another class, that class's own defaults.
+    """Return the default that a given value replaces; if the value names another class, that class's own defaults.
 
     Args:
-        given: What is given: a class with settings, at any depth, or something else.
-        default: The default, likewise, as a dict.
+        given: The given value: a class with settings, at any depth, or something else.
+        default: The default, as a dict if it is a class with settings.
     """
     default = default.as_dict() if isinstance(default, Namespace) else default
     if not isinstance(given, Namespace) or "class_path" not in given:
@@ -161,7 +159,7 @@ def of_named_classes(given: object, default: Any) -> Any:
 
 
 def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[str]) -> list[str]:
-    """Return the defaults in whose place nothing was given, alone or in a group, each like ``data.num_envs 16``.
+    """Return the defaults that no given value replaces, alone or in a group, each like ``data.num_envs 16``.
 
     Args:
         defaults: Those of :func:`defaults_by_kind`.
@@ -191,14 +189,14 @@ def without_given(defaults: dict[str, Any], given: Namespace, words: Iterable[st
 
 
 def _not_given(settings: dict[str, Any], given: object, of: str, options: Iterable[str]) -> dict[str, Any]:
-    """Return those of a class's settings in whose place nothing was given."""
+    """Return the settings of a class that no given value replaces."""
     own = dict(_settings_of(given)) if isinstance(given, Namespace) else {}
     options = {option.replace(".init_args", "") for option in options}
     return {name: value for name, value in settings.items() if name not in own and f"{of}.{name}" not in options}
 
 
 def _settings_of(given: Namespace) -> Iterable[tuple[str, Any]]:
-    """Return what is given for a class's settings."""
+    """Return the given settings of a class."""
     return vars(given.init_args).items() if "init_args" in given else ()
 
 
@@ -209,7 +207,7 @@ def _shown(class_path: str, settings: dict[str, Any]) -> str:
 
 
 def options_of_kind(command: str, *words: str) -> list[str]:
-    """Return those words of a command line that decide about defaults; other ones may need these to be valid."""
+    """Return the words of a command line that determine defaults; other words may be valid only with these defaults."""
     # Required, the default, or linked.
     kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN", "--max_gib=null"], True
     for word in words:
@@ -222,10 +220,9 @@ def options_of_kind(command: str, *words: str) -> list[str]:
 
 
 def _remembers(network: object) -> bool:
-    """Whether a network is, or ends in, one of those here that carry a state from step to step."""
+    """Return whether a network, or the one that it ends in (``Composed``), carries a state from step to step."""
     if not isinstance(network, Namespace):
         return False
     cls = pkgutil.resolve_name(network.class_path)
-    if isinstance(cls, type) and issubclass(cls, Composed):
-        return _remembers(network.get("init_args.network"))
-    return isinstance(cls, type) and issubclass(cls, (RecurrentNetwork, ParallelNetwork, Transformer, FrameStack))
+    declares_it = isinstance(cls, type) and issubclass(cls, Network) and cls.remembers
+    return declares_it or _remembers(network.get("init_args.network"))

@@ -17,7 +17,7 @@ from seqrl_lightning.types import RunError, one_line
 
 
 def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed_updates: int | None) -> str | None:
-    """Return in one line what an error of a run comes from.
+    """Return the cause of a run's error, in one line.
 
     Args:
         error: The error.
@@ -26,7 +26,7 @@ def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed
         resumed_updates: Updates of the network that the run had made before; None for a new run.
 
     Returns:
-        The line; None if the error says so itself, or the cause isn't known.
+        The line; None if the error itself names the cause, or the cause isn't known.
     """
     if isinstance(error, RunError | MisconfigurationException) or refusal_in(error) is not None:
         return None
@@ -39,12 +39,12 @@ def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed
         return f"{checkpoint} can't be used: {reason}; give another checkpoint, or start anew without one"
     if resumed_updates is not None and trainer.global_step <= resumed_updates:
         what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        return f"the run can't go on from {checkpoint} (SEQRL_TRACEBACK=1 shows where): {what}"
+        return f"the run can't continue from {checkpoint} (SEQRL_TRACEBACK=1 shows where): {what}"
     return None
 
 
 def _is_of_tensorboard(error: OSError) -> bool:
-    """Return whether TensorBoard's writer met an error; its own thread does, and whoever writes next is told."""
+    """Return whether TensorBoard's writer failed; it fails in its own thread, and the next write raises its error."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(str(frame.f_globals.get("__name__")).startswith("tensorboard.") for frame in frames)
 
@@ -70,7 +70,7 @@ def end_connections() -> None:
 def lost_process(trainer: Trainer) -> str:
     """Return which process of the run has ended, as far as this one can tell."""
     started = _started_by(trainer)
-    for _ in range(20):  # its connection breaks before the system says that it ended
+    for _ in range(20):  # its connection breaks before the system reports its end
         for rank, process in enumerate(started, start=1):
             if process.poll():
                 return f"rank {rank} (process {process.pid}, status {process.returncode})"

@@ -20,7 +20,7 @@ LAST = ("checkpoints", "last.ckpt")
 
 
 class RunConfig(SaveConfigCallback):
-    """Write ``config.yaml``, which starts the same run anew: that of a resumed run names no checkpoint."""
+    """Write ``config.yaml``, which starts the same run from scratch: a resumed run's names no checkpoint either."""
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
         config = config.clone()
@@ -97,7 +97,7 @@ def evaluated_run(checkpoint: str | None) -> Path | None:
 def evaluation_logger(root: str, subcommand: str, run: Path | None) -> TensorBoardLogger:
     """Log an evaluation into a folder within the run that is evaluated; below ``root`` if it is in none.
 
-    A folder of its own keeps its results out of the run's curves, and TensorBoard reads both.
+    A separate folder keeps its results out of the run's curves, and TensorBoard reads both.
 
     Args:
         root: The runs' ``trainer.default_root_dir``.

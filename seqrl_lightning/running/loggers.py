@@ -1,4 +1,4 @@
-"""The loggers of a run: TensorBoard's first, then the others that are named, in the same runs of theirs as before."""
+"""The loggers of a run: first TensorBoard's, then the others in the config, which resume their own runs."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Print notes on a run's settings, and where its results are."""
+"""Print notes on a run's settings, and the paths of its results."""
 
 import os
 import shlex
@@ -27,7 +27,7 @@ def program() -> str:
 
 
 def print_summary(trainer: Trainer) -> None:
-    """Say where the run is, what came out, and what to do next."""
+    """Print the run's folder, its results, and the next commands."""
     folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it
     if not trainer.is_global_zero or attributes_of(trainer).fast_dev_run:
         return
@@ -53,7 +53,7 @@ def _outcome(trainer: Trainer, data: LearnerDataModule) -> str:
 
 
 def print_rules(trainer: Trainer, stage: str) -> None:
-    """Say which rule each result of an evaluation is of, for tasks with blocks.
+    """Print the rule that each result of an evaluation belongs to, for tasks with blocks.
 
     Args:
         trainer: It has evaluated.

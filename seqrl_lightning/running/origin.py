@@ -1,4 +1,4 @@
-"""The origin of a run: random weights, or a checkpoint, whose learner and settings it takes over."""
+"""The origin of a run: random weights, or a checkpoint, from which it inherits the learner and its settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ class Origin:
 
     Attributes:
         checkpoint: The checkpoint; None for random weights.
-        resumed_run: The folder of the run that goes on in it; None if there is none.
+        resumed_run: The folder of the resumed run, in which it continues; None for a new run.
         resumed_updates: Updates of the network that the run has made, if it is resumed; else None.
         env_steps: Env steps that it has taken.
         claim: The run's claim to its folder.
@@ -54,7 +54,7 @@ class Origin:
         Args:
             given: A file, ``last``, ``best``, ``untrained`` or None.
             root: The runs' ``trainer.default_root_dir``.
-            resumes: Whether a run is to go on from it, for which its folder is claimed; otherwise it is evaluated.
+            resumes: Whether a run resumes from it, for which its folder is claimed; otherwise it is evaluated.
             max_gib: Larger files are refused.
 
         Returns:
@@ -97,14 +97,14 @@ class Origin:
         begins = data_class.has_agent and not DATA_CLASSES[theirs].has_agent
         must_be = f"the checkpoint's {theirs}"
         require(begins or theirs == data_class.__name__, "data_class", data_class.__name__, must_be)
-        if begins:  # it is a run of its own, wherever the clone's is
+        if begins:  # it is a new run, wherever the clone's is
             self.clone, self.checkpoint, self.resumed_run, self.claim = path, None, None, RunClaim()
         return begins
 
     def learner_in(
         self, path: Path, config: Namespace, plain: Mapping[str, Any], resumes: bool, max_gib: float
     ) -> dict[str, Any]:
-        """Return the learner that a checkpoint's weights are of, as a config's ``model``.
+        """Return the learner that a checkpoint's weights belong to, as a config's ``model``.
 
         A class that the checkpoint names is imported if files may name it, or the config that was given names it too.
 
@@ -125,7 +125,7 @@ class Origin:
         except UnusableFileError as error:
             raise ConfigurationError(f"{path} can't be used: {error}") from error
         recipe, weights = policy_in(checkpoint, path)
-        task = recipe.data.get("env_id")  # of a log, there may be none
+        task = recipe.data.get("env_id")  # with a log, there may be none
         is_task = None in (task, config.data.env_id) or config.data.env_id == task
         require(is_task, "data.env_id", config.data.env_id, f"the checkpoint's {task!r}")
         settings = settings_of(recipe.model)
@@ -145,10 +145,10 @@ class Origin:
             self.env_steps = saved(data["progress"], Progress, "the progress").env_steps
 
     def obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
-        """Return the task's shape, by which the network is built; refuse one that the weights aren't for.
+        """Return the task's shape, by which the network is built; refuse one that doesn't fit the weights.
 
         Raises:
-            ConfigurationError: If it is another one than the checkpoint's.
+            ConfigurationError: If it differs from the checkpoint's.
         """
         trained = shape if self._trained_on is None else shape_of_observation(self._trained_on["obs_shape"])
         if plain_shape(trained) != plain_shape(shape):

@@ -61,11 +61,11 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
 
 
 def require_kept(given: object, kept: object, name: str) -> None:
-    """Refuse a text that a checkpoint would hold as something else, as happens in settings that may be anything.
+    """Refuse a text that a checkpoint would hold as another type, which happens in settings of any type.
 
     Args:
         given: A setting, or a collection of them.
-        kept: The same as a run's config and its checkpoints hold it.
+        kept: The same setting as a run's config and its checkpoints hold it.
         name: Its name.
 
     Raises:

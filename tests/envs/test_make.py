@@ -21,14 +21,14 @@ BLOCKS = [{"sequence": "ABC", "episodes": 3}, {"sequence": "reversed"}]
 @pytest.mark.parametrize(
     ("factory", "facts"),
     [
-        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", 2, 0, False, None, None, None)),
-        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", 4, 0, False, None, "Discrete(16)", None)),
-        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", 3, 0, False, None, None, None)),
+        (EnvFactory("CartPole-v1"), EnvFacts((4,), "float32", False, 2, 0, False, None, None, None)),
+        (EnvFactory("FrozenLake-v1"), EnvFacts((16,), "int64", True, 4, 0, False, None, "Discrete(16)", None)),
+        (EnvFactory("tests/Doors-v0"), EnvFacts((3,), "float32", True, 3, 0, False, None, None, None)),
         (
             EnvFactory("seqrl/Sequence-v0", {"objects": "ABC", "blocks": BLOCKS}),
-            EnvFacts((3,), "float32", 3, 2, True, None, None, None),
+            EnvFacts((3,), "float32", True, 3, 2, True, None, None, None),
         ),
-        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", 2, 0, False, None, None, None)),
+        (EnvFactory("CartPole-v1", frame_stack=4), EnvFacts((4, 4), "float32", False, 2, 0, False, None, None, None)),
     ],
     ids=lambda value: value.env_id if isinstance(value, EnvFactory) else "",
 )

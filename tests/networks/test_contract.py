@@ -33,6 +33,7 @@ def test_the_contract(case: str) -> None:
     assert features.shape == (T, B, net.feature_size)
     assert_close(net.head(features), outputs)
     assert_same_state(same_state, state)
+    assert net.remembers == (state is not None)
     if state is not None:
         assert state.shape[1] == B
         assert state.dtype == torch.float32

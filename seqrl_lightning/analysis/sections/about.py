@@ -8,11 +8,11 @@ from seqrl_lightning.analysis.report import Section, written_by
 
 
 def methods(groups: Groups, axis: Axis, command: str) -> Section:
-    """A paragraph for a paper, and the settings of each condition, with those that differ first.
+    """A paragraph for a paper, and the settings of each condition, the differing ones first.
 
     Args:
         groups: Runs by condition.
-        axis: What curves are drawn over.
+        axis: The x axis of curves.
         command: The command that wrote the report.
     """
     run = next(iter(groups.values()))[0]

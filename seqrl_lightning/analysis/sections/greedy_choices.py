@@ -30,7 +30,7 @@ def positions(groups: Groups) -> Section:
     facts = next(iter(groups.values()))[0].facts
     names = facts.block_names if facts.num_blocks > 1 else [""]
     actions = {num_actions(run) for runs in groups.values() for run in runs}
-    chance = 1 / actions.pop() if len(actions) == 1 and 0 not in actions else None  # a table may not tell them
+    chance = 1 / actions.pop() if len(actions) == 1 and 0 not in actions else None  # a table may lack them
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)

@@ -58,7 +58,7 @@ def _table(by_block: Mapping[str, pd.DataFrame], of_seed: Mapping[int, pd.DataFr
 
 
 def by_chance(chances: Mapping[str, Chance]) -> str:
-    """Say how soon random choices would meet the criterion, in each condition."""
+    """State how soon random choices would meet the criterion, in each condition."""
     numbers = {name: chance.episodes_to_criterion for name, chance in chances.items()}
     if not any(np.isfinite(number) for number in numbers.values()):
         return "No random episode was mastered, so the criterion is not met by chance."
