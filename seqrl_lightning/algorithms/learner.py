@@ -4,6 +4,7 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Self
 
 import numpy as np
 import torch
@@ -410,6 +411,16 @@ class LearnerModule(CheckpointedModule):
         """The network whose outputs are the values to act by, as they are; None if there is none."""
         acts_by_outputs = type(self).q_values is LearnerModule.q_values and self.value_rescaling is None
         return self.policy_net if acts_by_outputs else None
+
+    def acting_copy(self) -> Self:
+        """Return a copy on the CPU, without a Trainer, that acts in another process."""
+        return copy.deepcopy(self).cpu()
+
+    def acting_weights(self) -> dict[str, Tensor]:
+        """Return copies of what such a copy acts by, on the CPU: all parameters and buffers except the target's."""
+        state = self.state_dict()
+        acting = (name for name in state if not name.startswith("target_net."))
+        return {name: state[name].detach().to("cpu", copy=True) for name in acting}
 
     def _numpy_forward(self) -> speed.NumPyForward | None:
         """Return the fast path for acting, which is looked up once for each network."""

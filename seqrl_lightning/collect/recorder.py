@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from seqrl_lightning.collect.policy import ExploringPolicy
+from seqrl_lightning.collect.policy import Explorer
 from seqrl_lightning.envs import Outcome, Shown
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
@@ -47,7 +47,7 @@ class TrialRecorder:
         self,
         shown: Shown,
         action: IntArray,
-        policy: ExploringPolicy,
+        policy: Explorer,
         outcome: Outcome,
         trial: IntArray,
         is_trial: BoolArray,
