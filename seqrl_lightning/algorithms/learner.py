@@ -414,7 +414,9 @@ class LearnerModule(CheckpointedModule):
 
     def acting_copy(self) -> Self:
         """Return a copy on the CPU, without a Trainer, that acts in another process."""
-        return copy.deepcopy(self).cpu()
+        acting = copy.deepcopy(self).cpu()
+        acting._fast_acting = None  # it reads the weights of the network that it was made for
+        return acting
 
     def acting_weights(self) -> dict[str, Tensor]:
         """Return copies of what such a copy acts by, on the CPU: all parameters and buffers except the target's."""

@@ -142,9 +142,9 @@ class Actor:
             if is_anew:
                 collected["envs"] = None
                 collector.progress.env_steps = max(collector.progress.env_steps, env_steps // collector.world_size)
-        with self._own_torch_stream():
-            if block is not None:
-                collector.envs.follow_block(block)
+        if block is not None:
+            collector.envs.follow_block(block)
+        with torch.random.fork_rng(devices=()):  # what it draws only finds out whether the network carries a state
             collector.begin(collected)
         seed, shown = collector.episodes.seed, collector.episodes.shown._asdict()
         return Beginning(seed, _joined([shown], np.stack), collector.policy.remembers)

@@ -27,6 +27,10 @@ class RayActors:
         import ray
 
         self._ray = ray
+        num_cpus = int(ray.cluster_resources().get("CPU", 0))
+        if num_cpus < settings.num_actors:  # Ray would wait for more of them
+            self._open.close()
+            require(False, "agent.actors", settings.num_actors, f"at most {num_cpus}, the number of Ray's CPUs")
         shared = ray.put(settings)
         remote = ray.remote(num_cpus=1)(_Worker)
         self._workers = [remote.remote() for _ in range(settings.num_actors)]

@@ -13,7 +13,7 @@ class TrialStep(NamedTuple):
     shown: Shown  # what it saw
     action: IntArray  # [N]
     explores: BoolArray  # [N], whether the action was random
-    q_values: Array | None  # [N, A]; None where all explored, so that the network wasn't asked
+    q_values: Array | None  # [N, A]; NaN, or None for all, where the network wasn't asked because all explored
     outcome: Outcome  # what it led to
     trial: IntArray  # [N], env steps before it in the episode
     is_trial: BoolArray  # [N], false where the step only reset the environment
