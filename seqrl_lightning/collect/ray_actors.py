@@ -6,7 +6,7 @@ from typing import Any
 
 from seqrl_lightning.collect.actors import Actor, ActorSettings
 from seqrl_lightning.ray_cluster import ray_session
-from seqrl_lightning.types import RunError, one_line
+from seqrl_lightning.types import RunError, one_line, require
 
 
 class RayActors:
