@@ -37,9 +37,7 @@ def main() -> None:
         for num_actors in arguments.actors:
             by_rows = seconds_with_actors(num_actors, arguments.seconds)
             for rows, seconds in by_rows.items():
-                print(
-                    f"{num_actors:2d} actors, R = {rows:3d}: {1 / seconds:8,.0f} env steps/s, {seconds * 1e6:.0f} us each"
-                )
+                print(f"{num_actors:2d} actors, R = {rows:3d}: {1 / seconds:8,.0f} env steps/s, {seconds * 1e6:.0f} us")
             per_round = {rows: seconds * rows * num_actors for rows, seconds in by_rows.items()}
             per_row = (per_round[ROWS[-1]] - per_round[ROWS[0]]) / (ROWS[-1] - ROWS[0])
             print(f"  a round: {(per_round[ROWS[0]] - per_row) * 1e3:.1f} ms, and {per_row * 1e6:.0f} us for each row")

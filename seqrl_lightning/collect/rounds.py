@@ -205,7 +205,7 @@ class ReplayedPolicy:
 
     @property
     def state(self) -> State:
-        """What the network carried into the step that is replayed next, [S, N, ...]; None if nothing."""
+        """The network's state before the step that is replayed next, [S, N, ...]; None if there is none."""
         state = self._rounds.row["state"]
         return None if state is None else torch.from_numpy(state.swapaxes(0, 1))
 
