@@ -20,7 +20,8 @@ from seqrl_lightning.collect.rounds import InProcess, Rounds, Workers
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.ray_cluster import ray_session
-from seqrl_lightning.types import Array, BoolArray, ConfigurationError, RunError, State
+from seqrl_lightning.types import ConfigurationError, RunError
+from tests.collect.collecting import Zeros
 from tests.running import assert_identical, fit
 
 pytest.importorskip("ray", reason="Ray isn't installed: pip install 'seqrl-lightning[ray]'")
@@ -36,13 +37,13 @@ def _ray() -> Iterator[None]:
 
 
 class Sleeping(gym.Env[Any, Any]):
-    """A step takes 5 ms or, with ``delays``, up to 5 ms by a random stream that nobody seeds."""
+    """A step takes up to 5 ms, by a random stream that nobody seeds."""
 
     observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
     action_space = gym.spaces.Discrete(2)
 
-    def __init__(self, delays: bool = False) -> None:
-        self.delays = np.random.default_rng() if delays else None
+    def __init__(self) -> None:
+        self.delays = np.random.default_rng()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -50,7 +51,7 @@ class Sleeping(gym.Env[Any, Any]):
         return self.np_random.uniform(-1, 1, 4).astype(np.float32), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        time.sleep(0.005 if self.delays is None else float(self.delays.uniform(0, 0.005)))
+        time.sleep(float(self.delays.uniform(0, 0.005)))
         self.t += 1
         return self.np_random.uniform(-1, 1, 4).astype(np.float32), float(action), False, self.t == 100, {}
 
@@ -62,25 +63,14 @@ class Sleeping(gym.Env[Any, Any]):
 
 
 SLEEPING = "tests.test_ray:Sleeping"
-
-
-class Zeros:
-    """A learner whose values are all 0."""
-
-    def act_values(
-        self, observation: Array, state: State = None, is_first: BoolArray | None = None
-    ) -> tuple[Array, State]:
-        return np.zeros((len(observation), 2), np.float32), state
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> None:
-        pass
+SLOW = "benchmarks.slow_env:benchmarks/Slow-v0"  # 5 ms a step; actors need no Lightning for it
 
 
 def settings_for(num_actors: int) -> ActorSettings:
-    factory = EnvFactory(SLEEPING)
+    factory = EnvFactory(SLOW)
     make_envs, facts = partial(factory.make_envs, 1), factory.read_facts()
     shape, dtype = facts.obs_shape, facts.obs_dtype
-    return ActorSettings(SLEEPING, make_envs, Zeros(), ConstantEpsilon(0.5), 2, shape, dtype, num_actors, True, "7")
+    return ActorSettings(SLOW, make_envs, Zeros(), ConstantEpsilon(0.5), 2, shape, dtype, num_actors, True, "7")
 
 
 def rounds_of(workers: Workers) -> Rounds:
@@ -110,13 +100,12 @@ def test_eight_actors_take_slow_steps_at_least_six_times_as_fast_as_one() -> Non
     assert one / eight >= 6
 
 
-def run(folder: Path, max_steps: int = 40, ckpt_path: Path | None = None, delays: bool = True) -> tuple[Any, Any]:
+def run(folder: Path, max_steps: int = 40, ckpt_path: Path | None = None) -> tuple[Any, Any]:
     torch.manual_seed(3)
     trainer, module, _ = fit(
         folder,
         {
             "env_id": SLEEPING,
-            "env_kwargs": {"delays": delays},
             "num_envs": 4,
             "batch_size": 8,
             "capacity": 400,
@@ -134,13 +123,14 @@ def run(folder: Path, max_steps: int = 40, ckpt_path: Path | None = None, delays
 def test_neither_delays_nor_processes_nor_an_interruption_change_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, weights = run(tmp_path / "whole")
-    run(tmp_path / "half", 20)
-    resumed, resumed_weights = run(tmp_path / "rest", 40, next((tmp_path / "half").rglob("last.ckpt")))
-    monkeypatch.setattr(AgentCallback, "_start_actors", lambda _, settings: InProcess(settings))
-    expected, expected_weights = run(tmp_path / "here")
-    for trainer, own in ((whole, weights), (resumed, resumed_weights)):
-        assert torch.equal(own, expected_weights)
+    with monkeypatch.context() as here:
+        here.setattr(AgentCallback, "_start_actors", lambda _, settings: InProcess(settings))
+        expected, expected_weights = run(tmp_path / "here")
+        run(tmp_path / "half", 20)
+    whole = run(tmp_path / "whole")
+    resumed = run(tmp_path / "rest", 40, next((tmp_path / "half").rglob("last.ckpt")))
+    for trainer, weights in (whole, resumed):
+        assert torch.equal(weights, expected_weights)
         assert_identical(trainer.datamodule.ring.state_dict(), expected.datamodule.ring.state_dict())
         assert trainer.datamodule.progress == expected.datamodule.progress
 
