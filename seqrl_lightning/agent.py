@@ -65,6 +65,8 @@ class Settings(TypedDict, total=False):
     max_env_restarts: int
     check_bounds: bool
     exploration_bonus: type[ExplorationBonus] | Part | None
+    actors: int | None
+    ray_address: str
     # target_sync, skipped_updates
     sync_every_updates: int
     tau: float | None

@@ -5,6 +5,9 @@ import zlib
 
 import numpy as np
 
+SEED = "PL_GLOBAL_SEED"
+"""The environment variable in which Lightning's ``seed_everything`` leaves the run's seed."""
+
 
 def random_stream(role: str, rank: int = 0) -> np.random.Generator:
     """Return a random stream of its own for a role and a process.
@@ -16,6 +19,6 @@ def random_stream(role: str, rank: int = 0) -> np.random.Generator:
     Returns:
         A generator seeded with the run's seed (``--seed_everything``), or afresh if there is none.
     """
-    seed = os.environ.get("PL_GLOBAL_SEED")  # where Lightning's seed_everything leaves it
+    seed = os.environ.get(SEED)
     entropy = [int(seed), rank, zlib.crc32(role.encode())] if seed else None
     return np.random.default_rng(np.random.SeedSequence(entropy))

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -141,6 +142,20 @@ class ActingModule(CheckpointedModule):
         """The network whose outputs are the values to act by, as they are; None if there is none."""
         acts_by_outputs = type(self).q_values is ActingModule.q_values and self.value_rescaling is None
         return self.policy_net if acts_by_outputs else None
+
+    def acting_copy(self) -> Self:
+        """Return a copy on the CPU, without a Trainer, that acts in another process."""
+        return copy.deepcopy(self).cpu()
+
+    def acting_weights(self) -> dict[str, Tensor]:
+        """Return copies of what such a copy acts by, on the CPU: all parameters and buffers except the target's."""
+        state = self.state_dict()
+        acting = (name for name in state if not name.startswith("target_net."))
+        return {name: state[name].detach().to("cpu", copy=True) for name in acting}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the fast path for acting out of copies: it reads the weights of the network that it was made for."""
+        return {**super().__getstate__(), "_fast_acting": None}
 
     def _numpy_forward(self) -> speed.NumPyForward | None:
         """Return the fast path for acting, which is looked up once for each network."""

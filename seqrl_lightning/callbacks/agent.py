@@ -1,5 +1,7 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +13,12 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.budget import Budget, is_over, warn_of_missed_blocks
-from seqrl_lightning.callbacks.requirements import require_callbacks, require_fitting_data, require_one_process
+from seqrl_lightning.callbacks.requirements import (
+    require_callbacks,
+    require_fitting_actors,
+    require_fitting_data,
+    require_one_process,
+)
 from seqrl_lightning.checkpoints.changes import changes, described
 from seqrl_lightning.collect import (
     Collector,
@@ -21,12 +28,17 @@ from seqrl_lightning.collect import (
     GuardedEnvs,
     TrialRecorder,
 )
+from seqrl_lightning.collect.actors import ActorSettings
+from seqrl_lightning.collect.collector import CollectorEnvs
 from seqrl_lightning.collect.pace import Pace
+from seqrl_lightning.collect.policy import Explorer
+from seqrl_lightning.collect.ray_actors import RayActors
+from seqrl_lightning.collect.rounds import ReplayedEnvs, ReplayedPolicy, Rounds, Workers
 from seqrl_lightning.collect.run_progress import publish_progress
 from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
-from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.random_streams import SEED, random_stream
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
@@ -65,6 +77,10 @@ class AgentCallback(Callback):
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
         exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
             find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
+        actors: Number of processes that Ray starts, each of which acts in its share of ``data.num_envs`` environments
+            with a copy of the network; None acts in this process. While the network is updated, all of them take the
+            env steps that are due after the update (a round), by the weights before it.
+        ray_address: Where they are: ``local`` for this machine, ``auto`` or ``host:port`` for a Ray cluster.
 
     Attributes:
         progress: What this process has done so far. The datamodule's ``progress`` is that of all processes.
@@ -88,10 +104,13 @@ class AgentCallback(Callback):
         max_env_restarts: int = 10,
         check_bounds: bool = True,
         exploration_bonus: ExplorationBonus | None = None,
+        actors: int | None = None,
+        ray_address: str = "local",
     ) -> None:
         require(max_episodes is None or max_episodes > 0, "agent.max_episodes", max_episodes, "at least 1")
         require(on_env_error in ("raise", "restart"), "agent.on_env_error", on_env_error, "'raise' or 'restart'")
         require(max_env_restarts >= 0, "agent.max_env_restarts", max_env_restarts, "at least 0")
+        require(actors is None or actors > 0, "agent.actors", actors, "at least 1, or null")
         self.epsilon = epsilon
         self.max_env_steps = max_env_steps
         self.max_episodes = max_episodes
@@ -100,6 +119,8 @@ class AgentCallback(Callback):
         self.max_env_restarts = max_env_restarts
         self.check_bounds = check_bounds
         self.exploration_bonus = exploration_bonus
+        self.actors = actors
+        self.ray_address = ray_address
         self.progress = Progress()
         self.episode_log = EpisodeLog()
         self.recorder = TrialRecorder()
@@ -110,6 +131,8 @@ class AgentCallback(Callback):
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
         self._collector: Collector | None = None  # of the fit
         self._learner: Learner | None = None  # of the fit
+        self._workers: Workers | None = None  # the actors of the fit
+        self._rounds: Rounds | None = None  # that they take
         self._run_progress = Progress()  # the datamodule's, from on_fit_start on
 
     @staticmethod
@@ -156,13 +179,21 @@ class AgentCallback(Callback):
             self._learner = learner_of(trainer)
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
+            if self.actors is not None:
+                rules = self.overlap, self.on_env_error
+                require_fitting_actors(self.actors, self._pace, *rules, data, trainer.world_size)
             require_one_process(self.exploration_bonus, trainer.world_size)
             self._budget.check(trainer, self.cadence.warmup_env_steps)
             self._budget.warn_of_blocks(data)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End the subscriptions to trials: in a further run, subscribers subscribe again."""
+        """End the actors, and the subscriptions to trials: in a further run, subscribers subscribe again."""
+        self._close_actors()
         self.recorder.end_subscriptions()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the actors."""
+        self._close_actors()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start episodes or continue those of the checkpoint; warm the replay memory up, unless the run is over."""
@@ -182,11 +213,13 @@ class AgentCallback(Callback):
             self._warm_up(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        """With ``overlap``: start a step of the environments, if the coming updates ask for one."""
-        if self.overlap:
+        """With ``overlap`` or actors: start the steps of the environments that the coming updates ask for."""
+        if self.overlap or self._rounds is not None:
             assert self._learner is not None
-            updates = trainer.global_step + self._learner.updates_per_step
-            if self.progress.env_steps < self._pace.due_env_steps(updates):
+            due = self._pace.due_env_steps(trainer.global_step + self._learner.updates_per_step)
+            if self._rounds is not None:
+                self._start_round(due)
+            elif self.progress.env_steps < due:
                 self._pace.unlearned_env_steps += self.collector.start_step()
 
     def on_train_batch_end(
@@ -195,7 +228,9 @@ class AgentCallback(Callback):
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
         if self.overlap:
             self._pace.unlearned_env_steps += self.collector.finish_step()
-        if not self._pace.learns_once:
+        if self._rounds is not None:
+            self._store_round(trainer)
+        elif not self._pace.learns_once:
             self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
         self._stop_at_budget(trainer)
 
@@ -243,12 +278,10 @@ class AgentCallback(Callback):
 
     def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
         self.recorder.tells_correct_action = data.tells_correct_action
-        rng = random_stream("agent", trainer.global_rank)
         if self.exploration_bonus is not None:
             self.exploration_bonus.begin(data.obs_shape, data.obs_dtype, random_stream("bonus", trainer.global_rank))
         return Collector(
-            self._guarded(data.envs, data.remake_envs, f"{data.env_id}"),
-            ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng),
+            *self._envs_and_policy(trainer, data, learner),
             data.ring,
             data.sampler,
             self.progress,
@@ -260,6 +293,40 @@ class AgentCallback(Callback):
             learner.normalization if isinstance(learner, ActingModule) else None,
             self.exploration_bonus,
         )
+
+    def _envs_and_policy(
+        self, trainer: Trainer, data: ReplayDataModule, learner: Learner
+    ) -> tuple[CollectorEnvs, Explorer]:
+        """Return the environments of this process and its policy or, with actors, what replays theirs."""
+        if self.actors is None:
+            rng = random_stream("agent", trainer.global_rank)
+            policy = ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng)
+            return self._guarded(data.envs, data.remake_envs, f"{data.env_id}"), policy
+        assert isinstance(learner, ActingModule)
+        settings = ActorSettings(
+            f"{data.env_id}",
+            partial(data.factory.make_envs, data.num_envs // self.actors),
+            learner.acting_copy(),
+            self.epsilon,
+            data.n_actions,
+            data.obs_shape,
+            data.obs_dtype,
+            self.actors,
+            self.check_bounds,
+            os.environ.get(SEED),
+        )
+        self._workers = self._start_actors(settings)
+        self._rounds = Rounds(self._workers, data.num_envs, learner.acting_weights)
+        replayed = ReplayedPolicy(self._rounds)
+        return ReplayedEnvs(self._rounds, replayed), replayed
+
+    def _start_actors(self, settings: ActorSettings) -> Workers:
+        return RayActors(settings, self.ray_address)
+
+    def _close_actors(self) -> None:
+        workers, self._workers, self._rounds = self._workers, None, None
+        if workers is not None:
+            workers.close()
 
     def _guarded(self, envs: Border, remake: Callable[[], Border], name: str) -> GuardedEnvs:
         rules = self.on_env_error, self.max_env_restarts, self.check_bounds
@@ -287,9 +354,25 @@ class AgentCallback(Callback):
         """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
         budget, num_processes = self._budget, trainer.world_size
         while self.progress.env_steps < until_env_steps and budget.allows(self.progress, num_processes):
+            if self._rounds is not None:
+                self._start_round(until_env_steps)
             num_lost = self.collector.step()
             self._pace.unlearned_env_steps += num_lost
             until_env_steps += num_lost
+        publish_progress(self.collector, self._run_progress, trainer.strategy.root_device)
+
+    def _start_round(self, until_env_steps: float) -> None:
+        """Let the actors take the env steps that are left until then, unless they are at it."""
+        assert self._rounds is not None
+        left = min(until_env_steps, self.max_env_steps or math.inf) - self.progress.env_steps
+        if left > 0 and self._rounds.is_stored:
+            self._rounds.start(math.ceil(left / self._rounds.num_envs))
+
+    def _store_round(self, trainer: Trainer) -> None:
+        """Store all rows of the round: what resets of environments took from it is left to the next one."""
+        assert self._rounds is not None
+        while not self._rounds.is_stored:
+            self.collector.step()
         publish_progress(self.collector, self._run_progress, trainer.strategy.root_device)
 
     def _stop_at_budget(self, trainer: Trainer) -> None:

@@ -119,6 +119,13 @@ class TrialWriter(Callback):
         self._num_rows += len(rows)
         add_rows(self._path, rows)
 
+    def _values_of(self, step: TrialStep, env: int) -> list[float | str]:
+        """Return an environment's values; empty texts where the network wasn't asked (NaN beside other actors)."""
+        if step.q_values is None or np.isnan(step.q_values[env]).all():
+            return [""] * self._n_actions
+        values: list[float | str] = step.q_values[env].tolist()
+        return values
+
     def _rows_of(self, step: TrialStep) -> Iterable[Row]:
         for env in np.flatnonzero(step.is_trial).tolist():
             self._episodes[env] += int(step.trial[env] == 0)
@@ -137,7 +144,7 @@ class TrialWriter(Callback):
                     int(step.outcome.terminated[env]),
                     int(step.outcome.truncated[env]),
                     int(step.explores[env]),
-                    [""] * self._n_actions if step.q_values is None else step.q_values[env].tolist(),
+                    self._values_of(step, env),
                 )
             )
 

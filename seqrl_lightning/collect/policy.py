@@ -26,6 +26,43 @@ class Rule(Protocol):
         """``[N, n_actions] -> [N]``; the mask, [N, n_actions] bool, is true where an action is allowed."""
 
 
+class Explorer(Protocol):
+    """The policy of a collector; see :class:`ExploringPolicy` for each attribute and method."""
+
+    epsilon: float
+    explores: BoolArray | None
+    values: Array | None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the network carries a state."""
+
+    @property
+    def state(self) -> State:
+        """What the network carries into the next step."""
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+
+    def find_memory(self, observation: Array) -> None:
+        """Find out whether the network carries a state."""
+
+    def act(
+        self,
+        observation: Array,
+        action_mask: BoolArray | None = None,
+        is_first: BoolArray | None = None,
+        env_steps: int = 0,
+    ) -> IntArray:
+        """Pick an action in each environment, [N] int64."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the policy's state, as tensors and primitives."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+
+
 class Policy:
     """Act in N environments side by side, carrying the network's state from step to step.
 

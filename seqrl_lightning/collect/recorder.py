@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from seqrl_lightning.collect.policy import ExploringPolicy
+from seqrl_lightning.collect.policy import Explorer
 from seqrl_lightning.envs import Outcome, Shown
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
@@ -13,7 +13,7 @@ class TrialStep(NamedTuple):
     shown: Shown  # what it saw
     action: IntArray  # [N]
     explores: BoolArray  # [N], whether the action was random
-    q_values: Array | None  # [N, A]; None if all explored, so that the network wasn't run
+    q_values: Array | None  # [N, A]; NaN, or None for all, where the network wasn't asked because all explored
     outcome: Outcome  # what it led to
     trial: IntArray  # [N], env steps before it in the episode
     is_trial: BoolArray  # [N], false where the step only reset the environment
@@ -47,7 +47,7 @@ class TrialRecorder:
         self,
         shown: Shown,
         action: IntArray,
-        policy: ExploringPolicy,
+        policy: Explorer,
         outcome: Outcome,
         trial: IntArray,
         is_trial: BoolArray,

@@ -1,5 +1,6 @@
 """The datamodule that an agent fills: environments to learn in, and the memory of the transitions in them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -38,13 +39,11 @@ class ReplayDataModule(LearnerDataModule):
         shared: The settings of :class:`LearnerDataModule`, which every datamodule has.
 
     Attributes:
-        envs: The environments to learn in (from ``setup("fit")`` on).
+        envs: The environments to learn in (from ``setup("fit")`` on), made when they are first asked for.
 
     Raises:
         ConfigurationError: If a setting can't work with this task.
     """
-
-    envs: Border
 
     def __init__(
         self,
@@ -91,8 +90,13 @@ class ReplayDataModule(LearnerDataModule):
         if stage == "fit":
             if self.trials is not None:
                 self._require_learner_of_logs()
-            self.envs = self._open(self.num_envs)
+            vars(self).pop("envs", None)  # those of an earlier fit are closed
         super().setup(stage)
+
+    @functools.cached_property
+    def envs(self) -> Border:
+        """The environments to learn in."""
+        return self._open(self.num_envs)
 
     def remake_envs(self) -> Border:
         """Replace the environments to learn in, of which one is broken, and return the new ones."""

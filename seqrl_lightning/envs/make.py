@@ -80,6 +80,11 @@ class EnvFactory:
         self.autoreset_mode = autoreset_mode
         self.flatten_observations = flatten_observations
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings, which can be sent to another process: what was looked up by them can't."""
+        looked_up = ("task", "_spec", "_native_mode")
+        return {name: value for name, value in vars(self).items() if name not in looked_up}
+
     def make_env(self, **env_kwargs: Any) -> AdmittedEnv:
         """Make one environment, wrapped, with observations as they are stored; ``env_kwargs`` add to the task's own.
 

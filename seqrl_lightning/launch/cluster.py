@@ -67,7 +67,7 @@ class Submitit:
 
 
 class Command:
-    """A job's command, as a node runs it; submitit sends it there.
+    """A job's command, as a node runs it; submitit or Ray sends it there.
 
     Args:
         job: The job, which has begun.
@@ -80,6 +80,11 @@ class Command:
         self.has_safe_path = _SAFE_PATH in os.environ
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the job was told to stop."""
+        return (self.folder / self.job.stop).exists()
+
     def __call__(self) -> int:
         """Run the command.
 
@@ -91,7 +96,7 @@ class Command:
             os.environ.pop(_SAFE_PATH, None)
         self._process = start_process(self.job, self.command, start_new_session=False)
         while (status := self._process.poll()) is None:
-            if self.job.stop.exists():
+            if self.is_stopped:
                 self._process.send_signal(signal.SIGTERM)
                 return self._process.wait()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -105,7 +110,7 @@ class Command:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
             self._process = None
-        was_stopped = self.job.stop.exists()
+        was_stopped = self.is_stopped
         self.job.resume()
         self.job.begin()
         if was_stopped:  # by the user: a job that is submitted again ends at once

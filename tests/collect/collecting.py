@@ -21,6 +21,18 @@ def constant_values(n_actions: int) -> ActValues:
     return act_values
 
 
+class Zeros:
+    """A learner of two actions whose values are all 0."""
+
+    def act_values(
+        self, observation: Array, state: State = None, is_first: BoolArray | None = None
+    ) -> tuple[Array, State]:
+        return np.zeros((len(observation), 2), np.float32), state
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True) -> None:
+        pass
+
+
 class CountingNetwork:
     """A network whose state is the number of steps of the episode; its value of every action is the state."""
 

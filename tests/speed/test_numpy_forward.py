@@ -177,3 +177,16 @@ def test_the_observation_stays_as_it_is() -> None:
     assert forward is not None
     forward(observation)
     assert (observation == 1.0).all()
+
+
+def test_a_copied_learner_acts_by_its_own_weights() -> None:
+    """Not by those of the network whose copy it began as."""
+    learner = DQN((3,), 2, network=functools.partial(MLP, hidden_sizes=[4]))
+    observation = np.ones((1, 3), np.float32)
+    before, _ = learner.act_values(observation)  # the fast path is looked up here
+    copied = copy.deepcopy(learner)
+    with torch.no_grad():
+        for weight in copied.policy_net.parameters():
+            weight.zero_()
+    assert not copied.act_values(observation)[0].any()
+    assert np.array_equal(learner.act_values(observation)[0], before)

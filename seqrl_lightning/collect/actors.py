@@ -1,0 +1,233 @@
+"""Actors: collectors in processes of their own, each of which takes its environments' steps of a round."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqrl_lightning.collect.collector import Collector
+from seqrl_lightning.collect.episodes import EpisodeLog
+from seqrl_lightning.collect.faults import GuardedEnvs
+from seqrl_lightning.collect.policy import ExploringPolicy
+from seqrl_lightning.collect.recorder import TrialRecorder, TrialStep
+from seqrl_lightning.envs import Border
+from seqrl_lightning.exploration import EpsilonSchedule
+from seqrl_lightning.random_streams import SEED, random_stream
+from seqrl_lightning.replay import RingBuffer, UniformSampler
+from seqrl_lightning.saved_state import saved, saved_tensor
+from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, State
+
+Columns = dict[str, Array | None]
+"""The steps of a round by name, ``[R, N, ...]`` of R rows and N environments; None for what no step has."""
+
+Weights = dict[str, Tensor]
+"""The parameters and buffers that actors act by, on the CPU."""
+
+# What stands for a value that only some rows or some actors have.
+_BLANKS = {"action_mask": True, "correct_action": -1, "block": 0, "q_values": np.nan, "state": 0}
+
+
+class ActingCopy(Protocol):
+    """A copy of the learner, which acts by the weights that it is given."""
+
+    def act_values(
+        self, observation: Array, state: State = None, is_first: BoolArray | None = None
+    ) -> tuple[Array, State]:
+        """See :meth:`seqrl_lightning.types.Learner.act_values`."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> object:
+        """Take over weights."""
+
+
+@dataclass(frozen=True)
+class ActorSettings:
+    """The settings that all actors of a run have in common; they are sent to other processes.
+
+    Attributes:
+        env_id: The task, as errors name it.
+        make_envs: Makes the environments of one actor.
+        learner: Is copied with the settings.
+        epsilon: The probability of a random action, as a function of the env steps taken so far.
+        n_actions: Number of actions.
+        obs_shape: Shape of one observation.
+        obs_dtype: Its dtype.
+        num_actors: Number of actors.
+        check_bounds: Whether an observation outside its space's bounds is a fault.
+        seed: The run's seed, as the environment variable has it; None if there is none.
+    """
+
+    env_id: str
+    make_envs: Callable[[], Border]
+    learner: ActingCopy
+    epsilon: EpsilonSchedule
+    n_actions: int
+    obs_shape: tuple[int, ...]
+    obs_dtype: str
+    num_actors: int
+    check_bounds: bool
+    seed: str | None
+
+
+class Beginning(NamedTuple):
+    """The answer of an actor that has begun."""
+
+    seed: int  # of its environments
+    shown: Columns  # by them, [1, N, ...]
+    remembers: bool  # whether the network carries a state
+
+
+class Actor:
+    """Collect in environments of its own, with a copy of the network.
+
+    Args:
+        settings: The settings of all actors.
+        rank: Number of this one.
+    """
+
+    def __init__(self, settings: ActorSettings, rank: int) -> None:
+        if settings.seed is not None:
+            os.environ[SEED] = settings.seed
+        self._envs = settings.make_envs()
+        env_id = f"{settings.env_id} of actor {rank} of {settings.num_actors}"
+        stream = random_stream("agent", rank)
+        self._learner = settings.learner
+        self._rank = rank
+        self._states = _StateKeeper()
+        self._recorder = TrialRecorder(tells_correct_action=True)
+        self._steps = self._recorder.subscribe()
+        self._collector = Collector(
+            GuardedEnvs(self._envs, settings.make_envs, env_id, check_bounds=settings.check_bounds),
+            ExploringPolicy(self._learner.act_values, settings.epsilon, settings.n_actions, stream),
+            RingBuffer(2 * self._envs.num_envs, self._envs.num_envs, settings.obs_shape, settings.obs_dtype),
+            self._states,
+            Progress(),
+            EpisodeLog(),
+            self._recorder,
+            rank,
+            settings.num_actors,
+        )
+        self._torch_stream = (
+            torch.Generator().manual_seed(int(random_stream("actor", rank).integers(2**63))).get_state()
+        )
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method by its name, as :meth:`Workers.ask` sends it."""
+        methods: dict[str, Callable[..., Any]] = {
+            "begin": self.begin,
+            "take": self.take,
+            "state_dict": self.state_dict,
+        }
+        return methods[method](*arguments)
+
+    def begin(self, states: Sequence[Any] | None, is_anew: bool, env_steps: int, block: int | None) -> Beginning:
+        """Start episodes, or continue those that ``states`` were taken of.
+
+        Args:
+            states: The states of all actors; None at a run's start.
+            is_anew: Whether the episodes are new ones even so.
+            env_steps: Env steps of the run so far, over all actors.
+            block: The block of the next episodes, if the task leaves it to the learner.
+        """
+        collector, collected = self._collector, None
+        if states is not None:
+            state = saved(states[self._rank], dict, f"actor {self._rank}")
+            collected = {**saved(state["collector"], dict, "the actor's collector")}
+            self._torch_stream = saved_tensor(state["torch"], (None,), torch.uint8, "the actor's random stream")
+            vars(collector.progress).update(asdict(saved(state["progress"], Progress, "the actor's progress")))
+            if is_anew:
+                collected["envs"] = None
+                collector.progress.env_steps = max(collector.progress.env_steps, env_steps // collector.world_size)
+        if block is not None:
+            collector.envs.follow_block(block)
+        with torch.random.fork_rng(devices=()):  # what it draws only finds out whether the network carries a state
+            collector.begin(collected)
+        seed, shown = collector.episodes.seed, collector.episodes.shown._asdict()
+        return Beginning(seed, _joined([shown], np.stack), collector.policy.remembers)
+
+    def take(self, num_rows: int, weights: Weights, block: int | None) -> Columns:
+        """Take a round's steps.
+
+        Args:
+            num_rows: R, the steps of each environment.
+            weights: The weights to act by.
+            block: The block of the next episodes, if the task leaves it to the learner.
+
+        Returns:
+            ``[R, N, ...]`` of this actor's N environments.
+
+        Raises:
+            RunError: If an environment breaks.
+        """
+        collector = self._collector
+        self._learner.load_state_dict(weights, strict=False)
+        if block is not None:
+            collector.envs.follow_block(block)
+        rows = []
+        with self._own_torch_stream():
+            for _ in range(num_rows):
+                collector.step()
+                rows.append({**_columns(self._steps.pop()), "state": self._states.take()})
+                rows[-1]["epsilon"] = np.full(collector.num_envs, collector.policy.epsilon)
+        collector.log.drain()  # the learner's side counts episodes
+        return _joined(rows, np.stack)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the actor's state, as tensors and primitives."""
+        progress = asdict(self._collector.progress)
+        return {"collector": self._collector.state_dict(), "progress": progress, "torch": self._torch_stream}
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._envs.discard()
+
+    @contextmanager
+    def _own_torch_stream(self) -> Iterator[None]:
+        """Let noise of the network come from this actor's stream, also where several share a process."""
+        with torch.random.fork_rng(devices=()):
+            torch.set_rng_state(self._torch_stream)
+            yield
+            self._torch_stream = torch.get_rng_state()
+
+
+class _StateKeeper(UniformSampler):
+    """Note the network's state before each step."""
+
+    _state: State = None
+
+    def keep_state(self, ring: RingBuffer, state: State, step: IntArray) -> None:
+        self._state = state
+
+    def take(self) -> Array | None:
+        """Return the state noted last, [N, S, ...], with the environments first as in all columns."""
+        state, self._state = self._state, None
+        return None if state is None else state.cpu().numpy().swapaxes(0, 1)
+
+
+def _columns(step: TrialStep) -> Columns:
+    outcome = step.outcome._asdict()
+    shown = outcome.pop("shown")
+    own = {"action": step.action, "explores": step.explores, "q_values": step.q_values}
+    return {**own, **outcome, **shown._asdict()}
+
+
+def side_by_side(parts: Sequence[Columns]) -> Columns:
+    """Return the rows of all actors, ``[R, N, ...]``, as those of all environments, in the actors' order."""
+    return _joined(parts, lambda columns: np.concatenate(columns, axis=1))
+
+
+def _joined(parts: Sequence[Columns], join: Callable[[list[Array]], Array]) -> Columns:
+    """Join columns; where only some parts have one, blanks stand for it in the others."""
+    joined: Columns = {}
+    for name in parts[0]:
+        known = next((part[name] for part in parts if part[name] is not None), None)
+        if known is None:
+            joined[name] = None
+            continue
+        blank = np.full_like(known, _BLANKS[name]) if name in _BLANKS else known
+        joined[name] = join([blank if (column := part[name]) is None else column for part in parts])
+    return joined

@@ -1,0 +1,252 @@
+"""Rounds: what actors did, replayed row by row, so that a collector stores it as if it had acted itself."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from seqrl_lightning.collect.actors import Actor, ActorSettings, Beginning, Columns, Weights, side_by_side
+from seqrl_lightning.envs import EnvFault, Outcome, Shown
+from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, State
+
+MAX_ROWS = 128
+"""Rows of a round at most, for which actors and learner have memory."""
+
+
+class Workers(Protocol):
+    """The actors of a run, wherever they are."""
+
+    num_actors: int
+
+    def ask(self, method: str, *arguments: object) -> Callable[[], list[Any]]:
+        """Call a method of every actor, without waiting.
+
+        Args:
+            method: A method of :class:`~seqrl_lightning.collect.actors.Actor`.
+            arguments: Its arguments, the same for all.
+
+        Returns:
+            A function that waits, and returns the answers in the actors' order. It raises what an actor raised, or a
+            ``RunError`` if one is lost.
+        """
+
+    def close(self) -> None:
+        """End the actors."""
+
+
+class InProcess:
+    """Actors in this process, one after the other: the reference for those elsewhere.
+
+    Args:
+        settings: The settings of all actors.
+    """
+
+    def __init__(self, settings: ActorSettings) -> None:
+        self.num_actors = settings.num_actors
+        self._actors = [Actor(settings, rank) for rank in range(settings.num_actors)]
+
+    def ask(self, method: str, *arguments: object) -> Callable[[], list[Any]]:
+        """Call a method of every actor at once; see :class:`Workers`."""
+        answers = [actor.call(method, *arguments) for actor in self._actors]
+        return lambda: answers
+
+    def close(self) -> None:
+        """Close the environments."""
+        for actor in self._actors:
+            actor.close()
+
+
+class Rounds:
+    """The rounds of all actors, in which each takes as many steps by the same weights.
+
+    A round is taken while the learner updates, by the weights of its start. Its rows are handed out one by one, the
+    environments in the actors' order, so that the learner sees the same rows whatever an actor's speed.
+
+    Args:
+        workers: The actors.
+        num_envs: The number of environments of all actors.
+        weights: Returns the present weights, as a copy.
+    """
+
+    def __init__(self, workers: Workers, num_envs: int, weights: Callable[[], Weights]) -> None:
+        self.num_envs = num_envs
+        self.remembers = False
+        self.block: int | None = None
+        self._workers = workers
+        self._weights = weights
+        self._rows: deque[Columns] = deque()
+        self._answers: Callable[[], list[Columns]] | None = None  # of the round under way
+
+    def begin(self, states: list[Any] | None, is_anew: bool, env_steps: int) -> tuple[int, Shown]:
+        """Start or continue the episodes of all actors; see :meth:`Actor.begin`.
+
+        Returns:
+            The seed of the first actor's environments, and what all environments show.
+        """
+        must_be = f"a list for {self._workers.num_actors} actors, agent.actors"
+        require_saved(states is None or len(states) == self._workers.num_actors, "the actors", states, must_be)
+        beginnings: list[Beginning] = self._workers.ask("begin", states, is_anew, env_steps, self.block)()
+        self.remembers = beginnings[0].remembers
+        shown = side_by_side([beginning.shown for beginning in beginnings])
+        return beginnings[0].seed, _shown({name: _row(column, 0) for name, column in shown.items()})
+
+    def start(self, num_rows: int) -> None:
+        """Let all actors take a round of ``num_rows`` steps in each environment, without waiting."""
+        assert self.is_stored
+        self._answers = self._workers.ask("take", min(num_rows, MAX_ROWS), self._weights(), self.block)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether all rows that were asked for have been handed out."""
+        return self._answers is None and not self._rows
+
+    @property
+    def row(self) -> Columns:
+        """The first row that isn't handed out yet, of the round under way or, if there is none, of a new one."""
+        if not self._rows:
+            if self._answers is None:
+                self.start(1)
+            assert self._answers is not None
+            columns, self._answers = side_by_side(self._answers()), None
+            num_rows = len(columns["action"])  # type: ignore[arg-type]  # never None
+            self._rows.extend({name: _row(column, i) for name, column in columns.items()} for i in range(num_rows))
+        return self._rows[0]
+
+    def take_row(self) -> Columns:
+        """Hand the row out."""
+        row = self.row
+        self._rows.popleft()
+        return row
+
+    def states(self) -> list[Any]:
+        """Return the states of all actors, between two rounds."""
+        assert self.is_stored
+        return self._workers.ask("state_dict")()
+
+
+class ReplayedEnvs:
+    """The environments of all actors, as a collector steps them; see :class:`CollectorEnvs`.
+
+    Args:
+        rounds: The rounds that are replayed.
+        policy: What replays the actions.
+    """
+
+    def __init__(self, rounds: Rounds, policy: "ReplayedPolicy") -> None:
+        self.num_envs = rounds.num_envs
+        self._rounds = rounds
+        self._policy = policy
+
+    def start_episodes(self, progress: Progress, rank: int) -> tuple[int, Shown]:
+        """Start episodes in the environments of all actors."""
+        return self._rounds.begin(self._policy.states, True, progress.env_steps)
+
+    def step(self, action: IntArray) -> Outcome:
+        """Return what the actors' step led to."""
+        row = self._rounds.take_row()
+        return Outcome(_shown(row), **{name: row[name] for name in Outcome._fields if name != "shown"})  # type: ignore[arg-type]
+
+    def follow_block(self, block: int) -> None:
+        """Note the block; the actors follow it from the next round on."""
+        self._rounds.block = block
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return nothing: the policy saves the actors. None if the state of an environment is unknown."""
+        states = self._policy.read_states()
+        return None if any(state["collector"]["envs"] is None for state in states) else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the episodes of all actors."""
+        self._rounds.begin(self._policy.states, False, 0)
+
+    def remember(self, shown: Shown, has_ended: BoolArray) -> None:
+        """Do nothing: each actor's environments remember by themselves."""
+
+    def start_step(self, action: IntArray) -> None:
+        """Do nothing: the actors have taken the step, or are taking it."""
+
+    def finish_step(self) -> Outcome:
+        """Return what the step led to."""
+        return self.step(np.empty(0, np.int64))
+
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
+        """Raise the fault: what breaks in an actor ends the run there."""
+        raise fault
+
+
+class ReplayedPolicy:
+    """The policy of all actors, as a collector asks it; see :class:`Explorer`.
+
+    Args:
+        rounds: The rounds that are replayed.
+
+    Attributes:
+        epsilon: The probability by which the last actions were random.
+        explores: Which of the last actions were random, [N] bool; None before the first.
+        values: What the last actions were picked by, [N, A], NaN where an actor's network wasn't asked; None where none
+            was.
+        states: The states of all actors that were loaded; None at a run's start.
+    """
+
+    def __init__(self, rounds: Rounds) -> None:
+        self.epsilon = 0.0
+        self.explores: BoolArray | None = None
+        self.values: Array | None = None
+        self.states: list[Any] | None = None
+        self._rounds = rounds
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the network carries a state."""
+        return self._rounds.remembers
+
+    @property
+    def state(self) -> State:
+        """The network's state before the step that is replayed next, [S, N, ...]; None if there is none."""
+        state = self._rounds.row["state"]
+        return None if state is None else torch.from_numpy(state.swapaxes(0, 1))
+
+    def reset(self) -> None:
+        """Do nothing: actors forget what they saw when they start episodes."""
+
+    def find_memory(self, observation: Array) -> None:
+        """Do nothing: the actors have found out."""
+
+    def act(
+        self,
+        observation: Array,
+        action_mask: BoolArray | None = None,
+        is_first: BoolArray | None = None,
+        env_steps: int = 0,
+    ) -> IntArray:
+        """Return the actions of the actors' step, [N]; they saw what is shown here."""
+        row = self._rounds.row
+        action, explores, epsilon, values = (row[name] for name in ("action", "explores", "epsilon", "q_values"))
+        assert action is not None
+        assert epsilon is not None
+        self.explores, self.epsilon = explores, float(epsilon[0])
+        self.values = None if values is None or np.isnan(values).all() else values
+        return action
+
+    def read_states(self) -> list[Any]:
+        """Return the states of all actors."""
+        return self._rounds.states()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all actors, as tensors and primitives."""
+        return {"actors": self.read_states()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states for the actors, which begin with the environments."""
+        self.states = saved(state_dict.get("actors"), list, "the actors")
+
+
+def _row(column: Array | None, i: int) -> Array | None:
+    return None if column is None else column[i]
+
+
+def _shown(row: Columns) -> Shown:
+    return Shown(*(row[name] for name in Shown._fields))  # type: ignore[arg-type]  # its observation is never None
