@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis.levels import Levels
@@ -81,20 +82,23 @@ def one_condition(runs: Sequence[Run], of_what: str = "the runs") -> list[Run]:
     return next(iter(conditions.values()))
 
 
-def all_trials(groups: Groups) -> pd.DataFrame | None:
-    """Put the trials of all runs into one table; None if there are none.
+def has_trials(groups: Groups) -> bool:
+    """Whether a run has a table of trials."""
+    return any(run.trials is not None for runs in groups.values() for run in runs)
 
-    Returns:
-        The tables of trials with the columns ``condition`` and ``seed`` in addition and, for observations that are
-        vectors, a column for each of their numbers in place of ``state``.
+
+def all_trials(groups: Groups) -> Iterator[pd.DataFrame]:
+    """Give the tables of trials of all runs that have one, one after the other.
+
+    Yields:
+        A run's table, with the columns ``condition`` and ``seed`` in addition and, for observations that are vectors,
+        a column for each of their numbers in place of ``state``.
     """
-    tables = [
-        with_observation_columns(run.trials, run.facts).assign(condition=name, seed=run.seed)
-        for name, runs in groups.items()
-        for run in runs
-        if run.trials is not None
-    ]
-    return pd.concat(tables) if tables else None
+    for name, runs in groups.items():
+        for run in runs:
+            if run.trials is not None:
+                condition = pd.Categorical.from_codes(np.zeros(len(run.trials), np.int8), [name])
+                yield with_observation_columns(run.trials, run.facts).assign(condition=condition, seed=run.seed)
 
 
 def _require_different_seeds(runs: Sequence[Run]) -> None:

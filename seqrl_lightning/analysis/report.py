@@ -4,19 +4,19 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.figures import save
 from seqrl_lightning.errors import printable
-from seqrl_lightning.files import write_bytes
+from seqrl_lightning.files import write_bytes, write_file
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -86,28 +86,67 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
         path: The file.
         index: Whether the rows' names are written too.
     """
-    shown = table.reset_index(names=_names(table.index), allow_duplicates=True) if index else table.copy()
-    is_number = pd.api.types.is_numeric_dtype
-    columns = [column if is_number(column.dtype) else column.astype(object).map(defused) for _, column in shown.items()]
-    shown = pd.concat(columns, axis=1)
-    shown.columns = pd.Index([defused(str(name)) for name in shown.columns])
-    text = io.StringIO()
-    shown.to_csv(text, index=False)
-    write_bytes(path, text.getvalue().encode())
+    shown = table.reset_index(names=_names(table.index), allow_duplicates=True) if index else table
+    write_bytes(path, _as_csv(shown))
 
 
-def write_long_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table for further programs, as CSV and, if ``pyarrow`` is installed, also as Parquet.
+def write_long_table(tables: Callable[[], Iterable[pd.DataFrame]], path: Path) -> None:
+    """Write tables below each other for further programs, as CSV and, if ``pyarrow`` is installed, also as Parquet.
+
+    One of them is in memory at a time: those of all runs of an experiment may be too large for it.
 
     Args:
-        table: The table; its rows have no names.
+        tables: Returns the tables, whenever it is called; their rows have no names. Where one lacks a column that
+            another one has, its cells are empty.
         path: The CSV file.
     """
-    write_table(table, path, index=False)
+    types = pd.concat([_without_categories(table.head(1)) for table in tables()]).dtypes
+
+    def write_csv(file: BinaryIO) -> None:
+        for i, table in enumerate(tables()):
+            file.write(_as_csv(_of_types(table, types), has_head=i == 0))
+
+    write_file(path, write_csv)
     if find_spec("pyarrow"):
-        # A column has one type there; one of several (a factor with the levels 1 and "off") becomes text.
-        typed = table.apply(lambda column: column.map(str, na_action="ignore") if column.dtype == object else column)
-        write_bytes(path.with_suffix(".parquet"), typed.to_parquet(index=False))
+        write_file(path.with_suffix(".parquet"), lambda file: _write_parquet(tables(), types, file))
+
+
+def _write_parquet(tables: Iterable[pd.DataFrame], types: pd.Series, file: BinaryIO) -> None:
+    """Write tables below each other. A column has one type; one of several (1 and "off") becomes text."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    is_number = pd.api.types.is_numeric_dtype
+    schema = pa.schema(
+        [(name, pa.from_numpy_dtype(kind) if is_number(kind) else pa.string()) for name, kind in types.items()]
+    )
+    with ParquetWriter(file, schema) as writer:
+        for table in tables:
+            typed = _without_categories(_of_types(table, types))
+            texts = {name: typed[name].map(str, na_action="ignore") for name in typed if not is_number(types[name])}
+            writer.write_table(pa.Table.from_pandas(typed.assign(**texts), schema, preserve_index=False))
+
+
+def _of_types(table: pd.DataFrame, types: pd.Series) -> pd.DataFrame:
+    """Return a table with these columns, its numbers of these types; texts may stay categories."""
+    numbers = {name: kind for name, kind in types.items() if pd.api.types.is_numeric_dtype(kind)}
+    return table.reindex(columns=types.index).astype(numbers)
+
+
+def _without_categories(table: pd.DataFrame) -> pd.DataFrame:
+    categories = {name: column.cat.categories.dtype for name, column in table.select_dtypes("category").items()}
+    return table.astype(categories)
+
+
+def _as_csv(table: pd.DataFrame, has_head: bool = True) -> bytes:
+    """Return a table as CSV without formulas and without the rows' names."""
+    is_number = pd.api.types.is_numeric_dtype
+    columns = [column if is_number(column.dtype) else column.map(defused) for _, column in table.items()]
+    shown = pd.concat(columns, axis=1)
+    shown.columns = pd.Index([defused(str(name)) for name in table.columns])
+    text = io.StringIO()
+    shown.to_csv(text, index=False, header=has_head)
+    return text.getvalue().encode()
 
 
 def defused(cell: object) -> Any:

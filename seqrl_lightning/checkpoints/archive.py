@@ -249,11 +249,14 @@ def _check_contents(contents: object, num_opcodes: int, size: int) -> None:
         raise UnusableFileError(str(error)) from error
 
 
+_PAGES_OF_DATA = 5  # the number's place in /proc/self/statm
+
+
 @contextmanager
 def limited_memory(gib: float) -> Iterator[None]:
     """Limit the additional memory of this process, in GiB, where the system allows it (Linux).
 
-    An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
+    Libraries that are imported meanwhile don't count, except for the memory that they take for themselves. An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
 
     Raises:
         ConfigurationError: If the ``MemoryError`` isn't caught.
@@ -261,18 +264,18 @@ def limited_memory(gib: float) -> Iterator[None]:
     try:
         import resource
 
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        pages = int(Path("/proc/self/statm").read_text().split()[_PAGES_OF_DATA])
     except (ImportError, OSError):  # Windows, macOS
         yield
         return
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = used + int(gib * 2**30)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = pages * resource.getpagesize() + int(gib * 2**30)
     limits = [limit for limit in (wanted, *before) if limit != resource.RLIM_INFINITY]
     with suppress(ValueError):  # a system without such limits
-        resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
     try:
         yield
     except MemoryError as error:
         raise ConfigurationError(f"this takes more memory than the limit max_gib = {gib:g}") from error
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_DATA, before)

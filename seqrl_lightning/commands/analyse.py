@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> None:
 def write(arguments: Namespace) -> None:
     """Read the runs and write the report."""
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.conditions import all_trials, one_condition
+        from seqrl_lightning.analysis.conditions import all_trials, has_trials, one_condition
         from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_long_table, write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
@@ -67,6 +67,6 @@ def write(arguments: Namespace) -> None:
     groups = {"all runs": runs}
     sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command())]
     path = write_report(f"Learning {task}", about + warning(groups), sections, folder)
-    if (trials := all_trials(groups)) is not None:
-        write_long_table(trials, folder / "trials.csv")
+    if has_trials(groups):
+        write_long_table(lambda: all_trials(groups), folder / "trials.csv")
     print(printable(str(path)))

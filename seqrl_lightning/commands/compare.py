@@ -46,7 +46,7 @@ def write(arguments: Namespace) -> None:
     """Read the runs and write the report."""
     with needs_extra("analysis"):
         from seqrl_lightning.analysis.comparison import sections_on_conditions
-        from seqrl_lightning.analysis.conditions import all_trials, conditions_of
+        from seqrl_lightning.analysis.conditions import all_trials, conditions_of, has_trials
         from seqrl_lightning.analysis.curves import axis_of
         from seqrl_lightning.analysis.report import write_long_table, write_report
         from seqrl_lightning.analysis.runs import find_runs, one_task
@@ -72,8 +72,8 @@ def write(arguments: Namespace) -> None:
     axis = axis_of(runs, arguments.axis)
     sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
     path = write_report(f"{len(groups)} conditions of {task}", about + warning(groups), sections, arguments.output)
-    if (trials := all_trials(groups)) is not None:
-        write_long_table(trials, arguments.output / "trials.csv")
+    if has_trials(groups):
+        write_long_table(lambda: all_trials(groups), arguments.output / "trials.csv")
     print(printable(str(path)))
 
 

@@ -223,4 +223,5 @@ def write_states(networks: Sequence["States"], folder: Path) -> None:
     for number, states in enumerate(networks, 1):
         name = "states.npz" if len(networks) == 1 else f"{number}_states.npz"
         write_arrays(states, folder / name)
-    write_long_table(table_of(networks), folder / "states.csv")
+    table = table_of(networks)
+    write_long_table(lambda: [table], folder / "states.csv")

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -122,11 +123,26 @@ def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
 def test_a_long_table_is_parquet_too(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     table = pd.DataFrame({"action": [1, 2], "q_0": [0.5, float("nan")], "level": [1, "off"], "network": ["GRU", None]})
-    write_long_table(table, tmp_path / "trials.csv")
+    write_long_table(lambda: [table], tmp_path / "trials.csv")
     read = pd.read_parquet(tmp_path / "trials.parquet")
     as_texts = table.assign(level=["1", "off"])  # a column of Parquet has one type
     pd.testing.assert_frame_equal(read, as_texts)
     assert list(pd.read_csv(tmp_path / "trials.csv").columns) == list(read.columns)
+
+
+def test_a_long_table_has_the_columns_of_all_its_tables(tmp_path: Path) -> None:
+    """And each column has one type, as if the tables had been one."""
+    pytest.importorskip("pyarrow")
+    gru = pd.DataFrame({"action": [1, 2], "state": pd.Categorical(["[0]", "[1]"]), "level": [4, 5], "hits": [1, 2]})
+    mlp = pd.DataFrame({"action": [3], "state": pd.Categorical(["=1"]), "level": ["off"], "is_right": [True]})
+    write_long_table(lambda: iter([gru, mlp]), tmp_path / "trials.csv")
+    rows = "1,[0],4,1.0,\n2,[1],5,2.0,\n3,'=1,off,,True\n"
+    assert (tmp_path / "trials.csv").read_text() == "action,state,level,hits,is_right\n" + rows
+    read = pd.read_parquet(tmp_path / "trials.parquet")
+    assert list(read["level"]) == ["4", "5", "off"]
+    assert list(read["state"]) == ["[0]", "[1]", "=1"]
+    assert read["action"].dtype == np.int64
+    assert list(read["hits"].fillna(-1)) == [1.0, 2.0, -1.0]
 
 
 CONTROLS = "".join(map(chr, [*range(9), *range(11, 32), 127, 155, 0x202E, 0x2066, 0xFFFE, 0xD800]))

@@ -169,14 +169,14 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_allocation_beyond_the_limit_is_refused() -> None:
-    before = resource.getrlimit(resource.RLIMIT_AS)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
     with limited_memory(0.5):
         with pytest.raises(MemoryError):
             bytearray(2**30)
         with pytest.raises(RuntimeError, match="memory"):
             torch.empty(2**30)
         bytearray(2**20)
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 @pytest.mark.parametrize("kind", [b"torch\nFloatStorage\n", b"torch.storage\nUntypedStorage\n"])
