@@ -37,9 +37,8 @@ def test_the_page_of_results_shows_the_measured_results() -> None:
 
 
 def test_the_page_of_a_study_shows_its_report() -> None:
-    assert (ROOT / "docs" / "studies" / "reversal.md").read_text() == studies.reversal_page(), (
-        "run python -m docs.scripts.studies"
-    )
+    for name, text in {"reversal": studies.reversal_page(), "delay_memory": studies.delay_memory_page()}.items():
+        assert (ROOT / "docs" / "studies" / f"{name}.md").read_text() == text, "run python -m docs.scripts.studies"
 
 
 def test_every_page_shows_the_measured_results() -> None:

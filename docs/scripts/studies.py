@@ -1,12 +1,13 @@
 """Write the pages of ``docs/studies/`` from the reports of their experiments.
 
-``python -m docs.scripts.studies runs/reversal/report`` copies what the page needs from the report into
-``docs/studies/reversal/`` and writes ``docs/studies/reversal.md``; without a report, it rewrites the page from what
-was copied. No number on the page is edited by hand.
+``python -m docs.scripts.studies runs/reversal/report`` copies what the page of that experiment needs from its report
+into ``docs/studies/reversal/`` and writes the pages; without a report, it rewrites them from what was copied. No number
+on a page is edited by hand.
 """
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +17,36 @@ from docs.scripts.results import ROOT, table
 from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, summarize
 
 STUDIES = ROOT / "docs" / "studies"
-COPIED = ("outcomes_data.csv", "tests.csv", "learning.png", "criterion.png", "report.html")
+COPIED = {
+    "reversal": ("outcomes_data.csv", "tests.csv", "learning.png", "criterion.png", "report.html"),
+    "delay_memory": ("outcomes_data.csv", "tests.csv", "learning.png", "outcomes.png", "report.html"),
+}
 FIRST, LATER = "episodes to criterion in block 0", "episodes to criterion in block 1"
 SAVINGS = "savings in block 1"
+SPEED, FINAL, CRITERION = "mean return over env steps", "final return", "episodes to criterion"
+DELAYS = ("short", "long")
+MEMORIES = {
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "min_gru": "MinGRU",
+    "transformer": "Transformer",
+    "frames": "stacked frames",
+}
 INTERFERENCE = "share of errors by the previous order in the first 10 episodes of a block"
 
 
 def main() -> None:
-    """Copy a report, if one is given, and write the page."""
+    """Copy a report, if one is given, and write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", nargs="?", type=Path, help="the report's folder")
+    parser.add_argument("report", nargs="?", type=Path, help="the report's folder, like runs/reversal/report")
     report = parser.parse_args().report
     if report is not None:
-        for name in COPIED:
-            shutil.copy(report / name, STUDIES / "reversal" / name)
+        study = report.resolve().parent.name
+        (STUDIES / study).mkdir(exist_ok=True)
+        for name in COPIED[study]:
+            shutil.copy(report / name, STUDIES / study / name)
     (STUDIES / "reversal.md").write_text(reversal_page())
+    (STUDIES / "delay_memory.md").write_text(delay_memory_page())
 
 
 def reversal_page() -> str:
@@ -186,6 +202,156 @@ def comparisons(tests: pd.DataFrame, outcome: str) -> str:
         for _, row in tests[tests["outcome"] == outcome].iterrows()
     ]
     return table([["A", "B", "P(A > B)", "p (Holm)"], *rows])
+
+
+def delay_memory_page() -> str:
+    """Return the text of ``docs/studies/delay_memory.md``."""
+    outcomes = pd.read_csv(STUDIES / "delay_memory" / "outcomes_data.csv")
+    tests = pd.read_csv(STUDIES / "delay_memory" / "tests.csv")
+    seeds = sorted(outcomes["seed"].unique())
+    return f"""# Delay and memory
+
+Which memory holds a cue over a short delay, and which over a long one? The cue of `seqrl/DelayedRecall-v0` must be
+recalled after 10 or after 30 steps by an LSTM, a GRU, a MinGRU, a Transformer that attends to the last 64 observations,
+and a stack of the last 16 observations, which reaches over the short delay alone.
+
+```sh
+seqrl experiment configs/experiments/delay_memory.yaml
+seqrl compare runs/delay_memory --output runs/delay_memory/report
+python -m docs.scripts.studies runs/delay_memory/report
+```
+
+The five memories and two delays make ten conditions of
+[one experiment](../../configs/experiments/delay_memory.yaml), each with {len(seeds)} seeds ({seeds[0]} to {seeds[-1]}) and
+60,000 env steps. All settings but the network and the delay are the same; they were chosen for the LSTM at the long
+delay ([`delayed_recall_lstm.yaml`](../../configs/delayed_recall_lstm.yaml)) and not tuned for the others. The networks
+have 64 hidden units each and not the same number of weights: MinGRU and Transformer have two layers. This page is
+written by `python -m docs.scripts.studies` from [the report](delay_memory/report.html); the measures are those of
+[Measures and statistics](../measures.md).
+
+## Result
+
+{memory_conclusion(outcomes, tests)}
+
+{memory_summary(outcomes)}
+
+Interquartile means over seeds, with their 95 % bootstrap intervals. The return of an episode is 1 or -1, and -0.5 on
+average for random choices. The mean over training is that of the greedy policy from the first evaluation, after about
+8,000 env steps, to the end: the earlier a network learns, the higher it is.
+
+![Learning curves](delay_memory/learning.png)
+
+![Outcomes of each seed](delay_memory/outcomes.png)
+
+## Comparisons
+
+{comparisons(memory_pairs(tests), SPEED)}
+
+Mean return over training: P(A > B) is the probability that a run of A has the higher one, with its 95 % bootstrap
+interval; p is of a permutation test of the means, with Holm's correction for all 45 pairs of conditions, of which those
+with the same delay or the same memory are shown.
+
+Episodes to criterion say little here and are left out. An episode is one choice between four objects, so that five
+right choices in a row also happen by chance: {chance_hits(outcomes)}.
+"""
+
+
+def memory_conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """Return the sentences that a paper would have."""
+    final, speed = means(outcomes, FINAL), means(outcomes, SPEED)
+    every = {
+        delay: [MEMORIES[name] for name in MEMORIES if (values(outcomes, FINAL, name, delay) >= 0.99).all()]
+        for delay in ("short", "long")
+    }
+    some = [
+        f"with {name} {(values(outcomes, FINAL, level, 'long') >= 0.99).sum()} of 10 runs do"
+        for level, name in MEMORIES.items()
+        if name not in every["long"]
+    ]
+    order = sorted(MEMORIES, key=lambda name: -speed[name, "long"])
+    ranked = [f"{speed[name, 'long']:.2f} ({MEMORIES[name]})" for name in order]
+    pairs = memory_pairs(tests)
+    pairs = pairs[pairs["outcome"] == SPEED]
+    slower = [
+        MEMORIES[name] for name in MEMORIES if _p(pairs, f"{MEMORIES[name]}, short", f"{MEMORIES[name]}, long") < 0.05
+    ]
+    at_long = pairs[pairs["A"].str.endswith("long") & pairs["B"].str.endswith("long")]
+    same = [f"{a} and {b}" for a, b in at_long.loc[at_long["p (Holm)"] >= 0.05, ["A", "B"]].to_numpy()]
+    found = f"no difference was found between {', or '.join(same)}" if same else "all ten pairs differ"
+    return " ".join(
+        [
+            f"Over the short delay, every run with {listed(every['short'])} ends with a return of 1; over the long one, "
+            f"every run with {listed(every['long'])} does ({listed(some)}).",
+            "The stack of frames, which can't reach the cue over the long delay, ends at "
+            f"{final['frames', 'long']:.2f}, as random choices do.",
+            f"The longer delay slows learning with {listed(slower)} (mean return over training, p < 0.05 after Holm's "
+            "correction).",
+            f"Over the long delay, the mean return over training is {', '.join(ranked)}; {found}.",
+        ]
+    )
+
+
+def memory_summary(outcomes: pd.DataFrame) -> str:
+    """Return the table of memories by delays."""
+    titles = ["memory"] + [
+        f"{title}, {delay} delay" for title in ("mean return over training", "final return") for delay in DELAYS
+    ]
+    rows = [
+        [
+            MEMORIES[name],
+            *(interval(values(outcomes, outcome, name, delay)) for outcome in (SPEED, FINAL) for delay in DELAYS),
+        ]
+        for name in MEMORIES
+    ]
+    return table([titles, *rows])
+
+
+def memory_pairs(tests: pd.DataFrame) -> pd.DataFrame:
+    """Return the tests of conditions with the same memory or the same delay, by the page's names."""
+    levels = {side: tests[side].str.extract(r"memory=(\w+), delay=(\w+)") for side in ("A", "B")}
+    shown = (levels["A"] == levels["B"]).any(axis=1)
+    named = {side: levels[side][0].map(MEMORIES) + ", " + levels[side][1] for side in ("A", "B")}
+    return tests.assign(**named)[shown]
+
+
+def chance_hits(outcomes: pd.DataFrame) -> str:
+    """Say how often the criterion was met where nothing was learned."""
+    of_one = outcomes[(outcomes["outcome"] == CRITERION) & (outcomes["condition"] == "memory=frames, delay=long")]
+    return (
+        "the stack of frames, which learned nothing over the long delay, met the criterion in "
+        f"{of_one['is_met'].sum()} of {len(of_one)} runs"
+    )
+
+
+def values(outcomes: pd.DataFrame, outcome: str, memory: str, delay: str) -> "pd.Series[float]":
+    """Return an outcome of each run of a condition."""
+    is_one = (outcomes["outcome"] == outcome) & (outcomes["condition"] == f"memory={memory}, delay={delay}")
+    return outcomes.loc[is_one, "value"]
+
+
+def means(outcomes: pd.DataFrame, outcome: str) -> dict[tuple[str, str], float]:
+    """Return the interquartile means of an outcome by memory and delay."""
+    return {
+        (name, delay): summarize(values(outcomes, outcome, name, delay).to_numpy()).mean
+        for name in MEMORIES
+        for delay in DELAYS
+    }
+
+
+def interval(found: "pd.Series[float]") -> str:
+    """Return an interquartile mean with its interval."""
+    middle = summarize(found.to_numpy())
+    return f"{middle.mean:.2f} ({middle.lower:.2f} to {middle.upper:.2f})"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _p(pairs: pd.DataFrame, a: str, b: str) -> float:
+    (p,) = pairs.loc[(pairs["A"] == a) & (pairs["B"] == b), "p (Holm)"]
+    return float(p)
 
 
 def groups(outcomes: pd.DataFrame, outcome: str) -> list[tuple[str, pd.DataFrame]]:
