@@ -222,7 +222,7 @@ python -m docs.scripts.studies runs/delay_memory/report
 ```
 
 The five memories and two delays make ten conditions of
-[one experiment](../../configs/experiments/delay_memory.yaml), each with {len(seeds)} seeds ({seeds[0]} to {seeds[-1]}) and
+[one experiment](../../configs/experiments/delay_memory.yaml), each with seeds {seeds[0]} to {seeds[-1]} and
 60,000 env steps. All settings but the network and the delay are the same; they were chosen for the LSTM at the long
 delay ([`delayed_recall_lstm.yaml`](../../configs/delayed_recall_lstm.yaml)) and not tuned for the others. The networks
 have 64 hidden units each and not the same number of weights: MinGRU and Transformer have two layers. This page is
@@ -280,8 +280,8 @@ def memory_conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
     found = f"no difference was found between {', or '.join(same)}" if same else "all ten pairs differ"
     return " ".join(
         [
-            f"Over the short delay, every run with {listed(every['short'])} ends with a return of 1; over the long one, "
-            f"every run with {listed(every['long'])} does ({listed(some)}).",
+            f"Over the short delay, every run with {listed(every['short'])} ends with a return of 1; over the long "
+            f"one, every run with {listed(every['long'])} does ({listed(some)}).",
             "The stack of frames, which can't reach the cue over the long delay, ends at "
             f"{final['frames', 'long']:.2f}, as random choices do.",
             f"The longer delay slows learning with {listed(slower)} (mean return over training, p < 0.05 after Holm's "

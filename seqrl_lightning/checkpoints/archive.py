@@ -256,7 +256,8 @@ _PAGES_OF_DATA = 5  # the number's place in /proc/self/statm
 def limited_memory(gib: float) -> Iterator[None]:
     """Limit the additional memory of this process, in GiB, where the system allows it (Linux).
 
-    Libraries that are imported meanwhile don't count, except for the memory that they take for themselves. An allocation beyond it raises ``MemoryError``, or torch's ``RuntimeError``.
+    Libraries that are imported meanwhile count only with the memory that they take for themselves. An allocation
+    beyond the limit raises ``MemoryError``, or torch's ``RuntimeError``.
 
     Raises:
         ConfigurationError: If the ``MemoryError`` isn't caught.

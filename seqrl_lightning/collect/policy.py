@@ -39,7 +39,7 @@ class Explorer(Protocol):
 
     @property
     def state(self) -> State:
-        """What the network carries into the next step."""
+        """State that the network carries into the next step."""
 
     def reset(self) -> None:
         """Forget what was seen."""
