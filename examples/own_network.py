@@ -47,14 +47,12 @@ class Traces(Network):
 
 
 def main() -> None:
-    """Trains it."""
-    settings = ["--data.env_id", "seqrl/MemoryChain-v0", "--data.env_kwargs", "{memory_length: 10}"]
-    settings += ["--data.num_envs", "8", "--data.batch_size", "32", "--data.sampler", "SequenceSampler"]
-    settings += ["--model", "DQN", "--model.network", "own_network.Traces", "--model.network.decays", "[0.8, 0.95]"]
-    settings += ["--agent.epsilon", "LinearEpsilon", "--agent.epsilon.decay_env_steps", "6000"]
-    settings += ["--agent.env_steps_per_update", "16", "--agent.max_env_steps", "12000", "--target_sync.tau", "0.02"]
+    """Train it."""
+    settings = ["--data.env_id=seqrl/MemoryChain-v0", "--data.env_kwargs.memory_length=10", "--data.num_envs=8"]
+    settings += ["--model.network=own_network.Traces", "--model.network.decays=[0.8, 0.95]", "--target_sync.tau=0.02"]
+    settings += ["--agent.epsilon.decay_env_steps=6000", "--agent.env_steps_per_update=16"]
     overrides, sys.argv[1:] = sys.argv[1:], []
-    trainer = SeqRLCLI(["fit", *settings, *overrides]).trainer
+    trainer = SeqRLCLI(["fit", *settings, "--agent.max_env_steps=12000", *overrides]).trainer
     print(f"return of the greedy policy: {trainer.callback_metrics['val/return_mean']:g} of 1; see {trainer.log_dir}")
 
 

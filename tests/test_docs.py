@@ -42,6 +42,8 @@ NOT_RUN = {
     ("docs/devices.md", "it needs GPUs"),
     ("docs/devices.md", "it needs two nodes"),
     ("docs/devices.md", "it needs SLURM"),
+    ("docs/devices.md", "it needs Ray"),
+    ("docs/devices.md", "it needs a Ray cluster"),
 }
 NEEDS = {
     "ale_py:ALE/Pong-v5": "ale_py",

@@ -1465,7 +1465,6 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
             lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),
             "NumPy's position in the checkpoint is 1000000000",
         ),
-        (lambda c, s: c.update(global_step="8"), "global_step in the checkpoint is '8'; it must be of type int"),
         (
             lambda c, s: next(v for v in s["callbacks"].values() if "kth_value" in v).update(best_model_score="9"),
             "the score 'best_model_score' in the checkpoint is '9'; it must be a tensor of one number",
@@ -1501,6 +1500,7 @@ def of_weights(change: Callable[[torch.Tensor], object]) -> Edit:
         (lambda c: c["state_dict"].update({"policy_net.more": "text"}), "state_dict.*must be a tensor"),
         (lambda c: c.pop("state_dict"), "state_dict in the checkpoint is None; it must be of type dict"),
         (lambda c: c.pop("global_step"), "global_step in the checkpoint is None; it must be of type int"),
+        (lambda c: c.update(global_step="8"), "global_step in the checkpoint is '8'; it must be of type int"),
         (lambda c: c.update(hyper_parameters=[1]), "hyper_parameters in the checkpoint is"),
         (lambda c: c.update(ReplayDataModule=3), "ReplayDataModule in the checkpoint is 3"),
         (lambda c: c["ReplayDataModule"].update(progress=3), "the progress of ReplayDataModule in the checkpoint is 3"),

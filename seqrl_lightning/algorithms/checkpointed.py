@@ -114,9 +114,9 @@ class CheckpointedModule(GreedyEvaluation):
         saved = settings.get("env_id")
         is_task = None in (saved, self.data.env_id) or self.data.env_id == saved  # a log may be of no task that is here
         require(is_task, "data.env_id", self.data.env_id, f"the checkpoint's {saved!r}")
-        self._require_fitting(checkpoint["state_dict"])
         if self._trainer.state.fn == TrainerFn.FITTING:
             self._compare_settings(checkpoint)
+        self._require_fitting(checkpoint["state_dict"])
 
     def _compare_settings(self, checkpoint: dict[str, Any]) -> None:
         """Report which settings changed since a checkpoint was saved; the command line has reported them by itself."""

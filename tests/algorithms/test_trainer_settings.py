@@ -61,7 +61,8 @@ def test_small_steps_are_lost_in_half_precision() -> None:
 def test_every_network_is_trained_with_the_others(tmp_path: Path, network: str, precision: Any) -> None:
     """With what reads a network's outputs and states back: priorities, and stored states."""
     sampler = SequenceSampler(length=4, prioritized=True)
-    data = {**SMALL["data"], "sampler": sampler}
+    task = "seqrl/Sequence-v0" if network == "Table" else "CartPole-v1"
+    data = {**SMALL["data"], "env_id": task, "sampler": sampler}
     trainer, module, _ = fit(
         tmp_path, data, {"network": NETWORKS[network]}, SMALL["agent"], max_steps=2, precision=precision
     )
