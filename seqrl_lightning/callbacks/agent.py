@@ -180,7 +180,7 @@ class AgentCallback(Callback):
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
             if self.actors is not None:
-                rules = self.overlap, self.on_env_error
+                rules = self._learner.updates_per_step, self.overlap, self.on_env_error
                 require_fitting_actors(self.actors, self._pace, *rules, data, trainer.world_size)
             require_one_process(self.exploration_bonus, trainer.world_size)
             self._budget.check(trainer, self.cadence.warmup_env_steps)

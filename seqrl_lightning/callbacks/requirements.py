@@ -9,6 +9,7 @@ from seqrl_lightning.callbacks.sidecars import Sidecars
 from seqrl_lightning.callbacks.target_sync import TargetSync
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.collect.pace import Pace
+from seqrl_lightning.collect.rounds import MAX_ROWS
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import ConfigurationError, require
@@ -59,13 +60,20 @@ def require_fitting_data(pace: Pace, overlap: bool, data: ReplayDataModule) -> N
 
 
 def require_fitting_actors(
-    actors: int, pace: Pace, overlap: bool, on_env_error: str, data: ReplayDataModule, num_processes: int
+    actors: int,
+    pace: Pace,
+    updates_per_step: int,
+    overlap: bool,
+    on_env_error: str,
+    data: ReplayDataModule,
+    num_processes: int,
 ) -> None:
     """Refuse what doesn't work with actors.
 
     Args:
         actors: Number of actors.
         pace: The ratio of env steps and updates.
+        updates_per_step: The number of updates in a training step.
         overlap: Whether ``agent.overlap`` is set.
         on_env_error: What happens when an environment breaks.
         data: The datamodule.
@@ -74,6 +82,10 @@ def require_fitting_actors(
     Raises:
         ConfigurationError: If there is any.
     """
+    every, per_update = pace.cadence.updates_per_collect, pace.cadence.env_steps_per_update
+    most = MAX_ROWS * data.num_envs / max(every, updates_per_step)
+    must_be = f"at most {most:g} with agent.actors, which take at most {MAX_ROWS} steps in each environment at a time"
+    require(per_update <= most, "agent.env_steps_per_update", per_update, must_be)
     divides = data.num_envs % actors == 0
     require(divides, "agent.actors", actors, f"a divisor of data.num_envs = {data.num_envs}, so that shares are equal")
     require(num_processes == 1, "agent.actors", actors, f"null with {num_processes} processes that learn")

@@ -156,6 +156,11 @@ def test_one_actor_does_what_overlap_does(tmp_path: Path) -> None:
             r"agent\.overlap is True; it must be false with agent",
         ),
         ({"on_env_error": "restart"}, {}, r"agent\.on_env_error is 'restart'; it must be 'raise' with agent\.actors"),
+        (
+            {"env_steps_per_update": 129.0 * 4, "updates_per_collect": 1},
+            {},
+            r"agent\.env_steps_per_update is 516\.0; it must be at most 512 with agent\.actors",
+        ),
     ],
 )
 def test_what_does_not_work_is_refused(
