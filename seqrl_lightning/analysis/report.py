@@ -118,7 +118,10 @@ def _write_parquet(tables: Iterable[pd.DataFrame], types: pd.Series, file: Binar
 
     is_number = pd.api.types.is_numeric_dtype
     schema = pa.schema(
-        [(name, pa.from_numpy_dtype(kind) if is_number(kind) else pa.string()) for name, kind in types.items()]
+        [
+            (name, pa.array(pd.Series(dtype=kind)).type if is_number(kind) else pa.string())
+            for name, kind in types.items()
+        ]
     )
     with ParquetWriter(file, schema) as writer:
         for table in tables:

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 from jsonargparse import ArgumentParser, Namespace
 
+import seqrl_lightning.envs  # noqa: F401  # registers the tasks
 from seqrl_lightning.commands.quick import list_envs
 from seqrl_lightning.docstrings import full_text, settings, summary
 from seqrl_lightning.errors import require_known

@@ -23,6 +23,7 @@ from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.defaults import OF_NETWORK
+from seqrl_lightning.running.messages import program
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -92,7 +93,7 @@ def run(arguments: Namespace) -> None:
         raise RunError(f"{len(failed)} of {len(runs)} conditions have failed runs ({', '.join(failed)}): see {root}")
     print(f"\n{root}: {len(runs)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
     command = "compare" if len(runs) > 1 else "analyse"
-    print(f"seqrl {command} {root} --output {root / 'report'}{allowing(tasks)}")
+    print(f"{program()} {command} {root} --output {root / 'report'}{allowing(tasks)}")
 
 
 def read_design(path: Path) -> Design:

@@ -134,10 +134,19 @@ def test_a_long_table_has_the_columns_of_all_its_tables(tmp_path: Path) -> None:
     """And each column has one type, as if the tables had been one."""
     pytest.importorskip("pyarrow")
     gru = pd.DataFrame({"action": [1, 2], "state": pd.Categorical(["[0]", "[1]"]), "level": [4, 5], "hits": [1, 2]})
-    mlp = pd.DataFrame({"action": [3], "state": pd.Categorical(["=1"]), "level": ["off"], "is_right": [True]})
+    gru["block"] = gru["action"].astype("Int64")  # it may be missing
+    mlp = pd.DataFrame(
+        {
+            "block": pd.array([None], "Int64"),
+            "action": [3],
+            "state": pd.Categorical(["=1"]),
+            "level": ["off"],
+            "is_right": [True],
+        }
+    )
     write_long_table(lambda: iter([gru, mlp]), tmp_path / "trials.csv")
-    rows = "1,[0],4,1.0,\n2,[1],5,2.0,\n3,'=1,off,,True\n"
-    assert (tmp_path / "trials.csv").read_text() == "action,state,level,hits,is_right\n" + rows
+    rows = "1,[0],4,1.0,1,\n2,[1],5,2.0,2,\n3,'=1,off,,,True\n"
+    assert (tmp_path / "trials.csv").read_text() == "action,state,level,hits,block,is_right\n" + rows
     read = pd.read_parquet(tmp_path / "trials.parquet")
     assert list(read["level"]) == ["4", "5", "off"]
     assert list(read["state"]) == ["[0]", "[1]", "=1"]

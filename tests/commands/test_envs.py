@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import gymnasium as gym
 
 from tests.running import seqrl
@@ -15,6 +18,12 @@ def test_a_task_in_full() -> None:
     _, out, _ = seqrl("envs", "seqrl/Sequence-v0")
     assert "Discrete(10)" in out
     assert "render_mode: str | None = None" in out
+
+
+def test_it_is_found_by_a_program_that_has_not_used_it() -> None:
+    command = [sys.executable, "-m", "seqrl_lightning", "envs", "seqrl/Recall-v0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.startswith("seqrl/Recall-v0: Watch L symbols"), done.stderr
 
 
 def test_an_unknown_task_is_one_line() -> None:
