@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.runs import Run
@@ -21,7 +22,12 @@ class Chance(NamedTuple):
     """The chance level of a task."""
 
     mean_return: float
-    episodes_to_criterion: float  # expected; infinite if no episode was mastered, NaN if the task doesn't tell when
+    fewest: float  # expected episodes to criterion: the ends of the 95 % interval that follows from the episodes played
+    most: float  # infinite, like `fewest`, if no episode was mastered; NaN if the task doesn't tell when
+
+    def is_likely_within(self, num_episodes: int) -> bool:
+        """Whether random choices meet the criterion within so many episodes with a probability above 5 %."""
+        return bool(1 - np.exp(-num_episodes / self.most) > 0.05)
 
 
 def chance_of(run: Run) -> Chance:
@@ -35,9 +41,13 @@ def chance_of(run: Run) -> Chance:
         factory = EnvFactory(run.env_id, task_kwargs(data), autoreset_mode=data.get("autoreset_mode"))
         returns = random_returns(factory.make_env())
     if facts.mastery_return is None:
-        return Chance(float(returns.mean()), np.nan)
-    mastered = is_mastered(torch.from_numpy(returns), facts.mastery_return).double().mean()
-    return Chance(float(returns.mean()), episodes_to_criterion_by_chance(float(mastered)))
+        return Chance(float(returns.mean()), np.nan, np.nan)
+    mastered = int(is_mastered(torch.from_numpy(returns), facts.mastery_return).sum())
+    if mastered == 0:
+        return Chance(float(returns.mean()), np.inf, np.inf)
+    share = binomtest(mastered, len(returns)).proportion_ci()  # the number of episodes goes with its fifth power
+    fewest, most = (episodes_to_criterion_by_chance(float(p)) for p in (share.high, share.low))
+    return Chance(float(returns.mean()), fewest, most)
 
 
 def chances_of(groups: Groups) -> dict[str, Chance]:

@@ -66,7 +66,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
     text = (
         f"Fraction of runs that have met the criterion ({CRITERION_EPISODES} mastered training episodes in a row) "
         "after so many episodes of the block, by the Kaplan-Meier estimate, in which runs that never meet it count. A "
-        "curve ends where the last run met it or the block ended. " + by_chance(chances)
+        "curve ends where the last run met it or the block ended. " + by_chance(chances, groups)
     )
     return Section("criterion", "Learning the rule", text, figure, None, _tidy(times, groups))
 

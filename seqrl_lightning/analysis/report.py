@@ -30,7 +30,7 @@ thead th { text-align: right; } .table { overflow-x: auto; }
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")  # in a cell that is split
 _VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
-_MOST_ROWS = 30  # rows of a table on the page; the file has all
+_MOST_ROWS = 500  # rows of a table on the page; the file has all
 
 
 class Section(NamedTuple):
@@ -64,6 +64,8 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
             write_table(section.table, folder / f"{section.name}.csv")
             shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
             parts.append(f"<div class=table>{shown}</div>")
+            if len(section.table) > _MOST_ROWS:
+                parts.append(f"<p>The first {_MOST_ROWS} of {len(section.table)} rows; {section.name}.csv has all.</p>")
         if section.data is not None:
             write_table(section.data, folder / f"{section.name}_data.csv", index=False)
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"

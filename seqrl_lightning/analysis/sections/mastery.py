@@ -40,7 +40,7 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
         f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
         "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
         "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
-        + by_chance(chances)
+        + by_chance(chances, {"all runs": runs})
     )
     return Section("criterion", "Episodes to criterion", text, figure, table, data)
 
@@ -57,15 +57,39 @@ def _table(by_block: Mapping[str, pd.DataFrame], of_seed: Mapping[int, pd.DataFr
     return table
 
 
-def by_chance(chances: Mapping[str, Chance]) -> str:
-    """State how soon random choices would meet the criterion, in each condition."""
-    numbers = {name: chance.episodes_to_criterion for name, chance in chances.items()}
-    if not any(np.isfinite(number) for number in numbers.values()):
+def by_chance(chances: Mapping[str, Chance], groups: Mapping[str, Sequence[Run]]) -> str:
+    """State how soon random choices would meet the criterion, and where that makes it tell little about learning.
+
+    Args:
+        chances: The chance level of each condition.
+        groups: The conditions' runs.
+    """
+    if not any(np.isfinite(chance.most) for chance in chances.values()):
         return "No random episode was mastered, so the criterion is not met by chance."
-    words = [f"{number:.0f}" if np.isfinite(number) else "never" for number in numbers.values()]
-    by_name = "; ".join(f"{name}: {word}" for name, word in zip(numbers, words, strict=True))
+    words = [
+        f"{chance.fewest:,.0f} to {chance.most:,.0f}" if np.isfinite(chance.most) else "never"
+        for chance in chances.values()
+    ]
+    by_name = "; ".join(f"{name}: {word}" for name, word in zip(chances, words, strict=True))
     named = words[0] if len(set(words)) == 1 else by_name
-    return f"By chance alone, with random choices, it would be met after so many episodes on average: {named}."
+    text = (
+        "By chance alone, with random choices, it would be met after so many episodes on average (95 % interval, from "
+        f"playing the task): {named}."
+    )
+    lengths = {name: max(_longest_block(run) for run in runs) for name, runs in groups.items()}
+    likely = [name for name, chance in chances.items() if chance.is_likely_within(lengths[name])]
+    if not likely:
+        return text
+    where = "Here" if len(likely) == len(chances) else f"In {'; '.join(likely)}"
+    return (
+        f"{text} {where}, blocks are so long that random choices meet it with a probability above 5 %: it says little "
+        "about learning."
+    )
+
+
+def _longest_block(run: Run) -> int:
+    """Return the number of episodes of a run's longest block."""
+    return int(run.episodes.groupby("block").size().max())
 
 
 def _as_bound(row: pd.Series) -> str:
