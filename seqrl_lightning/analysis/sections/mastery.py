@@ -40,7 +40,7 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
         f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
         "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
         "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
-        + by_chance(chances, {"all runs": runs})
+        + by_chance(chances, dict.fromkeys(chances, runs))
     )
     return Section("criterion", "Episodes to criterion", text, figure, table, data)
 
