@@ -116,7 +116,7 @@ def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
     text = (
         "Contrasts of the four conditions' means: a main effect is the difference between the levels, averaged over "
         "the other factor; the interaction is the difference between the effects of the first factor at the second and "
-        "at the first level of the other. Lower and upper are the 95 % percentile bootstrap interval, in which runs "
+        "at the first level of the other. Lower and upper are the 95 % studentized bootstrap interval, in which runs "
         f"are resampled within each condition; there is none with fewer than {MIN_SEEDS} seeds in one of them. "
         "Outcomes that are censored in some run are left out."
     )

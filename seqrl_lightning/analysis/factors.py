@@ -8,7 +8,7 @@ import pandas as pd
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.outcomes import Outcome
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, bootstrap_interval
+from seqrl_lightning.analysis.statistics import LEVEL, MIN_SEEDS, RESAMPLES
 from seqrl_lightning.types import FloatArray
 
 
@@ -50,8 +50,8 @@ def effects(outcome: Outcome, crossing: Crossing) -> pd.DataFrame:
         crossing: The design.
 
     Returns:
-        A row for each effect: the ``contrast`` of means, and its 95 % percentile bootstrap interval ``lower`` and
-        ``upper``, in which runs are resampled within each condition; NaN with fewer than five runs in one of them. A
+        A row for each effect: the ``contrast`` of means, and its 95 % studentized bootstrap interval ``lower`` and
+        ``upper`` (:func:`studentized_interval`); NaN with fewer than five runs in a condition. A
         main effect is the second level's mean less the first's, averaged over the other factor; the interaction is the
         effect of the first factor at the second level of the other, less that at its first.
     """
@@ -68,10 +68,37 @@ def effects(outcome: Outcome, crossing: Crossing) -> pd.DataFrame:
 
 
 def _effect(samples: Sequence[FloatArray], weights: Sequence[float]) -> Mapping[str, float]:
-    def contrast(*cells: FloatArray, axis: int = -1) -> FloatArray:
-        means = [weight * cell.mean(axis) for weight, cell in zip(weights, cells, strict=True)]
-        return np.asarray(np.sum(means, axis=0))
-
+    contrast = sum(weight * sample.mean() for weight, sample in zip(weights, samples, strict=True))
     has_interval = min(map(len, samples)) >= MIN_SEEDS
-    lower, upper = bootstrap_interval(*samples, statistic=contrast) if has_interval else (np.nan, np.nan)
-    return {"contrast": float(contrast(*samples)), "lower": float(lower), "upper": float(upper)}
+    lower, upper = studentized_interval(samples, weights) if has_interval else (np.nan, np.nan)
+    return {"contrast": float(contrast), "lower": lower, "upper": upper}
+
+
+def studentized_interval(samples: Sequence[FloatArray], weights: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap-t interval of a contrast of means (Efron and Tibshirani, 1993, section 12.5).
+
+    Runs are resampled within each condition, and each resample's deviation is divided by its own standard error. With
+    five runs a condition, the percentile interval of the contrast excludes 0 in 10 % of experiments without an effect,
+    and this one in 3 to 7 % (``tests/analysis/test_factors.py``).
+
+    Args:
+        samples: The runs of each condition, at least two.
+        weights: Those of the conditions' means.
+    """
+    rng = np.random.default_rng(0)
+    estimate, error = _estimate([sample[None] for sample in samples], weights)
+    drawn = [sample[rng.integers(len(sample), size=(RESAMPLES, len(sample)))] for sample in samples]
+    estimates, errors = _estimate(drawn, weights)
+    is_known = errors > 0  # not where each condition drew one value only
+    if not is_known.any():
+        return float(estimate[0]), float(estimate[0])
+    low, high = np.quantile((estimates - estimate)[is_known] / errors[is_known], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(estimate[0] - high * error[0]), float(estimate[0] - low * error[0])
+
+
+def _estimate(samples: Sequence[FloatArray], weights: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+    """Return a contrast of means and its standard error, [R] each, from [R, runs] in each condition."""
+    cells = list(zip(weights, samples, strict=True))
+    variances = [weight**2 * sample.var(axis=1, ddof=1) / sample.shape[1] for weight, sample in cells]
+    means = np.sum([weight * sample.mean(axis=1) for weight, sample in cells], axis=0)
+    return means, np.sqrt(np.sum(variances, axis=0))

@@ -9,7 +9,7 @@ import pytest
 from seqrl_lightning.analysis.comparison import sections_on_conditions
 from seqrl_lightning.analysis.conditions import conditions_of
 from seqrl_lightning.analysis.curves import Axis
-from seqrl_lightning.analysis.factors import crossing_of, effects
+from seqrl_lightning.analysis.factors import crossing_of, effects, studentized_interval
 from seqrl_lightning.analysis.levels import FILE, Levels, read_levels, write_levels
 from seqrl_lightning.analysis.outcomes import Outcome
 from seqrl_lightning.analysis.runs import Run, find_runs
@@ -60,6 +60,25 @@ def test_contrasts_of_two_factors(groups: dict[str, list[Run]]) -> None:
     assert (found["contrast"] < found["upper"]).all()
     few = effects(Outcome("errors", {name: of_one[:4] for name, of_one in values.items()}), crossing)
     assert few["lower"].isna().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", ["normal", "exponential"])
+def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(draw: str) -> None:
+    """With five runs a condition: a percentile interval excludes it twice as often."""
+    rng = np.random.default_rng(0)
+    excluded = np.zeros(3)
+    for _ in range(num := 1000):
+        samples = list(getattr(rng, draw)(size=(4, 5)))
+        for i, weights in enumerate(((-0.5, -0.5, 0.5, 0.5), (-0.5, 0.5, -0.5, 0.5), (1.0, -1.0, -1.0, 1.0))):
+            lower, upper = studentized_interval(samples, weights)
+            excluded[i] += lower > 0 or upper < 0
+    assert (excluded / num > 0.03).all()
+    assert (excluded / num < 0.07).all()
+
+
+def test_an_interval_without_variance_is_a_point() -> None:
+    assert studentized_interval([np.full(5, float(i)) for i in range(4)], (1.0, -1.0, -1.0, 1.0)) == (0.0, 0.0)
 
 
 def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[Run]]) -> None:
