@@ -256,6 +256,6 @@ def note_on_lengths(groups: Mapping[str, Sequence[Run]], axis: Axis) -> str:
     if axis.name != "env_steps" or len(lengths) == 1:
         return ""
     return (
-        " Env steps count the steps of a delay too: a condition with longer episodes has fewer of them, and fewer "
-        "trials, in as many env steps."
+        " Env steps count the steps of a delay too: in as many env steps, a condition with longer episodes has fewer "
+        "episodes and trials."
     )

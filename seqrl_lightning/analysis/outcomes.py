@@ -109,7 +109,10 @@ def _to_criterion(unit: str, tables: Mapping[str, Sequence[pd.DataFrame]], block
 
 
 def returns(groups: Groups, axis: Axis) -> list[Outcome]:
-    """Measure the greedy policy's mean return over training, in each block, and its final one; none without both."""
+    """Measure the greedy policy's mean return over training, in each block, and its final one.
+
+    There is none if a run was not evaluated. A mean is NaN where the runs have no stretch of training in common.
+    """
     final = {name: final_returns(runs) for name, runs in groups.items()}
     if any(np.isnan(values).any() for values in final.values()):
         return []
@@ -118,21 +121,22 @@ def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     found = []
     for block in range(num_blocks):
         of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
-        if all(of_block.values()):
-            found.append(_mean_return(of_block, axis, in_block(block, num_blocks)))
+        found.append(_mean_return(groups, of_block, axis, in_block(block, num_blocks)))
     return [*found, Outcome("final return", final)]
 
 
-def _mean_return(curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
+def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
     name = f"mean return over {axis.label}{where}"
-    stretch = common_stretch(curves)
+    stretch = common_stretch(curves) if all(curves.values()) else None
     if stretch is None:
-        missing = {condition: np.full(len(of_one), np.nan) for condition, of_one in curves.items()}
+        missing = {condition: np.full(len(runs), np.nan) for condition, runs in groups.items()}
         return Outcome(name, missing, why_missing="the conditions have at most one evaluation in common")
-    since = " since the start of the block" if where else ""
+    since, at_most = (
+        (" since the start of the block", " (at most to the end of the shortest block)") if where else ("", "")
+    )
     note = (
         f"The {name} is taken from the first evaluation that all runs have reached, after {stretch.start:,.0f} "
-        f"{axis.label}{since}, to {stretch.end:,.0f}; earlier training doesn't count."
+        f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
     )
     return Outcome(name, mean_over_training(curves, stretch), note=note)
 

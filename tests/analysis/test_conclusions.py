@@ -94,11 +94,11 @@ def test_a_block_that_ended_keeps_nothing(tmp_path: Path) -> None:
     block_0 = found["mean return over env steps in block 0"]
     assert block_0.values["12"].tolist() == pytest.approx([(15 * 1.0 + 12 * 3.0) / 27])
     assert block_0.values["30"].tolist() == pytest.approx([(21 * 0.5 + 6 * 2.0) / 27])
-    assert "after 9 env steps since the start of the block, to 36; earlier training" in block_0.note
+    assert "after 9 env steps since the start of the block, to 36 (at most to the end of the shortest" in block_0.note
     block_1 = found["mean return over env steps in block 1"]  # in which both runs ended: 0 and 18; 9 and 18
     assert block_1.values["12"].tolist() == [0.5]
     assert block_1.values["30"].tolist() == [1.0]
-    assert "after 9 env steps since the start of the block, to 18;" in block_1.note
+    assert "after 9 env steps since the start of the block, to 18 " in block_1.note
 
 
 @pytest.mark.parametrize(
@@ -343,3 +343,8 @@ def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_
     assert has_every_run(first)
     assert np.isnan(second.values["two"]).all()
     assert not has_every_run(second)
+    text = {
+        section.name: section.text for section in sections_on_conditions({"one": [whole], "two": [short]}, EPISODES)
+    }
+    why = "the conditions have at most one evaluation in common"
+    assert f"Left out, because {why}: mean return over training episodes in block 1." in text["tests"]
