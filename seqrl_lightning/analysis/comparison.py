@@ -8,7 +8,7 @@ import pandas as pd
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.chance import Chance, chances_of
 from seqrl_lightning.analysis.conditions import Groups
-from seqrl_lightning.analysis.curves import Axis
+from seqrl_lightning.analysis.curves import Axis, note_on_lengths
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
@@ -29,12 +29,12 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     """
     every, chances = outcomes(groups, axis), chances_of(groups)
     found = [outcome for outcome in every if has_every_run(outcome)]
-    left_out = [outcome.name for outcome in every if not has_every_run(outcome)]
+    left_out = [outcome for outcome in every if not has_every_run(outcome)]
     sections = [
         learning(groups, axis, chances),
         returns(groups),
         criteria(found, groups, chances),
-        seeds(every, groups),
+        seeds(every, groups, axis),
         tests(found, left_out),
     ]
     if (crossing := crossing_of(groups)) is not None:
@@ -71,7 +71,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
     return Section("criterion", "Learning the rule", text, figure, None, _tidy(times, groups))
 
 
-def seeds(every: Sequence[Outcome], groups: Groups) -> Section:
+def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     """Every outcome of every seed; the figure shows the outcomes that all runs have."""
     shown = [outcome for outcome in every if outcome.is_met is None and has_every_run(outcome)]
     if not shown:
@@ -86,10 +86,12 @@ def seeds(every: Sequence[Outcome], groups: Groups) -> Section:
         axes.set_visible(False)
     figures.add_legend(figure, panels)
     text = f"Every seed, and beside it {SPREAD}. The table below has the tests; each outcome is defined in the docs."
+    if notes := [outcome.note for outcome in shown if outcome.note]:
+        text += f" {' '.join(notes)}{note_on_lengths(groups, axis)}"
     return Section("outcomes", "Outcomes", text, figure, None, _tidy(every, groups))
 
 
-def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
+def tests(found: Sequence[Outcome], left_out: Sequence[Outcome]) -> Section:
     """Each two conditions, compared by every outcome that all runs have."""
     if not found:
         return Section("tests", "Comparisons", "The runs have no outcome in common.")
@@ -101,8 +103,9 @@ def tests(found: Sequence[Outcome], left_out: Sequence[str]) -> Section:
         "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
         "so choose the outcome that you test before you look."
     )
-    if left_out:
-        text += f" Left out, because not every run has a number: {'; '.join(left_out)}."
+    for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
+        names = [outcome.name for outcome in left_out if outcome.why_missing == why]
+        text += f" Left out, because {why}: {'; '.join(names)}."
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))

@@ -101,7 +101,8 @@ def evaluations(run: Run, axis: str) -> pd.DataFrame:
 
     Returns:
         A row for each evaluation: ``block``; ``x``, how much of the axis has passed since the block's start; and
-        ``return``, the mean return of the greedy policy under the block's rule.
+        ``return``, the mean return of the greedy policy under the block's rule; and ``end``, the x at which the run's
+        block ended, infinite if the run ended in it.
     """
     several = run.facts.num_blocks > 1
     starts = block_starts(run.episodes, run.facts.num_blocks)
@@ -109,8 +110,10 @@ def evaluations(run: Run, axis: str) -> pd.DataFrame:
     for block, (start, end) in enumerate(zip(starts, [*starts[1:], np.inf], strict=True)):
         curve = run.curve(f"val/block_{block}/return_mean" if several else VALIDATION)
         curve = curve[(curve.index >= start) & (curve.index < end)]
-        x = amount_at(run, axis, curve.index.to_numpy()) - amount_at(run, axis, np.array([start]))
-        tables.append(pd.DataFrame({"block": block, "x": x, "return": curve.to_numpy()}))
+        before, until = amount_at(run, axis, np.array([start, end]))
+        x = amount_at(run, axis, curve.index.to_numpy()) - before
+        last_x = until - before if np.isfinite(end) else np.inf
+        tables.append(pd.DataFrame({"block": block, "x": x, "return": curve.to_numpy(), "end": last_x}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -120,9 +123,22 @@ def curves_of_block(tables: Sequence[pd.DataFrame], block: int) -> list[pd.Serie
     Args:
         tables: The :func:`evaluations` of each run.
         block: The block.
+
+    Returns:
+        A series over x for each run. Where the run's block ended, and another rule began, its last value is NaN.
     """
-    curves = [table[table["block"] == block].set_index("x")["return"] for table in tables]
-    return [] if any(curve.empty for curve in curves) else curves
+    of_block = [table[table["block"] == block] for table in tables]
+    return [] if any(table.empty for table in of_block) else [_up_to_its_end(table) for table in of_block]
+
+
+def _up_to_its_end(table: pd.DataFrame) -> pd.Series:
+    curve, end = table.set_index("x")["return"], table["end"].iloc[0]
+    return pd.concat([curve, pd.Series({end: np.nan})]) if np.isfinite(end) else curve
+
+
+def _block_end(curves: Sequence[pd.Series]) -> float:
+    """The x at which the first of the blocks ended; infinite if all runs ended in theirs."""
+    return min(float(curve.index[-1]) if np.isnan(curve.iloc[-1]) else np.inf for curve in curves)
 
 
 def block_starts(episodes: pd.DataFrame, num_blocks: int) -> list[float]:
@@ -170,37 +186,76 @@ def on_grid(curves: Sequence[pd.Series]) -> pd.DataFrame:
     """Put the curves of a condition's runs on one grid; between two evaluations, the earlier one holds.
 
     A run that ended keeps its last value, because its policy changes no more. So the mean at the end is the mean of all
-    runs, and not of the longest ones or of the time before the shortest one ended.
+    runs, and not of the longest ones or of the time before the shortest one ended. But a block that ended keeps
+    nothing, because the policy goes on to learn another rule.
 
     Args:
-        curves: A series over x for each run, with at least one value.
+        curves: The curve of each run (:func:`curves_of_block`).
 
     Returns:
-        A row for each x at which a run was evaluated, from the first one that all runs have reached; a column for each
-        run.
+        A row for each x at which a run was evaluated, from the first one that all runs have reached to the end of the
+        shortest block; a column for each run.
     """
     grid = np.unique(np.concatenate([curve.index.to_numpy(float) for curve in curves]))
-    grid = grid[grid >= max(curve.index.min() for curve in curves)]
+    grid = grid[(grid >= max(curve.index.min() for curve in curves)) & (grid < _block_end(curves))]
     columns = [curve.to_numpy()[np.searchsorted(curve.index, grid, side="right") - 1] for curve in curves]
     return pd.DataFrame(np.transpose(columns), index=pd.Index(grid, name="x"))
 
 
-def mean_over_training(curves: Mapping[str, Sequence[pd.Series]]) -> dict[str, FloatArray]:
-    """Average each run's curve over the axis: the area under the curve, divided by its length.
+class Stretch(NamedTuple):
+    """The part of an axis over which the curves of all runs are averaged."""
 
-    All runs are averaged over the same stretch: from the first evaluation that all have reached to the last one of any
-    run, after which a run that ended keeps its last value.
+    start: float  # the first evaluation that all runs have reached
+    end: float  # the end of the shortest block or, if all runs ended in theirs, the last evaluation of any run
+
+
+def common_stretch(curves: Mapping[str, Sequence[pd.Series]]) -> Stretch | None:
+    """Return the stretch that all runs have in common.
 
     Args:
-        curves: A series over x for each run of each condition.
+        curves: The curve of each run of each condition (:func:`curves_of_block`).
+
+    Returns:
+        None if the runs of a condition have a single value in it, or none: its mean would be no mean over training.
+    """
+    every = [curve for of_one in curves.values() for curve in of_one]
+    start, end = max(curve.index.min() for curve in every), _block_end(every)
+    if not np.isfinite(end):
+        end = max(curve.index.max() for curve in every)
+    for of_one in curves.values():
+        if not any(((curve.index > start) & (curve.index <= end) & curve.notna()).any() for curve in of_one):
+            return None
+    return Stretch(float(start), float(end))
+
+
+def mean_over_training(curves: Mapping[str, Sequence[pd.Series]], stretch: Stretch) -> dict[str, FloatArray]:
+    """Average each run's curve over a stretch of the axis: the area under the curve, divided by its length.
+
+    Args:
+        curves: The curve of each run of each condition (:func:`curves_of_block`).
+        stretch: Their :func:`common_stretch`.
 
     Returns:
         [runs] float64 for each condition.
     """
     every = on_grid([curve for of_one in curves.values() for curve in of_one])
-    x = every.index.to_numpy()
-    widths = np.diff(x) if len(x) > 1 else np.ones(1)
-    values = every.to_numpy()[: len(widths)]
-    means = (values * widths[:, None]).sum(0) / widths.sum()
+    widths = np.diff(every.index.to_numpy(), append=stretch.end)
+    means = (every.to_numpy() * widths[:, None]).sum(0) / widths.sum()
     ends = np.cumsum([len(of_one) for of_one in curves.values()])[:-1]
     return dict(zip(curves, np.split(means, ends), strict=True))
+
+
+def note_on_lengths(groups: Mapping[str, Sequence[Run]], axis: Axis) -> str:
+    """Return the sentence that env steps favor conditions with short episodes; empty where they don't.
+
+    Args:
+        groups: Runs by condition.
+        axis: The axis of the curves.
+    """
+    lengths = {pd.concat([run.episodes["episode_length"] for run in runs]).median() for runs in groups.values()}
+    if axis.name != "env_steps" or len(lengths) == 1:
+        return ""
+    return (
+        " Env steps count the steps of a delay too: in as many env steps, a condition with longer episodes has fewer "
+        "episodes and trials."
+    )

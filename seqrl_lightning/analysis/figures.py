@@ -85,6 +85,8 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
     grid, color = on_grid(curves), look.color
     for curve in curves:
         axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.8)
+    if grid.empty:  # a block ended before another run was evaluated in it
+        return
     mean, lower, upper = interquartile_means(grid.to_numpy())
     label = as_text(f"{label} (n = {len(curves)})")
     drawn = {"color": color, "linestyle": look.line, "marker": look.marker, "markevery": [-1], "markersize": 4}

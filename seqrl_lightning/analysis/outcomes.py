@@ -10,7 +10,14 @@ import pandas as pd
 import torch
 
 from seqrl_lightning.analysis.conditions import Groups
-from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, mean_over_training
+from seqrl_lightning.analysis.curves import (
+    VALIDATION,
+    Axis,
+    common_stretch,
+    curves_of_block,
+    evaluations,
+    mean_over_training,
+)
 from seqrl_lightning.analysis.measures import (
     criterion_by_block,
     measure_episodes,
@@ -44,6 +51,8 @@ class Outcome(NamedTuple):
     name: str
     values: Mapping[str, FloatArray]  # [runs], by condition; NaN where a run has none
     is_met: Mapping[str, BoolArray] | None = None  # for times to an event: whether it occurred, or the time is censored
+    note: str = ""  # for a caption: over which stretch of training a mean is taken
+    why_missing: str = "not every run has a number"  # where some have none
 
 
 def is_complete(outcome: Outcome) -> bool:
@@ -100,7 +109,10 @@ def _to_criterion(unit: str, tables: Mapping[str, Sequence[pd.DataFrame]], block
 
 
 def returns(groups: Groups, axis: Axis) -> list[Outcome]:
-    """Measure the greedy policy's mean return over training, in each block, and its final one; none without both."""
+    """Measure the greedy policy's mean return over training, in each block, and its final one.
+
+    There is none if a run was not evaluated. A mean is NaN where the runs have no stretch of training in common.
+    """
     final = {name: final_returns(runs) for name, runs in groups.items()}
     if any(np.isnan(values).any() for values in final.values()):
         return []
@@ -109,10 +121,24 @@ def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     found = []
     for block in range(num_blocks):
         of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
-        if all(of_block.values()):
-            name = f"mean return over {axis.label}{in_block(block, num_blocks)}"
-            found.append(Outcome(name, mean_over_training(of_block)))
+        found.append(_mean_return(groups, of_block, axis, in_block(block, num_blocks)))
     return [*found, Outcome("final return", final)]
+
+
+def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
+    name = f"mean return over {axis.label}{where}"
+    stretch = common_stretch(curves) if all(curves.values()) else None
+    if stretch is None:
+        missing = {condition: np.full(len(runs), np.nan) for condition, runs in groups.items()}
+        return Outcome(name, missing, why_missing="the conditions have at most one evaluation in common")
+    since, at_most = (
+        (" since the start of the block", " (at most to the end of the shortest block)") if where else ("", "")
+    )
+    note = (
+        f"The {name} is taken from the first evaluation that all runs have reached, after {stretch.start:,.0f} "
+        f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
+    )
+    return Outcome(name, mean_over_training(curves, stretch), note=note)
 
 
 def final_returns(runs: Sequence[Run]) -> FloatArray:

@@ -11,13 +11,19 @@ from seqrl_lightning.analysis.comparison import sections_on_conditions
 from seqrl_lightning.analysis.conditions import conditions_of, one_condition
 from seqrl_lightning.analysis.curves import (
     Axis,
+    Stretch,
     axis_of,
+    common_stretch,
+    curves_of_block,
     evaluations,
     mean_over_training,
+    note_on_lengths,
     on_grid,
     shared_axis,
     unfinished,
 )
+from seqrl_lightning.analysis.figures import draw_curves, new_figure
+from seqrl_lightning.analysis.looks import looks_of
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
 from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
 from seqrl_lightning.analysis.report import Section
@@ -66,9 +72,76 @@ def test_a_runs_curve_holds_after_its_end() -> None:
     assert grid.index.tolist() == [10, 15, 20, 40]  # from the first one that both have reached
     assert grid[0].tolist() == [0, 0, 5, 5]
     assert grid[1].tolist() == [0, 4, 4, 5]
-    means = mean_over_training({"a": [short], "b": [long]})
+    curves = {"a": [short], "b": [long]}
+    stretch = common_stretch(curves)
+    assert stretch == (10, 40)
+    means = mean_over_training(curves, stretch)
     assert means["a"].tolist() == [(10 * 0 + 20 * 5) / 30]
     assert means["b"].tolist() == [(5 * 0 + 25 * 4) / 30]
+
+
+def test_a_block_that_ended_keeps_nothing(tmp_path: Path) -> None:
+    """Block 0 ends after 12 episodes of 3 env steps in one condition, and after 30 in the other."""
+    twelve = make_run(tmp_path / "12", 1, ([0.0] * 12, [0.0] * 8), curve={9: 1.0, 24: 3.0, 36: 0.5, 54: 2.0})
+    thirty = make_run(tmp_path / "30", 1, ([0.0] * 30, [0.0] * 8), curve={6: 0.5, 30: 2.0, 60: 3.0, 99: 1.0, 108: 2.0})
+    tables = {name: [evaluations(run, "env_steps")] for name, run in (("12", twelve), ("30", thirty))}
+    first = {name: curves_of_block(of_one, 0) for name, of_one in tables.items()}
+    assert first["12"][0].index.tolist() == [9, 24, 36]
+    assert np.isnan(first["12"][0].loc[36])
+    assert on_grid(first["12"])[0].tolist() == [1.0, 3.0]
+    assert on_grid([*first["12"], *first["30"]]).index.tolist() == [9, 24, 30]
+    found = {outcome.name: outcome for outcome in outcomes({"12": [twelve], "30": [thirty]}, Axis("env_steps", ""))}
+    block_0 = found["mean return over env steps in block 0"]
+    assert block_0.values["12"].tolist() == pytest.approx([(15 * 1.0 + 12 * 3.0) / 27])
+    assert block_0.values["30"].tolist() == pytest.approx([(21 * 0.5 + 6 * 2.0) / 27])
+    assert "after 9 env steps since the start of the block, to 36 (at most to the end of the shortest" in block_0.note
+    block_1 = found["mean return over env steps in block 1"]  # in which both runs ended: 0 and 18; 9 and 18
+    assert block_1.values["12"].tolist() == [0.5]
+    assert block_1.values["30"].tolist() == [1.0]
+    assert "after 9 env steps since the start of the block, to 18 " in block_1.note
+
+
+@pytest.mark.parametrize(
+    "early",
+    [{9: 1.0, 24: 3.0, 60: 2.0}, {9: 1.0}],  # one evaluation in the later one's time; a run that ended at once
+)
+def test_a_mean_of_one_evaluation_is_left_out(tmp_path: Path, early: dict[int, float]) -> None:
+    returns = ([0.0] * 20,)
+    groups = {
+        "early": [make_run(tmp_path / "early", 1, returns, curve=early)],
+        "late": [make_run(tmp_path / "late", 1, returns, curve={60: 3.0})],
+    }
+    found = {section.name: section for section in sections_on_conditions(groups, Axis("env_steps", ""))}
+    left_out = "Left out, because the conditions have at most one evaluation in common: mean return over env steps."
+    assert left_out in found["tests"].text
+    assert table_of(found["tests"]).index.get_level_values("outcome").unique().tolist() == [
+        "episodes to criterion",
+        "final return",
+    ]
+
+
+def test_there_is_no_stretch_where_a_block_ended_before_the_others_first_evaluation() -> None:
+    ended, late = pd.Series({5: 1.0, 8: 2.0, 10: np.nan}), pd.Series({10: 0.0, 20: 1.0})
+    assert common_stretch({"a": [ended], "b": [late]}) is None
+    assert on_grid([ended, late]).empty
+    assert common_stretch({"a": [ended], "b": [late.rename(index={10: 6, 20: 7})]}) == Stretch(6, 10)
+    draw_curves(new_figure()[1][0], [ended, late], "a", looks_of(["a"])["a"])
+
+
+def test_captions_say_which_part_of_training_counts(tmp_path: Path) -> None:
+    curve, returns = {9: 1.0, 24: 3.0, 60: 2.0}, ([0.0] * 20,)
+    short = [make_run(tmp_path / "short", 1, returns, curve=curve)]
+    long = [make_run(tmp_path / "long", 1, returns, lengths=5, curve=curve)]
+    on_steps = Axis("env_steps", "")
+    found = {section.name: section.text for section in sections_on_conditions({"short": short, "long": long}, on_steps)}
+    assert (
+        "The mean return over env steps is taken from the first evaluation that all runs have reached, after 9 env "
+        "steps, to 60; earlier training doesn't count." in found["outcomes"]
+    )
+    for name in ("learning", "outcomes"):
+        assert "Env steps count the steps of a delay too" in found[name]
+    assert note_on_lengths({"short": short, "long": long}, EPISODES) == ""
+    assert note_on_lengths({"short": short, "same": short}, on_steps) == ""
 
 
 def test_curves_are_aligned_to_the_switch_of_each_run(tmp_path: Path) -> None:
@@ -270,3 +343,8 @@ def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_
     assert has_every_run(first)
     assert np.isnan(second.values["two"]).all()
     assert not has_every_run(second)
+    text = {
+        section.name: section.text for section in sections_on_conditions({"one": [whole], "two": [short]}, EPISODES)
+    }
+    why = "the conditions have at most one evaluation in common"
+    assert f"Left out, because {why}: mean return over training episodes in block 1." in text["tests"]

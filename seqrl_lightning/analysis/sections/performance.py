@@ -8,7 +8,7 @@ import pandas as pd
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.chance import Chance
 from seqrl_lightning.analysis.conditions import Groups
-from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations
+from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, note_on_lengths
 from seqrl_lightning.analysis.outcomes import final_returns
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
@@ -27,11 +27,14 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
     known = {name: level for name, level in levels.items() if level is not None}
     figure = figures.draw_learning(curves, xlabel, known, [names[block] for block in curves])
+    ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
+    ended = ended if facts.num_blocks > 1 else ""
     text = (
         f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
         f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
+        f"{ended}"
         "Mastery is the task's best expected return or, failing that, the threshold that it is registered with; random "
-        "choices are the mean return of playing the task at random."
+        "choices are the mean return of playing the task at random." + note_on_lengths(groups, axis)
     )
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
