@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,19 +126,22 @@ def draw_learning(
     for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
         for name, of_one in of_block.items():
             draw_curves(axes, of_one, name, looks[name])
-        _draw_references(axes, references, {name: looks[name] for name in of_block})
+        _draw_references(axes, references, looks, of_block)
         axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
     panels[0].set_ylabel("return of the greedy policy")
     add_legend(figure, panels)
     return figure
 
 
-def _draw_references(axes: Axes, references: Sequence[ReferenceLine], looks: Mapping[str, Look]) -> None:
-    """Draw lines: gray, or in the color of the first drawn condition that it holds for."""
+def _draw_references(
+    axes: Axes, references: Sequence[ReferenceLine], looks: Mapping[str, Look], shown: Iterable[str]
+) -> None:
+    """Draw the lines that hold for a shown condition: gray if for all, otherwise in the color of the first of them."""
+    names = set(shown)
     for reference in references:
-        colors = [looks[name].color for name in reference.conditions if name in looks]
-        if colors or not reference.conditions:
-            label, color = wrapped(reference.label, 60), colors[0] if colors else "0.4"
+        if not reference.conditions or not names.isdisjoint(reference.conditions):
+            color = next((looks[name].color for name in reference.conditions if name in looks), "0.4")
+            label = wrapped(reference.label, 60)
             axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=label)
 
 
@@ -251,7 +254,7 @@ def draw_positions(
             if summary.is_interval:
                 axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
     positions = sorted({position for seeds in accuracy.values() for position in seeds.columns})
-    _draw_references(axes, references, {name: looks[name] for name in accuracy})
+    _draw_references(axes, references, looks, accuracy)
     axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
 
 

@@ -66,9 +66,6 @@ def reference_lines(
             lowest = value
         clusters[-1][condition] = value
     is_shared = len(clusters) == 1 and len(known) == len(values)
-    return [
-        ReferenceLine(
-            name, float(np.mean(list(of.values()))), style, () if is_shared else [key for key in values if key in of]
-        )
-        for of in clusters
-    ]
+    names = [() if is_shared else [key for key in values if key in cluster] for cluster in clusters]
+    means = [float(np.mean(list(cluster.values()))) for cluster in clusters]
+    return [ReferenceLine(name, mean, style, of_one) for mean, of_one in zip(means, names, strict=True)]
