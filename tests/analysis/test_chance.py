@@ -54,5 +54,3 @@ def test_reports_say_that_a_criterion_can_be_met_by_chance() -> None:
     assert sections.by_chance(chances).endswith("on average: short: 58; long: never.")
     assert sections.by_chance({"short": chances["short"]}).endswith("on average: 58.")
     assert "not met by chance" in sections.by_chance({"long": chances["long"]})
-    assert sections.shared_return(chances) == 0.0
-    assert sections.shared_return({**chances, "other": Chance(0.5, 58.2)}) is None
