@@ -1,4 +1,4 @@
-"""What a comparison's conditions agree on, and where they differ: a section says nothing of all that holds for one."""
+"""Agreement of a comparison's conditions: a report says of all of them only what holds for all of them."""
 
 from collections.abc import Mapping
 from typing import TypeVar
