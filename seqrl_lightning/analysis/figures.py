@@ -141,7 +141,7 @@ def _draw_references(
     for reference in references:
         if not reference.conditions or not names.isdisjoint(reference.conditions):
             color = next((looks[name].color for name in reference.conditions if name in looks), "0.4")
-            label = wrapped(reference.label, 60)
+            label = wrapped(reference.label, 44)
             axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=label)
 
 
