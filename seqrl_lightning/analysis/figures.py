@@ -2,9 +2,9 @@
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -43,6 +43,20 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # text that can be edited
 }
+
+
+class ReferenceLine(NamedTuple):
+    """A return or an accuracy that is drawn as a horizontal line, such as that of random choices."""
+
+    name: str
+    value: float
+    style: str  # Matplotlib's style of the line
+    conditions: Sequence[str] = ()  # those that it holds for; empty: all of them
+
+    @property
+    def label(self) -> str:
+        """The words in a legend: where conditions differ, with the value and the conditions that it holds for."""
+        return f"{self.name}, {self.value:.3g} ({'; '.join(self.conditions)})" if self.conditions else self.name
 
 
 def new_figure(
@@ -98,7 +112,7 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
 def draw_learning(
     curves: Mapping[int, Mapping[str, Sequence[pd.Series]]],
     xlabel: str,
-    levels: Mapping[str, float],
+    references: Sequence[ReferenceLine],
     titles: Sequence[str],
 ) -> Figure:
     """Draw the learning curves of each condition, in a panel for each block, from the block's start on.
@@ -106,7 +120,7 @@ def draw_learning(
     Args:
         curves: A series for each seed, by block and condition.
         xlabel: What the x axes count.
-        levels: Returns to draw as lines, such as the best one and that of random choices, by their names.
+        references: Returns to draw as lines, each in the panels of its conditions.
         titles: The panels' titles.
     """
     figure, panels = new_figure(max(5.0, 3.5 * len(curves)), 3.4, len(curves), sharey=True)
@@ -114,12 +128,23 @@ def draw_learning(
     for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
         for name, of_one in of_block.items():
             draw_curves(axes, of_one, name, looks[name])
-        for (name, level), line in zip(levels.items(), (":", "-."), strict=False):
-            axes.axhline(level, color="0.4", linestyle=line, linewidth=1.2, label=name)
+        _draw_references(axes, references, looks, of_block)
         axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
     panels[0].set_ylabel("return of the greedy policy")
     add_legend(figure, panels)
     return figure
+
+
+def _draw_references(
+    axes: Axes, references: Sequence[ReferenceLine], looks: Mapping[str, Look], shown: Iterable[str]
+) -> None:
+    """Draw the lines that hold for a shown condition: gray if for all, otherwise in the color of the first of them."""
+    names = set(shown)
+    for reference in references:
+        if not reference.conditions or not names.isdisjoint(reference.conditions):
+            color = next((looks[name].color for name in reference.conditions if name in looks), "0.4")
+            label = wrapped(reference.label, 44)
+            axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=label)
 
 
 def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
@@ -207,16 +232,18 @@ def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> No
     axes.set(xlabel=xlabel, ylim=(-0.03, 1.03))
 
 
-def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: float | None) -> None:
+def draw_positions(
+    axes: Axes, accuracy: Mapping[str, pd.DataFrame], looks: Mapping[str, Look], references: Sequence[ReferenceLine]
+) -> None:
     """Draw the accuracy at each serial position: each seed thinly, and the interquartile mean with its interval.
 
     Args:
         axes: The axes to draw on.
-        accuracy: A row for each seed and a column for each position, by the name of the block or condition.
-        chance: The accuracy of random choices, drawn as a line; None for none.
+        accuracy: A row for each seed and a column for each position, by the name of the condition.
+        looks: The look of each condition, the same in all panels.
+        references: Accuracies to draw as lines, if one of their conditions is drawn.
     """
     shifts = 0.12 * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
-    looks = looks_of(accuracy)
     for (name, seeds), shift in zip(accuracy.items(), shifts, strict=True):
         color, line, marker = looks[name]
         x = seeds.columns + shift
@@ -229,8 +256,7 @@ def draw_positions(axes: Axes, accuracy: Mapping[str, pd.DataFrame], chance: flo
             if summary.is_interval:
                 axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
     positions = sorted({position for seeds in accuracy.values() for position in seeds.columns})
-    if chance is not None:
-        axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="random choices")
+    _draw_references(axes, references, looks, accuracy)
     axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
 
 

@@ -58,5 +58,3 @@ def test_reports_say_that_a_criterion_can_be_met_by_chance(tmp_path: Path) -> No
     rare = {"short": Chance(0.0, 1e5, 2e5), "long": chances["long"]}
     assert sections.by_chance(rare, groups).endswith("short: 100,000 to 200,000; long: never.")
     assert "not met by chance" in sections.by_chance({"long": chances["long"]}, groups)
-    assert sections.shared_return(chances) == 0.0
-    assert sections.shared_return({**chances, "other": Chance(0.5, 42.2, 71.4)}) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis.figures import draw_learning
+from seqrl_lightning.analysis.figures import ReferenceLine, draw_learning
 from seqrl_lightning.analysis.looks import COLORS, LINES, MARKERS, looks_of
 
 
@@ -39,7 +39,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
     heights = []
     for count in (2, 24):
         curves = {f"condition {i}": [pd.Series(np.arange(3.0))] for i in range(count)}
-        figure = draw_learning({0: curves}, "env steps", {"mastery": 1.0}, [""])
+        figure = draw_learning({0: curves}, "env steps", [ReferenceLine("mastery", 1.0, ":")], [""])
         figure.canvas.draw()
         heights.append(figure.axes[0].get_window_extent().height)
     assert heights[1] > 0.85 * heights[0] > 0
@@ -47,7 +47,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
 
 def test_a_curve_of_one_evaluation_is_seen() -> None:
     """Its end is marked: a line from one point to itself shows nothing."""
-    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, "env steps", {}, [""])
+    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, "env steps", [], [""])
     (line,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "a (n = 1)")
     assert line.get_marker() == MARKERS[0]
     assert line.get_markevery() == [-1]

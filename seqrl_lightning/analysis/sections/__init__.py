@@ -4,7 +4,7 @@ from seqrl_lightning.analysis.sections.about import methods, warning
 from seqrl_lightning.analysis.sections.greedy_choices import confusions, positions, probed_errors
 from seqrl_lightning.analysis.sections.mastery import by_chance, criterion
 from seqrl_lightning.analysis.sections.one_condition import sections_on_one_condition
-from seqrl_lightning.analysis.sections.performance import episodes, learning, returns, shared_return
+from seqrl_lightning.analysis.sections.performance import episodes, learning, returns
 from seqrl_lightning.analysis.sections.training_choices import distractors, errors, transfer
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "probed_errors",
     "returns",
     "sections_on_one_condition",
-    "shared_return",
     "transfer",
     "warning",
 ]

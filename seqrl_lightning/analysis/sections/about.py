@@ -5,6 +5,8 @@ import pandas as pd
 from seqrl_lightning.analysis.conditions import Groups, settings_of
 from seqrl_lightning.analysis.curves import Axis, unfinished
 from seqrl_lightning.analysis.report import Section, written_by
+from seqrl_lightning.analysis.runs import Run, one_task
+from seqrl_lightning.analysis.sections.agreement import by_value
 
 
 def methods(groups: Groups, axis: Axis, command: str) -> Section:
@@ -15,11 +17,15 @@ def methods(groups: Groups, axis: Axis, command: str) -> Section:
         axis: The x axis of curves.
         command: The command that wrote the report.
     """
-    run = next(iter(groups.values()))[0]
-    learner = str(run.config.get("model", {}).get("class_path", "DQN")).rpartition(".")[2]
+    env_id = one_task([run for runs in groups.values() for run in runs])
+    learners = by_value({name: _learner(runs[0]) for name, runs in groups.items()})
+    subject = " and ".join(
+        learner if len(learners) == 1 else f"{learner} ({'; '.join(names)})" for learner, names in learners.items()
+    )
+    verb = "was" if len(learners) == 1 else "were"
     seeds = "; ".join(f"{name}: {', '.join(str(run.seed) for run in runs)}" for name, runs in groups.items())
     text = (
-        f"{learner} was trained on {run.env_id} with the settings below, under their names in the runs' config.yaml "
+        f"{subject} {verb} trained on {env_id} with the settings below, under their names in the runs' config.yaml "
         f"(seeds: {seeds}). The seed was the unit of analysis. Learning curves are over {axis.label} "
         f"({axis.reason}). {written_by(command)}"
     )
@@ -29,6 +35,10 @@ def methods(groups: Groups, axis: Axis, command: str) -> Section:
     parts = [table[~is_same], table[is_same & ~is_trainers], table[is_same & is_trainers]]
     table = pd.concat(parts).rename_axis("setting")
     return Section("methods", "Methods", text, None, table)
+
+
+def _learner(run: Run) -> str:
+    return str(run.config.get("model", {}).get("class_path", "DQN")).rpartition(".")[2]
 
 
 def warning(groups: Groups) -> str:

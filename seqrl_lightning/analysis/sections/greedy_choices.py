@@ -6,6 +6,7 @@ import pandas as pd
 
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.conditions import Groups
+from seqrl_lightning.analysis.looks import looks_of
 from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
     confusion,
@@ -14,6 +15,7 @@ from seqrl_lightning.analysis.measures import (
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.sections.agreement import block_titles, reference_lines
 from seqrl_lightning.analysis.statistics import SPREAD, interquartile_mean
 from seqrl_lightning.functional import ERROR_KINDS
 from seqrl_lightning.types import Order
@@ -27,22 +29,24 @@ def positions(groups: Groups) -> Section:
         return Section("positions", "Accuracy by serial position", _NO_PROBES)
     data = probed_accuracy(groups)
     blocks = sorted(data["block"].unique())
-    facts = next(iter(groups.values()))[0].facts
-    names = facts.block_names if facts.num_blocks > 1 else [""]
-    actions = {num_actions(run) for runs in groups.values() for run in runs}
-    chance = 1 / actions.pop() if len(actions) == 1 and 0 not in actions else None  # a table may lack them
+    titles, looks = block_titles(groups), looks_of(groups)
+    references = reference_lines(
+        "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
+    )
     figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)
         seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
-        figures.draw_positions(axes, seeds, chance)
-        axes.set_title(figures.as_text(names[block]))
+        figures.draw_positions(axes, seeds, looks, references)
+        axes.set_title(figures.as_text(titles[block]))
     panels[0].set_ylabel("fraction right")
     figures.add_legend(figure, panels)
     text = (
         "Fraction of right choices at each serial position, of the greedy policy in the last evaluation of each block "
-        f"(probes.csv). Each seed (thin), and {SPREAD}. The dotted line is one over the number of actions."
+        f"(probes.csv). Each seed (thin), and {SPREAD}."
     )
+    if references:
+        text += " Random choices: one over the number of actions."
     table = data.groupby(["condition", "block", "position"], sort=False).agg(
         accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
     )
@@ -125,6 +129,12 @@ def _probes_of(groups: Groups) -> list[bool]:
     return [
         run.probes is not None and not probes_at(run.probes, "last").empty for runs in groups.values() for run in runs
     ]
+
+
+def _random_accuracy(run: Run) -> float | None:
+    """Return the accuracy of random choices; None if the table of trials lacks the actions' values."""
+    count = num_actions(run)
+    return 1 / count if count else None
 
 
 def num_actions(run: Run) -> int:

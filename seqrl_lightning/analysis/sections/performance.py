@@ -12,30 +12,34 @@ from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, e
 from seqrl_lightning.analysis.outcomes import final_returns
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.sections.agreement import block_titles, facts_of, reference_lines
 from seqrl_lightning.analysis.statistics import SPREAD, summarize
+
+_TOLERANCE_OF_CHANCE = 0.05  # the return of random choices is measured
 
 
 def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
     """Learning curves, aligned to the start of each block, beside the returns of mastery and of random choices."""
-    facts = next(iter(groups.values()))[0].facts
+    titles = block_titles(groups)
     tables = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
-    curves = _curves_by_block(tables, facts.num_blocks)
+    curves = _curves_by_block(tables, len(titles))
     if not curves:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
-    names = facts.block_names if facts.num_blocks > 1 else [""]
-    xlabel = axis.label + (" since the start of the block" if facts.num_blocks > 1 else "")
-    levels = {"mastery": facts.mastery_return, "random choices": shared_return(chances)}
-    known = {name: level for name, level in levels.items() if level is not None}
-    figure = figures.draw_learning(curves, xlabel, known, [names[block] for block in curves])
+    xlabel = axis.label + (" since the start of the block" if len(titles) > 1 else "")
+    mastery = reference_lines("mastery", ":", {name: facts.mastery_return for name, facts in facts_of(groups).items()})
+    random = reference_lines(
+        "random choices", "-.", {name: chance.mean_return for name, chance in chances.items()}, _TOLERANCE_OF_CHANCE
+    )
+    figure = figures.draw_learning(curves, xlabel, [*mastery, *random], [titles[block] for block in curves])
     ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
-    ended = ended if facts.num_blocks > 1 else ""
     text = (
         f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
         f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
-        f"{ended}"
-        "Mastery is the task's best expected return or, failing that, the threshold that it is registered with; random "
-        "choices are the mean return of playing the task at random." + note_on_lengths(groups, axis)
+        f"{ended if len(titles) > 1 else ''}"
+        "Random choices: the mean return of playing the task at random." + note_on_lengths(groups, axis)
     )
+    if mastery:
+        text += " Mastery: the task's best expected return or, failing that, the threshold that it is registered with."
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
@@ -53,12 +57,6 @@ def _curves_by_block(
         of_block = {name: curves_of_block(of_one, block) for name, of_one in tables.items()}
         curves[block] = {name: of_one for name, of_one in of_block.items() if of_one}
     return {block: of_block for block, of_block in curves.items() if of_block}
-
-
-def shared_return(chances: Mapping[str, Chance]) -> float | None:
-    """Return the mean return of random choices, if it is about the same in all conditions."""
-    returns = np.array([chance.mean_return for chance in chances.values()])
-    return float(returns.mean()) if np.ptp(returns) <= 0.05 * max(1.0, abs(returns.mean())) else None
 
 
 def returns(groups: Groups) -> Section:
