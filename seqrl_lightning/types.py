@@ -325,16 +325,16 @@ class ConfigurationError(Exception):
     """A setting that can't work. The message is one line: the setting, its value, and what would work instead."""
 
     def __str__(self) -> str:
-        """Return the message, shortened."""
-        return shortened(super().__str__())
+        """Return the message as one line, whatever is quoted in it, shortened."""
+        return shortened(" ".join(super().__str__().splitlines()))
 
 
 class RunError(RuntimeError):
     """An error that ends a running run, like a full disk or a damaged checkpoint. Its message is one line."""
 
     def __str__(self) -> str:
-        """Return the message, shortened."""
-        return shortened(super().__str__())
+        """Return the message as one line, whatever is quoted in it, shortened."""
+        return shortened(" ".join(super().__str__().splitlines()))
 
 
 class DivergedError(RunError):

@@ -7,7 +7,7 @@ import torch
 
 from seqrl_lightning.collect import Episode
 from seqrl_lightning.saved_state import StateError, saved, saved_tensor
-from seqrl_lightning.types import Progress
+from seqrl_lightning.types import ConfigurationError, Progress, RunError
 
 EPISODE = [7, 0, 1, 2.5, 9, True]
 
@@ -78,3 +78,9 @@ def test_a_tensor_has_the_shape_and_dtype_that_were_saved() -> None:
     ):
         with pytest.raises(StateError, match=rf"it in the checkpoint is .*; it must be a tensor of {dtype} and shape"):
             saved_tensor(value, shape, dtype, "it")
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, RunError])
+def test_a_refusal_is_one_line_whatever_it_quotes(kind: type[Exception]) -> None:
+    """Other packages' errors quote names from files as they are."""
+    assert str(kind("the ID a\nb\r\nc\x85d\u2028e is malformed")) == "the ID a b c d e is malformed"
