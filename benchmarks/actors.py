@@ -1,4 +1,4 @@
-"""What actors cost on a fast task: ``python -m benchmarks.actors`` (extra ``ray``).
+"""Measure the cost of actors on a fast task: ``python -m benchmarks.actors`` (extra ``ray``).
 
 Env steps per second of CartPole-v1 with a small network: in this process, and with actors by their number and by the
 rows R of a round, without updates. A step's time by itself, a call's and an env step's storing follow for

@@ -28,7 +28,7 @@ class Times(NamedTuple):
 
 
 class Point(NamedTuple):
-    """What the model says about one setting."""
+    """The model's prediction for one setting."""
 
     env_steps_per_second: float
     dollars_per_million: float  # env steps

@@ -762,7 +762,7 @@ def typed(kind: Any) -> Callable[..., Any]:
 
 @pytest.mark.parametrize(("kind", "written", "value"), TYPED, ids=str)
 def test_a_value_is_rebuilt_as_it_was(kind: Any, written: Any, value: Any) -> None:
-    """Whatever a checkpoint makes of it: keys are texts there, and sets lists."""
+    """A checkpoint holds keys as texts and sets as lists; the network gets what it was given."""
     for is_parsed in (False, kind not in (Any, list)):
         found = rebuild(typed(kind), {"value": written}, Trust(), "a file", is_parsed)
         assert found == value
@@ -1404,7 +1404,7 @@ def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
 def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
-    """Whatever a project's folders are called, nothing is written there, and its links are nobody's business."""
+    """Any folder names will do: nothing is written there, and links are not followed."""
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copytree(run / "lightning_logs/version_0/checkpoints", project / name)

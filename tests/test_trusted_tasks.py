@@ -212,7 +212,7 @@ class AnyEnv(gym.Env):
 
 
 def handed_over(cls: type) -> list[Any]:
-    """What a class gets from its user, not from the file."""
+    """A value that the class gets from its user, not from the file."""
     weights = nn.Linear(2, 2, bias=False).parameters()
     if issubclass(cls, gym.Wrapper):
         own = {"MinigridParts": lambda: Grid(lambda: "go", None), "NeuroGymTrials": Trials}.get(cls.__name__)

@@ -162,8 +162,8 @@ def with_defaults_of_base(conditions: Iterable[Condition], design: Design) -> li
                     bases[key] = check(condition._replace(settings=others), design)
             if key in bases:
                 named = set(short.values())
-                of_base = {n: _value_of(bases[key], n) for n in OF_NETWORK if n.replace(".init_args", "") not in named}
-                condition = condition._replace(settings={**of_base, **condition.settings})
+                unnamed = (name for name in OF_NETWORK if name.replace(".init_args", "") not in named)
+                condition = condition._replace(settings={**_part_of(bases[key], unnamed), **condition.settings})
         held.append(condition)
     return held
 
@@ -206,12 +206,16 @@ def allowing(tasks: Iterable[str]) -> str:
     return "".join(f" --allow {module}" for module in modules)
 
 
-def _value_of(config: Mapping[str, Any], name: str) -> Any:
-    """Return the setting of a dotted name."""
-    value: Any = config
-    for part in name.split("."):
-        value = value[part]
-    return value
+def _part_of(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of these dotted names, without those that the learner or the datamodule doesn't have."""
+    found = {}
+    for name in names:
+        value: Any = config
+        with suppress(KeyError):
+            for part in name.split("."):
+                value = value[part]
+            found[name] = value
+    return found
 
 
 def _is_part_of(name: str, whole: str) -> bool:

@@ -87,8 +87,8 @@ def write(arguments: Namespace) -> None:
     sections = sections_on_models(compared, typed_command(), arguments.recover, arguments.seed)
     path = write_report("Models of behavior", about, sections, folder)
     of_rows = keys_of(table).join(latents(best.model, histories, best.points), rsuffix="_of_model")
-    latents = of_rows.rename_axis("row").reset_index()
-    write_long_table(lambda: [latents], folder / "latents.csv")
+    rows = of_rows.rename_axis("row").reset_index()
+    write_long_table(lambda: [rows], folder / "latents.csv")
     print(printable(model_table(compared, arguments.seed).to_string(float_format="{:.4g}".format, na_rep="-")))
     for caution in cautions(compared):
         print(printable(f"\nWARNING: {caution}"))

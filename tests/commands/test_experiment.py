@@ -190,6 +190,19 @@ trainer: {{max_steps: 10}}
     assert gru == mlp
 
 
+@pytest.mark.parametrize("learner", ["PQN", "SARSA"])
+def test_a_learner_without_some_of_these_settings_is_no_obstacle(learner: str, tmp_path: Path) -> None:
+    """`double` is a setting of DQN alone."""
+    (tmp_path / "base.yaml").write_text(
+        f"data: {{env_id: seqrl/Sequence-v0}}\nmodel: {learner}\ntrainer: {{max_steps: 9}}\n"
+    )
+    levels = {"narrow": {"model.network": "MLP"}, "table": {"model.network": "Table"}}
+    design = Design([str(tmp_path / "base.yaml")], 1, {"network": levels})
+    narrow, table = (check(of_one, design) for of_one in with_defaults_of_base(conditions_of(design), design))
+    assert narrow["model"]["init_args"].pop("network") != table["model"]["init_args"].pop("network")
+    assert narrow == table
+
+
 def test_another_learner_keeps_its_own_defaults(tmp_path: Path) -> None:
     """PQN couldn't learn from a replay memory's batches."""
     (tmp_path / "base.yaml").write_text("data: {env_id: CartPole-v1}\nmodel: DQN\n")
