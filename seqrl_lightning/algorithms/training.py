@@ -220,7 +220,8 @@ class TrainingModule(ActingModule, Generic[B]):
             batch_idx: Number of the training step in its epoch.
         """
         assert self._step is not None
-        return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), self.updates_left)
+        most = None if self.automatic_optimization else self.updates_left  # Lightning counts its own updates
+        return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), most)
 
     @property
     def updates_left(self) -> int | None:
