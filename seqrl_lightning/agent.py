@@ -24,7 +24,7 @@ from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.running.parser import SETTINGS_OF, explain
 from seqrl_lightning.trainer_access import run_folder
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import CompileMode, ConfigurationError, require
 
 Part = str | Mapping[str, Any]
 """A class by its name, or with settings as in a config: ``{"class_path": "GRU", "init_args": {"hidden_size": 32}}``."""
@@ -81,7 +81,7 @@ class Settings(TypedDict, total=False):
     clip_grad_value: float | None
     clip_grad_norm: float | None
     updates_per_step: int
-    compile: bool
+    compile: CompileMode
     normalize_observations: bool
     normalize_rewards: bool
     # some learners

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ IntArray = NDArray[np.int64]
 
 State = Any
 """The state that a network carries between steps; ``None`` at first. Feed-forward networks return it unchanged."""
+
+CompileMode = bool | Literal["cuda_graphs", "compiled_cuda_graphs"]
+"""``model.compile``: whether, and how, updates are compiled; see ``TrainingModule``."""
 
 Reader = Callable[..., tuple[Tensor, State]]
 """A network, or a part of one: ``(observation [T, B, *obs], state, is_first) -> ([T, B, ...], state)``."""
@@ -85,7 +88,7 @@ class Windows(NamedTuple):
     """
 
     observation: Tensor  # [P + T + 1, B, *obs], dtype of the observation space
-    is_first: Tensor  # [P + T + 1, B] bool, on the CPU: an episode starts with the row
+    is_first: Tensor  # [P + T + 1, B] bool, on the CPU except in a CUDA graph: an episode starts with the row
     previous_action: Tensor  # [P + T + 1, B] int64: the action that led to the row; -1 where an episode starts
     previous_reward: Tensor  # [P + T + 1, B] float32: the reward that came with it; 0 where an episode starts
     action_batch: Tensor  # [T, B] int64
@@ -152,10 +155,11 @@ class Windows(NamedTuple):
     def _starts(self, first: int, end: int) -> Tensor | None:
         """Return ``is_first`` of some rows, or None if no episode starts in them: a network then has nothing to check.
 
-        A compiled function can't branch on values.
+        A compiled function can't branch on values, and a device would have to be waited for.
         """
         is_first = self.is_first[first:end]
-        return is_first if torch.compiler.is_compiling() or is_first.any() else None
+        is_unseen = torch.compiler.is_compiling() or is_first.device.type != "cpu"
+        return is_first if is_unseen or is_first.any() else None
 
     def _next_action_mask(self) -> Tensor | None:
         return None if self.action_mask is None else self._of_next_states(self.action_mask)
@@ -176,6 +180,41 @@ class Windows(NamedTuple):
         """Divide the batch into equal parts, in its order."""
         columns = ([None] * parts if column is None else column.chunk(parts, dim=1) for column in self)
         return (Windows(*part) for part in zip(*columns, strict=True))
+
+
+class Minibatch(NamedTuple):
+    """Transitions with their targets: B sequences side by side, or B single transitions in a row (T = 1)."""
+
+    states: Tensor  # [T, B, *obs]
+    actions: Tensor  # [T, B] int64
+    targets: Tensor  # [T, B] float32
+    weights: Tensor | None = None  # [T, B] float32, 0 where no transition starts; None: all 1
+    is_first: Tensor | None = None  # [T, B] bool
+    network_state: Tensor | None = None  # [S, B, ...]
+
+    def columns(self, indices: Tensor, device_indices: Tensor) -> "Minibatch":
+        """Return some of the sequences.
+
+        Args:
+            indices: [b] int64, on the CPU.
+            device_indices: The same on the device.
+        """
+        choices = {indices.device: indices, device_indices.device: device_indices}
+        return Minibatch._make(
+            None if column is None else column.index_select(1, choices[column.device]) for column in self
+        )
+
+    def filled_up(self, size: int) -> "Minibatch":
+        """Return ``size`` single transitions with the same loss: the first is repeated, without a weight.
+
+        Minibatches then have one size, although a rollout has some rows of final observations.
+        """
+        missing = size - self.actions.shape[1]
+        weights = torch.ones_like(self.targets) if self.weights is None else self.weights
+        states, actions, targets = (
+            torch.cat([column, column[:, :1].expand(1, missing, *column.shape[2:])], dim=1) for column in self[:3]
+        )
+        return Minibatch(states, actions, targets, torch.nn.functional.pad(weights, (0, missing)))
 
 
 Batch = Transitions | Windows

@@ -28,7 +28,7 @@ class Clock(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: object, batch: object, batch_idx: int) -> None:
         """Takes the first training step off, if it had to compile."""
-        if trainer.global_step == pl_module.updates_per_step and pl_module.use_compile:
+        if trainer.global_step == pl_module.updates_per_step and pl_module.compile_mode:
             self.start += time.perf_counter() - self.train_start
 
     def on_train_end(self, trainer: object, pl_module: object) -> None:

@@ -10,7 +10,7 @@ from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.functional import choice_losses
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, Update, require
+from seqrl_lightning.types import Batch, CompileMode, Update, require
 
 
 class BehaviorCloning(LearnerModule):
@@ -48,7 +48,7 @@ class BehaviorCloning(LearnerModule):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
-        compile: bool = False,
+        compile: CompileMode = False,
     ) -> None:
         shared: dict[str, Any] = {
             "clip_grad_value": clip_grad_value,

@@ -20,7 +20,7 @@ class FiniteUpdates:
     """
 
     def __init__(self) -> None:
-        self.num_refused: Tensor | int = 0
+        self.num_refused: Tensor | int = 0  # counted in place on a device: a CUDA graph adds to the same memory
 
     def __call__(self, optimizer: Optimizer, parameters: list[Tensor]) -> None:
         """Check the gradients right before the step."""
@@ -37,10 +37,12 @@ class FiniteUpdates:
             return
         # On a device one kernel for all is faster than one for each.
         is_refused = ~torch.stack(torch._foreach_norm(gradients, float("inf"))).max().isfinite()
-        self.num_refused = self.num_refused + is_refused
+        if not isinstance(self.num_refused, Tensor):
+            self.num_refused = torch.full((), self.num_refused, device=is_refused.device)
+        self.num_refused += is_refused
         stepper: Any = optimizer  # fused ones read two attributes that torch declares nowhere
         if all(group.get("fused") for group in optimizer.param_groups):
-            stepper.grad_scale, stepper.found_inf = None, is_refused.float()
+            stepper.grad_scale, stepper.found_inf = None, is_refused.float()  # FusedAdamStep reads them, too
         else:
             for gradient in gradients:
                 gradient.masked_fill_(is_refused, 0.0)

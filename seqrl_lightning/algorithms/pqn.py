@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
-from torch import Tensor
 
 from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
-from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.algorithms.training import TrainingModule, uses_cuda_graphs
 from seqrl_lightning.functional import huber_losses, q_lambda_target, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.types import Batch, Cadence, Update, Windows, require
+from seqrl_lightning.types import Batch, Cadence, CompileMode, Minibatch, Update, Windows, require
 
 
-class PQN(TrainingModule["Minibatch"]):
+class PQN(TrainingModule[Minibatch]):
     """Parallelized Q-network (Gallici et al., arXiv:2407.04811, algorithm 1).
 
     A training step takes the newest rows of all environments ([T, N], ``data.sampler: RolloutSampler``), computes
@@ -67,7 +65,7 @@ class PQN(TrainingModule["Minibatch"]):
         value_rescaling: float | None = None,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
-        compile: bool = False,
+        compile: CompileMode = False,
         normalize_observations: bool = False,
         normalize_rewards: bool = False,
     ) -> None:
@@ -133,7 +131,7 @@ class PQN(TrainingModule["Minibatch"]):
         updates = self.epochs * (rollout // data.batch_size)
         return Cadence(rollout, rollout / updates, updates)
 
-    def minibatches(self, batch: Batch) -> Iterator["Minibatch"]:
+    def minibatches(self, batch: Batch) -> Iterator[Minibatch]:
         """Fix the targets of a rollout, [T, N], and divide it into the minibatches of all epochs, in random order."""
         assert isinstance(batch, Windows)  # check_sampler has seen that they are rollouts
         batch = self._without_learned(batch)
@@ -141,7 +139,11 @@ class PQN(TrainingModule["Minibatch"]):
         num_updates, num_columns = self._count_updates(batch), rollout.actions.shape[1]
         num_epochs = max(self.epochs, math.ceil(num_updates / num_columns))  # no minibatch is empty
         order = torch.cat([torch.randperm(num_columns) for _ in range(num_epochs)])
-        return (rollout.columns(indices) for indices in order.tensor_split(num_updates))
+        parts = order.tensor_split(num_updates), order.to(self.device).tensor_split(num_updates)
+        minibatches = (rollout.columns(*indices) for indices in zip(*parts, strict=True))
+        if self.remembers or not uses_cuda_graphs(self.compile_mode):
+            return minibatches
+        return (minibatch.filled_up(self.data.batch_size) for minibatch in minibatches)
 
     def _without_learned(self, batch: Windows) -> Windows:
         """Return a rollout without a weight for the rows that were learned from before, if it was cut short."""
@@ -166,7 +168,7 @@ class PQN(TrainingModule["Minibatch"]):
             return self.updates_per_step
         return max(1, math.ceil(self.updates_per_step * float(num_steps) / whole))
 
-    def fix_targets(self, batch: Windows) -> "Minibatch":
+    def fix_targets(self, batch: Windows) -> Minibatch:
         """Compute a rollout's lambda-returns, and lay it out for the network.
 
         Returns:
@@ -192,7 +194,7 @@ class PQN(TrainingModule["Minibatch"]):
             return Minibatch(states, actions, targets, batch.weight_batch[-1:])
         return Minibatch(*(column[is_transition][None] for column in columns))
 
-    def optimize_model(self, batch: "Minibatch") -> Update:
+    def optimize_model(self, batch: Minibatch) -> Update:
         """Compute the loss of a minibatch. Returns what :meth:`LearnerModule.summary` does."""
         q_values, _ = self.policy_net(batch.states, batch.network_state, batch.is_first)
         state_action_values = value_of(q_values, batch.actions)
@@ -202,18 +204,3 @@ class PQN(TrainingModule["Minibatch"]):
             "state_action_values": state_action_values.detach(),
             "expected_state_action_values": batch.targets,
         }
-
-
-class Minibatch(NamedTuple):
-    """Transitions with their targets: B sequences side by side, or B single transitions in a row (T = 1)."""
-
-    states: Tensor  # [T, B, *obs]
-    actions: Tensor  # [T, B] int64
-    targets: Tensor  # [T, B] float32
-    weights: Tensor | None = None  # [T, B] float32, 0 where no transition starts; None: all 1
-    is_first: Tensor | None = None  # [T, B] bool
-    network_state: Tensor | None = None  # [S, B, ...]
-
-    def columns(self, indices: Tensor) -> "Minibatch":
-        """Return some of the sequences. ``indices``: [b] int64."""
-        return Minibatch._make(None if column is None else column[:, indices] for column in self)

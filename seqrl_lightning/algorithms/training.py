@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torch.optim import Optimizer
 
 from seqrl_lightning import speed
@@ -18,14 +19,14 @@ from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.optimization import Optimization, OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count
 from seqrl_lightning.algorithms.trainer_settings import require_monitored, require_own_clipping, require_precise_weights
-from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts
+from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, without_cached_casts
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.saved_state import require_fitting_state
-from seqrl_lightning.types import Batch, Cadence, ConfigurationError, Update, keep_plain, require
+from seqrl_lightning.types import Batch, Cadence, CompileMode, ConfigurationError, Update, keep_plain, require
 
-B = TypeVar("B")  # what one update learns from
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
 
 
 _RENAMED_METHODS = {
@@ -59,7 +60,8 @@ class TrainingModule(ActingModule, Generic[B]):
             automatic optimization off, so that the Trainer can't accumulate or clip gradients.
         compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too,
             in the first seconds of training. Parts that can't be compiled (the steps of a recurrent network) run as
-            they are.
+            they are. On a GPU, ``cuda_graphs`` launches an update's kernels all at once, as a CUDA graph, and
+            ``compiled_cuda_graphs`` compiles the loss and its gradient before. Both need a fused Adam or AdamW.
         normalize_observations: Whether the network reads observations (of parts, those that are floats) minus their
             running mean, divided by their running standard deviation, each element by itself.
         normalize_rewards: Whether rewards are divided by the running standard deviation of the discounted return;
@@ -99,7 +101,7 @@ class TrainingModule(ActingModule, Generic[B]):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         updates_per_step: int = 1,
-        compile: bool = False,
+        compile: CompileMode = False,
         normalize_observations: bool = False,
         normalize_rewards: bool = False,
     ) -> None:
@@ -111,9 +113,9 @@ class TrainingModule(ActingModule, Generic[B]):
         if isinstance(self.obs_shape, PackedShape):
             self.hparams["obs_shape"] = self.obs_shape.settings()  # as a checkpoint holds it
         require_count(updates_per_step=updates_per_step)
-        self.automatic_optimization = updates_per_step == 1
+        self.automatic_optimization = updates_per_step == 1 and not uses_cuda_graphs(compile)
         self.updates_per_step = updates_per_step
-        self.use_compile = compile  # `compile` is nn.Module's method
+        self.compile_mode = compile  # `compile` is nn.Module's method
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
         self.finite_updates = FiniteUpdates()
         self._step: Callable[[B], Update] | None = None  # from a batch to an update, while training
@@ -207,9 +209,9 @@ class TrainingModule(ActingModule, Generic[B]):
 
     def choose_step(self) -> Callable[[B], Update]:
         """Return how an update is made: the loss alone where Lightning does the rest, otherwise all of it."""
-        if not self.automatic_optimization and (step := speed.plain_step(self, self.optimize_model, self.use_compile)):
+        if not self.automatic_optimization and (step := speed.plain_step(self, self.optimize_model, self.compile_mode)):
             return step
-        optimize_model = speed.compiled_loss(self.optimize_model) if self.use_compile else self.optimize_model
+        optimize_model = speed.compiled_loss(self.optimize_model) if self.compile_mode else self.optimize_model
         return optimize_model if self.automatic_optimization else LightningStep(self, optimize_model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Update:
@@ -221,7 +223,8 @@ class TrainingModule(ActingModule, Generic[B]):
         """
         assert self._step is not None
         most = None if self.automatic_optimization else self.updates_left  # Lightning counts its own updates
-        return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), most)
+        with without_cached_casts():
+            return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), most)
 
     @property
     def updates_left(self) -> int | None:
@@ -244,3 +247,8 @@ class TrainingModule(ActingModule, Generic[B]):
         self.optimization.limit(optimizer, self.finite_updates, precision)
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def uses_cuda_graphs(mode: CompileMode) -> bool:
+    """Whether updates are to be made by CUDA graphs."""
+    return isinstance(mode, str)

@@ -1,16 +1,18 @@
 """Updates by hand, under manual optimization: from a batch to new weights."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 from torch.optim import Optimizer
 
 from seqrl_lightning.types import Update
 
-B = TypeVar("B")  # what one update learns from
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
 
 
 class LightningStep(Generic[B]):
@@ -38,6 +40,20 @@ class LightningStep(Generic[B]):
             self.scheduler.step()
         update["loss"] = update["loss"].detach()
         return update
+
+
+@contextmanager
+def without_cached_casts() -> Iterator[None]:
+    """Let autocast cast weights anew whenever they are read, instead of once for a whole training step.
+
+    Cached casts would be those of the weights before the step's first update. Without autocast it changes nothing.
+    """
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
 
 
 def learn_from_parts(step: Callable[[B], Update], parts: Iterable[B], limit: int | None) -> Update:

@@ -66,12 +66,18 @@ def n_step_returns(reward: Tensor, gamma: float) -> Tensor:
     tensor([3., 8.])
     """
     n_step = reward.shape[-1]
-    return reward.squeeze(-1) if n_step == 1 else reward @ _powers(gamma, n_step, reward.dtype, reward.device)
+    if n_step == 1:
+        return reward.squeeze(-1)
+    # On a device a CUDA graph may read them, long after a cache has forgotten them.
+    powers = _cached_powers if reward.device.type == "cpu" else _powers
+    return reward @ powers(gamma, n_step, reward.dtype, reward.device)
 
 
-@lru_cache(maxsize=16)
 def _powers(gamma: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return gamma ** torch.arange(count, dtype=dtype, device=device)
+
+
+_cached_powers = lru_cache(maxsize=16)(_powers)
 
 
 def bootstrap_discounts(terminated: Tensor, num_steps: Tensor | None, gamma: float) -> Tensor:

@@ -96,13 +96,16 @@ class RecurrentNetwork(Network):
         Args:
             inputs: [T, B, input_size] float.
             state: [num_layers, B, state_size] float, zero where an episode starts in row 0.
-            starts: [T, B] bool, on the CPU: an episode starts in the row.
+            starts: [T, B] bool, on any device: an episode starts in the row.
 
         Returns:
             Features, [T, B, hidden_size], and the state after the last row.
         """
         segments = []
-        rows = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(inputs)]
+        if starts.device.type == "cpu":
+            rows = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(inputs)]
+        else:  # which rows start one isn't known here, so each may
+            rows = list(range(len(inputs) + 1))
         starts = starts.to(state.device, non_blocking=True)
         for first, end in itertools.pairwise(rows):
             state = state.masked_fill(starts[first].unsqueeze(-1), 0.0)
@@ -113,7 +116,7 @@ class RecurrentNetwork(Network):
     def run_torso(
         self, observation: Tensor, state: State = None, is_first: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Call ``torso``, which reads ``is_first`` on the CPU: if it is there, nothing waits for another device."""
+        """Call ``torso`` with ``is_first`` where it is: on the CPU it is read; nothing waits for another device."""
         return self.torso(observation, state, is_first)
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
@@ -122,14 +125,12 @@ class RecurrentNetwork(Network):
         if state is None:
             state = observation.new_zeros(self.core.num_layers, observation.shape[1], self.state_size)
         inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
-        starts = None
         if is_first is not None:
             state = state.masked_fill(is_first[0].to(state.device, non_blocking=True).unsqueeze(-1), 0.0)
-            starts = is_first.cpu() if len(is_first) > 1 else None  # acting reads single rows
-        if starts is None or not starts[1:].any():
+        if is_first is None or not _may_start_later(is_first):
             features, next_state = self.run_core(inputs, state)
         else:
-            features, next_state = self.run_episodes(inputs, state, starts)
+            features, next_state = self.run_episodes(inputs, state, is_first)
         return features, next_state.to(state.dtype)
 
 
@@ -297,6 +298,13 @@ class LSTM(GatedNetwork):
     def with_h(self, state: Tensor, h: Tensor) -> Tensor:
         """Replace h; c is right, since rows that hold keep it."""
         return torch.cat([h, state.chunk(2, dim=-1)[1]], dim=-1)
+
+
+def _may_start_later(is_first: Tensor) -> bool:
+    """Whether an episode may start after row 0: known on the CPU, assumed on other devices, for which nothing waits."""
+    if len(is_first) == 1:  # as when acting
+        return False
+    return is_first.device.type != "cpu" or bool(is_first[1:].any())
 
 
 def chrono_biases(size: int, longest_delay: int) -> Tensor:

@@ -4,7 +4,6 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 READ, RESET, HOLD = range(3)
 """The kinds of a tape's rows."""
@@ -15,7 +14,8 @@ class Tape(NamedTuple):
 
     A fused kernel carries its memory through all rows of a sequence. On a tape, an additional row that empties the
     memory comes before each row in which an episode starts, and rows that keep it fill the column up after its last
-    row. ``L - T`` is the largest number of starts in a column.
+    row. ``L - T`` is the largest number of starts in a column. Where ``starts`` isn't on the CPU, nothing waits for
+    that number, and the tape is long enough for a start in every row, ``L = 2 T - 1``.
     """
 
     position: Tensor  # [T, B] int64: where each row lies on the tape, flattened to [L * B]
@@ -26,19 +26,19 @@ class Tape(NamedTuple):
         """Lay rows out.
 
         Args:
-            starts: [T, B] bool, on the CPU: an episode starts in the row. In row 0 it makes no difference.
+            starts: [T, B] bool, on any device: an episode starts in the row. In row 0 it makes no difference.
             like: A tensor of the dtype and on the device to compute with.
         """
-        length, batch_size = starts.shape
+        (length, batch_size), device = starts.shape, starts.device
         num_resets = starts.long()
         num_resets[0] = 0
-        row = torch.arange(length).unsqueeze(1) + num_resets.cumsum(0)
-        position = row * batch_size + torch.arange(batch_size)
-        tape_length = int(row[-1].max()) + 1
-        kind = torch.full((tape_length, batch_size), RESET)
-        kind[torch.arange(tape_length).unsqueeze(1) > row[-1]] = HOLD
-        kind.view(-1)[position.flatten()] = READ
-        one_hot = F.one_hot(kind, 3).to(like.dtype)
+        row = torch.arange(length, device=device).unsqueeze(1) + num_resets.cumsum(0)
+        position = row * batch_size + torch.arange(batch_size, device=device)
+        tape_length = int(row[-1].max()) + 1 if device.type == "cpu" else 2 * length - 1
+        kind = torch.full((tape_length, batch_size), RESET, device=device)
+        kind.masked_fill_(torch.arange(tape_length, device=device).unsqueeze(1) > row[-1], HOLD)
+        kind.view(-1).index_fill_(0, position.flatten(), READ)
+        one_hot = (kind.unsqueeze(-1) == torch.arange(3, device=device)).to(like.dtype)
         return cls(*(x.to(like.device, non_blocking=True) for x in (position, one_hot)))
 
     def write(self, rows: Tensor) -> Tensor:

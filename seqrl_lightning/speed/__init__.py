@@ -8,16 +8,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from seqrl_lightning.speed import compiled
+from seqrl_lightning.speed.cuda_graph import GraphedStep
 from seqrl_lightning.speed.numpy_forward import NumPyForward
 from seqrl_lightning.speed.plain_step import PlainStep
-from seqrl_lightning.types import Update
+from seqrl_lightning.types import CompileMode, Update, require
 
 __all__ = ["NumPyForward", "PlainStep", "compiled_loss", "is_enabled", "numpy_forward", "plain_step"]
 
-B = TypeVar("B")  # a kind of batch
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
 
 
 def is_enabled() -> bool:
@@ -31,17 +32,28 @@ def numpy_forward(net: nn.Module) -> NumPyForward | None:
 
 
 def plain_step(
-    module: LightningModule, optimize_model: Callable[[B], Update], compile: bool = False
+    module: LightningModule, optimize_model: Callable[[B], Update], mode: CompileMode = False
 ) -> PlainStep[B] | None:
     """Return an update without Lightning's hooks around it, or None where something depends on them.
 
     Args:
         module: The learner, in training.
         optimize_model: Computes the loss of a batch.
-        compile: Whether to compile the loss together with its gradient.
+        mode: Whether to compile the loss together with its gradient, and whether to make CUDA graphs.
+
+    Raises:
+        ConfigurationError: If there can be no CUDA graphs, and ``mode`` asks for them.
     """
-    fits = is_enabled() and PlainStep.fits(module)
-    return PlainStep(module, optimize_model, compile) if fits else None
+    if not is_enabled():
+        return None
+    if not isinstance(mode, str):
+        return PlainStep(module, optimize_model, mode) if PlainStep.fits(module) else None
+    must_be = (
+        "true or false without one GPU: CUDA graphs need trainer.accelerator gpu, trainer.devices 1, trainer.precision "
+        "32-true or bf16-mixed, and no callback that acts between an update's gradient and its step"
+    )
+    require(module.device.type == "cuda" and GraphedStep.fits(module), "model.compile", mode, must_be)
+    return GraphedStep(module, optimize_model, mode == "compiled_cuda_graphs")
 
 
 def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:

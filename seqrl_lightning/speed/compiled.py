@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seqrl_lightning.types import Update
 
-B = TypeVar("B")  # a kind of batch
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
 
 
 def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:

@@ -1,11 +1,19 @@
 """Step Adam without the Python around its kernel: an update of an MLP 128-128 takes 0.88 of the time."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
+
+
+class AdamState(NamedTuple):
+    """The state of all parameters, by kind."""
+
+    first_moments: list[Tensor]
+    second_moments: list[Tensor]
+    step_counts: list[Tensor]
 
 
 class FusedAdamStep:
@@ -16,17 +24,21 @@ class FusedAdamStep:
 
     Args:
         optimizer: An optimizer that ``fits``.
+
+    Attributes:
+        learning_rate: [] float32 on the parameters' device, instead of the optimizer's number; None for that.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.learning_rate: Tensor | None = None
         (self.group,) = optimizer.param_groups
         self.parameters: list[Tensor] = self.group["params"]
         self.kernel: Callable[..., None] = (
             torch._fused_adamw_ if self.group["decoupled_weight_decay"] else torch._fused_adam_
         )
-        # Of all parameters: first moments, second moments, step counts.
-        self.states: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
+        self.state: AdamState | None = None  # None until Adam has made it, in its first step
+        self._look_up_state()  # a resumed run's
 
     @staticmethod
     def fits(optimizer: Optimizer) -> bool:
@@ -40,37 +52,49 @@ class FusedAdamStep:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Make one step along the parameters' gradients."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        if self.states is None or any(gradient is None for gradient in gradients):
+        """Make one step along the parameters' gradients, and call the optimizer's hooks."""
+        if self.state is None or any(parameter.grad is None for parameter in self.parameters):
             self.optimizer.step()
-            self._look_up_states()
+            self._look_up_state()
             return
+        self.move(self.state)
+        self.call_hooks()
+
+    @torch.no_grad()
+    def move(self, state: AdamState) -> None:
+        """Move the parameters, each of which has a gradient."""
         group = self.group
         beta1, beta2 = group["betas"]
-        first_moments, second_moments, step_counts = self.states
-        torch._foreach_add_(step_counts, 1)
+        # How a gradient that isn't finite is refused on a device: torch's step reads these undeclared attributes, too.
+        refusal: dict[str, Tensor | None] = {
+            name: vars(self.optimizer).get(name) for name in ("grad_scale", "found_inf")
+        }
+        torch._foreach_add_(state.step_counts, 1)
         self.kernel(
             self.parameters,
-            gradients,
-            first_moments,
-            second_moments,
+            [parameter.grad for parameter in self.parameters],
+            state.first_moments,
+            state.second_moments,
             [],
-            step_counts,
-            lr=group["lr"],
+            state.step_counts,
+            lr=group["lr"] if self.learning_rate is None else self.learning_rate,
             beta1=beta1,
             beta2=beta2,
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             amsgrad=False,
             maximize=group["maximize"],
+            **refusal,
         )
+        if refusal["found_inf"] is not None:
+            torch._foreach_sub_(state.step_counts, [refusal["found_inf"]] * len(state.step_counts))
+
+    def call_hooks(self) -> None:
+        """Call what the optimizer calls after a step."""
         for hook in self.optimizer._optimizer_step_post_hooks.values():
             hook(self.optimizer, (), {})
 
-    def _look_up_states(self) -> None:
-        """Look up the state that Adam makes in a parameter's first step."""
-        states = [self.optimizer.state[parameter] for parameter in self.parameters]
-        if all(states):
-            moments = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-            self.states = cast(tuple[list[Tensor], list[Tensor], list[Tensor]], tuple(moments))
+    def _look_up_state(self) -> None:
+        states = [self.optimizer.state[p] for p in self.parameters if p in self.optimizer.state]
+        if len(states) == len(self.parameters) and all(states):
+            self.state = AdamState(*([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")))

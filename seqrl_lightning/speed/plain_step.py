@@ -9,6 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
 from torch.optim import Optimizer
 
 from seqrl_lightning.speed.compiled import compiled_differentiate
@@ -16,7 +17,7 @@ from seqrl_lightning.speed.fused_adam import FusedAdamStep
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import Update
 
-B = TypeVar("B")  # a kind of batch
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
 _MODULE_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
 _MODULE_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad")
 
@@ -46,16 +47,22 @@ class PlainStep(Generic[B]):
         if compile:
             self.differentiate = compiled_differentiate(optimize_model, self.parameters)
 
-    @staticmethod
-    def fits(module: LightningModule) -> bool:
+    @classmethod
+    def fits(cls, module: LightningModule) -> bool:
         """Whether nothing depends on the hooks: one device, full precision, no callback or method that uses one."""
         trainer = module.trainer
-        if type(trainer.strategy) is not SingleDeviceStrategy or type(trainer.precision_plugin) is not Precision:
+        fits = type(trainer.strategy) is SingleDeviceStrategy and cls.fits_precision(trainer.precision_plugin)
+        if not fits:
             return False
         callbacks = attributes_of(trainer).callbacks
         listens = any(is_overridden(hook, callback, Callback) for hook in _MODULE_HOOKS for callback in callbacks)
         changes = any(is_overridden(hook, module, LightningModule) for hook in (*_MODULE_HOOKS, *_MODULE_STEPS))
         return not (listens or changes)
+
+    @staticmethod
+    def fits_precision(precision: Precision) -> bool:
+        """Whether the Trainer leaves numbers as they are."""
+        return type(precision) is Precision
 
     def __call__(self, batch: B) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached."""

@@ -1,0 +1,152 @@
+"""Make an update as one CUDA graph: the processor launches all of its kernels at once."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import MixedPrecision, Precision
+from torch import Tensor
+
+from seqrl_lightning.speed.fused_adam import FusedAdamStep
+from seqrl_lightning.speed.plain_step import PlainStep
+from seqrl_lightning.types import Minibatch, Update, Windows, require
+
+B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
+
+Recorder = Callable[[Callable[[], Update]], tuple[Callable[[], None], Update]]
+"""Record a function's kernels without running them: return what runs them again, and the memory of the results."""
+
+_WARM_UP = 3  # updates before one is recorded, in which libraries choose their kernels
+
+
+class RecordedUpdate(NamedTuple):
+    """An update that can be repeated, and the memory that it reads and writes."""
+
+    columns: list[Tensor]  # of its batch
+    replay: Callable[[], None]
+    update: Update
+
+
+class GraphedStep(PlainStep[B]):
+    """One update by a CUDA graph: loss, gradient, its limits, and Adam's step.
+
+    The first updates from batches of a shape are made as usual, then one is recorded. All others are replayed, after
+    their batch was copied to the memory that the graph reads. What depends on numbers that change (schedulers, the
+    target network's sync) follows on the same stream.
+
+    Args:
+        module: A learner that it ``fits``, in training.
+        optimize_model: Computes the loss of a batch.
+        compile: Whether ``torch.compile`` makes one function of the loss and its gradient first.
+        record: Records an update.
+    """
+
+    def __init__(
+        self,
+        module: LightningModule,
+        optimize_model: Callable[[B], Update],
+        compile: bool,
+        record: Recorder | None = None,
+    ) -> None:
+        super().__init__(module, optimize_model, compile)
+        must_be = "a fused Adam or AdamW without amsgrad and without groups with CUDA graphs, like the default"
+        fits = isinstance(self.step, FusedAdamStep)
+        require(fits, "model.optimizer", type(self.optimizer).__name__, must_be)
+        assert isinstance(self.step, FusedAdamStep)
+        self.adam = self.step
+        self.learning_rate = self.adam.group["lr"]
+        self.adam.learning_rate = torch.tensor(self.learning_rate, dtype=torch.float32, device=module.device)
+        self.record = record or CudaRecorder(module.device)
+        self.num_seen: Counter[object] = Counter()
+        self.recorded: dict[object, RecordedUpdate] = {}
+
+    @staticmethod
+    def fits_precision(precision: Precision) -> bool:
+        """Whether nothing scales gradients: full precision, or bfloat16 in autocast."""
+        is_unscaled = isinstance(precision, MixedPrecision) and precision.scaler is None
+        return is_unscaled or PlainStep.fits_precision(precision)
+
+    def __call__(self, batch: B) -> Update:
+        """Make one update. Returns what ``optimize_model`` does, with the loss detached, in memory of its own."""
+        self._follow_scheduler()
+        batch = with_starts_on_device(batch, self.module.device)
+        columns = device_columns(batch, self.module.device)
+        shape = tuple((index, column.shape, column.dtype) for index, column in columns.items())
+        if shape not in self.recorded:
+            self.num_seen[shape] += 1
+            if self.num_seen[shape] <= _WARM_UP or self.adam.state is None:
+                return super().__call__(batch)
+            self.recorded[shape] = self._record(batch, columns)
+        recorded = self.recorded[shape]
+        torch._foreach_copy_(recorded.columns, list(columns.values()))
+        self.counted._on_before_step()
+        recorded.replay()
+        self.adam.call_hooks()
+        self.counted._on_after_step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return cast(Update, {name: value.clone() for name, value in cast(dict[str, Tensor], recorded.update).items()})
+
+    def _follow_scheduler(self) -> None:
+        """Write the learning rate, a number that schedulers change, to the device."""
+        if self.adam.group["lr"] != self.learning_rate:
+            assert self.adam.learning_rate is not None
+            self.learning_rate = self.adam.group["lr"]
+            self.adam.learning_rate.fill_(self.learning_rate)
+
+    def _record(self, batch: B, columns: dict[int, Tensor]) -> RecordedUpdate:
+        own = {index: column.clone(memory_format=torch.contiguous_format) for index, column in columns.items()}
+        batch = with_columns(batch, own)
+
+        def run() -> Update:
+            update = self.differentiate(batch)
+            self.module.configure_gradient_clipping(self.optimizer)
+            unused = [tuple(p.shape) for p in self.adam.parameters if p.grad is None]
+            must_be = "one whose weights are all used in the loss with CUDA graphs"
+            require(not unused, "model.network", f"one with unused weights of shape {unused}", must_be)
+            assert self.adam.state is not None
+            self.adam.move(self.adam.state)
+            return update
+
+        return RecordedUpdate(list(own.values()), *self.record(run))
+
+
+class CudaRecorder:
+    """Record kernels as CUDA graphs that share their memory: no two of them run at the same time.
+
+    Args:
+        device: The GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+        self.device = device
+
+    def __call__(self, run: Callable[[], Update]) -> tuple[Callable[[], None], Update]:
+        """Record; see :data:`Recorder`."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool):
+            update = run()
+        return graph.replay, update
+
+
+def with_starts_on_device(batch: B, device: torch.device) -> B:
+    """Move ``is_first``, on which no kernel's launch may then depend, to the device, if any episode starts."""
+    if not isinstance(batch, Windows | Minibatch) or batch.is_first is None or not batch.is_first.any():
+        return batch
+    return cast(B, batch._replace(is_first=batch.is_first.to(device, non_blocking=True)))
+
+
+def with_columns(batch: B, columns: dict[int, Tensor]) -> B:
+    """Return the batch with other columns in the places of those numbers."""
+    make: Callable[..., B] = type(batch)  # a NamedTuple's class takes its columns one by one
+    return make(*(columns.get(index, column) for index, column in enumerate(batch)))
+
+
+def device_columns(batch: Sequence[Tensor | None], device: torch.device) -> dict[int, Tensor]:
+    """Return the columns on the device by their number: of the others no kernel reads values."""
+    return {
+        index: column for index, column in enumerate(batch) if column is not None and column.device.type == device.type
+    }
