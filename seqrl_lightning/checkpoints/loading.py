@@ -13,6 +13,7 @@ from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
 
+
 def load_from_checkpoint(
     cls: type[T], path: str | Path, settings_key: str, allow: Allowed, more: Mapping[str, Any]
 ) -> tuple[T, dict[str, Any]]:
