@@ -141,7 +141,7 @@ class EnvFactory:
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
-        return bare_task(self.env_id, self.env_kwargs, self._has_single_env)
+        return bare_task(self.env_id, self.env_kwargs, self._is_native)
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:

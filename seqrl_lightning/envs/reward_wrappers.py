@@ -35,4 +35,5 @@ def _reward_function(wrapper: Wrapper, setting: str) -> RewardFunction:
     must_be = f"{' or '.join(kind.__name__ for kind in _OF_REWARDS)} with data.vectorization_mode vector_entry_point"
     require(type(wrapped) in _OF_REWARDS, setting, wrapper if wrapped is None else type(wrapped).__name__, must_be)
     assert isinstance(wrapped, _OF_REWARDS)
-    return wrapped.reward
+    change: RewardFunction = wrapped.reward  # type: ignore[assignment]  # Gymnasium's is annotated for one reward
+    return change

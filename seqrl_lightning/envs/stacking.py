@@ -26,6 +26,7 @@ class StackedVectorEnv(VectorWrapper[Array, Any, Any, Any, Any]):
     def __init__(self, envs: VectorEnv[Any, Any, Any], num_frames: int) -> None:
         super().__init__(envs)
         space = envs.single_observation_space
+        assert isinstance(space, Box)
         self._frame_space = stored_space(space)
         self.single_observation_space = _stacked(space, num_frames)
         self.observation_space = batch_space(self.single_observation_space, envs.num_envs)
