@@ -23,7 +23,7 @@ from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import Recipe, read_policy, read_safetensors, rebuild_learner
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of, task_kwargs
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, settings_of, task_kwargs, task_mode
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 _ENVIRONMENT_SETTINGS = ("env_id", "env_kwargs", "wrappers", "frame_stack", "autoreset_mode")
@@ -218,6 +218,7 @@ class Policy:
         with self.trust.task(data["env_id"], self._source):
             self.trust.require_names(data, self._source)
             settings = {name: data[name] for name in _ENVIRONMENT_SETTINGS if data.get(name) is not None}
+            settings["vectorization_mode"] = task_mode(data)
             settings["flatten_observations"] = not isinstance(self.module.obs_shape, PackedShape)
             num_frames, most = settings.get("frame_stack", 1), math.prod(self.module.obs_shape)
             fits = isinstance(num_frames, int) and num_frames <= max(1, most)

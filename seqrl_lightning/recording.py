@@ -27,7 +27,7 @@ from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.networks import Network
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.policy import Policy
-from seqrl_lightning.trust import task_kwargs
+from seqrl_lightning.trust import task_kwargs, task_mode
 from seqrl_lightning.types import Array, ConfigurationError, FloatArray, IntArray, RunError, require
 
 UNITS = ("features", "state")
@@ -94,7 +94,7 @@ def facts_of(policy: Policy, table: Path) -> TaskFacts:
     """
     data = policy.recipe.data
     with policy.trust.task(data.get("env_id"), "the checkpoint"), refused_in_a_line("the checkpoint"):
-        facts = TaskFacts.of(bare_task(str(data["env_id"]), task_kwargs(data)))
+        facts = TaskFacts.of(bare_task(str(data["env_id"]), task_kwargs(data), task_mode(data) is not None))
     with refused_in_a_line(str(table)):
         return facts if shows_position(table) else facts._replace(num_positions=None)
 

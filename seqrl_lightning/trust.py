@@ -359,6 +359,16 @@ def task_kwargs(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if (name, value) != ("render_mode", "human")}
 
 
+def task_mode(data: Mapping[str, Any]) -> str | None:
+    """Return the vectorization mode that a file holds, if it decides which task is made; others start processes.
+
+    Args:
+        data: Settings of the datamodule.
+    """
+    mode = data.get("vectorization_mode")
+    return "vector_entry_point" if mode == "vector_entry_point" else None
+
+
 def names_in(config: object) -> Iterator[str]:
     """Yield every text in a user's own config, at any depth; for a name also that by which its module defines it."""
     if isinstance(config, Mapping):

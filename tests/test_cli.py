@@ -23,6 +23,7 @@ from tests import running
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 NEEDS = {
+    "breakout": ("ale_py", "atari"),
     "lunar_lander": ("Box2D", "box2d"),
     "minigrid": ("minigrid", "minigrid"),
     "neurogym": ("neurogym", "neurogym"),

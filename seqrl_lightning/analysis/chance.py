@@ -11,7 +11,7 @@ from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.functional import episodes_to_criterion_by_chance, is_mastered
-from seqrl_lightning.trust import task_kwargs
+from seqrl_lightning.trust import task_kwargs, task_mode
 from seqrl_lightning.types import FloatArray
 
 _MOST_EPISODES = 1000
@@ -38,7 +38,8 @@ def chance_of(run: Run) -> Chance:
     """
     facts, data = run.facts, run.config["data"]
     with run.task():
-        factory = EnvFactory(run.env_id, task_kwargs(data), autoreset_mode=data.get("autoreset_mode"))
+        modes = task_mode(data), data.get("autoreset_mode")
+        factory = EnvFactory(run.env_id, task_kwargs(data), (), 1, *modes)
         returns = random_returns(factory.make_env())
     if facts.mastery_return is None:
         return Chance(float(returns.mean()), np.nan, np.nan)

@@ -20,7 +20,7 @@ from seqrl_lightning.errors import refused_in_a_line
 from seqrl_lightning.files import require_file, require_own_files
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.reading import read_config
-from seqrl_lightning.trust import MAX_FILE_GIB, Trust, task_kwargs
+from seqrl_lightning.trust import MAX_FILE_GIB, Trust, task_kwargs, task_mode
 from seqrl_lightning.types import ConfigurationError, require
 
 _COUNTS = ("env_steps", "env", "block", "episode_length")  # of episodes.csv
@@ -66,7 +66,8 @@ class Run:
     def facts(self) -> TaskFacts:
         """The facts about the task that measures depend on."""
         with self.task():
-            facts = TaskFacts.of(bare_task(self.env_id, task_kwargs(self.config["data"])))
+            data = self.config["data"]
+            facts = TaskFacts.of(bare_task(self.env_id, task_kwargs(data), task_mode(data) is not None))
         path = self._table_of_trials
         with refused_in_a_line(str(path)):
             is_shown = path is not None and shows_position(path)

@@ -8,13 +8,10 @@ from typing import Any, TypeVar
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.rebuild import rebuild
-from seqrl_lightning.trust import Allowed, Trust, settings_of, task_kwargs
+from seqrl_lightning.trust import Allowed, Trust, settings_of, task_kwargs, task_mode
 from seqrl_lightning.types import ConfigurationError
 
 T = TypeVar("T")
-
-_CALLERS_OWN = {"compile": False, "vectorization_mode": None}
-"""Settings that start processes: a checkpoint's values are ignored, the caller may give others."""
 
 
 def load_from_checkpoint(
@@ -41,7 +38,9 @@ def load_from_checkpoint(
     except UnusableFileError as error:
         raise ConfigurationError(f"{path} can't be used: {error}") from error
     theirs = settings_of(contents.get(settings_key, {}))
-    more = {**{name: value for name, value in _CALLERS_OWN.items() if name in theirs}, **more}
+    # Settings that start processes: the checkpoint's values are ignored, the caller may give others.
+    callers_own = {"compile": False, "vectorization_mode": task_mode(theirs)}
+    more = {**{name: value for name, value in callers_own.items() if name in theirs}, **more}
     settings = {**theirs, **({"env_kwargs": task_kwargs(theirs)} if "env_kwargs" in theirs else {}), **more}
     names_task = settings.get("env_id") is not None and "env_id" not in more  # with a log, there may be no task
     with trust.task(settings["env_id"], str(path)) if names_task else nullcontext():

@@ -18,13 +18,18 @@ from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
 
-def bare_task(env_id: str, env_kwargs: dict[str, Any]) -> Any:
+def bare_task(env_id: str, env_kwargs: dict[str, Any], is_native: bool = False) -> Any:
     """Return a task without wrappers, or as a vector environment if there is no other, to read its attributes.
+
+    Args:
+        env_id: Its id.
+        env_kwargs: Its arguments.
+        is_native: Whether only the vectorized form is used, even if there are single environments.
 
     Raises:
         ConfigurationError: If there is no such task, or it refuses its arguments.
     """
-    if task_spec(env_id).entry_point is None:
+    if is_native or task_spec(env_id).entry_point is None:
         envs = make_native(env_id, env_kwargs, num_envs=1)
         close_quietly(envs)
         return envs.unwrapped

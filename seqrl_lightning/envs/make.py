@@ -10,13 +10,15 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.admitted import AdmittedEnv, VectorizedEnv
-from seqrl_lightning.envs.bare import bare_task, make_native, task_spec
+from seqrl_lightning.envs.bare import bare_task, make_native, make_task, task_spec
 from seqrl_lightning.envs.border import Border
 from seqrl_lightning.envs.facts import EnvFacts, read_facts
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.packing import PackedVectorParts
 from seqrl_lightning.envs.parts import FlatVectorEnv
+from seqrl_lightning.envs.reward_wrappers import reward_functions
 from seqrl_lightning.envs.solo_border import SoloBorder
+from seqrl_lightning.envs.stacking import StackedVectorEnv
 from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.envs.workers import kill_when_closed, killed_on_error, worker
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteVectorAction, is_enumerable
@@ -37,11 +39,14 @@ class EnvFactory:
     Args:
         env_id: Gymnasium id of the task; ``package:Id`` imports a package first.
         env_kwargs: Arguments of the task.
-        wrappers: Wrappers around each single environment, the innermost first.
+        wrappers: Wrappers around each single environment, the innermost first. A task's own vectorized implementation
+            takes those that change nothing but rewards (see :func:`reward_functions`).
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``).
-        vectorization_mode: One of ``gym.VectorizeMode``; None steps a single environment directly, and several by the
-            task's own vectorized implementation where it has one with next-step autoreset, else one after the other.
+        vectorization_mode: One of ``gym.VectorizeMode``. ``vector_entry_point`` makes everything, single environments
+            too, from the task's own vectorized implementation, which may have other arguments and spaces. None steps a
+            single environment directly, and several by that implementation where it shows the same, with next-step
+            autoreset, else one after the other.
         autoreset_mode: When a vectorized implementation resets an environment whose episode has ended, if it doesn't
             declare it: one of ``gym.vector.AutoresetMode``.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise they
@@ -65,13 +70,8 @@ class EnvFactory:
         require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
         resets = (None, *(mode.value for mode in AutoresetMode))
         require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
-        is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
-        require(
-            not ((wrappers or frame_stack > 1) and is_native),
-            "data.vectorization_mode",
-            vectorization_mode,
-            "sync or async with data.wrappers, which wrap single environments",
-        )
+        self._is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
+        self._reward_functions = reward_functions(wrappers) if self._is_native else []
         self.env_id = env_id
         self.env_kwargs = dict(env_kwargs or {})
         self.wrappers = list(wrappers)
@@ -82,7 +82,7 @@ class EnvFactory:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the settings, which can be sent to another process: what was looked up by them can't."""
-        looked_up = ("task", "_spec", "_native_mode")
+        looked_up = ("task", "_spec", "_native_mode", "_is_same_vectorized")
         return {name: value for name, value in vars(self).items() if name not in looked_up}
 
     def make_env(self, **env_kwargs: Any) -> AdmittedEnv:
@@ -121,7 +121,7 @@ class EnvFactory:
             ConfigurationError: If it can't be made, reset or stepped, its actions aren't Discrete from 0 on, or what it
                 states about itself can't be read.
         """
-        envs = self._make_envs(1, vectorization_mode=None)
+        envs = self._make_envs(1, self.vectorization_mode if self._is_native else None)
         try:
             facts = read_facts(envs, self.env_id)
         finally:
@@ -131,7 +131,8 @@ class EnvFactory:
 
     def _repeats_without_wrappers(self) -> bool:
         """Return whether the task shows the same observations from the same seed."""
-        bare = EnvFactory(self.env_id, self.env_kwargs, autoreset_mode=self.autoreset_mode)
+        modes = self.vectorization_mode, self.autoreset_mode
+        bare = EnvFactory(self.env_id, self.env_kwargs, (), 1, *modes)
         try:
             return bare.read_facts().unrepeated is None
         except ConfigurationError:  # it can't be played without its wrappers
@@ -140,7 +141,7 @@ class EnvFactory:
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
-        return bare_task(self.env_id, self.env_kwargs)
+        return bare_task(self.env_id, self.env_kwargs, self._is_native)
 
     @functools.cached_property
     def _spec(self) -> EnvSpec:
@@ -148,8 +149,8 @@ class EnvFactory:
 
     @property
     def _has_single_env(self) -> bool:
-        """Whether there are environments besides vectorized ones."""
-        return self._spec.entry_point is not None
+        """Whether there are environments besides vectorized ones, and they may be used."""
+        return self._spec.entry_point is not None and not self._is_native
 
     @functools.cached_property
     def _native_mode(self) -> AutoresetMode:
@@ -173,14 +174,13 @@ class EnvFactory:
         see :class:`UnvectorizedEnv` for others.
         """
         is_wrapped = bool(self.wrappers) or self.frame_stack > 1
-        is_asked_for = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
-        may_be_native = is_asked_for or (vectorization_mode is None and not is_wrapped)
+        may_be_native = self._is_native or (vectorization_mode is None and not is_wrapped)
         if self._has_single_env:
-            may_be_native &= self._spec.vector_entry_point is not None and (is_asked_for or num_envs > 1)
+            may_be_native &= num_envs > 1 and self._is_same_vectorized
         if may_be_native and self._native_mode is AutoresetMode.NEXT_STEP:
-            return VectorBorder(self._with_plain_spaces(make_native(self.env_id, self.env_kwargs, num_envs)), True)
-        single = self._single(is_asked_for and may_be_native)
-        if num_envs == 1 and (vectorization_mode is None or is_asked_for):
+            return self._make_native(num_envs)
+        single = self._single()
+        if num_envs == 1 and (vectorization_mode is None or self._is_native):
             return SoloBorder(single())
         if vectorization_mode == gym.VectorizeMode.ASYNC.value:
             with killed_on_error():
@@ -188,6 +188,28 @@ class EnvFactory:
             kill_when_closed(workers)
             return VectorBorder(workers, is_native=False)
         return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
+
+    @functools.cached_property
+    def _is_same_vectorized(self) -> bool:
+        """Whether the task has a vectorized implementation with the spaces of its single environments."""
+        if self._spec.vector_entry_point is None:
+            return False
+        env = make_task(self.env_id, self.env_kwargs, native_mode=None)
+        close_quietly(env)
+        try:
+            envs = make_native(self.env_id, self.env_kwargs, num_envs=1)
+        except ConfigurationError:  # it takes other arguments
+            return False
+        close_quietly(envs)
+        spaces = envs.single_observation_space, envs.single_action_space
+        return spaces == (env.observation_space, env.action_space)
+
+    def _make_native(self, num_envs: int) -> VectorBorder:
+        """Make the task's own vectorized implementation, which resets in the step after an episode's end."""
+        envs = self._with_plain_spaces(make_native(self.env_id, self.env_kwargs, num_envs))
+        if self.frame_stack > 1:
+            envs = StackedVectorEnv(envs, self.frame_stack)
+        return VectorBorder(envs, is_native=True, reward_functions=self._reward_functions)
 
     def _with_plain_spaces(self, envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
         """Give the task's own vectorized implementation a Box observation space and Discrete actions."""
@@ -200,12 +222,8 @@ class EnvFactory:
         is_flat = is_flattened(envs.single_observation_space, self.flatten_observations)
         return FlatVectorEnv(envs) if is_flat else PackedVectorParts(envs)
 
-    def _single(self, is_native: bool) -> Callable[[], VectorizedEnv]:
-        """Return a function that makes one environment of several, which can be sent to another process.
-
-        Args:
-            is_native: Whether it is one of the task's own vectorized implementation, even if there are others.
-        """
-        mode = self._native_mode if is_native or not self._has_single_env else None
+    def _single(self) -> Callable[[], VectorizedEnv]:
+        """Return a function that makes one environment of several, which can be sent to another process."""
+        mode = None if self._has_single_env else self._native_mode
         settings = self.wrappers, self.frame_stack, mode, self.flatten_observations
         return functools.partial(make_vectorized, self.env_id, self.env_kwargs, *settings)

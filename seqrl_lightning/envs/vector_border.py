@@ -23,6 +23,7 @@ from seqrl_lightning.envs.infos import (
     own_infos,
     values_per_env,
 )
+from seqrl_lightning.envs.reward_wrappers import RewardFunction
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.values import as_array, as_flag, as_reward, own_observation, stored_space
 from seqrl_lightning.envs.vector import TaskVectorEnv
@@ -40,19 +41,23 @@ class VectorBorder(Border):
         envs: Single environments, each a :class:`VectorizedEnv`, or a task's own vectorized implementation.
         is_native: Whether they are a task's own: its infos and its state are what the task makes of them, even where it
             is made of Gymnasium's vector environments.
+        reward_functions: Change the task's own rewards, [N], to those that are learned from, the innermost first.
 
     Attributes:
         envs: The environments.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], is_native: bool) -> None:
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], is_native: bool, reward_functions: Sequence[RewardFunction] = ()
+    ) -> None:
         assert isinstance(envs.single_action_space, Discrete)
         super().__init__(stored_space(envs.single_observation_space), int(envs.single_action_space.n), envs.num_envs)
         self.envs = envs
         self._task = envs.unwrapped
         self._ended = np.zeros(envs.num_envs, np.bool_)
         self._singles = envs if isinstance(envs, SyncVectorEnv | AsyncVectorEnv) and not is_native else None
-        self._is_known = type(envs) in _KNOWN
+        self._is_known = type(envs) in _KNOWN and not reward_functions
+        self._reward_functions = reward_functions
         # Single environments know their number of blocks.
         self._num_blocks = num_blocks_of(self._task) if self._singles is None else _ANY_NUMBER
 
@@ -106,6 +111,8 @@ class VectorBorder(Border):
         if self._singles is None and np.count_nonzero(restarting):
             own_reward[restarting] = 0.0  # a reset earns nothing
         self._require_rewards(own_reward)
+        for change in self._reward_functions:
+            own_reward = change(own_reward)
         if self._singles is not None and TASK_REWARD in infos:  # a native environment's key means something else
             task_reward = infos[TASK_REWARD]
             self._require_rewards(task_reward)

@@ -25,6 +25,7 @@ class ConvolutionalNetwork(Network):
         hidden_size: Units of the linear layer; None for no such layer.
         head: Builds the head.
         linear: Builds the linear layer.
+        layer_norm: Whether the linear layer is normalized before its ReLU.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ConvolutionalNetwork(Network):
         hidden_size: int | None,
         head: HeadCallable,
         linear: LinearCallable,
+        layer_norm: bool = False,
     ) -> None:
         require(
             hidden_size is None or hidden_size > 0,
@@ -46,7 +48,10 @@ class ConvolutionalNetwork(Network):
             flat_size = convolutions(torch.zeros(1, *image_shape(obs_shape))).numel()
         super().__init__(hidden_size or flat_size, out_shape, head)
         self.convolutions = convolutions
-        self.hidden = nn.Identity() if hidden_size is None else nn.Sequential(linear(flat_size, hidden_size), nn.ReLU())
+        self.hidden: nn.Module = nn.Identity()
+        if hidden_size is not None:
+            norm = [nn.LayerNorm(hidden_size)] if layer_norm else []
+            self.hidden = nn.Sequential(linear(flat_size, hidden_size), *norm, nn.ReLU())
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         """``[T, B, *obs] -> [T, B, feature_size]``; the state is passed through."""
@@ -66,6 +71,8 @@ class NatureCNN(ConvolutionalNetwork):
         hidden_size: Units of the linear layer; None for no such layer (the head has its own in Rainbow).
         head: Builds the head.
         linear: Builds the linear layer.
+        layer_norm: Whether each convolution and the linear layer are normalized before their ReLU, over all of an
+            image's channels and pixels (as in PQN, arXiv:2407.04811).
 
     Raises:
         ConfigurationError: If observations are not images, or are too small.
@@ -78,18 +85,16 @@ class NatureCNN(ConvolutionalNetwork):
         hidden_size: int | None = 512,
         head: HeadCallable = LinearHead,
         linear: LinearCallable = nn.Linear,
+        layer_norm: bool = False,
     ) -> None:
         n_channels, *size = image_shape(obs_shape)
         require(min(size) >= 36, "the observations' shape", tuple(obs_shape), "at least 36 x 36 pixels for NatureCNN")
-        convolutions = nn.Sequential(
-            nn.Conv2d(n_channels, 32, kernel_size=8, stride=4),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, kernel_size=4, stride=2),
-            nn.ReLU(),
-            nn.Conv2d(64, 64, kernel_size=3, stride=1),
-            nn.ReLU(),
-        )
-        super().__init__(obs_shape, out_shape, convolutions, hidden_size, head, linear)
+        layers: list[nn.Module] = []
+        for n_in, n_out, kernel_size, stride in ((n_channels, 32, 8, 4), (32, 64, 4, 2), (64, 64, 3, 1)):
+            layers.append(nn.Conv2d(n_in, n_out, kernel_size, stride))
+            size = [(length - kernel_size) // stride + 1 for length in size]
+            layers += [nn.LayerNorm([n_out, *size]), nn.ReLU()] if layer_norm else [nn.ReLU()]
+        super().__init__(obs_shape, out_shape, nn.Sequential(*layers), hidden_size, head, linear, layer_norm)
 
 
 class SmallCNN(ConvolutionalNetwork):

@@ -80,8 +80,8 @@ def test_the_task_is_without_wrappers_and_made_once() -> None:
     [
         ({"vectorization_mode": "threads"}, "data.vectorization_mode is 'threads'; it must be one of"),
         (
-            {"vectorization_mode": "vector_entry_point", "frame_stack": 2},
-            "data.vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
+            {"vectorization_mode": "vector_entry_point", "wrappers": [PreviousActionReward]},
+            r"data.wrappers\[0\] is .*PreviousActionReward.*; it must be ClipReward or ScaleReward with data.vectoriz",
         ),
     ],
 )

@@ -202,6 +202,14 @@ def test_a_vectorized_task_takes_wrappers_and_is_a_single_environment(mode: Auto
     assert_same(env.step(0)[:4], twin.step(0)[:4])
 
 
+def test_stacks_and_clipped_rewards_of_n_at_once_are_those_of_each() -> None:
+    wrappers = [lambda env: gym.wrappers.ClipReward(env, 0, 0.5)]
+    factory = EnvFactory("tests/VectorLights-v0", {"mode": "NextStep"}, wrappers, 3, "vector_entry_point")
+    singles = EnvFactory("tests/Light-v0", None, wrappers, frame_stack=3)
+    for one, other in zip(play(factory.make_envs(2)), play(singles.make_envs(2)), strict=True):
+        assert_same(one, other)
+
+
 class Three(Lights):
     """Three environments, whatever is asked for."""
 

@@ -86,3 +86,9 @@ def test_gradients_reach_every_parameter() -> None:
 def test_what_is_no_image_is_refused(network: Any, obs_shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         network(obs_shape, (2,))
+
+
+def test_nature_normalizes_each_layer() -> None:
+    network = NatureCNN((4, 84, 84), (6,), layer_norm=True)
+    norms = [tuple(layer.normalized_shape) for layer in network.modules() if isinstance(layer, torch.nn.LayerNorm)]
+    assert norms == [(32, 20, 20), (64, 9, 9), (64, 7, 7), (512,)]  # as in CleanRL's PQN
