@@ -313,12 +313,15 @@ class LearnerDataModule(LightningDataModule):
         if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
             return batch
 
-        def move(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only
+        def pinned(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only
             needs_pinning = device.type == "cuda" and column.device.type == "cpu"
-            return (column.pin_memory() if needs_pinning else column).to(device, non_blocking=True)
+            return column.pin_memory() if needs_pinning else column
 
-        if isinstance(batch, Windows):
-            return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=batch.is_first)
+        def move(column: Tensor) -> Tensor:
+            return pinned(column).to(device, non_blocking=True)
+
+        if isinstance(batch, Windows):  # a network looks at is_first before it copies it
+            return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=pinned(batch.is_first))
         return batch.map(move)._replace(slot_batch=batch.slot_batch)
 
     def val_dataloader(self) -> DataLoader[EvaluationTask] | list[DataLoader[EvaluationTask]]:

@@ -23,14 +23,14 @@ def with_starts(observation: Tensor, state: Tensor, is_first: Tensor | None) -> 
     Args:
         observation: [T, B, *obs] float.
         state: [S, B, state_size] float; where it is zero, an episode starts in row 0.
-        is_first: [T, B] bool, on any device, or None.
+        is_first: [T, B] bool, or None.
 
     Returns:
         [T, B, obs_size + 1] float.
     """
     starts = observation.new_zeros(*observation.shape[:2], 1)
     if is_first is not None:
-        starts.copy_(is_first.unsqueeze(-1), non_blocking=True)
+        starts.copy_(is_first.unsqueeze(-1))
     starts[0].masked_fill_(~state.any(0).any(-1, keepdim=True), 1.0)
     return torch.cat([observation.flatten(2), starts], dim=-1)
 
@@ -124,9 +124,10 @@ class RecurrentNetwork(Network):
         observation = observation.to(self.dtype)
         if state is None:
             state = observation.new_zeros(self.core.num_layers, observation.shape[1], self.state_size)
-        inputs = with_starts(self.encoder(observation.flatten(2)), state, is_first)
-        if is_first is not None:
-            state = state.masked_fill(is_first[0].to(state.device, non_blocking=True).unsqueeze(-1), 0.0)
+        starts = None if is_first is None else is_first.to(state.device, non_blocking=True)
+        inputs = with_starts(self.encoder(observation.flatten(2)), state, starts)
+        if starts is not None:
+            state = state.masked_fill(starts[0].unsqueeze(-1), 0.0)
         if is_first is None or not _may_start_later(is_first):
             features, next_state = self.run_core(inputs, state)
         else:

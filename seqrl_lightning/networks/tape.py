@@ -29,17 +29,16 @@ class Tape(NamedTuple):
             starts: [T, B] bool, on any device: an episode starts in the row. In row 0 it makes no difference.
             like: A tensor of the dtype and on the device to compute with.
         """
-        (length, batch_size), device = starts.shape, starts.device
-        num_resets = starts.long()
+        (length, batch_size), device = starts.shape, like.device
+        tape_length = length + int(starts[1:].sum(0).max()) if starts.device.type == "cpu" else 2 * length - 1
+        num_resets = starts.to(device, non_blocking=True).long()
         num_resets[0] = 0
         row = torch.arange(length, device=device).unsqueeze(1) + num_resets.cumsum(0)
         position = row * batch_size + torch.arange(batch_size, device=device)
-        tape_length = int(row[-1].max()) + 1 if device.type == "cpu" else 2 * length - 1
         kind = torch.full((tape_length, batch_size), RESET, device=device)
         kind.masked_fill_(torch.arange(tape_length, device=device).unsqueeze(1) > row[-1], HOLD)
         kind.view(-1).index_fill_(0, position.flatten(), READ)
-        one_hot = (kind.unsqueeze(-1) == torch.arange(3, device=device)).to(like.dtype)
-        return cls(*(x.to(like.device, non_blocking=True) for x in (position, one_hot)))
+        return cls(position, (kind.unsqueeze(-1) == torch.arange(3, device=device)).to(like.dtype))
 
     def write(self, rows: Tensor) -> Tensor:
         """Put rows on the tape, with zeros in its other rows. ``[T, B, F] -> [L, B, F]``."""

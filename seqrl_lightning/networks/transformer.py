@@ -144,7 +144,10 @@ class TransformerLayer(nn.Module):
         normed = self.norm(inputs)
         written = F.pad(self.key_and_value(normed), (0, 1), value=1.0)
         memory = torch.cat([memory, written.to(memory.dtype)])
-        key, value = (self._heads(x.to(normed.dtype)) for x in memory[..., :-1].chunk(2, dim=-1))
+        rows = memory[..., :-1].to(normed.dtype)
+        if rows.device.type != "cpu":  # a GPU's kernels read rows at even addresses only
+            rows = rows.contiguous()
+        key, value = (self._heads(x) for x in rows.chunk(2, dim=-1))
         bias = self.distance_bias[:, distance].masked_fill(~is_seen, -torch.inf)
         attended = F.scaled_dot_product_attention(self._heads(self.query(normed)), key, value, attn_mask=bias)
         outputs = self._gated(self.attention_gate, self.output(attended.permute(2, 0, 1, 3).flatten(2)), inputs)

@@ -1,15 +1,15 @@
 """Make an update as one CUDA graph: the processor launches all of its kernels at once."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Generic, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
-from seqrl_lightning.speed.fused_adam import FusedAdamStep
+from seqrl_lightning.speed.fused_adam import AdamState, FusedAdamStep
 from seqrl_lightning.speed.plain_step import PlainStep
 from seqrl_lightning.types import Minibatch, Update, Windows, require
 
@@ -21,12 +21,21 @@ Recorder = Callable[[Callable[[], Update]], tuple[Callable[[], None], Update]]
 _WARM_UP = 3  # updates before one is recorded, in which libraries choose their kernels
 
 
-class RecordedUpdate(NamedTuple):
-    """An update that can be repeated, and the memory that it reads and writes."""
+class RecordedUpdate(Generic[B]):
+    """An update that can be repeated, and the memory that it reads and writes.
 
-    columns: list[Tensor]  # of its batch
-    replay: Callable[[], None]
-    update: Update
+    Args:
+        batch: A batch, whose columns on the device are copied to memory of the update's own.
+        columns: Those columns, by number.
+    """
+
+    def __init__(self, batch: B, columns: dict[int, Tensor]) -> None:
+        own = {index: column.clone(memory_format=torch.contiguous_format) for index, column in columns.items()}
+        self.columns = list(own.values())
+        self.batch = with_columns(batch, own)
+        self.num_made = 0
+        self.replay: Callable[[], None] | None = None
+        self.results: Mapping[str, Tensor] = {}
 
 
 class GraphedStep(PlainStep[B]):
@@ -59,8 +68,7 @@ class GraphedStep(PlainStep[B]):
         self.learning_rate = self.adam.group["lr"]
         self.adam.learning_rate = torch.tensor(self.learning_rate, dtype=torch.float32, device=module.device)
         self.record = record or CudaRecorder(module.device)
-        self.num_seen: Counter[object] = Counter()
-        self.recorded: dict[object, RecordedUpdate] = {}
+        self.recorded: dict[object, RecordedUpdate[B]] = {}
 
     @staticmethod
     def fits_precision(precision: Precision) -> bool:
@@ -75,19 +83,22 @@ class GraphedStep(PlainStep[B]):
         columns = device_columns(batch, self.module.device)
         shape = tuple((index, column.shape, column.dtype) for index, column in columns.items())
         if shape not in self.recorded:
-            self.num_seen[shape] += 1
-            if self.num_seen[shape] <= _WARM_UP or self.adam.state is None:
-                return super().__call__(batch)
-            self.recorded[shape] = self._record(batch, columns)
+            self.recorded[shape] = RecordedUpdate(batch, columns)
         recorded = self.recorded[shape]
         torch._foreach_copy_(recorded.columns, list(columns.values()))
+        if recorded.num_made < _WARM_UP or self.adam.state is None:
+            recorded.num_made += 1
+            return super().__call__(recorded.batch)
+        if recorded.replay is None:
+            recorded.replay, results = self.record(partial(self._update, recorded.batch, self.adam.state))
+            recorded.results = cast(Mapping[str, Tensor], results)
         self.counted._on_before_step()
         recorded.replay()
         self.adam.call_hooks()
         self.counted._on_after_step()
         if self.scheduler is not None:
             self.scheduler.step()
-        return cast(Update, {name: value.clone() for name, value in cast(dict[str, Tensor], recorded.update).items()})
+        return cast(Update, {name: value.clone() for name, value in recorded.results.items()})
 
     def _follow_scheduler(self) -> None:
         """Write the learning rate, a number that schedulers change, to the device."""
@@ -96,21 +107,15 @@ class GraphedStep(PlainStep[B]):
             self.learning_rate = self.adam.group["lr"]
             self.adam.learning_rate.fill_(self.learning_rate)
 
-    def _record(self, batch: B, columns: dict[int, Tensor]) -> RecordedUpdate:
-        own = {index: column.clone(memory_format=torch.contiguous_format) for index, column in columns.items()}
-        batch = with_columns(batch, own)
-
-        def run() -> Update:
-            update = self.differentiate(batch)
-            self.module.configure_gradient_clipping(self.optimizer)
-            unused = [tuple(p.shape) for p in self.adam.parameters if p.grad is None]
-            must_be = "one whose weights are all used in the loss with CUDA graphs"
-            require(not unused, "model.network", f"one with unused weights of shape {unused}", must_be)
-            assert self.adam.state is not None
-            self.adam.move(self.adam.state)
-            return update
-
-        return RecordedUpdate(list(own.values()), *self.record(run))
+    def _update(self, batch: B, adam_state: AdamState) -> Update:
+        """Make all of an update that runs on the device."""
+        update = self.differentiate(batch)
+        self.module.configure_gradient_clipping(self.optimizer)
+        unused = [tuple(p.shape) for p in self.adam.parameters if p.grad is None]
+        must_be = "one whose weights are all used in the loss with CUDA graphs"
+        require(not unused, "model.network", f"one with unused weights of shape {unused}", must_be)
+        self.adam.move(adam_state)
+        return update
 
 
 class CudaRecorder:
@@ -134,9 +139,11 @@ class CudaRecorder:
 
 def with_starts_on_device(batch: B, device: torch.device) -> B:
     """Move ``is_first``, on which no kernel's launch may then depend, to the device, if any episode starts."""
-    if not isinstance(batch, Windows | Minibatch) or batch.is_first is None or not batch.is_first.any():
+    if not isinstance(batch, Windows | Minibatch) or batch.is_first is None:
         return batch
-    return cast(B, batch._replace(is_first=batch.is_first.to(device, non_blocking=True)))
+    if batch.is_first.any():
+        return cast(B, batch._replace(is_first=batch.is_first.to(device, non_blocking=True)))
+    return cast(B, batch._replace(is_first=None)) if isinstance(batch, Minibatch) else batch
 
 
 def with_columns(batch: B, columns: dict[int, Tensor]) -> B:

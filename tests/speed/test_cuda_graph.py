@@ -135,8 +135,8 @@ def test_graphs_learn_what_single_kernels_do(tmp_path: Path, case: str, compile:
     if compile == "compiled_cuda_graphs" and case not in ("dqn", "double", "c51", "pqn"):
         pytest.skip("compiling takes long")
     _, _, expected = run(tmp_path, case, False, **ON_GPU)
-    _, module, weights = run(tmp_path, case, compile, callbacks=(losses := Losses(),), **ON_GPU)
-    assert module.device.type == "cuda"
+    _, _, weights = run(tmp_path, case, compile, callbacks=(losses := Losses(),), **ON_GPU)
+    assert losses.losses[-1].device.type == "cuda"
     assert_close(weights, expected, rtol=2e-3, atol=2e-4)
     assert torch.stack(losses.losses).isfinite().all()
 
@@ -146,13 +146,18 @@ def test_graphs_learn_what_single_kernels_do(tmp_path: Path, case: str, compile:
 @pytest.mark.parametrize("case", ["dqn", "double", "c51", "iqn", "discrete_sac", "gru", "lstm", "transformer"])
 def test_no_update_waits_for_the_device(tmp_path: Path, case: str, compile: Any) -> None:
     class Strict(Callback):
-        """Forbids synchronization during updates, after those in which libraries prepare themselves."""
+        """Forbids synchronization in training steps, after those in which libraries prepare themselves."""
 
-        def on_train_batch_start(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-            torch.cuda.set_sync_debug_mode("error" if trainer.global_step >= 10 else "default")
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            step = pl_module.training_step
 
-        def on_train_batch_end(self, *args: Any) -> None:
-            torch.cuda.set_sync_debug_mode("default")
+            def strict_step(*args: Any) -> Any:
+                torch.cuda.set_sync_debug_mode("error" if trainer.global_step >= 10 else "default")
+                update = step(*args)
+                torch.cuda.set_sync_debug_mode("default")
+                return update
+
+            pl_module.training_step = strict_step
 
     strict = Strict()
     try:
