@@ -42,6 +42,7 @@ from seqrl_lightning.parts import PackedSettings
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
+from seqrl_lightning.running.parser import SeqRLArgumentParser
 from seqrl_lightning.trust import Trust, settings_of
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -524,6 +525,24 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert (status, err.count("\n")) == (2, 1), err
     assert f"model.network.free.a[2] is {text!r}; it must be of a type that its class states" in err
     assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
+def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training(text: str, tmp_path: Path) -> None:
+    kwargs = json.dumps({"a": {"b": ["x y", text]}})
+    status, _, err = seqrl("fit", *TINY, f"--data.env_kwargs={kwargs}", f"--trainer.default_root_dir={tmp_path}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"data.env_kwargs.a.b[1] is {text!r}; it must be" in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("text", ["1e5", "1e-3", "-1_0E+5", "yes", "01", "0x1F", "1:30", ".inf", "x y", "v1e5"])
+def test_a_text_of_a_setting_that_may_be_one_is_read_as_it_was_written(text: str) -> None:
+    parser = SeqRLArgumentParser(exit_on_error=False)
+    parser.add_argument("--name", type=str | None)
+    written = parser.dump(parser.parse_object({"name": text}))
+    assert yaml.safe_load(written) == {"name": text}
+    assert parser.parse_string(written).name == text
 
 
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
