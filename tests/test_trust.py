@@ -1503,6 +1503,53 @@ def test_a_state_that_is_none_is_refused_in_a_line_that_names_the_file(
     assert re.search(reason, refusal), refusal
 
 
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to all that is no collection; of the long lists of random streams only the first words."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else None
+    return [place] if items is None else [way for key, item in items for way in leaves(item, (*place, key))]
+
+
+THEIRS = (None, "theirs", float("nan"), 10**30, -1, torch.zeros(3, 7), {"class_path": "os.system", "init_args": {}})
+
+
+def assert_resumes_or_refuses(place: tuple[Any, ...], value: Any, run: Path, folder: Path) -> None:
+    last = with_state(run, lambda *parts: set_in(*place, value=value)(parts), folder)
+    last.with_name("last.previous.ckpt").unlink(missing_ok=True)
+    root = [f"--trainer.default_root_dir={folder}", "--ckpt_path=last", "--trainer.max_steps=12"]
+    status, _, err = seqrl("fit", *TINY, *root)
+    assert status == 0 or re.fullmatch("seqrl: error: .*", err.splitlines()[-1]), (place, value, err)
+    assert "Traceback" not in err, (place, value, err)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("num_edits", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_whatever_a_state_holds_the_run_goes_on_or_ends_in_a_line(
+    num_edits: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("os.system", called.append)
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    found: list[Any] = []
+    with_state(run, lambda *parts: found.extend(parts), tmp_path / "whole")
+    shutil.rmtree(tmp_path / "whole")
+    places = [place for place in leaves(found) if place[1] != "sidecars"]
+    draw = np.random.default_rng(num_edits)
+    for _ in range(num_edits):
+        place, value = places[draw.integers(len(places))], THEIRS[draw.integers(len(THEIRS))]
+        assert_resumes_or_refuses(place, value, run, tmp_path / "theirs")
+    assert not called
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [-1, 10**30, "theirs", None, True, 1.5])
+@pytest.mark.parametrize("part", ["total", "current"])
+def test_a_count_of_a_loop_is_one(part: str, value: Any, checkpoint: Path, tmp_path: Path) -> None:
+    place = ("loops", "fit_loop", "epoch_progress", part, "completed")
+    evil = edited(checkpoint, set_in(*place, value=value), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=rf"{'.'.join(place)} in the checkpoint is .*; it must be"):
+        load_policy(evil)
+
+
 def of_weights(change: Callable[[torch.Tensor], object]) -> Edit:
     """Change one of the policy's weights."""
 
