@@ -178,7 +178,9 @@ class SeqRLCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Apply the settings of the process; a run trains with no setting that its checkpoints couldn't hold."""
         if self.subcommand == "fit":
-            require_kept(self.config["fit"].model.as_dict(), self._plain_config()["model"], "model")
+            plain = self._plain_config()
+            for group in ("model", "data"):
+                require_kept(self.config["fit"][group].as_dict(), plain[group], group)
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 
     def before_fit(self) -> None:

@@ -42,6 +42,7 @@ from seqrl_lightning.parts import PackedSettings
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.rebuild import rebuild
 from seqrl_lightning.recipe import rebuild_learner
+from seqrl_lightning.running.parser import SeqRLArgumentParser
 from seqrl_lightning.trust import Trust, settings_of
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -524,6 +525,24 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert (status, err.count("\n")) == (2, 1), err
     assert f"model.network.free.a[2] is {text!r}; it must be of a type that its class states" in err
     assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
+def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training(text: str, tmp_path: Path) -> None:
+    kwargs = json.dumps({"a": {"b": ["x y", text]}})
+    status, _, err = seqrl("fit", *TINY, f"--data.env_kwargs={kwargs}", f"--trainer.default_root_dir={tmp_path}")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"data.env_kwargs.a.b[1] is {text!r}; it must be" in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("text", ["1e5", "1e-3", "-1_0E+5", "yes", "01", "0x1F", "1:30", ".inf", "x y", "v1e5"])
+def test_a_text_of_a_setting_that_may_be_one_is_read_as_it_was_written(text: str) -> None:
+    parser = SeqRLArgumentParser(exit_on_error=False)
+    parser.add_argument("--name", type=str | None)
+    written = parser.dump(parser.parse_object({"name": text}))
+    assert yaml.safe_load(written) == {"name": text}
+    assert parser.parse_string(written).name == text
 
 
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
@@ -1482,6 +1501,53 @@ def test_a_state_that_is_none_is_refused_in_a_line_that_names_the_file(
     refusal = err.splitlines()[-1]
     assert str(last.name) in refusal
     assert re.search(reason, refusal), refusal
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to all that is no collection; of the long lists of random streams only the first words."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else None
+    return [place] if items is None else [way for key, item in items for way in leaves(item, (*place, key))]
+
+
+THEIRS = (None, "theirs", float("nan"), 10**30, -1, torch.zeros(3, 7), {"class_path": "os.system", "init_args": {}})
+
+
+def assert_resumes_or_refuses(place: tuple[Any, ...], value: Any, run: Path, folder: Path) -> None:
+    last = with_state(run, lambda *parts: set_in(*place, value=value)(parts), folder)
+    last.with_name("last.previous.ckpt").unlink(missing_ok=True)
+    root = [f"--trainer.default_root_dir={folder}", "--ckpt_path=last", "--trainer.max_steps=12"]
+    status, _, err = seqrl("fit", *TINY, *root)
+    assert status == 0 or re.fullmatch("seqrl: error: .*", err.splitlines()[-1]), (place, value, err)
+    assert "Traceback" not in err, (place, value, err)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("num_edits", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_whatever_a_state_holds_the_run_goes_on_or_ends_in_a_line(
+    num_edits: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("os.system", called.append)
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: called.append(args))
+    found: list[Any] = []
+    with_state(run, lambda *parts: found.extend(parts), tmp_path / "whole")
+    shutil.rmtree(tmp_path / "whole")
+    places = [place for place in leaves(found) if place[1] != "sidecars"]
+    draw = np.random.default_rng(num_edits)
+    for _ in range(num_edits):
+        place, value = places[draw.integers(len(places))], THEIRS[draw.integers(len(THEIRS))]
+        assert_resumes_or_refuses(place, value, run, tmp_path / "theirs")
+    assert not called
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [-1, 10**30, "theirs", None, True, 1.5])
+@pytest.mark.parametrize("part", ["total", "current"])
+def test_a_count_of_a_loop_is_one(part: str, value: Any, checkpoint: Path, tmp_path: Path) -> None:
+    place = ("loops", "fit_loop", "epoch_progress", part, "completed")
+    evil = edited(checkpoint, set_in(*place, value=value), tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigurationError, match=rf"{'.'.join(place)} in the checkpoint is .*; it must be"):
+        load_policy(evil)
 
 
 def of_weights(change: Callable[[torch.Tensor], object]) -> Edit:

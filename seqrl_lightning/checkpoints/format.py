@@ -1,7 +1,7 @@
 """The format of a checkpoint: its version, its checksum, and the parts that every command relies on."""
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,22 @@ def _require_parts(contents: Mapping[str, Any], to_resume: bool) -> None:
     }
     for name, weight in parts["state_dict"].items():
         require_saved(isinstance(weight, Tensor), f"state_dict[{name!r}]", weight, "a tensor")
+    for name, count in _counts(parts.get("loops", {})):
+        require_saved(0 <= saved(count, int, name) < 2**63, name, count, "a count")
     for name in DATAMODULES:
         if name in parts:
             progress = saved(parts[name].get("progress"), dict, f"the progress of {name}")
             saved(progress.get("env_steps"), int, "the progress.env_steps")
+
+
+def _counts(loops: Mapping[str, Any], where: str = "loops") -> Iterator[tuple[str, object]]:
+    """Yield each number that Lightning's loops count, with its name: they check none, and add to it in mid-run."""
+    for name, value in loops.items():
+        inner = f"{where}.{name}"
+        if name in ("total", "current"):
+            yield from ((f"{inner}.{kind}", count) for kind, count in saved(value, dict, inner).items())
+        elif isinstance(value, Mapping):
+            yield from _counts(value, inner)
 
 
 def find_fault(path: Path, max_gib: float = MAX_GIB, to_resume: bool = False) -> str | None:

@@ -5,7 +5,7 @@ import functools
 import inspect
 import types
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from seqrl_lightning.envs.memoryless import (
+    constants_in,
     is_constant,
     loaded_attributes,
     methods,
@@ -44,8 +45,9 @@ def own_attributes(task: object) -> dict[str, Any] | None:
 
     Returns:
         The attributes by name, of this package's class, too, as far as they are numbers, texts, arrays or collections,
-        and nothing else holds the same array or collection. None if that isn't so of one of the derived class, or if
-        its methods may change any other attribute or remember something elsewhere.
+        and nothing else holds the same array or collection; without texts that only a setting can have given, since
+        they don't change. None if that isn't so of one of the derived class, or if its methods may change any other
+        attribute or a text that isn't a constant of theirs, or remember something elsewhere.
     """
     kind: type = type(task)
     derived, inherited = _split(kind)
@@ -57,38 +59,47 @@ def own_attributes(task: object) -> dict[str, Any] | None:
     left_out = vars(task).keys() - own.keys()
     if left_out - inherited or _may_change(task, inherited - own.keys(), _uses(kind)):
         return None
-    return own
+    fixed = {name for name in own if _holds_given_texts(task, name, vars(task)[name])}
+    return None if any(_is_changing(task, name) for name in fixed) else {n: own[n] for n in own.keys() - fixed}
 
 
 def set_own_attributes(task: object, own: dict[str, Any]) -> None:
     """Set a task's attributes to what :func:`own_attributes` returned; a stranger may have written them.
 
-    A text that only ``__init__`` writes is a setting (the name of a file, for example), and stays as it is.
+    No text of a file replaces one that isn't a constant of the task's own code: it may be a path, a command or a name.
 
     Raises:
         StateError: If the task can't have left this state.
     """
     if not own:
         return
-    state, known = f"the state of {type(task).__name__}", own_attributes(task)
-    require_saved(known is not None, state, sorted(own), "left out: the task keeps some of its state elsewhere")
-    kind: type = type(task)
-    derived, inherited = _split(kind)
-    played = {name for cls in derived for key, code in vars(cls).items() if key != "__init__" for name in _writes(code)}
-    at_first = {name for cls in derived for name in _writes(vars(cls).get("__init__"))}
-    of_libraries = {name for name in inherited if not name.startswith("__")}
-    set_by_it = {name for name in {*(known or ()), *played, *at_first, *of_libraries} if not _is_method(kind, name)}
+    state = f"the state of {type(task).__name__}"
+    is_known = own_attributes(task) is not None
+    require_saved(is_known, state, sorted(own), "left out: the task keeps some of its state elsewhere")
+    settable = _settable(task)
     for name, value in own.items():
-        require_saved(name in set_by_it, state, name, "an attribute that the task sets")
+        require_saved(name in settable, state, name, "an attribute that the task sets")
+        before = vars(task).get(name)
+        if _holds_given_texts(task, name, before) and not _is_changing(task, name):
+            continue  # earlier versions saved them, too
         try:
             found = _unplain(value)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             require_saved(False, f"{name} in {state}", value, "a number, a text, an array or a collection")
-        before = vars(task).get(name)
         fits = before is None or found is None or isinstance(found, str) == isinstance(before, str)
         require_saved(fits, f"{name} in {state}", found, f"of the kind of {before!r}")
-        if name in played or not isinstance(found, str):
-            vars(task)[name] = found
+        is_own = not _holds_given_texts(task, name, found)
+        require_saved(is_own, f"{name} in {state}", found, "without texts that aren't constants of the task's methods")
+        vars(task)[name] = found
+
+
+def _settable(task: object) -> set[str]:
+    """Return the names of all attributes that a task's methods, or its bases', may have set."""
+    kind: type = type(task)
+    derived, inherited = _split(kind)
+    written = {name for cls in derived for value in vars(cls).values() for name in _writes(value)}
+    of_libraries = {name for name in inherited if not name.startswith("__")}
+    return {name for name in {*vars(task), *written, *of_libraries} if not _is_method(kind, name)}
 
 
 def _is_method(kind: type, name: str) -> bool:
@@ -180,14 +191,85 @@ class _Uses(NamedTuple):
 
 @functools.cache
 def _uses(kind: type) -> _Uses:
-    derived, _ = _split(kind)
-    played = {function for cls in derived for function in methods(cls, _NOT_PLAYED)}
-    values = (value for cls in derived for value in vars(cls).values())
+    played = _played(kind)
     return _Uses(
         frozenset(chain for function in played for chain in loaded_attributes(function)),
         frozenset().union(*map(written_attributes, played)),
-        frozenset().union(*map(written_attributes, values)),
+        frozenset().union(*map(written_attributes, _functions(kind, ()))),
     )
+
+
+@functools.cache
+def _played(kind: type) -> frozenset[types.FunctionType]:
+    """Return the functions of the derived classes that are called while it is played, not only by ``__init__``."""
+    derived, inherited = _split(kind)
+    mentioned: dict[str, set[str]] = {}
+    for cls in derived:
+        for name in vars(cls):
+            mentioned.setdefault(name, set()).update(*map(_mentioned, methods(cls, vars(cls).keys() - {name})))
+    by_init = _reached({"__init__"}, mentioned)
+    by_others = _reached((mentioned.keys() - by_init) | (inherited - {"__init__"}), mentioned)
+    return _functions(kind, {*_NOT_PLAYED, *(by_init - by_others)})
+
+
+def _functions(kind: type, left_out: Container[str]) -> frozenset[types.FunctionType]:
+    return frozenset(function for cls in _split(kind)[0] for function in methods(cls, left_out))
+
+
+def _mentioned(function: types.FunctionType) -> set[str]:
+    """Return the names of the attributes that a function reads or writes."""
+    return {name for chain in loaded_attributes(function) for name in chain} | written_attributes(function)
+
+
+def _reached(names: Iterable[str], mentioned: Mapping[str, set[str]]) -> set[str]:
+    """Return the names of the methods that some methods call, directly or by others, and their own."""
+    found: set[str] = set()
+    rest = set(names)
+    while rest:
+        name = rest.pop()
+        found.add(name)
+        rest |= mentioned.get(name, set()) - found
+    return found & mentioned.keys()
+
+
+def _is_changing(task: object, name: str) -> bool:
+    """Return whether a task's derived classes may change an attribute while it is played."""
+    kind: type = type(task)
+    uses = _uses(kind)
+    is_fixed = is_constant(vars(task).get(name)) or all(name not in chain for chain in uses.read)
+    return name in uses.written or not is_fixed
+
+
+def _holds_given_texts(task: object, name: str, value: object) -> bool:
+    """Return whether a value of an attribute holds a text that isn't a constant of the methods that may set it."""
+    texts = set(_texts(value))
+    if not texts:
+        return False
+    kind: type = type(task)
+    setting = written_attributes if isinstance(value, str) else _mentioned
+    if not any(name in setting(function) for function in _played(kind)):
+        return True
+    own = {
+        text for function in _functions(kind, ()) if name in setting(function) for text in _constants(function, kind)
+    }
+    return not texts <= own
+
+
+def _constants(function: types.FunctionType, kind: type) -> set[str]:
+    """Return the texts in a function, and in the constants of its module and class that it names."""
+    of_class = [inspect.getattr_static(kind, name, None) for name in _mentioned(function)]
+    return {*_texts([*constants_in(function), *(value for value in of_class if is_constant(value))])}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a value, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        for item in value:
+            yield from _texts(item)
 
 
 def _may_change(task: object, left_out: frozenset[str], uses: _Uses) -> bool:

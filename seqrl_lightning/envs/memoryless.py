@@ -102,6 +102,12 @@ def loaded_attributes(function: types.FunctionType) -> Iterator[tuple[str, ...]]
                 yield (step.argval,)
 
 
+def constants_in(function: types.FunctionType) -> list[object]:
+    """Return the constants of a function, its defaults, and the constants of its module that it names."""
+    own = [constant for code in _codes(function.__code__) for constant in code.co_consts]
+    return [value for value in (*own, *_used(function)) if is_constant(value)]
+
+
 def _functions(value: object) -> list[types.FunctionType] | None:
     """Return the functions of an attribute of a class; None if it is no method or property."""
     if isinstance(value, staticmethod | classmethod):

@@ -16,6 +16,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 from seqrl_lightning.envs.derived import is_ours, own_attributes, set_own_attributes
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
+from seqrl_lightning.saved_state import require_saved
 
 # Wrappers that carry nothing from step to step, checkers included. Their subclasses may add state.
 _TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
@@ -53,6 +54,11 @@ _CHANGING_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     FrozenLakeEnv: ("s", "lastaction"),
     TaxiEnv: ("s", "lastaction", "fickle_step", "taxi_orientation"),
     CartPoleVectorEnv: ("state", "steps", "prev_done", "low", "high"),
+}
+# Their attributes that are texts, with what these may be: of Blackjack's, the name of a picture's file is made.
+_TEXTS = {
+    "dealer_top_card_suit": ("C", "D", "H", "S"),
+    "dealer_top_card_value_str": ("A", "J", "Q", "K", *map(str, range(2, 10))),
 }
 
 
@@ -94,13 +100,18 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
             if _is_derived(layer):  # last, since the lookups above may have changed these attributes
                 set_own_attributes(layer, layer_state.get("own", {}))
         else:
-            for name in _CHANGING_ATTRIBUTES.get(
-                type(layer), ()
-            ):  # only these attributes, whatever the checkpoint holds
-                value, before = arrays(layer_state[name]), getattr(layer, name)
-                setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
+            _set_changing_attributes(layer, layer_state)
     if state["rng"] is not None:
         stack[-1].np_random.bit_generator.state = state["rng"]
+
+
+def _set_changing_attributes(layer: Layered, state: dict[str, Any]) -> None:
+    """Set those attributes of one of Gymnasium's layers that change, and no others, whatever the checkpoint holds."""
+    for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):
+        value, before = arrays(state[name]), getattr(layer, name)
+        is_its = value in _TEXTS[name] if name in _TEXTS else not isinstance(value, str)
+        require_saved(is_its, f"{name} in the state of {type(layer).__name__}", value, "what the task sets it to")
+        setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
 
 
 def _is_of_gymnasium(stream: object) -> bool:

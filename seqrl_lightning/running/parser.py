@@ -1,9 +1,13 @@
 """The parser of the command line, whose errors are one line and suggest a name where one was misspelled."""
 
+import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
+import yaml
+from jsonargparse import set_dumper
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
@@ -39,6 +43,16 @@ _PARTS: dict[str, type[Any]] = {
     "agent.epsilon": EpsilonSchedule,
 }
 _FROM_THE_TASK = {"obs_shape", "out_shape", "n_actions", "feature_size", "params", "lr", "args", "kwargs"}
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
+    """YAML in which a text like ``1e5``, which jsonargparse reads as a number and PyYAML doesn't, is quoted."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+set_dumper("yaml", partial(yaml.dump, Dumper=_Dumper, allow_unicode=True, sort_keys=False))
 
 
 def explain(message: str) -> str:
@@ -79,5 +93,5 @@ def require_kept(given: object, kept: object, name: str) -> None:
         for number, (value, kept_value) in enumerate(zip(given, kept, strict=True)):
             require_kept(value, kept_value, f"{name}[{number}]")
     elif isinstance(given, str):
-        must_be = f"of a type that its class states, like list[str]: else a checkpoint holds {kept!r}"
+        must_be = f"of a type that its class states, like list[str], or another text: a checkpoint would hold {kept!r}"
         require(isinstance(kept, str), name, given, must_be)

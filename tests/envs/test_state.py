@@ -21,6 +21,7 @@ from seqrl_lightning.envs.derived import own_attributes, set_own_attributes
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.recall import RecallEnv
 from seqrl_lightning.envs.rule import Script
+from seqrl_lightning.envs.state import env_state, set_env_state
 from seqrl_lightning.envs.vector import vectorized
 from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import BoolArray
@@ -618,29 +619,118 @@ def test_a_map_that_was_drawn_cant_be_drawn_again(kwargs: dict[str, Any], is_kno
     assert (envs.state_dict() is not None) == is_known
 
 
-class Logging(RecallEnv):
-    """Writes down what it did in a file, whose name is a setting, and says in which phase it is."""
+PHASES = ("before", "during")
 
-    def __init__(self, log: str = "log.txt") -> None:
+
+class Logging(RecallEnv):
+    """Has names of files and of columns as settings, and says in which phase it is, and what happened."""
+
+    LAST = "pause"
+
+    def __init__(self, log: str = "log.txt", columns: tuple[str, ...] = ("step", "reward"), counted: Any = ()) -> None:
         self.log = log
-        self.phase = "before"
+        self.columns = columns
+        self.phase, self.rest = PHASES[0], self.LAST
+        self.events: list[str] = []
+        self.counts: dict[str, int] = dict.fromkeys(counted, 0)
         super().__init__(length=4)
+        self.set_up()
+
+    def set_up(self) -> None:
+        self.copy = f"{self.log}.copy"
+        self._name_columns(",")
+
+    def _name_columns(self, separator: str) -> None:
+        self.header = separator.join(self.columns)
+        self.tables = {"head": [self.header]}
 
     def step(self, action: Any) -> Any:
-        self.phase = "during"
+        self.phase = PHASES[1]
+        self.events.append("left" if action else "right")
+        self.rest = self.LAST
         return super().step(action)
 
 
+GIVEN = {"log": "mine.txt", "columns": ("a",), "copy": "mine.txt.copy", "header": "a", "tables": {"head": ["a"]}}
+
+
 def test_a_saved_state_sets_what_the_task_sets_and_no_setting() -> None:
-    task, other = Logging(), Logging("mine.txt")
+    task = Logging()
     task.reset(seed=1)
     task.step(0)
     own = own_attributes(task)
     assert own is not None
-    set_own_attributes(other, own)
-    assert (other.log, other.phase) == ("mine.txt", "during")
-    for name, value in (("step", "x"), ("anything", 1), ("log", {"evil": [1]}), ("phase", 3)):
+    assert own.keys().isdisjoint(GIVEN)
+    other = Logging("mine.txt", ("a",))
+    set_own_attributes(other, {**own, **dict.fromkeys(GIVEN, "theirs"), "tables": {"dict": []}})
+    assert {name: vars(other)[name] for name in GIVEN} == GIVEN
+    assert (other.phase, other.events, other.rest) == ("during", ["right"], "pause")
+    for name, value in (("step", "x"), ("anything", 1), ("phase", 3)):
         with pytest.raises(StateError, match=r"Logging"):
             set_own_attributes(other, {**own, name: value})
     with pytest.raises(StateError, match="keeps some of its state elsewhere"):
         set_own_attributes(OfAModule(), {"anything": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("phase", "theirs"),
+        ("rest", "theirs"),
+        ("events", {"list": ["left", "theirs"]}),
+        ("events", {"deque": [None, {"tuple": ["theirs"]}]}),
+        ("counts", {"dict": [{"tuple": ["theirs", 1]}]}),
+        ("_last_pick", "theirs"),
+    ],
+)
+def test_no_text_of_a_file_is_new_to_the_task(name: str, value: Any) -> None:
+    task = Logging()
+    own = own_attributes(task)
+    assert own is not None
+    before = vars(task)[name]
+    with pytest.raises(StateError, match=rf"{name} in the state of Logging in the checkpoint is .*; it must be"):
+        set_own_attributes(task, {**own, name: value})
+    assert vars(task)[name] == before
+
+
+class CountingByName(Logging):
+    def step(self, action: Any) -> Any:
+        for name in self.counts:
+            self.counts[name] += 1
+        return super().step(action)
+
+
+class Numbering(Logging):
+    def step(self, action: Any) -> Any:
+        self.phase = f"step {action}"
+        return super().step(action)
+
+
+def test_texts_that_play_may_change_are_constants_of_the_task_or_its_state_is_unknown() -> None:
+    """Which of them the file may have replaced couldn't be told when it is read."""
+    assert own_attributes(CountingByName(counted=())) is not None
+    assert own_attributes(CountingByName(counted=("left", "right"))) is None
+    numbering = Numbering()
+    assert own_attributes(numbering) is not None
+    numbering.phase = "step 1"
+    assert own_attributes(numbering) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dealer_top_card_suit", "../../picture"),
+        ("dealer_top_card_suit", None),
+        ("dealer_top_card_value_str", ["A"]),
+        ("player", "../../picture"),
+    ],
+)
+def test_the_state_of_gymnasiums_tasks_names_no_file(name: str, value: Any) -> None:
+    """Blackjack makes the name of a picture's file of it."""
+    env = gym.make("Blackjack-v1")
+    env.reset(seed=1)
+    state: Any = env_state(env)
+    set_env_state(env, state)
+    state["layers"][-1][name] = value
+    with pytest.raises(StateError, match=f"{name} in the state of BlackjackEnv in the checkpoint is"):
+        set_env_state(env, state)
