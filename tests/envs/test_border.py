@@ -409,7 +409,7 @@ def test_a_large_number_is_a_reward_from_the_first_step_on(reward: Any, num_envs
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_a_number_that_is_too_large_is_refused_from_the_first_step_on(num_envs: int) -> None:
     factory = factory_of(Paying, env_kwargs={"reward": 10**400})
-    with pytest.raises(EnvFault, match="^the reward is inf; it must be a number that float32 can hold$"):
+    with pytest.raises(EnvFault, match="the reward is inf; it must be a number"):
         play(factory.make_envs(num_envs), steps=1)
 
 
@@ -737,10 +737,22 @@ class ScaleFromSteps(gym.Wrapper[Any, Any, Any, Any]):
         return (observation / np.float32(1 + self.num_steps), *outcome, info)  # type: ignore[return-value]
 
 
+class OwnRewardScale(gym.Wrapper[Any, Any, Any, Any]):
+    """Divides rewards by their number so far."""
+
+    num_steps = 0
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.num_steps += 1
+        observation, reward, *outcome = self.env.step(action)
+        return (observation, (1 + float(reward)) / self.num_steps, *outcome)  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
     ("wrapper", "unrepeated"),
     [
         (OwnScale, "data.wrappers"),
+        (OwnRewardScale, "data.wrappers"),
         (ScaleFromSteps, "data.wrappers"),
         (lambda env: gym.wrappers.TimeLimit(env, 3), None),
         (lambda env: gym.wrappers.RescaleObservation(env, np.float32(0), np.float32(1)), None),
