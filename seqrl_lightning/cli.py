@@ -134,7 +134,7 @@ class SeqRLCLI(LightningCLI):
         path, given = Path(config.ckpt_path), config.model.as_dict()
         model = self._origin.learner_in(path, config, self._plain_config(), resumes, self._max_gib)
         self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
-        note_overruled(self.config[subcommand].model.as_dict(), given)
+        note_overruled(self.config[subcommand].model.as_dict(), given, resumes)
         if resumes:
             note_changes(path, self._plain_config())
 

@@ -311,6 +311,52 @@ def test_a_run_that_cannot_reach_its_last_block_says_so(tmp_path: Path) -> None:
         fit(tmp_path, data, {}, agent, max_steps=20)
 
 
+class ThreeSteps(gym.Env[Any, Any]):
+    """Three steps an episode, two episodes in block 0."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+    num_blocks = 2
+    next_block: int | None = None
+    block = 0
+
+    def block_of(self, finished_episodes: int) -> int:
+        return int(finished_episodes >= 2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t, self.block = 0, self.next_block or 0
+        return 0, {"block": self.block}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return 1, 1.0, self.t == 3, False, {"block": self.block}
+
+
+gym.register("tests/ThreeSteps-v0", ThreeSteps)
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "max_env_steps", "is_reached"),
+    [(1, 6, False), (1, 7, True), (1, 9, True), (2, 6, False), (2, 8, True), (2, 12, True)],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+def test_a_last_block_in_which_no_step_was_taken_was_not_reached(
+    tmp_path: Path, num_envs: int, max_env_steps: int, is_reached: bool
+) -> None:
+    data = {"env_id": "tests/ThreeSteps-v0", "num_envs": num_envs, "batch_size": 2, "capacity": 20}
+    agent = {"warmup_env_steps": 2, "max_env_steps": max_env_steps}
+    lines = []
+    for resumed in (False, True):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            last = str(next(tmp_path.rglob("last.ckpt"))) if resumed else None
+            fit(tmp_path, data, {"network": Table}, agent, callbacks=[LastCheckpoint()], max_steps=50, ckpt_path=last)
+        lines += [str(warning.message) for warning in told if "The run ended in block" in str(warning.message)]
+    expected = "The run ended in block 0 of 2, counted from 0, after 2 episodes"
+    assert [line.split(":")[0] for line in lines] == ([] if is_reached else [expected] * 2)
+
+
 def test_a_datamodule_without_an_agent_is_an_error(tmp_path: Path) -> None:
     data = ReplayDataModule("CartPole-v1")
     trainer = Trainer(default_root_dir=tmp_path, max_steps=2, logger=False, enable_progress_bar=False, barebones=True)

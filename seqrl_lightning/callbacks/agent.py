@@ -236,7 +236,7 @@ class AgentCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so if the last block was never reached."""
-        warn_of_missed_blocks(ReplayDataModule.of(trainer))
+        warn_of_missed_blocks(ReplayDataModule.of(trainer), self.collector.reached_block)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""

@@ -64,12 +64,13 @@ class Budget(NamedTuple):
         return trainer.should_stop and (has_reason or not is_at_limit)
 
 
-def warn_of_missed_blocks(data: ReplayDataModule) -> None:
-    """Say so if a run has ended before the task's last block."""
-    if data.progress.block < data.num_blocks - 1:
+def warn_of_missed_blocks(data: ReplayDataModule, reached_block: int) -> None:
+    """Say so if a run has ended before a step was taken in the task's last block."""
+    reached = min(reached_block, data.progress.block)
+    if reached < data.num_blocks - 1:
         rank_zero_warn(
-            f"The run ended in block {data.progress.block} of {data.num_blocks}, counted from 0, after "
-            f"{data.progress.episodes} episodes: the rules of later blocks were never learned."
+            f"The run ended in block {reached} of {data.num_blocks}, counted from 0, after {data.progress.episodes} "
+            "episodes: the rules of later blocks were never learned."
         )
 
 

@@ -72,6 +72,7 @@ class Collector:
     Attributes:
         episodes: The episodes under way, from :meth:`begin` on.
         episodes_elsewhere: The number of episodes that the other processes have finished, as far as is known.
+        reached_block: The highest block in which an env step was taken, in the other processes as far as is known.
     """
 
     episodes: RunningEpisodes
@@ -104,7 +105,7 @@ class Collector:
         self.block_of = block_of
         self.normalization = normalization
         self.bonus = bonus
-        self.episodes_elsewhere = 0
+        self.episodes_elsewhere = self.reached_block = 0
         self._in_flight: IntArray | None = None  # the actions of a step that the environments are taking
 
     def begin(self, state_dict: dict[str, Any] | None = None) -> bool:
@@ -117,6 +118,8 @@ class Collector:
         if state_dict is not None:
             self.policy.load_state_dict(state_dict["policy"])
             self._load_bonus(state_dict.get("bonus"))  # earlier versions had none
+            before = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
+            self._note_reached(before.shown, ~before.is_first)
         if state_dict is not None and is_known:
             self._continue_episodes(state_dict)
         else:
@@ -182,6 +185,8 @@ class Collector:
         self.ring.add(action, reward, terminated, truncated, shown.observation, shown.action_mask)
         if self.normalization is not None:
             self.normalization.add(shown.observation, reward, ended, ~episodes.is_restarting)
+        if self.reached_block < progress.block:
+            self._note_reached(shown, ~episodes.is_restarting)
         num_restarted = episodes.advance(outcome, ended)
         progress.env_steps += self.num_envs - num_restarted
         if np.count_nonzero(ended):
@@ -201,6 +206,11 @@ class Collector:
         if block != self.progress.block:
             self.progress.block = block
             self.envs.follow_block(block)
+
+    def _note_reached(self, shown: Shown, is_real: BoolArray) -> None:
+        """Note the highest block that environments show in a real step, not in a reset."""
+        if shown.block is not None:
+            self.reached_block = int(shown.block.max(where=is_real, initial=self.reached_block))
 
     def _start_episodes(self) -> None:
         if self.block_of is not None:

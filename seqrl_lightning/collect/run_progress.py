@@ -15,13 +15,14 @@ def publish_progress(collector: Collector, run: Progress, device: torch.device) 
         device: Where processes exchange tensors.
     """
     own, world_size = collector.progress, collector.world_size
-    counts = [own.env_steps, own.episodes, own.env_faults, own.block]
+    counts = [own.env_steps, own.episodes, own.env_faults, own.block, collector.reached_block]
     if world_size > 1:
         mine = torch.tensor(counts, device=device)
         rows = [torch.empty_like(mine) for _ in range(world_size)]
         torch.distributed.all_gather(rows, mine)
-        counts = [*torch.stack(rows)[:, :-1].sum(0).tolist(), min(int(row[-1]) for row in rows)]
-    run.env_steps, run.episodes, run.env_faults, run.block = counts
+        table = torch.stack(rows)
+        counts = [*table[:, :3].sum(0).tolist(), int(table[:, 3].min()), int(table[:, 4].max())]
+    run.env_steps, run.episodes, run.env_faults, run.block, collector.reached_block = counts
     run.epsilon = own.epsilon
     if collector.normalization is not None:
         collector.normalization.share(world_size)

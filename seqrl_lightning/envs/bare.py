@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from seqrl_lightning.env_ids import makeable, spec_of
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.learned_scales import require_no_statistics
+from seqrl_lightning.envs.state import layers
 from seqrl_lightning.envs.unvectorized import UnvectorizedEnv
 from seqrl_lightning.errors import extra_in
 from seqrl_lightning.signals import EndedBySignal
@@ -59,6 +60,7 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], native_mode: AutoresetMod
             maker = makeable(env_id)
         with _one_line(env_id, env_kwargs):
             env = gym.make(maker, **copy.deepcopy(env_kwargs))  # a task may change its arguments
+        _leave_steps_to_border(env)
         require_no_statistics(env, env_id, "The task's entry point has")
         return env
     envs = make_native(env_id, env_kwargs, num_envs=1)
@@ -80,6 +82,16 @@ def make_native(env_id: str, env_kwargs: dict[str, Any], num_envs: int) -> Vecto
         envs: VectorEnv[Any, Any, Any] = gym.make_vec(maker, num_envs, mode, **copy.deepcopy(env_kwargs))
     require_no_statistics(envs, env_id, "The vectorized implementation has")
     return envs
+
+
+def _leave_steps_to_border(env: gym.Env[Any, Any]) -> None:
+    """Switch off Gymnasium's check of the first step: it fails on rewards of 2**64 and more, which float32 can hold.
+
+    The border checks each step, not only the first.
+    """
+    for layer in layers(env):
+        if isinstance(layer, gym.wrappers.PassiveEnvChecker):
+            layer.checked_step = layer.checked_data_reuse = True
 
 
 @contextmanager

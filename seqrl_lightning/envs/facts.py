@@ -17,7 +17,7 @@ from seqrl_lightning.envs.solo_border import SoloBorder
 from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction
-from seqrl_lightning.types import ConfigurationError, stated
+from seqrl_lightning.types import ConfigurationError, FloatArray, stated
 
 _NUM_FIRST_STEPS = 3  # steps that are played to read the facts
 _MAX_MORE_STEPS = 200  # steps to an episode's end, since a memory task may state its right action only there
@@ -34,7 +34,9 @@ class EnvFacts(NamedTuple):
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    unrepeated: str | None  # the task or setting that makes observations differ after a reset with the same seed
+    unrepeated: (
+        str | None
+    )  # what makes observations or rewards differ after a reset with the same seed: task or setting
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
     flattened_actions: str | None  # the task's own action space, where each combination became an action
 
@@ -49,8 +51,9 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
     Raises:
         ConfigurationError: If it can't be reset or stepped, or its attributes can't be read.
     """
-    seen = _first_steps(envs, env_id)
-    repeats = _are_alike(seen, _first_steps(envs, env_id))
+    seen, rewards = _first_steps(envs, env_id)
+    seen_again, rewards_again = _first_steps(envs, env_id)
+    repeats = np.array_equal(rewards, rewards_again) and _are_alike(seen, seen_again)
     tells_correct_action = any(shown.correct_action is not None for shown in seen) or _states_later(envs, seen[-1])
     space = envs.observation_space
     return EnvFacts(
@@ -66,20 +69,22 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
     )
 
 
-def _first_steps(envs: Border, env_id: str) -> list[Shown]:
-    """Return what an environment shows after a reset from a fixed seed and in its first steps."""
+def _first_steps(envs: Border, env_id: str) -> tuple[list[Shown], list[FloatArray]]:
+    """Return what an environment shows after a reset from a fixed seed and in its first steps, and their rewards."""
     envs.check_bounds = False  # a setting of the agent
-    method = "reset"
+    method, rewards = "reset", []
     try:
         seen = [envs.reset(seed=0)]
         method = "step"
         for _ in range(_NUM_FIRST_STEPS):
             mask = seen[-1].action_mask
             first = np.zeros(envs.num_envs, np.int64) if mask is None else mask.argmax(1)
-            seen.append(envs.step(first).shown)
+            outcome = envs.step(first)
+            seen.append(outcome.shown)
+            rewards.append(outcome.reward)
     except EnvFault as fault:
         raise ConfigurationError(f"data.env_id is {env_id!r}, whose {method}() fails: {fault.reason}") from fault
-    return seen
+    return seen, rewards
 
 
 def _states_later(envs: Border, shown: Shown) -> bool:

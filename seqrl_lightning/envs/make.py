@@ -130,7 +130,7 @@ class EnvFactory:
         return facts._replace(unrepeated="data.wrappers") if changes_by_wrappers else facts
 
     def _repeats_without_wrappers(self) -> bool:
-        """Return whether the task shows the same observations from the same seed."""
+        """Return whether the task shows the same observations and rewards from the same seed."""
         modes = self.vectorization_mode, self.autoreset_mode
         bare = EnvFactory(self.env_id, self.env_kwargs, (), 1, *modes)
         try:

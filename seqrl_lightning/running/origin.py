@@ -183,16 +183,25 @@ def _as_model(
     return {"class_path": named, "dict_kwargs": settings}
 
 
-def note_overruled(used: dict[str, Any], given: dict[str, Any]) -> None:
+def note_overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -> None:
     """Note which of the given settings of the learner are not used, because a checkpoint's are.
 
     Args:
         used: The learner of the run, as a config's ``model``.
         given: The one that was given.
+        resumes: Whether a run is resumed. Its settings of data and agent start from defaults that follow from the
+            classes of learner and network, so that other classes are refused.
+
+    Raises:
+        ConfigurationError: If there are such classes.
     """
     of_task = ("obs_shape", "n_actions")  # not known yet
     arguments = {name: value for name, value in given["init_args"].items() if name not in of_task}
-    for name, theirs, ours in overruled({"model": used}, {"model": {**given, "init_args": arguments}}):
+    found = overruled({"model": used}, {"model": {**given, "init_args": arguments}})
+    for name, theirs, ours in found if resumes else ():
+        is_of_kind = name == "model" or name.endswith(".network")
+        require(not is_of_kind, name, ours, f"the checkpoint's {theirs!r}, or the run a new one, without ckpt_path")
+    for name, theirs, ours in found:
         note(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
 
 

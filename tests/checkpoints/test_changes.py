@@ -137,6 +137,15 @@ def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> 
     assert "config.yaml can't be used: its collections claim more than the file holds" in err
     config.write_text(own)
 
+    for name, value in (("model", "algorithms.C51"), ("model.network", "networks.GRU")):
+        status, _, err = seqrl(*arguments, "--ckpt_path=last", f"--{name}=seqrl_lightning.{value}")
+        before_it = "networks.MLP" if name == "model.network" else "algorithms.DQN"
+        assert status == 2
+        assert err.splitlines()[-1] == (
+            f"seqrl: error: {name} is 'seqrl_lightning.{value}'; it must be the checkpoint's "
+            f"'seqrl_lightning.{before_it}', or the run a new one, without ckpt_path"
+        )
+
     more = ("--ckpt_path=last", "--trainer.max_steps=20", "--data.batch_size=4", "--model.gamma=0.5")
     more += ("--model.lr_scheduler=torch.optim.lr_scheduler.LinearLR",)
     status, _, err = seqrl(*arguments, *more)

@@ -390,6 +390,29 @@ def test_every_real_number_is_a_reward(kind: Callable[[Any], Any], num_envs: int
         assert_same(one, other)
 
 
+class Paying(Light):
+    def __init__(self, reward: Any) -> None:
+        self.reward = reward
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observation, _, *outcome = super().step(0)
+        return (observation, self.reward, *outcome)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("reward", [2**64, -(10**30), decimal.Decimal(10**30)])
+def test_a_large_number_is_a_reward_from_the_first_step_on(reward: Any, num_envs: int) -> None:
+    outcomes = play(factory_of(Paying, env_kwargs={"reward": reward}).make_envs(num_envs), steps=5)[1:]
+    assert [outcome.reward.tolist() for outcome in outcomes] == [[float(reward)] * num_envs] * 5
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_a_number_that_is_too_large_is_refused_from_the_first_step_on(num_envs: int) -> None:
+    factory = factory_of(Paying, env_kwargs={"reward": 10**400})
+    with pytest.raises(EnvFault, match="the reward is inf; it must be a number"):
+        play(factory.make_envs(num_envs), steps=1)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_flag_is_true_or_false() -> None:
     for flag, line in ((2, "2; it must be True or False"), (np.ma.masked, "masked; none of its values may be masked")):
@@ -714,10 +737,22 @@ class ScaleFromSteps(gym.Wrapper[Any, Any, Any, Any]):
         return (observation / np.float32(1 + self.num_steps), *outcome, info)  # type: ignore[return-value]
 
 
+class OwnRewardScale(gym.Wrapper[Any, Any, Any, Any]):
+    """Divides rewards by their number so far."""
+
+    num_steps = 0
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.num_steps += 1
+        observation, reward, *outcome = self.env.step(action)
+        return (observation, (1 + float(reward)) / self.num_steps, *outcome)  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
     ("wrapper", "unrepeated"),
     [
         (OwnScale, "data.wrappers"),
+        (OwnRewardScale, "data.wrappers"),
         (ScaleFromSteps, "data.wrappers"),
         (lambda env: gym.wrappers.TimeLimit(env, 3), None),
         (lambda env: gym.wrappers.RescaleObservation(env, np.float32(0), np.float32(1)), None),
