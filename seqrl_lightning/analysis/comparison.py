@@ -98,8 +98,8 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome]) -> Section:
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
         "A's and B's middle: the interquartile mean or, for times to criterion, the Kaplan-Meier median. P(A > B): "
-        "the probability that a run of A has the larger number, ties counting half, with its 95 % percentile bootstrap "
-        "interval; Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for times to criterion, "
+        "the probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
+        "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for times to criterion, "
         "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
         "so choose the outcome that you test before you look."
     )
