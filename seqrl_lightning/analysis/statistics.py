@@ -8,6 +8,7 @@ occurred up to that time, and the time is censored. Such runs count as slow in e
 """
 
 from collections.abc import Callable
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ Statistic = Callable[..., FloatArray]
 LEVEL = 0.95
 """Confidence level of all intervals."""
 RESAMPLES = 2000
+_DIVISIONS = 9_999  # tried at most by a permutation test
 _CLOSE_TO_AN_END = 1e-9  # at 0 and at 1, the standard error of a probability is 0
 MIN_SEEDS = 5
 """Fewest runs of which intervals are estimated and which are tested; of fewer, the range is shown."""
@@ -216,8 +218,21 @@ def permutation_test(ours: FloatArray, theirs: FloatArray) -> float:
         return np.asarray(a.mean(axis) - b.mean(axis))
 
     rng = np.random.default_rng(0)
-    result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=9_999, rng=rng)
+    result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=_DIVISIONS, rng=rng)
     return float(result.pvalue)
+
+
+def smallest_p(ours: int, theirs: int) -> float:
+    """Return the smallest p value that :func:`permutation_test` can have, where no two runs overlap.
+
+    Args:
+        ours: Number of our runs.
+        theirs: Number of their runs.
+
+    >>> smallest_p(5, 5) == 2 / 252
+    True
+    """
+    return 2 / min(comb(ours + theirs, ours), _DIVISIONS + 1)
 
 
 def log_rank_scores(times: FloatArray, is_met: BoolArray) -> FloatArray:

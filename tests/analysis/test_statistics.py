@@ -19,6 +19,7 @@ from seqrl_lightning.analysis.statistics import (
     probability_of_improvement,
     probability_of_taking_longer,
     seeds_needed,
+    smallest_p,
     summarize,
 )
 
@@ -186,3 +187,17 @@ def test_the_interval_of_ten_seeds_covers_the_interquartile_mean(draw: str) -> N
     true = quantile(middle).mean()
     intervals = np.array([interquartile_mean_interval(seeds) for seeds in getattr(rng, draw)(size=(2000, 10))])
     assert np.mean((intervals[:, 0] <= true) & (true <= intervals[:, 1])) >= 0.92
+
+
+def test_no_p_is_smaller_than_that_of_samples_that_do_not_overlap() -> None:
+    for ours, theirs in ((5, 5), (5, 6), (8, 8)):
+        samples = np.arange(float(ours)), 100 + np.arange(float(theirs))
+        assert permutation_test(*samples) == pytest.approx(smallest_p(ours, theirs))
+
+
+def test_seeds_that_conditions_share_make_the_test_conservative() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1000, 5))
+    ours, theirs = (np.sqrt(0.4) * shared + np.sqrt(0.6) * rng.normal(size=(1000, 5)) for _ in range(2))
+    p_values = [permutation_test(a, b) for a, b in zip(ours, theirs, strict=True)]
+    assert 0.005 <= np.mean(np.array(p_values) <= 0.05) <= 0.035
