@@ -64,7 +64,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
         return Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")
-    figure, panels = figures.new_figure(max(4.5, 3.3 * len(times)), 3.2, len(times), sharey=True)
+    figure, panels = figures.new_figure(figures.width_of(len(times)), 2.8, len(times), sharey=True)
     for axes, outcome in zip(panels, times, strict=True):
         assert outcome.is_met is not None
         curves = {
@@ -88,11 +88,11 @@ def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
     rows = -(-len(shown) // _PANELS_IN_A_ROW)
-    figure, panels = figures.new_figure(9.0, 2.8 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
+    figure, panels = figures.new_figure(figures.PAGE, 2.4 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
     for axes, outcome in zip(panels, shown, strict=False):
         figures.draw_points(axes, outcome.values, "")
         axes.set_xticklabels([])  # the legend names them
-        axes.set_title(figures.wrapped(outcome.name), fontsize=9)
+        axes.set_title(figures.wrapped(outcome.name, 30), fontsize=8)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     figures.add_legend(figure, panels)
@@ -110,9 +110,9 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
     text = (
         "A's and B's middle: the interquartile mean or, for times to criterion, the Kaplan-Meier median. P(A > B): "
         "the probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
-        "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for times "
-        "to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
-        "so choose the outcome that you test before you look."
+        "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for "
+        "times to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the "
+        "number of outcomes, so choose the outcome that you test before you look."
     )
     for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
         names = [outcome.name for outcome in left_out if outcome.why_missing == why]

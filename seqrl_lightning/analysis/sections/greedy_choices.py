@@ -33,7 +33,7 @@ def positions(groups: Groups) -> Section:
     references = reference_lines(
         "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
     )
-    figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
+    figure, panels = figures.new_figure(figures.width_of(len(blocks)), 2.8, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)
         seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
