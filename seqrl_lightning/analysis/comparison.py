@@ -92,7 +92,7 @@ def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     for axes, outcome in zip(panels, shown, strict=False):
         figures.draw_points(axes, outcome.values, "")
         axes.set_xticklabels([])  # the legend names them
-        axes.set_title(figures.wrapped(outcome.name, 30), fontsize=8)
+        figures.title_panel(axes, figures.wrapped(outcome.name, 30))
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     figures.add_legend(figure, panels)

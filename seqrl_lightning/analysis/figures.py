@@ -89,6 +89,11 @@ def width_of(panels: int) -> float:
     return COLUMN if panels == 1 else PAGE / 3 * max(panels, 2)
 
 
+def title_panel(axes: Axes, title: str) -> None:
+    """Set a panel's title, in the size of figures' texts: Matplotlib takes the size from its own settings."""
+    axes.set_title(title, fontsize=STYLE["axes.titlesize"])
+
+
 def as_text(name: str) -> str:
     """Escape a run's name for Matplotlib, in which dollar signs would begin mathematics."""
     return printable(name).replace("$", r"\$")
@@ -141,7 +146,8 @@ def draw_learning(
         for name, of_one in of_block.items():
             draw_curves(axes, of_one, name, looks[name])
         _draw_references(axes, references, looks, of_block)
-        axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
+        title_panel(axes, as_text(title))
+        axes.set(xlabel=wrapped(xlabel, 30), xlim=(0, None))
     panels[0].set_ylabel("return of the greedy policy")
     add_legend(figure, panels)
     return figure
@@ -334,7 +340,8 @@ def draw_matrices(
         for row, action in marks[name].items():
             square = matplotlib.patches.Rectangle((action - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLORS[1])
             axes.add_patch(square)
-        axes.set(title=name, xlabel="object chosen", ylabel="serial position" if by_position else "right object")
+        title_panel(axes, name)
+        axes.set(xlabel="object chosen", ylabel="serial position" if by_position else "right object")
         axes.set(xticks=range(matrix.shape[1]), yticks=range(matrix.shape[0]))
         axes.set_xticklabels(names)
         rows = [str(position + 1) for position in range(matrix.shape[0])]

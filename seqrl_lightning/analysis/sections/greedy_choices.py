@@ -38,7 +38,7 @@ def positions(groups: Groups) -> Section:
         of_block = data[data["block"] == block].groupby("condition", sort=False)
         seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
         figures.draw_positions(axes, seeds, looks, references)
-        axes.set_title(figures.as_text(titles[block]))
+        figures.title_panel(axes, figures.as_text(titles[block]))
     panels[0].set_ylabel("fraction right")
     figures.add_legend(figure, panels)
     text = (
