@@ -97,7 +97,7 @@ bootstrap interval.
 {comparisons(tests, LATER)}
 
 Episodes to criterion in the reversed order: P(A > B) is the probability that a run of A takes longer than one of B,
-with its 95 % bootstrap interval; p is of a permutation test of the log-rank scores, with Holm's correction for the six
+with its 95 % score interval; p is of a permutation test of the log-rank scores, with Holm's correction for the six
 pairs.
 
 {comparisons(tests, INTERFERENCE)}
@@ -247,7 +247,7 @@ average for random choices. The mean over training is that of the greedy policy 
 
 {comparisons(memory_pairs(tests), SPEED)}
 
-Mean return over training: P(A > B) is the probability that a run of A has the higher one, with its 95 % bootstrap
+Mean return over training: P(A > B) is the probability that a run of A has the higher one, with its 95 % score
 interval; p is of a permutation test of the means, with Holm's correction for all 45 pairs of conditions, of which those
 with the same delay or the same memory are shown.
 

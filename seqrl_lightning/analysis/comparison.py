@@ -1,6 +1,7 @@
 """The sections of a report that compares conditions."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,20 @@ from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, SPREAD, kaplan_meier, performance_profile, seeds_needed
+from seqrl_lightning.analysis.statistics import (
+    LEVEL,
+    MIN_SEEDS,
+    SPREAD,
+    holm,
+    kaplan_meier,
+    performance_profile,
+    seeds_needed,
+    smallest_p,
+)
 from seqrl_lightning.functional import CRITERION_EPISODES
 
 _PANELS_IN_A_ROW = 3
+_SEEDS_OF_SMALLEST_P = 20  # from fewer on, more seeds make no p smaller: not all divisions are tried
 
 
 def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = None) -> list[Section]:
@@ -35,7 +46,7 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         returns(groups),
         criteria(found, groups, chances),
         seeds(every, groups, axis),
-        tests(found, left_out),
+        tests(found, left_out, groups),
     ]
     if (crossing := crossing_of(groups)) is not None:
         sections.append(factorial(found, crossing))
@@ -53,7 +64,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
         return Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")
-    figure, panels = figures.new_figure(max(4.5, 3.3 * len(times)), 3.2, len(times), sharey=True)
+    figure, panels = figures.new_figure(figures.width_of(len(times)), 2.8, len(times), sharey=True)
     for axes, outcome in zip(panels, times, strict=True):
         assert outcome.is_met is not None
         curves = {
@@ -77,11 +88,11 @@ def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
     rows = -(-len(shown) // _PANELS_IN_A_ROW)
-    figure, panels = figures.new_figure(9.0, 2.8 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
+    figure, panels = figures.new_figure(figures.PAGE, 2.4 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
     for axes, outcome in zip(panels, shown, strict=False):
         figures.draw_points(axes, outcome.values, "")
         axes.set_xticklabels([])  # the legend names them
-        axes.set_title(figures.wrapped(outcome.name), fontsize=9)
+        figures.title_panel(axes, figures.wrapped(outcome.name, 30))
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     figures.add_legend(figure, panels)
@@ -91,24 +102,51 @@ def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     return Section("outcomes", "Outcomes", text, figure, None, _tidy(every, groups))
 
 
-def tests(found: Sequence[Outcome], left_out: Sequence[Outcome]) -> Section:
+def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups) -> Section:
     """Each two conditions, compared by every outcome that all runs have."""
     if not found:
         return Section("tests", "Comparisons", "The runs have no outcome in common.")
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
         "A's and B's middle: the interquartile mean or, for times to criterion, the Kaplan-Meier median. P(A > B): "
-        "the probability that a run of A has the larger number, ties counting half, with its 95 % percentile bootstrap "
-        "interval; Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for times to criterion, "
-        "of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the number of outcomes, "
-        "so choose the outcome that you test before you look."
+        "the probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
+        "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for "
+        "times to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the "
+        "number of outcomes, so choose the outcome that you test before you look."
     )
     for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
         names = [outcome.name for outcome in left_out if outcome.why_missing == why]
         text += f" Left out, because {why}: {'; '.join(names)}."
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
+    text += too_few_for_tests(groups) + note_on_shared_seeds(groups)
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))
+
+
+def too_few_for_tests(groups: Groups) -> str:
+    """Return the sentence that no two conditions can differ significantly with these seeds; empty if they can."""
+    sizes = [len(runs) for runs in groups.values()]
+    smallest = np.array([smallest_p(a, b) for a, b in combinations(sizes, 2) if min(a, b) >= MIN_SEEDS])
+    if not len(smallest) or (reached := holm(smallest).min()) <= 1 - LEVEL:
+        return ""
+    fewest = [n for n in range(MIN_SEEDS, _SEEDS_OF_SMALLEST_P) if smallest_p(n, n) * len(smallest) <= 1 - LEVEL]
+    remedy = f"{fewest[0]} seeds in each condition, or fewer conditions" if fewest else "fewer conditions"
+    return (
+        f" No pair can reach 5 %: with {len(smallest)} pairs and these seeds, the smallest p (Holm) is {reached:.2g}, "
+        f"even where no two runs overlap. It takes {remedy}."
+    )
+
+
+def note_on_shared_seeds(groups: Groups) -> str:
+    """Return the sentence on runs of one seed in several conditions; empty if no seed is in two of them."""
+    seeds = [run.seed for runs in groups.values() for run in runs]
+    if len(set(seeds)) == len(seeds):
+        return ""
+    return (
+        " Conditions share seeds, and runs of one seed draw the same random numbers, so their outcomes tend to be "
+        "similar. The tests compare runs as if they were independent, which makes them conservative: without an effect "
+        "they reject less often than in 5 %."
+    )
 
 
 def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
@@ -117,11 +155,11 @@ def factorial(found: Sequence[Outcome], crossing: Crossing) -> Section:
     if not measured:
         return Section("factors", "Two factors", "Every outcome is censored in some run.")
     text = (
-        "Contrasts of the four conditions' means: a main effect is the difference between the levels, averaged over "
-        "the other factor; the interaction is the difference between the effects of the first factor at the second and "
-        "at the first level of the other. Lower and upper are the 95 % studentized bootstrap interval, in which runs "
-        f"are resampled within each condition; there is none with fewer than {MIN_SEEDS} seeds in one of them. "
-        "Outcomes that are censored in some run are left out."
+        "Contrasts of the conditions' means: a main effect is the difference between a level and the first, averaged "
+        "over the other factor; an interaction is the difference between such effects of the first factor at a level "
+        "and at the first level of the other. Lower and upper are the 95 % studentized bootstrap interval, in which "
+        f"runs are resampled within each condition; there is none with fewer than {MIN_SEEDS} seeds in one of them. "
+        "Intervals are not adjusted for their number. Outcomes that are censored in some run are left out."
     )
     table = pd.concat([effects(outcome, crossing) for outcome in measured])
     return Section("factors", "Two factors", text, None, table)
@@ -134,7 +172,7 @@ def planning(effect: float, groups: Groups) -> Section:
     text = (
         f"To find a probability of improvement of {effect:g} between two conditions with a power of 80 % at the level "
         f"of 5 %, each needs {needed} seeds (Noether, 1987, for the Mann-Whitney test, without correction for several "
-        f"pairs). There are: {numbers}."
+        f"pairs). There are: {numbers}." + too_few_for_tests(groups)
     )
     table = pd.DataFrame({"seeds": [needed]}, index=pd.Index([effect], name="effect"))
     return Section("planning", "Seeds that it takes", text, None, table)

@@ -27,8 +27,13 @@ if not Path(matplotlib.matplotlib_fname()).is_absolute():
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
 
+COLUMN, PAGE = 3.35, 7.1
+"""The widths of a paper's column and page in inches (85 and 180 mm): figures are drawn at them, for legible texts."""
+
 _ROWS_OF_A_LEGEND = 2  # for which there is space in a figure's height
-_INCHES_OF_A_ROW = 0.2
+_INCHES_OF_A_ROW = 0.15
+_CHARACTERS_IN_AN_INCH = 18  # of a legend
+_CHARACTERS_OF_A_LINE = 9  # the width of the line or the point before a legend's text
 
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLORS),
@@ -37,9 +42,11 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "font.size": 9,
+    "legend.fontsize": 7,
+    "font.size": 8,
+    "axes.titlesize": 8,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 150,
+    "savefig.dpi": 200,
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # text that can be edited
 }
@@ -77,6 +84,16 @@ def new_figure(
         return figure, list(axes.flat)
 
 
+def width_of(panels: int) -> float:
+    """Return the width in inches of a figure with panels side by side: a paper's column for one, the page for three."""
+    return COLUMN if panels == 1 else PAGE / 3 * max(panels, 2)
+
+
+def title_panel(axes: Axes, title: str) -> None:
+    """Set a panel's title, in the size of figures' texts: Matplotlib takes the size from its own settings."""
+    axes.set_title(title, fontsize=STYLE["axes.titlesize"])
+
+
 def as_text(name: str) -> str:
     """Escape a run's name for Matplotlib, in which dollar signs would begin mathematics."""
     return printable(name).replace("$", r"\$")
@@ -104,7 +121,7 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
     mean, lower, upper = interquartile_means(grid.to_numpy())
     label = as_text(f"{label} (n = {len(curves)})")
     drawn = {"color": color, "linestyle": look.line, "marker": look.marker, "markevery": [-1], "markersize": 4}
-    axes.step(grid.index, mean, where="post", linewidth=2, label=label, **drawn)  # the end of a run is marked
+    axes.step(grid.index, mean, where="post", linewidth=1.5, label=label, **drawn)  # the end of a run is marked
     if len(curves) >= MIN_SEEDS:
         axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
 
@@ -123,13 +140,14 @@ def draw_learning(
         references: Returns to draw as lines, each in the panels of its conditions.
         titles: The panels' titles.
     """
-    figure, panels = new_figure(max(5.0, 3.5 * len(curves)), 3.4, len(curves), sharey=True)
+    figure, panels = new_figure(width_of(len(curves)), 2.8, len(curves), sharey=True)
     looks = looks_of(name for of_block in curves.values() for name in of_block)
     for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
         for name, of_one in of_block.items():
             draw_curves(axes, of_one, name, looks[name])
         _draw_references(axes, references, looks, of_block)
-        axes.set(title=as_text(title), xlabel=xlabel, xlim=(0, None))
+        title_panel(axes, as_text(title))
+        axes.set(xlabel=wrapped(xlabel, 30), xlim=(0, None))
     panels[0].set_ylabel("return of the greedy policy")
     add_legend(figure, panels)
     return figure
@@ -228,7 +246,7 @@ def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> No
         times, met = curve.times, 1 - curve.fraction
         if met[-1] == 1:  # from here on, all runs have met it
             times, met = np.append(times, end), np.append(met, 1.0)
-        axes.step(times, met, where="post", color=color, linestyle=line, linewidth=2, label=as_text(name))
+        axes.step(times, met, where="post", color=color, linestyle=line, linewidth=1.5, label=as_text(name))
     axes.set(xlabel=xlabel, ylim=(-0.03, 1.03))
 
 
@@ -243,7 +261,8 @@ def draw_positions(
         looks: The look of each condition, the same in all panels.
         references: Accuracies to draw as lines, if one of their conditions is drawn.
     """
-    shifts = 0.12 * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
+    apart = min(0.12, 0.8 / len(accuracy))  # within a position
+    shifts = apart * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
     for (name, seeds), shift in zip(accuracy.items(), shifts, strict=True):
         color, line, marker = looks[name]
         x = seeds.columns + shift
@@ -251,7 +270,7 @@ def draw_positions(
         summaries = [summarize(seeds[position].to_numpy()) for position in seeds]
         mean = [summary.mean for summary in summaries]
         label = as_text(f"{name} (n = {len(seeds)})")
-        axes.plot(x, mean, color=color, linestyle=line, marker=marker, linewidth=2, label=label)
+        axes.plot(x, mean, color=color, linestyle=line, marker=marker, markersize=4, linewidth=1.5, label=label)
         for position, summary in zip(x, summaries, strict=True):
             if summary.is_interval:
                 axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
@@ -321,7 +340,8 @@ def draw_matrices(
         for row, action in marks[name].items():
             square = matplotlib.patches.Rectangle((action - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLORS[1])
             axes.add_patch(square)
-        axes.set(title=name, xlabel="object chosen", ylabel="serial position" if by_position else "right object")
+        title_panel(axes, name)
+        axes.set(xlabel="object chosen", ylabel="serial position" if by_position else "right object")
         axes.set(xticks=range(matrix.shape[1]), yticks=range(matrix.shape[0]))
         axes.set_xticklabels(names)
         rows = [str(position + 1) for position in range(matrix.shape[0])]
@@ -332,10 +352,10 @@ def draw_matrices(
 
 def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) -> Figure:
     """Draw performance profiles: the fraction of runs above each score."""
-    figure, (axes,) = new_figure(6.0, 3.2)
+    figure, (axes,) = new_figure(COLUMN, 2.6)
     for name, (color, line, _) in looks_of(profiles).items():
         axes.step(
-            thresholds, profiles[name], where="post", label=as_text(name), color=color, linestyle=line, linewidth=2
+            thresholds, profiles[name], where="post", label=as_text(name), color=color, linestyle=line, linewidth=1.5
         )
     axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
     add_legend(figure, [axes])
@@ -349,8 +369,10 @@ def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
         found, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
     if handles:
-        columns = max(1, min(len(handles), int(11 * figure.get_figwidth() / max(len(label) + 10 for label in handles))))
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        widest = max(len(label) for label in handles) + _CHARACTERS_OF_A_LINE
+        columns = max(1, min(len(handles), int(_CHARACTERS_IN_AN_INCH * figure.get_figwidth() / widest)))
+        with matplotlib.rc_context(STYLE):
+            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
         further_rows = max(0, -(-len(handles) // columns) - _ROWS_OF_A_LEGEND)
         figure.set_figheight(figure.get_figheight() + _INCHES_OF_A_ROW * further_rows)
 

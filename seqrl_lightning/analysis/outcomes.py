@@ -32,8 +32,8 @@ from seqrl_lightning.analysis.statistics import (
     kaplan_meier,
     log_rank_test,
     permutation_test,
+    probability_interval,
     probability_of_improvement,
-    probability_of_improvement_interval,
     probability_of_taking_longer,
     summarize,
 )
@@ -206,15 +206,13 @@ def _compare_pair(outcome: Outcome, ours: str, theirs: str) -> dict[str, object]
     if outcome.is_met is None:
         middles = [summarize(a).mean, summarize(b).mean]
         probability = probability_of_improvement(a, b)
-        interval = probability_of_improvement_interval(a, b) if is_tested else (np.nan, np.nan)
         p = permutation_test(a, b) if is_tested else np.nan
     else:
         met, met_there = outcome.is_met[ours], outcome.is_met[theirs]
         middles = [kaplan_meier(a, met).median, kaplan_meier(b, met_there).median]
-        probability, *ends = probability_of_taking_longer(a, met, b, met_there)
-        interval = (ends[0], ends[1]) if is_tested else (np.nan, np.nan)
+        probability = probability_of_taking_longer(a, met, b, met_there)
         p = log_rank_test(a, met, b, met_there) if is_tested else np.nan
-    lower, upper = interval
+    lower, upper = probability_interval(probability, len(a), len(b)) if is_tested else (np.nan, np.nan)
     row |= {"A's middle": middles[0], "B's middle": middles[1], "P(A > B)": probability, "lower": lower, "upper": upper}
     return row | {"Cliff's delta": 2 * probability - 1, "p": p}
 

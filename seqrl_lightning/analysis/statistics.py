@@ -8,10 +8,11 @@ occurred up to that time, and the time is censored. Such runs count as slow in e
 """
 
 from collections.abc import Callable
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from seqrl_lightning.types import BoolArray, FloatArray
 
@@ -21,6 +22,8 @@ Statistic = Callable[..., FloatArray]
 LEVEL = 0.95
 """Confidence level of all intervals."""
 RESAMPLES = 2000
+_DIVISIONS = 9_999  # tried at most by a permutation test
+_CLOSE_TO_AN_END = 1e-9  # at 0 and at 1, the standard error of a probability is 0
 MIN_SEEDS = 5
 """Fewest runs of which intervals are estimated and which are tested; of fewer, the range is shown."""
 SPREAD = (
@@ -116,19 +119,35 @@ def probability_of_improvement(ours: FloatArray, theirs: FloatArray) -> float:
     return float(np.mean(_share_of_wins(_by_run_and_task(ours), _by_run_and_task(theirs), axis=0)))
 
 
-def probability_of_improvement_interval(ours: FloatArray, theirs: FloatArray) -> tuple[float, float]:
-    """Interval of the probability of improvement for one task: the runs of both are resampled independently.
+def probability_interval(probability: float, ours: int, theirs: int) -> tuple[float, float]:
+    """Interval of a probability of improvement for one task: Newcombe's score interval (2006, method 5).
+
+    Its ends are the probabilities from which the estimate is 1.96 standard errors away, each with the standard error
+    that it would have at that end. So samples that don't overlap have an interval of some width too, unlike by the
+    bootstrap.
 
     Args:
-        ours: [runs] float.
-        theirs: [runs] float; the number of runs may differ.
+        probability: The estimate, such as :func:`probability_of_improvement`.
+        ours: Number of our runs.
+        theirs: Number of their runs.
 
     Returns:
         The lower and the upper end of the interval.
+
+    >>> [round(end, 3) for end in probability_interval(1.0, 5, 5)]  # no run of theirs has more than one of ours
+    [0.643, 1.0]
     """
-    # SciPy resamples no single observation; twice the same one leaves all shares as they are.
-    samples = [np.repeat(scores, 2) if len(scores) == 1 else scores for scores in (ours, theirs)]
-    lower, upper = bootstrap_interval(*samples, statistic=_share_of_wins)
+    z = stats.norm.ppf(0.5 + LEVEL / 2)
+    mean_other_runs = (ours + theirs) / 2 - 1
+
+    def deviation(at: float) -> float:
+        pairs_with_a_run_in_common = (1 - at) / (2 - at) + at / (1 + at)
+        variance = at * (1 - at) * (1 + mean_other_runs * pairs_with_a_run_in_common) / (ours * theirs)
+        return float((probability - at) ** 2 - z**2 * variance)
+
+    inside = _CLOSE_TO_AN_END
+    lower = optimize.brentq(deviation, inside, probability - inside) if probability > inside else 0.0
+    upper = optimize.brentq(deviation, probability + inside, 1 - inside) if probability < 1 - inside else 1.0
     return float(lower), float(upper)
 
 
@@ -199,8 +218,21 @@ def permutation_test(ours: FloatArray, theirs: FloatArray) -> float:
         return np.asarray(a.mean(axis) - b.mean(axis))
 
     rng = np.random.default_rng(0)
-    result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=9_999, rng=rng)
+    result = stats.permutation_test((ours, theirs), difference, vectorized=True, n_resamples=_DIVISIONS, rng=rng)
     return float(result.pvalue)
+
+
+def smallest_p(ours: int, theirs: int) -> float:
+    """Return the smallest p value that :func:`permutation_test` can have, where no two runs overlap.
+
+    Args:
+        ours: Number of our runs.
+        theirs: Number of their runs.
+
+    >>> smallest_p(5, 5) == 2 / 252
+    True
+    """
+    return 2 / min(comb(ours + theirs, ours), _DIVISIONS + 1)
 
 
 def log_rank_scores(times: FloatArray, is_met: BoolArray) -> FloatArray:
@@ -246,8 +278,8 @@ def log_rank_test(ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_me
 
 def probability_of_taking_longer(
     ours: FloatArray, is_met: BoolArray, theirs: FloatArray, is_met_there: BoolArray
-) -> tuple[float, float, float]:
-    """Probability that a run of ours takes longer than one of theirs, with its 95 % bootstrap interval.
+) -> float:
+    """Probability that a run of ours takes longer than one of theirs.
 
     This is the probability of improvement for times to an event: pairs of which censoring hides who took longer count
     half (Gehan, 1965), like ties.
@@ -258,20 +290,12 @@ def probability_of_taking_longer(
         theirs: [runs] float, of the other condition.
         is_met_there: [runs] bool.
 
-    Returns:
-        The probability and the lower and upper ends of its interval.
-
     >>> probability_of_taking_longer(np.array([9.0]), np.array([False]), np.array([4.0, 20.0]), np.array([True, True]))
-    (0.75, 0.5, 1.0)
+    0.75
     """
     longer = is_met_there & ((ours[:, None] > theirs) | ((ours[:, None] == theirs) & ~is_met[:, None]))
     shorter = is_met[:, None] & ((ours[:, None] < theirs) | ((ours[:, None] == theirs) & ~is_met_there))
-    pairs = (1.0 + longer - shorter) / 2  # [ours, theirs]
-    rng = np.random.default_rng(0)
-    rows, columns = (rng.integers(0, size, (RESAMPLES, size)) for size in pairs.shape)
-    resampled = pairs[rows[:, :, None], columns[:, None, :]].mean((1, 2))
-    lower, upper = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(pairs.mean()), float(lower), float(upper)
+    return float(np.mean((1.0 + longer - shorter) / 2))
 
 
 class Survival(NamedTuple):

@@ -108,7 +108,7 @@ def read_design(path: Path) -> Design:
     if not path.is_file():
         raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file")
     try:
-        entries = yaml.safe_load(path.read_text())
+        entries = _with_names_as_written(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} isn't YAML: {one_line(error)}") from error
     known = {"config", "seeds", "factors"}
@@ -220,6 +220,27 @@ def _part_of(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def _is_part_of(name: str, whole: str) -> bool:
     return f"{name}.".startswith(f"{whole}.")
+
+
+def _with_names_as_written(text: str) -> Any:
+    """Parse YAML, except for the names of factors and levels: `no` would be False there, and 0.10 the number 0.1."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        for factors in _values(root, "factors"):
+            for levels in [factors, *_values(factors)]:
+                for name, _ in levels.value if isinstance(levels, yaml.MappingNode) else ():
+                    if isinstance(name, yaml.ScalarNode) and name.tag != "tag:yaml.org,2002:merge":
+                        name.tag = "tag:yaml.org,2002:str"
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _values(node: Any, key: str | None = None) -> list[Any]:
+    """Return the values of a mapping's node, or those of one key; none if it is no mapping."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return [value for name, value in pairs if key is None or name.value == key]
 
 
 def _levels(factor: str, levels: Any) -> dict[str, dict[str, Any]]:

@@ -46,6 +46,7 @@ class DelayedRecallEnv(SymbolEnv):
         check_count("num_symbols", num_symbols, at_least=2)
         check_count("delay", delay, at_least=0)
         super().__init__(num_symbols, delay + 2, -1.0, 1.0, previous_action_reward, render_mode)
+        self.memoryless_return = 2 / num_symbols - 1
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draw cue and distractors."""

@@ -44,6 +44,7 @@ class MemoryChainEnv(SymbolEnv):
         check_count("memory_length", memory_length)
         check_count("num_symbols", num_symbols, at_least=2)
         super().__init__(num_symbols, memory_length + 1, -1.0, 1.0, previous_action_reward, render_mode)
+        self.memoryless_return = 2 / num_symbols - 1
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draw the context."""

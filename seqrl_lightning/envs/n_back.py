@@ -46,6 +46,7 @@ class NBackEnv(SymbolEnv):
         self.n = n
         reward = 1.0 / trials
         super().__init__(num_symbols, n + trials, -reward, reward, previous_action_reward, render_mode)
+        self.memoryless_return = 2 / num_symbols - 1
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draw the stream."""

@@ -52,6 +52,7 @@ class RecallEnv(SymbolEnv):
         self.order = order
         reward = 1.0 / length
         super().__init__(num_symbols, 2 * length, -reward, reward, previous_action_reward, render_mode)
+        self.memoryless_return = 2 / num_symbols - 1
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draw the symbols."""

@@ -44,6 +44,8 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
             episodes decide. Training sets it, so that blocks last as many episodes as the learner sees, over all
             environments.
         optimal_return: Expected undiscounted return of the best policy that remembers all it has seen.
+        memoryless_return: Expected undiscounted return of the best policy that sees the present observation only; None
+            if it isn't known.
         num_positions: Length of the one-hot position that an observation begins with; None if it has no such part.
         num_states: Number of different observations if all of them are one-hot; None otherwise.
         draws_scripts: Whether the script is drawn at random for each episode. Otherwise each block has one.
@@ -54,6 +56,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     """
 
     optimal_return: float
+    memoryless_return: float | None = None
     num_positions: int | None = None
     num_states: int | None = None
     draws_scripts: ClassVar[bool] = True

@@ -29,6 +29,7 @@ class TaskFacts(NamedTuple):
     order: Order | None = None  # the objects' orders, where the block decides which one is right
     num_blocks: int = 1
     mastery_return: float | None = None  # return of a mastered episode: the best expected one
+    memoryless_return: float | None = None  # best expected one of policies that see the present observation only
     num_symbols: int | None = None  # an observation begins with the symbol shown, one-hot or zeros, of this size
     num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 
@@ -43,6 +44,7 @@ class TaskFacts(NamedTuple):
             ConfigurationError: If one of the attributes raises.
         """
         optimal_return = _attribute(task, "optimal_return", Real)
+        memoryless_return = _attribute(task, "memoryless_return", Real)
         threshold = None if task.spec is None else task.spec.reward_threshold
         mastery_return = threshold if optimal_return is None else optimal_return
         return cls(
@@ -51,6 +53,7 @@ class TaskFacts(NamedTuple):
             order=_attribute(task, "order_by_block", Order),
             num_blocks=_count(task, "num_blocks") or 1,
             mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
+            memoryless_return=None if memoryless_return is None else float(memoryless_return),
             num_symbols=_count(task, "num_symbols"),
             num_contexts=_count(task, "num_contexts"),
         )

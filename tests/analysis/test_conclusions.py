@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seqrl_lightning.analysis import sections
-from seqrl_lightning.analysis.comparison import sections_on_conditions
+from seqrl_lightning.analysis.comparison import note_on_shared_seeds, sections_on_conditions, too_few_for_tests
 from seqrl_lightning.analysis.conditions import conditions_of, one_condition
 from seqrl_lightning.analysis.curves import (
     Axis,
@@ -319,6 +319,20 @@ def test_speed_is_tested_with_the_runs_that_never_learn(groups: dict[str, list])
     assert "savings in block 1" not in table_of(sections_of["tests"]).index.get_level_values("outcome")
     final = compare(found["final return"]).iloc[0]
     assert (final["P(A > B)"], final["p"]) == (0.5, 1.0)
+
+
+def test_a_report_says_that_no_pair_can_differ_and_that_seeds_are_shared(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
+    five = {str(i): groups["fast"] for i in range(5)}
+    assert too_few_for_tests({name: five[name] for name in "0123"}) == ""  # 6 * 2 / 252 is below 5 %
+    said = too_few_for_tests(five)
+    assert "with 10 pairs and these seeds, the smallest p (Holm) is 0.079" in said
+    assert "It takes 6 seeds in each condition" in said  # 10 * 2 / 924
+    many = dict.fromkeys(map(str, range(23)), groups["fast"])  # 253 pairs, of at least 2 / 10,000 each
+    assert too_few_for_tests(many).endswith("It takes fewer conditions.")
+    found = {section.name: section.text for section in sections_on_conditions(groups, EPISODES, effect=0.75)}
+    assert "Conditions share seeds" in found["tests"]
+    assert "No pair can reach" not in found["tests"] + found["planning"]
+    assert note_on_shared_seeds({"one": groups["fast"][:2], "two": groups["slow"][2:]}) == ""
 
 
 def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None:  # type: ignore[type-arg]

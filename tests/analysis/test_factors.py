@@ -9,7 +9,7 @@ import pytest
 from seqrl_lightning.analysis.comparison import sections_on_conditions
 from seqrl_lightning.analysis.conditions import conditions_of
 from seqrl_lightning.analysis.curves import Axis
-from seqrl_lightning.analysis.factors import crossing_of, effects, studentized_interval
+from seqrl_lightning.analysis.factors import Crossing, contrasts, crossing_of, effects, studentized_interval
 from seqrl_lightning.analysis.levels import FILE, Levels, read_levels, write_levels
 from seqrl_lightning.analysis.outcomes import Outcome
 from seqrl_lightning.analysis.runs import Run, find_runs
@@ -53,7 +53,7 @@ def test_contrasts_of_two_factors(groups: dict[str, list[Run]]) -> None:
     assert [name for _, name in found.index] == [
         "delay: long - short",
         "memory: MLP - LSTM",
-        "interaction delay x memory",
+        "interaction delay x memory: (long - short) x (MLP - LSTM)",
     ]
     np.testing.assert_allclose(found["contrast"], [4.0, 3.0, 4.0], atol=0.25)
     assert (found["lower"] < found["contrast"]).all()
@@ -62,15 +62,29 @@ def test_contrasts_of_two_factors(groups: dict[str, list[Run]]) -> None:
     assert few["lower"].isna().all()
 
 
+def test_contrasts_of_more_than_two_levels_are_differences_from_the_first() -> None:
+    found = contrasts(
+        Crossing(("memory", "delay"), (["a", "b", "c"], ["1", "2"]), ["a1", "a2", "b1", "b2", "c1", "c2"])
+    )
+    assert {name: weights.round(3).tolist() for name, weights in found.items()} == {
+        "memory: b - a": [-0.5, -0.5, 0.5, 0.5, 0, 0],
+        "memory: c - a": [-0.5, -0.5, 0, 0, 0.5, 0.5],
+        "delay: 2 - 1": [-0.333, 0.333] * 3,
+        "interaction memory x delay: (b - a) x (2 - 1)": [1, -1, -1, 1, 0, 0],
+        "interaction memory x delay: (c - a) x (2 - 1)": [1, -1, 0, 0, -1, 1],
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", ["normal", "exponential"])
 def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(draw: str) -> None:
     """With five runs a condition: a percentile interval excludes it twice as often."""
     rng = np.random.default_rng(0)
     excluded = np.zeros(3)
+    crossing = Crossing(("a", "b"), ("12", "12"), "wxyz")
     for _ in range(num := 1000):
         samples = list(getattr(rng, draw)(size=(4, 5)))
-        for i, weights in enumerate(((-0.5, -0.5, 0.5, 0.5), (-0.5, 0.5, -0.5, 0.5), (1.0, -1.0, -1.0, 1.0))):
+        for i, weights in enumerate(contrasts(crossing).values()):
             lower, upper = studentized_interval(samples, weights)
             excluded[i] += lower > 0 or upper < 0
     assert (excluded / num > 0.03).all()
@@ -78,7 +92,10 @@ def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(draw: str) -
 
 
 def test_an_interval_without_variance_is_a_point() -> None:
-    assert studentized_interval([np.full(5, float(i)) for i in range(4)], (1.0, -1.0, -1.0, 1.0)) == (0.0, 0.0)
+    assert studentized_interval([np.full(5, float(i)) for i in range(4)], np.array([1.0, -1.0, -1.0, 1.0])) == (
+        0.0,
+        0.0,
+    )
 
 
 def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[Run]]) -> None:

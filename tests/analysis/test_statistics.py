@@ -15,10 +15,11 @@ from seqrl_lightning.analysis.statistics import (
     log_rank_test,
     performance_profile,
     permutation_test,
+    probability_interval,
     probability_of_improvement,
-    probability_of_improvement_interval,
     probability_of_taking_longer,
     seeds_needed,
+    smallest_p,
     summarize,
 )
 
@@ -58,15 +59,38 @@ def test_the_interval_of_the_interquartile_mean_resamples_runs_within_their_task
 
 def test_a_single_run_has_an_interval_of_no_width() -> None:
     assert interquartile_mean_interval(np.array([3.0])) == (3.0, 3.0)
-    assert probability_of_improvement_interval(np.array([2.0]), np.array([1.0])) == (1.0, 1.0)
-    lower, upper = probability_of_improvement_interval(np.array([2.0]), np.array([1.0, 3.0, 1.0]))
-    assert 0.0 <= lower < probability_of_improvement(np.array([2.0]), np.array([1.0, 3.0, 1.0])) < upper == 1.0
 
 
 def test_runs_that_all_end_alike_are_no_improvement() -> None:
     ours, theirs = np.full(3, 5.0), np.full(4, 5.0)
     assert probability_of_improvement(ours, theirs) == 0.5
-    assert probability_of_improvement_interval(ours, theirs) == (0.5, 0.5)
+
+
+def test_the_ends_of_a_probability_are_as_far_away_as_it_says() -> None:
+    for probability, ours, theirs in ((0.5, 5, 5), (0.83, 5, 10), (1.0, 5, 5), (0.0, 20, 5)):
+        lower, upper = probability_interval(probability, ours, theirs)
+        assert 0.0 <= lower <= probability <= upper <= 1.0
+        assert lower < upper
+        for end in {lower, upper} - {0.0, 1.0}:  # Hanley and McNeil's variance, with both numbers at their mean
+            q1, q2, others = end / (2 - end), 2 * end**2 / (1 + end), (ours + theirs) / 2 - 1
+            variance = end * (1 - end) + others * (q1 - end**2) + others * (q2 - end**2)
+            assert (probability - end) ** 2 == pytest.approx(1.959964**2 * variance / (ours * theirs), rel=1e-4)
+        mirrored = probability_interval(1 - probability, theirs, ours)
+        np.testing.assert_allclose(mirrored, (1 - upper, 1 - lower), atol=1e-8)
+
+
+@pytest.mark.parametrize("num_seeds", [5, 10, 20])
+@pytest.mark.parametrize("effect", [0.5, 0.75, 0.9, 0.97, 0.995])
+def test_the_interval_of_a_probability_covers_it_up_to_samples_that_do_not_overlap(
+    effect: float, num_seeds: int
+) -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(2, 2000, num_seeds))
+    ours += np.sqrt(2) * stats.norm.ppf(effect)
+    wins = (ours[:, :, None] > theirs[:, None, :]).sum((1, 2))
+    found = {won: probability_interval(won / num_seeds**2, num_seeds, num_seeds) for won in np.unique(wins)}
+    covered = [found[won][0] <= effect <= found[won][1] for won in wins]
+    assert 0.93 <= np.mean(covered) <= 0.985
 
 
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -123,12 +147,11 @@ def test_pairs_of_which_nobody_knows_who_took_longer_count_half() -> None:
     ours, met = np.array([3.0, 9.0]), np.array([True, False])  # the second took more than 9
     theirs, met_there = np.array([5.0, 12.0, 9.0]), np.array([True, False, True])
     # 3 is shorter than all; more than 9 is longer than 5 and 9, and perhaps than more than 12
-    estimate, lower, upper = probability_of_taking_longer(ours, met, theirs, met_there)
+    estimate = probability_of_taking_longer(ours, met, theirs, met_there)
     assert estimate == pytest.approx((0 + 0 + 0 + 1 + 0.5 + 1) / 6)
-    assert lower <= estimate <= upper
     everyone = np.ones(3, bool)
     times = np.array([4.0, 2.0, 4.0]), np.array([4.0, 3.0, 1.0])
-    found = probability_of_taking_longer(times[0], everyone, times[1], everyone)[0]
+    found = probability_of_taking_longer(times[0], everyone, times[1], everyone)
     assert found == pytest.approx(probability_of_improvement(*times))
 
 
@@ -164,3 +187,17 @@ def test_the_interval_of_ten_seeds_covers_the_interquartile_mean(draw: str) -> N
     true = quantile(middle).mean()
     intervals = np.array([interquartile_mean_interval(seeds) for seeds in getattr(rng, draw)(size=(2000, 10))])
     assert np.mean((intervals[:, 0] <= true) & (true <= intervals[:, 1])) >= 0.92
+
+
+def test_no_p_is_smaller_than_that_of_samples_that_do_not_overlap() -> None:
+    for ours, theirs in ((5, 5), (5, 6), (8, 8)):
+        samples = np.arange(float(ours)), 100 + np.arange(float(theirs))
+        assert permutation_test(*samples) == pytest.approx(smallest_p(ours, theirs))
+
+
+def test_seeds_that_conditions_share_make_the_test_conservative() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1000, 5))
+    ours, theirs = (np.sqrt(0.4) * shared + np.sqrt(0.6) * rng.normal(size=(1000, 5)) for _ in range(2))
+    p_values = [permutation_test(a, b) for a, b in zip(ours, theirs, strict=True)]
+    assert 0.005 <= np.mean(np.array(p_values) <= 0.05) <= 0.035

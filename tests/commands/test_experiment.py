@@ -17,6 +17,7 @@ from seqrl_lightning.commands.experiment import (
     with_defaults_of_base,
 )
 from seqrl_lightning.launch import LocalProcesses, job
+from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
 CONFIG = """
@@ -210,3 +211,17 @@ def test_another_learner_keeps_its_own_defaults(tmp_path: Path) -> None:
     design = Design([str(tmp_path / "base.yaml")], 1, {"learner": levels})
     _, pqn = with_defaults_of_base(conditions_of(design), design)
     assert pqn.settings == levels["pqn"]
+
+
+def test_levels_are_named_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "design.yaml"
+    names = ["no", "Yes", "off", "on", "0.10", "010", "1e3", "null", "2024-01-01", "plain"]
+    lines = "".join(f"    {name}: {{data.env_kwargs: {{1: off}}}}\n" for name in names)
+    path.write_text(f"config: a.yaml\nfactors:\n  on:\n{lines}")
+    design = read_design(path)
+    assert list(design.factors) == ["on"]
+    assert list(design.factors["on"]) == names
+    assert design.factors["on"]["no"] == {"data.env_kwargs": {1: False}}  # settings are YAML as ever
+    path.write_text("config: a.yaml\nfactors: [no]\n")
+    with pytest.raises(ConfigurationError, match="factors"):
+        read_design(path)

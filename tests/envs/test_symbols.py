@@ -106,6 +106,8 @@ def test_optimal_chance_and_memoryless_returns(env_id: str, kwargs: dict[str, An
     assert mean_return(env_id, remembering, num_envs=200, **kwargs) == pytest.approx(optimal) == pytest.approx(1.0)
     chance = 2 / 4 - 1
     assert mean_return(env_id, at_random(4), **kwargs) == pytest.approx(chance, abs=0.08)
+    memoryless = gym.make(env_id, **kwargs).unwrapped.memoryless_return  # type: ignore[attr-defined]
+    assert memoryless == chance
     cue_blind = mean_return(env_id, lambda history: history[-1][:, :4].argmax(1), **kwargs)
     assert cue_blind == pytest.approx(chance, abs=0.08)
 

@@ -33,12 +33,12 @@ def positions(groups: Groups) -> Section:
     references = reference_lines(
         "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
     )
-    figure, panels = figures.new_figure(max(4.5, 3.2 * len(blocks)), 3.2, len(blocks), sharey=True)
+    figure, panels = figures.new_figure(figures.width_of(len(blocks)), 2.8, len(blocks), sharey=True)
     for axes, block in zip(panels, blocks, strict=True):
         of_block = data[data["block"] == block].groupby("condition", sort=False)
         seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
         figures.draw_positions(axes, seeds, looks, references)
-        axes.set_title(figures.as_text(titles[block]))
+        figures.title_panel(axes, figures.as_text(titles[block]))
     panels[0].set_ylabel("fraction right")
     figures.add_legend(figure, panels)
     text = (

@@ -19,18 +19,24 @@ _TOLERANCE_OF_CHANCE = 0.05  # the return of random choices is measured
 
 
 def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
-    """Learning curves, aligned to the start of each block, beside the returns of mastery and of random choices."""
+    """Learning curves, aligned to the start of each block, beside lines of mastery, memoryless policies and chance."""
     titles = block_titles(groups)
     tables = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
     curves = _curves_by_block(tables, len(titles))
     if not curves:
         return Section("learning", "Learning", f"No run has logged {VALIDATION}.")
     xlabel = axis.label + (" since the start of the block" if len(titles) > 1 else "")
-    mastery = reference_lines("mastery", ":", {name: facts.mastery_return for name, facts in facts_of(groups).items()})
+    facts = facts_of(groups)
+    mastery = reference_lines("mastery", ":", {name: of_one.mastery_return for name, of_one in facts.items()})
+    memoryless = reference_lines(
+        "without memory", "--", {name: of_one.memoryless_return for name, of_one in facts.items()}
+    )
     random = reference_lines(
         "random choices", "-.", {name: chance.mean_return for name, chance in chances.items()}, _TOLERANCE_OF_CHANCE
     )
-    figure = figures.draw_learning(curves, xlabel, [*mastery, *random], [titles[block] for block in curves])
+    figure = figures.draw_learning(
+        curves, xlabel, [*mastery, *memoryless, *random], [titles[block] for block in curves]
+    )
     ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
     text = (
         f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
@@ -40,6 +46,8 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     )
     if mastery:
         text += " Mastery: the task's best expected return or, failing that, the threshold that it is registered with."
+    if memoryless:
+        text += " Without memory: the best expected return of a policy that sees the present observation only."
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
