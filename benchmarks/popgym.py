@@ -56,7 +56,10 @@ def train(cell: str, seed: int, runs: Path) -> None:
     run = argparse.Namespace(
         runs=runs, name=cell, config=CONFIGS / "base.yaml", eval_episodes=EPISODES.get(task, 200), criterion=None
     )
-    overrides = [f"--data.env_id=popgym:popgym-{cell}-v0", *(f"--{name}={value}" for name, value in settings.items())]
+    overrides = [
+        f"--data.env_id=popgym:popgym-{cell}-v0",
+        *(f"--{name}={option(value)}" for name, value in settings.items()),
+    ]
     report["seeds"].append({**run_seed(run, overrides, seed), "date": date.today().isoformat()})
     report["versions"] = {name: version(name) for name in ("torch", "popgym", "seqrl-lightning")}
     report["machine"] = {"cpu": platform.machine(), "python": platform.python_version()}
@@ -77,6 +80,11 @@ def settings_of(cell: str) -> dict[str, Any]:
         "agent.epsilon.decay_env_steps": env_steps * 2 // 3,
         "model.lr_scheduler.total_iters": env_steps // env_steps_per_update,
     }
+
+
+def option(value: Any) -> str:
+    """Return a setting's value as the command line reads it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def task_of(cell: str) -> str:

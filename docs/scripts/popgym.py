@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from benchmarks.popgym import CELLS, FOLDER, LEVELS, task_of
+from benchmarks.popgym import CELLS, FOLDER, LEVELS, option, task_of
 from benchmarks.popgym_references import PATH as REFERENCES
 from docs.scripts.results import ROOT, draw, table
 
@@ -76,7 +76,9 @@ def settings(reports: dict[str, dict[str, Any]]) -> str:
     """Return the table of what each cell changes in the base config."""
     rows = [["task", "changes to base.yaml"]]
     for cell, report in reports.items():
-        changes = ", ".join(f"`{name.replace('model.', '')}: {value}`" for name, value in report["settings"].items())
+        changes = ", ".join(
+            f"`{name.replace('model.', '')}: {option(value)}`" for name, value in report["settings"].items()
+        )
         rows.append([cell, changes])
     return table(rows)
 
