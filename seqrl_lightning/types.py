@@ -204,12 +204,17 @@ class Minibatch(NamedTuple):
             None if column is None else column.index_select(1, choices[column.device]) for column in self
         )
 
-    def filled_up(self, size: int) -> "Minibatch":
-        """Return ``size`` single transitions with the same loss: the first is repeated, without a weight.
+    def filled_up(self, size: int, multiple: int) -> "Minibatch":
+        """Return more single transitions with the same loss: the first is repeated, without a weight.
 
-        Minibatches then have one size, although a rollout has some rows of final observations.
+        Minibatches then have few sizes, whatever the number of transitions in a rollout.
+
+        Args:
+            size: The smallest number of transitions.
+            multiple: The number that a larger one is a multiple of.
         """
-        missing = size - self.actions.shape[1]
+        present = self.actions.shape[1]
+        missing = size - present if present <= size else -present % multiple
         weights = torch.ones_like(self.targets) if self.weights is None else self.weights
         states, actions, targets = (
             torch.cat([column, column[:, :1].expand(1, missing, *column.shape[2:])], dim=1) for column in self[:3]

@@ -9,8 +9,9 @@ from torch import Tensor, tensor
 from torch.testing import assert_close
 
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.functional import weighted_mean
 from seqrl_lightning.replay import RingBuffer, SequenceSampler, UniformSampler
-from seqrl_lightning.types import Transitions, Windows
+from seqrl_lightning.types import Minibatch, Transitions, Windows
 
 N_ACTIONS = 8
 
@@ -143,3 +144,14 @@ def test_a_function_is_applied_to_every_column_that_is_there(batch: Transitions 
             assert other.device.type == "meta"
         else:
             assert other == column
+
+
+@pytest.mark.parametrize(("present", "expected"), [(5, 8), (8, 8), (9, 12), (12, 12), (13, 16)])
+def test_minibatches_of_few_sizes_have_the_same_loss(present: int, expected: int) -> None:
+    errors = torch.arange(1.0, present + 1)[None]
+    minibatch = Minibatch(torch.randn(1, present, 3), torch.arange(present)[None], errors)
+    filled = minibatch.filled_up(8, multiple=4)
+    assert filled.states.shape == (1, expected, 3)
+    assert filled.actions.shape == filled.targets.shape == (1, expected)
+    assert filled.actions[0, :present].equal(minibatch.actions[0])
+    assert weighted_mean(filled.targets, filled.weights) == errors.mean()

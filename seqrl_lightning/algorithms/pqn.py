@@ -15,6 +15,8 @@ from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.types import Batch, Cadence, CompileMode, Minibatch, Update, Windows, require
 
+_GRAPH_ROWS = 16  # minibatches for CUDA graphs, of which each size has one, differ by this many transitions
+
 
 class PQN(TrainingModule[Minibatch]):
     """Parallelized Q-network (Gallici et al., arXiv:2407.04811, algorithm 1).
@@ -143,7 +145,7 @@ class PQN(TrainingModule[Minibatch]):
         minibatches = (rollout.columns(*indices) for indices in zip(*parts, strict=True))
         if self.remembers or not uses_cuda_graphs(self.compile_mode):
             return minibatches
-        return (minibatch.filled_up(self.data.batch_size) for minibatch in minibatches)
+        return (minibatch.filled_up(self.data.batch_size, multiple=_GRAPH_ROWS) for minibatch in minibatches)
 
     def _without_learned(self, batch: Windows) -> Windows:
         """Return a rollout without a weight for the rows that were learned from before, if it was cut short."""
