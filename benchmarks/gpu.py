@@ -336,6 +336,30 @@ class Table:
         print(f"{part} | {name} | {' | '.join(f'{key} {text}' for key, text in texts.items())}", flush=True)
 
 
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Return the table of updates per second, in Markdown."""
+    lines = [
+        "| updates per second | bare loop | ours | `compile: true` | bare loop as a graph | `cuda_graphs` "
+        "| of the bare loop | of the bare graph | `cuda_graphs`, whole run |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        keys = ("bare eager", "eager", "compiled", "bare graphed", "cuda_graphs")
+        cells = [f"{row[key]:,.0f}" if key in row else "not run" for key in keys]
+        for bare in ("bare eager", "bare graphed"):
+            cells.append(f"{row['cuda_graphs'] / row[bare]:.2f}x" if bare in row else "")
+        cells.append(f"{row['cuda_graphs, in the Trainer']:,.0f}")
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
+def losses_table(rows: dict[str, dict[str, float]]) -> str:
+    """Return the table of losses, in Markdown."""
+    lines = ["| 200 updates | last loss, CPU | GPU | largest relative difference |", "| --- | --- | --- | --- |"]
+    lines += [f"| {name} | {row['CPU']:.4g} | {row['GPU']:.4g} | {row['largest']:.1g} |" for name, row in rows.items()]
+    return "\n".join(lines)
+
+
 def check_losses(table: Table) -> None:
     """Let every learner make 200 updates on both devices, and compare the losses."""
     for name, case in CHECKED.items():

@@ -44,7 +44,7 @@ class LightningStep(Generic[B]):
 
 @contextmanager
 def without_cached_casts() -> Iterator[None]:
-    """Let autocast cast weights anew whenever they are read, instead of once for a whole training step.
+    """Let autocast cast weights whenever they are read, instead of once for a whole training step.
 
     Cached casts would be those of the weights before the step's first update. Without autocast it changes nothing.
     """

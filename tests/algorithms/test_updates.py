@@ -16,7 +16,12 @@ from tests.running import fit
 
 
 def run(
-    tmp_path: Path, updates_per_step: int, *callbacks: Callback, max_steps: int = 20, compile: bool = False
+    tmp_path: Path,
+    updates_per_step: int,
+    *callbacks: Callback,
+    max_steps: int = 20,
+    compile: bool = False,
+    **flags: Any,
 ) -> tuple[Any, Any, Tensor]:
     trainer, module, _ = fit(
         tmp_path,
@@ -32,6 +37,7 @@ def run(
         {"sync_every_updates": 3, "tau": 0.5},
         callbacks=list(callbacks),
         max_steps=max_steps,
+        **flags,
     )
     weights = [*module.policy_net.parameters(), *module.target_net.parameters()]  # type: ignore[union-attr]
     return trainer, module, torch.cat([p.detach().flatten() for p in weights])
@@ -44,6 +50,15 @@ def test_five_updates_a_step_are_five_updates(tmp_path: Path) -> None:
     trainer, _, bunched = run(tmp_path, 5)
     assert trainer.global_step == 20
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 3  # four training steps
+    assert_close(bunched, one_by_one, rtol=1e-4, atol=1e-6)
+
+
+def test_in_half_precision_each_update_is_from_the_weights_after_the_last(tmp_path: Path) -> None:
+    """Autocast would keep its copies of the weights for a whole training step."""
+    torch.manual_seed(3)
+    _, _, one_by_one = run(tmp_path, 1, precision="bf16-mixed")
+    torch.manual_seed(3)
+    _, _, bunched = run(tmp_path, 5, precision="bf16-mixed")
     assert_close(bunched, one_by_one, rtol=1e-4, atol=1e-6)
 
 

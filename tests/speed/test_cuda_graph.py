@@ -222,7 +222,7 @@ def test_a_run_on_a_gpu_resumes_bit_for_bit(tmp_path: Path, case: str, compile: 
 
 @needs_gpu
 def test_bfloat16_follows_the_weights(tmp_path: Path) -> None:
-    """Autocast's copies of the weights are made anew for each update."""
+    """Autocast's copies of the weights are remade for each update."""
     _, _, expected = run(tmp_path, "dqn", False, **ON_GPU)
     _, _, weights = run(tmp_path, "dqn", "cuda_graphs", precision="bf16-mixed", **ON_GPU)
     assert_close(weights, expected, rtol=0.05, atol=0.02)
