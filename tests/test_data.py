@@ -271,7 +271,7 @@ def test_all_environments_are_closed_once(how: str) -> None:
         ),
         (
             {**TASK, "wrappers": [limited], "vectorization_mode": "vector_entry_point"},
-            r"vectorization_mode is 'vector_entry_point'; it must be sync or async with data.wrappers",
+            r"data.wrappers\[0\] is 'TimeLimit'; it must be ClipReward or ScaleReward with data.vectorization_mode",
         ),
         ({**TASK, "buffer_device": "tpu"}, "data.buffer_device is 'tpu'; it must be auto, cpu or cuda"),
         (

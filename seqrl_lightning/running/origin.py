@@ -183,6 +183,9 @@ def _as_model(
     return {"class_path": named, "dict_kwargs": settings}
 
 
+_DEFAULT_CLASSES = ("seqrl_lightning.algorithms.DQN", "seqrl_lightning.networks.MLP")
+
+
 def note_overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -> None:
     """Note which of the given settings of the learner are not used, because a checkpoint's are.
 
@@ -190,17 +193,23 @@ def note_overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -
         used: The learner of the run, as a config's ``model``.
         given: The one that was given.
         resumes: Whether a run is resumed. Its settings of data and agent start from defaults that follow from the
-            classes of learner and network, so that other classes are refused.
+            classes of learner and network, so that other classes are refused. The classes that stand where none was
+            given are not: the checkpoint's are used.
 
     Raises:
-        ConfigurationError: If there are such classes.
+        ConfigurationError: If other classes were given.
     """
     of_task = ("obs_shape", "n_actions")  # not known yet
     arguments = {name: value for name, value in given["init_args"].items() if name not in of_task}
     found = overruled({"model": used}, {"model": {**given, "init_args": arguments}})
     for name, theirs, ours in found if resumes else ():
         is_of_kind = name == "model" or name.endswith(".network")
-        require(not is_of_kind, name, ours, f"the checkpoint's {theirs!r}, or the run a new one, without ckpt_path")
+        require(
+            not is_of_kind or ours in _DEFAULT_CLASSES,
+            name,
+            ours,
+            f"the checkpoint's {theirs!r}, or the run a new one, without ckpt_path",
+        )
     for name, theirs, ours in found:
         note(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
 

@@ -148,8 +148,8 @@ def with_starts_on_device(batch: B, device: torch.device) -> B:
 
 def with_columns(batch: B, columns: dict[int, Tensor]) -> B:
     """Return the batch with other columns in the places of those numbers."""
-    make: Callable[..., B] = type(batch)  # a NamedTuple's class takes its columns one by one
-    return make(*(columns.get(index, column) for index, column in enumerate(batch)))
+    build: Callable[..., B] = type(batch)  # a NamedTuple's class takes its columns one by one
+    return build(*(columns.get(index, column) for index, column in enumerate(batch)))
 
 
 def device_columns(batch: Sequence[Tensor | None], device: torch.device) -> dict[int, Tensor]:
