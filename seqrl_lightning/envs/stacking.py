@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.packing import PackedSpace
 from seqrl_lightning.envs.values import as_array, own_observation, stored_space
+from seqrl_lightning.saved_state import saved_tensor
 from seqrl_lightning.types import Array, IntArray
 
 
@@ -63,8 +64,14 @@ class StackedVectorEnv(VectorWrapper[Array, Any, Any, Any, Any]):
         return {"frames": torch.from_numpy(self._frames.copy()), "ended": torch.from_numpy(self._ended.copy())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._frames, self._ended = (state_dict[name].numpy().copy() for name in ("frames", "ended"))
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            StateError: If it isn't that of as many environments with such observations.
+        """
+        for name, array in (("frames", self._frames), ("ended", self._ended)):
+            own = torch.from_numpy(array)
+            own.copy_(saved_tensor(state_dict[name], own.shape, own.dtype, f"the stacked observations' {name}"))
 
 
 def _stacked(space: Box, num_frames: int) -> Box:

@@ -1,5 +1,6 @@
 """Vector environments at the border: each autoreset mode shows what single environments show, bit for bit."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.envs import EnvFactory, EnvFault
+from seqrl_lightning.envs.stacking import StackedVectorEnv
+from seqrl_lightning.envs.state import layers
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError
 from tests.envs.lights import Lights, assert_same, play
 
@@ -272,3 +276,22 @@ def test_same_step_environments_tell_how_an_episode_ended() -> None:
     gym.register("tests/Silent-v0", vector_entry_point=lambda num_envs: Silent(num_envs, AutoresetMode.SAME_STEP))
     with pytest.raises(EnvFault, match=r"^info\['final_obs'\] is None; it must hold the observation with which an"):
         play(EnvFactory("tests/Silent-v0").make_envs(1))
+
+
+def test_stacks_of_n_environments_at_once_are_restored() -> None:
+    factory = EnvFactory("seqrl/NBack-v0", {}, (), 3, "vector_entry_point")
+    envs, rng = factory.make_envs(2), np.random.default_rng(0)
+    envs.reset(seed=3)
+    for _ in range(7):
+        envs.step(rng.integers(0, envs.n_actions, 2))
+    state = copy.deepcopy(envs.state_dict())
+    assert state is not None
+    actions = rng.integers(0, envs.n_actions, (30, 2))
+    expected = [envs.step(a).shown.observation.copy() for a in actions]
+    other = factory.make_envs(2)
+    other.reset(seed=4)
+    other.load_state_dict(state)
+    np.testing.assert_array_equal([other.step(a).shown.observation.copy() for a in actions], expected)
+    stack = next(layer for layer in layers(other.envs) if isinstance(layer, StackedVectorEnv))
+    with pytest.raises(StateError, match=r"the stacked observations' frames"):
+        stack.load_state_dict({"frames": torch.zeros(2, 3, 1), "ended": torch.zeros(2, dtype=torch.bool)})
