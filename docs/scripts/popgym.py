@@ -32,11 +32,7 @@ def main() -> None:
     reports = read_reports()
     PAGE.write_text(with_tables(PAGE.read_text(), reports))
     if reports:
-        draw(
-            {cell: [seed["curve"] for seed in report["seeds"]] for cell, report in reports.items()},
-            FIGURE,
-            share_y=False,
-        )
+        draw({cell: [seed["curve"] for seed in report["seeds"]] for cell, report in reports.items()}, FIGURE)
 
 
 def read_reports() -> dict[str, dict[str, Any]]:

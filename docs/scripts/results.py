@@ -293,7 +293,7 @@ def file_name(env_id: str) -> str:
     return f"curves_{re.split('[/:]', env_id)[-1].lower()}.png"
 
 
-def draw(curves: dict[str, list[Curve]], path: Path, share_y: bool = True) -> None:
+def draw(curves: dict[str, list[Curve]], path: Path) -> None:
     """Draw a figure with a panel for each config."""
     import matplotlib
 
@@ -302,7 +302,7 @@ def draw(curves: dict[str, list[Curve]], path: Path, share_y: bool = True) -> No
 
     rows, columns = -(-len(curves) // COLUMNS), min(len(curves), COLUMNS)
     size = {"figsize": (max(3 * columns, 5), max(2.4 * rows, 3)), "layout": "constrained"}
-    figure, panels = plt.subplots(rows, columns, sharey=share_y, squeeze=False, **size)
+    figure, panels = plt.subplots(rows, columns, sharey=True, squeeze=False, **size)
     for axes, (name, seeds) in zip(panels.flat, curves.items(), strict=False):
         draw_panel(axes, name, seeds)
     for axes in panels.flat[len(curves) :]:
