@@ -205,7 +205,7 @@ class Minibatch(NamedTuple):
         )
 
     def filled_up(self, size: int, multiple: int) -> "Minibatch":
-        """Return more single transitions with the same loss: the first is repeated, without a weight.
+        """Return more single transitions with the same loss: some are repeated, without a weight.
 
         Minibatches then have few sizes, whatever the number of transitions in a rollout.
 
@@ -216,9 +216,8 @@ class Minibatch(NamedTuple):
         present = self.actions.shape[1]
         missing = size - present if present <= size else -present % multiple
         weights = torch.ones_like(self.targets) if self.weights is None else self.weights
-        states, actions, targets = (
-            torch.cat([column, column[:, :1].expand(1, missing, *column.shape[2:])], dim=1) for column in self[:3]
-        )
+        index = torch.arange(present + missing, device=self.actions.device) % present
+        states, actions, targets = (column.index_select(1, index) for column in self[:3])
         return Minibatch(states, actions, targets, torch.nn.functional.pad(weights, (0, missing)))
 
 

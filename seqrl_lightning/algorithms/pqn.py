@@ -8,7 +8,8 @@ from lightning.pytorch.cli import LRSchedulerCallable
 
 from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
-from seqrl_lightning.algorithms.training import TrainingModule, uses_cuda_graphs
+from seqrl_lightning.algorithms.trainer_settings import uses_cuda_graphs
+from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.functional import huber_losses, q_lambda_target, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape

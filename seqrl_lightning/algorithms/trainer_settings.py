@@ -4,7 +4,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
 
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import require
+from seqrl_lightning.types import CompileMode, require
 
 _WRITTEN_ONLY = ("learning/", "workload/")  # curves that loggers get, and Lightning's callbacks don't
 _PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed")
@@ -21,6 +21,27 @@ def require_precise_weights(trainer: Trainer) -> None:
     """
     must_be = f"one of {', '.join(_PRECISIONS)}: weights in half precision are too coarse for small steps"
     require(trainer.precision in _PRECISIONS, "trainer.precision", trainer.precision, must_be)
+
+
+def require_gpu_for_graphs(trainer: Trainer, learner: LightningModule, mode: CompileMode) -> None:
+    """Refuse CUDA graphs without a GPU, and of updates that the Trainer makes.
+
+    Lightning counts its own updates apart from those by hand, so that a resumed run couldn't change ``model.compile``.
+
+    Raises:
+        ConfigurationError: If ``model.compile`` asks for them.
+    """
+    if not uses_cuda_graphs(mode):
+        return
+    device = trainer.strategy.root_device
+    require(device.type == "cuda", "model.compile", mode, f"true or false: the Trainer's device is {device}, not a GPU")
+    must_be = f"at least 2 with model.compile {mode}"
+    require(not learner.automatic_optimization, "model.updates_per_step", 1, must_be)
+
+
+def uses_cuda_graphs(mode: CompileMode) -> bool:
+    """Whether updates are to be made by CUDA graphs."""
+    return isinstance(mode, str)
 
 
 def require_own_clipping(trainer: Trainer, learner: LightningModule) -> None:

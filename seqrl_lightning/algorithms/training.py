@@ -18,7 +18,12 @@ from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.algorithms.finite import FiniteUpdates
 from seqrl_lightning.algorithms.optimization import Optimization, OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count
-from seqrl_lightning.algorithms.trainer_settings import require_monitored, require_own_clipping, require_precise_weights
+from seqrl_lightning.algorithms.trainer_settings import (
+    require_gpu_for_graphs,
+    require_monitored,
+    require_own_clipping,
+    require_precise_weights,
+)
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, without_cached_casts
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
@@ -61,7 +66,8 @@ class TrainingModule(ActingModule, Generic[B]):
         compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too,
             in the first seconds of training. Parts that can't be compiled (the steps of a recurrent network) run as
             they are. On a GPU, ``cuda_graphs`` launches an update's kernels all at once, as a CUDA graph, and
-            ``compiled_cuda_graphs`` compiles the loss and its gradient before. Both need a fused Adam or AdamW.
+            ``compiled_cuda_graphs`` compiles the loss and its gradient before. Both need a fused Adam or AdamW, and
+            ``updates_per_step`` above 1.
         normalize_observations: Whether the network reads observations (of parts, those that are floats) minus their
             running mean, divided by their running standard deviation, each element by itself.
         normalize_rewards: Whether rewards are divided by the running standard deviation of the discounted return;
@@ -113,7 +119,7 @@ class TrainingModule(ActingModule, Generic[B]):
         if isinstance(self.obs_shape, PackedShape):
             self.hparams["obs_shape"] = self.obs_shape.settings()  # as a checkpoint holds it
         require_count(updates_per_step=updates_per_step)
-        self.automatic_optimization = updates_per_step == 1 and not uses_cuda_graphs(compile)
+        self.automatic_optimization = updates_per_step == 1
         self.updates_per_step = updates_per_step
         self.compile_mode = compile  # `compile` is nn.Module's method
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
@@ -155,10 +161,12 @@ class TrainingModule(ActingModule, Generic[B]):
 
         Raises:
             ConfigurationError: If the weights would have half precision, the Trainer was to clip or accumulate
-                gradients of updates that the learner makes by hand, or a callback monitors what Lightning doesn't know.
+                gradients of updates that the learner makes by hand, there can be no CUDA graphs, or a callback monitors
+                what Lightning doesn't know.
         """
         require_precise_weights(self.trainer)
         require_own_clipping(self.trainer, self)
+        require_gpu_for_graphs(self.trainer, self, self.compile_mode)
         require_monitored(self.trainer)
         return []
 
@@ -211,7 +219,8 @@ class TrainingModule(ActingModule, Generic[B]):
         """Return how an update is made: the loss alone where Lightning does the rest, otherwise all of it."""
         if not self.automatic_optimization and (step := speed.plain_step(self, self.optimize_model, self.compile_mode)):
             return step
-        optimize_model = speed.compiled_loss(self.optimize_model) if self.compile_mode else self.optimize_model
+        is_compiled = self.compile_mode in (True, "compiled_cuda_graphs")
+        optimize_model = speed.compiled_loss(self.optimize_model) if is_compiled else self.optimize_model
         return optimize_model if self.automatic_optimization else LightningStep(self, optimize_model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Update:
@@ -247,8 +256,3 @@ class TrainingModule(ActingModule, Generic[B]):
         self.optimization.limit(optimizer, self.finite_updates, precision)
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-
-def uses_cuda_graphs(mode: CompileMode) -> bool:
-    """Whether updates are to be made by CUDA graphs."""
-    return isinstance(mode, str)

@@ -16,7 +16,7 @@ from seqrl_lightning.envs.facts import EnvFacts, read_facts
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.envs.packing import PackedVectorParts
 from seqrl_lightning.envs.parts import FlatVectorEnv
-from seqrl_lightning.envs.reward_wrappers import reward_functions
+from seqrl_lightning.envs.reward_wrappers import RewardFunction, reward_functions
 from seqrl_lightning.envs.solo_border import SoloBorder
 from seqrl_lightning.envs.stacking import StackedVectorEnv
 from seqrl_lightning.envs.vector_border import VectorBorder
@@ -71,7 +71,8 @@ class EnvFactory:
         resets = (None, *(mode.value for mode in AutoresetMode))
         require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
         self._is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
-        self._reward_functions = reward_functions(wrappers) if self._is_native else []
+        if self._is_native:
+            reward_functions(wrappers)  # refuses all others
         self.env_id = env_id
         self.env_kwargs = dict(env_kwargs or {})
         self.wrappers = list(wrappers)
@@ -82,7 +83,7 @@ class EnvFactory:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the settings, which can be sent to another process: what was looked up by them can't."""
-        looked_up = ("task", "_spec", "_native_mode", "_is_same_vectorized")
+        looked_up = ("task", "_spec", "_native_mode", "_is_same_vectorized", "_reward_functions")
         return {name: value for name, value in vars(self).items() if name not in looked_up}
 
     def make_env(self, **env_kwargs: Any) -> AdmittedEnv:
@@ -203,6 +204,11 @@ class EnvFactory:
         close_quietly(envs)
         spaces = envs.single_observation_space, envs.single_action_space
         return spaces == (env.observation_space, env.action_space)
+
+    @functools.cached_property
+    def _reward_functions(self) -> list[RewardFunction]:
+        """The changes that wrappers make to the rewards of the task's own vectorized implementation."""
+        return reward_functions(self.wrappers) if self._is_native else []
 
     def _make_native(self, num_envs: int) -> VectorBorder:
         """Make the task's own vectorized implementation, which resets in the step after an episode's end."""

@@ -108,11 +108,15 @@ class VectorBorder(Border):
         self._require_episodes(ended)
         shown = self._shown(observation, infos, ended, own_terminated)
         own_reward = task_reward = self._own_column(reward, np.float64, "the reward")
-        if self._singles is None and np.count_nonzero(restarting):
-            own_reward[restarting] = 0.0  # a reset earns nothing
-        self._require_rewards(own_reward)
-        for change in self._reward_functions:
-            own_reward = change(own_reward)
+        is_reset = restarting if self._singles is None and np.count_nonzero(restarting) else None
+        if is_reset is not None:
+            task_reward[is_reset] = 0.0  # a reset earns nothing
+        self._require_rewards(task_reward)
+        if self._reward_functions:
+            for change in self._reward_functions:
+                own_reward = change(own_reward)
+            own_reward = own_reward if is_reset is None else np.where(is_reset, 0.0, own_reward)
+            self._require_rewards(own_reward)
         if self._singles is not None and TASK_REWARD in infos:  # a native environment's key means something else
             task_reward = infos[TASK_REWARD]
             self._require_rewards(task_reward)

@@ -44,16 +44,14 @@ def plain_step(
     Raises:
         ConfigurationError: If there can be no CUDA graphs, and ``mode`` asks for them.
     """
-    if not is_enabled():
-        return None
     if not isinstance(mode, str):
-        return PlainStep(module, optimize_model, mode) if PlainStep.fits(module) else None
+        return PlainStep(module, optimize_model, mode) if is_enabled() and PlainStep.fits(module) else None
     must_be = (
-        "true or false without one GPU: CUDA graphs need trainer.accelerator gpu, trainer.devices 1, trainer.precision "
-        "32-true or bf16-mixed, and no callback that acts between an update's gradient and its step"
+        "true or false here: CUDA graphs need trainer.devices 1, trainer.precision 32-true or bf16-mixed, and no "
+        "callback that acts between an update's gradient and its step"
     )
-    require(module.device.type == "cuda" and GraphedStep.fits(module), "model.compile", mode, must_be)
-    return GraphedStep(module, optimize_model, mode == "compiled_cuda_graphs")
+    require(GraphedStep.fits(module), "model.compile", mode, must_be)
+    return GraphedStep(module, optimize_model, mode == "compiled_cuda_graphs") if is_enabled() else None
 
 
 def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:

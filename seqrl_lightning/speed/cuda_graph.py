@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
-from seqrl_lightning.speed.fused_adam import AdamState, FusedAdamStep
+from seqrl_lightning.speed.fused_adam import FusedAdamStep
 from seqrl_lightning.speed.plain_step import PlainStep
 from seqrl_lightning.types import Minibatch, Update, Windows, require
 
@@ -35,7 +35,7 @@ class RecordedUpdate(Generic[B]):
         self.batch = with_columns(batch, own)
         self.num_made = 0
         self.replay: Callable[[], None] | None = None
-        self.results: Mapping[str, Tensor] = {}
+        self.results: Update | None = None
 
 
 class GraphedStep(PlainStep[B]):
@@ -67,6 +67,7 @@ class GraphedStep(PlainStep[B]):
         self.adam = self.step
         self.learning_rate = self.adam.group["lr"]
         self.adam.learning_rate = torch.tensor(self.learning_rate, dtype=torch.float32, device=module.device)
+        self.constants = self._constants()
         self.record = record or CudaRecorder(module.device)
         self.recorded: dict[object, RecordedUpdate[B]] = {}
 
@@ -86,36 +87,53 @@ class GraphedStep(PlainStep[B]):
             self.recorded[shape] = RecordedUpdate(batch, columns)
         recorded = self.recorded[shape]
         torch._foreach_copy_(recorded.columns, list(columns.values()))
-        if recorded.num_made < _WARM_UP or self.adam.state is None:
+        if recorded.num_made < _WARM_UP:
             recorded.num_made += 1
-            return super().__call__(recorded.batch)
+            return _copied(super().__call__(recorded.batch))
         if recorded.replay is None:
-            recorded.replay, results = self.record(partial(self._update, recorded.batch, self.adam.state))
-            recorded.results = cast(Mapping[str, Tensor], results)
+            recorded.replay, results = self.record(partial(self._update, recorded.batch))
+            recorded.results = results
         self.counted._on_before_step()
         recorded.replay()
         self.adam.call_hooks()
         self.counted._on_after_step()
         if self.scheduler is not None:
             self.scheduler.step()
-        return cast(Update, {name: value.clone() for name, value in recorded.results.items()})
+        return _copied(recorded.results)
+
+    def _constants(self) -> tuple[object, ...]:
+        """Return Adam's numbers that a graph can't follow."""
+        return tuple(self.adam.group[name] for name in ("betas", "eps", "weight_decay", "maximize"))
 
     def _follow_scheduler(self) -> None:
-        """Write the learning rate, a number that schedulers change, to the device."""
+        """Write the learning rate, a number that schedulers change, to the device.
+
+        Raises:
+            ConfigurationError: If a scheduler changed another number.
+        """
+        must_be = "one that changes the learning rate only with CUDA graphs (OneCycleLR: with cycle_momentum false)"
+        require(self._constants() == self.constants, "model.lr_scheduler", type(self.scheduler).__name__, must_be)
         if self.adam.group["lr"] != self.learning_rate:
             assert self.adam.learning_rate is not None
             self.learning_rate = self.adam.group["lr"]
             self.adam.learning_rate.fill_(self.learning_rate)
 
-    def _update(self, batch: B, adam_state: AdamState) -> Update:
+    def _update(self, batch: B) -> Update:
         """Make all of an update that runs on the device."""
+        unused = [tuple(p.shape) for p in self.adam.parameters if p not in self.optimizer.state]
+        must_be = "one whose weights are all learned and used in the loss with CUDA graphs"
+        require(not unused, "model.network", f"one with weights without a gradient, of shape {unused}", must_be)
+        assert self.adam.state is not None
         update = self.differentiate(batch)
         self.module.configure_gradient_clipping(self.optimizer)
-        unused = [tuple(p.shape) for p in self.adam.parameters if p.grad is None]
-        must_be = "one whose weights are all used in the loss with CUDA graphs"
-        require(not unused, "model.network", f"one with unused weights of shape {unused}", must_be)
-        self.adam.move(adam_state)
+        self.adam.move(self.adam.state)
         return update
+
+
+def _copied(update: Update | None) -> Update:
+    """Return results in memory of their own, which the next update doesn't write to."""
+    assert update is not None
+    return cast(Update, {name: value.clone() for name, value in cast(Mapping[str, Tensor], update).items()})
 
 
 class CudaRecorder:

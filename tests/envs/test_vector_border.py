@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from seqrl_lightning.envs import EnvFactory, EnvFault
 from seqrl_lightning.envs.stacking import StackedVectorEnv
 from seqrl_lightning.envs.state import layers
+from seqrl_lightning.envs.wrappers import ScaleReward
 from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import ConfigurationError
 from tests.envs.lights import Lights, assert_same, play
@@ -295,3 +297,19 @@ def test_stacks_of_n_environments_at_once_are_restored() -> None:
     stack = next(layer for layer in layers(other.envs) if isinstance(layer, StackedVectorEnv))
     with pytest.raises(StateError, match=r"the stacked observations' frames"):
         stack.load_state_dict({"frames": torch.zeros(2, 3, 1), "ended": torch.zeros(2, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
+def test_changed_rewards_are_checked_and_a_reset_earns_none(mode: str) -> None:
+    clip = partial(gym.wrappers.ClipReward, min_reward=0.5, max_reward=0.8)
+    envs = EnvFactory("CartPole-v1", None, [clip], 1, mode).make_envs(2)
+    envs.reset(seed=0)
+    outcomes = [envs.step(np.zeros(2, np.int64)) for _ in range(30)]
+    ended = np.stack([o.terminated for o in outcomes])
+    rewards = np.stack([o.reward for o in outcomes])
+    assert ended.any()
+    np.testing.assert_array_equal(rewards[1:], np.where(ended[:-1], 0.0, 0.8))
+    envs = EnvFactory("CartPole-v1", None, [partial(ScaleReward, factor=1e300)], 1, mode).make_envs(2)
+    envs.reset(seed=0)
+    with pytest.raises(EnvFault, match=r"the reward is 1e\+300; it must be a number that float32 can hold"):
+        envs.step(np.zeros(2, np.int64))

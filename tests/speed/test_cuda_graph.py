@@ -1,5 +1,6 @@
 """Updates by CUDA graphs: on the CPU with a recorder that runs the update again, on a GPU with real graphs."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqrl_lightning import speed
-from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC
+from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, training
+from seqrl_lightning.algorithms.trainer_settings import require_gpu_for_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, LSTM, MinGRU, Transformer
+from seqrl_lightning.networks import GRU, LSTM, MLP, MinGRU, Transformer
 from seqrl_lightning.replay import PrioritizedSampler, RolloutSampler, Sampler, SequenceSampler
 from seqrl_lightning.speed.cuda_graph import GraphedStep
 from seqrl_lightning.types import ConfigurationError, Update
@@ -100,6 +102,7 @@ def test_recorded_updates_are_the_same_updates(tmp_path: Path, monkeypatch: pyte
         made.append(GraphedStep(module, optimize_model, compile=False, record=rerun))
         return made[-1]
 
+    monkeypatch.setattr(training, "require_gpu_for_graphs", lambda *args: None)
     monkeypatch.setattr(speed, "plain_step", graphed)
     trainer, _, weights = run(tmp_path, case, "cuda_graphs", callbacks=(losses,))
     assert trainer.global_step == plain_trainer.global_step
@@ -111,15 +114,57 @@ def test_recorded_updates_are_the_same_updates(tmp_path: Path, monkeypatch: pyte
 
 
 def test_they_are_refused_without_a_gpu(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"model.compile is 'cuda_graphs'; it must be true or false without"):
+    with pytest.raises(
+        ConfigurationError, match=r"model.compile is 'cuda_graphs'; it must be true or false: .* cpu, not a GPU"
+    ):
         run(tmp_path, "dqn", "cuda_graphs", accelerator="cpu")
 
 
-def test_they_are_refused_with_another_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "plain_step", lambda *args: GraphedStep(*args, record=rerun))
-    monkeypatch.setitem(CASES, "rms_prop", (DQN, {"optimizer": lambda p, lr: torch.optim.RMSprop(p, lr)}, None))
-    with pytest.raises(ConfigurationError, match=r"model.optimizer is 'RMSprop'; it must be a fused Adam or AdamW"):
-        run(tmp_path, "rms_prop", "cuda_graphs")
+def by_recorder(monkeypatch: pytest.MonkeyPatch, **case: Any) -> None:
+    """Let updates be recorded on the CPU; ``case``: settings of the learner in ``CASES["case"]``."""
+    monkeypatch.setattr(training, "require_gpu_for_graphs", lambda *args: None)
+    monkeypatch.setattr(speed, "plain_step", lambda *args: GraphedStep(*args[:2], False, record=rerun))
+    monkeypatch.setitem(CASES, "case", (DQN, case, None))
+
+
+class Spare(MLP):
+    """Has weights that no output depends on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spare = torch.nn.Linear(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("case", "line"),
+    [
+        ({"optimizer": lambda p, lr: torch.optim.RMSprop(p, lr)}, "model.optimizer is 'RMSprop'; it must be a fused"),
+        ({"network": Spare}, "model.network is 'one with weights without a gradient, of shape"),
+        (
+            {"lr_scheduler": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1e-3, total_steps=50)},
+            "model.lr_scheduler is 'OneCycleLR'; it must be one that changes the learning rate only",
+        ),
+    ],
+)
+def test_what_a_graph_cannot_follow_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any], line: str
+) -> None:
+    by_recorder(monkeypatch, **case)
+    with pytest.raises(ConfigurationError, match=re.escape(line)):
+        run(tmp_path, "case", "cuda_graphs")
+
+
+def test_they_need_updates_by_hand() -> None:
+    """Otherwise a run that is resumed without them would count its updates from 0."""
+
+    class Gpu:
+        class strategy:
+            root_device = torch.device("cuda", 0)
+
+    gpu: Any = Gpu()
+    require_gpu_for_graphs(gpu, DQN((3,), 2, updates_per_step=2), "cuda_graphs")
+    with pytest.raises(ConfigurationError, match=r"model.updates_per_step is 1; it must be at least 2"):
+        require_gpu_for_graphs(gpu, DQN((3,), 2), "cuda_graphs")
 
 
 # On a GPU
