@@ -536,7 +536,9 @@ def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training
     assert not (tmp_path / "lightning_logs").exists()
 
 
-@pytest.mark.parametrize("text", ["1e5", "1e-3", "-1_0E+5", "yes", "01", "0x1F", "1:30", ".inf", "x y", "v1e5"])
+@pytest.mark.parametrize(
+    "text", ["1e5", "1.5e3", "1.e5", "._5", "1e-3", "-1_0E+5", "yes", "01", "0x1F", "1:30", ".inf", "x y", "v1e5"]
+)
 def test_a_text_of_a_setting_that_may_be_one_is_read_as_it_was_written(text: str) -> None:
     parser = SeqRLArgumentParser(exit_on_error=False)
     parser.add_argument("--name", type=str | None)

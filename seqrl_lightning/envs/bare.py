@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -107,4 +108,6 @@ def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator
             raise ConfigurationError(message) from error
         tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
         reason = extra_in(str(error)) or one_line(error if tells_all else repr(error))
+        if isinstance(error, ModuleNotFoundError) and Path(f"{error.name}.py").exists():
+            reason += f" (`python -m seqrl_lightning` finds {error.name}.py in this folder, `seqrl` doesn't)"
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error

@@ -46,12 +46,11 @@ _FROM_THE_TASK = {"obs_shape", "out_shape", "n_actions", "feature_size", "params
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
-    """YAML in which a text like ``1e5``, which jsonargparse reads as a number and PyYAML doesn't, is quoted."""
+    """YAML in which texts like ``1e5`` and ``1.5e3``, which jsonargparse reads as numbers, are quoted."""
 
 
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
-)
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?")
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 set_dumper("yaml", partial(yaml.dump, Dumper=_Dumper, allow_unicode=True, sort_keys=False))
 
 

@@ -157,3 +157,14 @@ def test_what_an_environment_is_given_is_its_own(num_envs: int) -> None:
     for _ in range(2):
         envs = factory.make_envs(num_envs)
         assert envs.reset(0, {"size": 0.125}).observation.tolist() == [[0.25] * 4] * num_envs
+
+
+def test_a_module_of_the_current_folder_is_known_to_the_module_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"can't be made: No module named 'my_own_env'$"):
+        EnvFactory("my_own_env:MyEnv").read_facts()
+    (tmp_path / "my_own_env.py").touch()
+    with pytest.raises(ConfigurationError, match=r"`python -m seqrl_lightning` finds my_own_env.py in this folder"):
+        EnvFactory("my_own_env:MyEnv").read_facts()
