@@ -34,9 +34,7 @@ class EnvFacts(NamedTuple):
     n_actions: int
     num_blocks: int  # 0 for a task in which one rule holds throughout
     tells_correct_action: bool  # info["correct_action"] says which action is right
-    unrepeated: (
-        str | None
-    )  # what makes observations or rewards differ after a reset with the same seed: task or setting
+    unrepeated: str | None  # the task or setting that makes a second reset with the same seed show something else
     flattened_space: str | None  # the task's own observation space, where it had to be flattened
     flattened_actions: str | None  # the task's own action space, where each combination became an action
 

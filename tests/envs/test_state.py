@@ -623,7 +623,7 @@ PHASES = ("before", "during")
 
 
 class Logging(RecallEnv):
-    """Has names of files and of columns as settings, and says in which phase it is, and what happened."""
+    """Takes names of files and columns as settings, and keeps its phase and a log of events as texts."""
 
     LAST = "pause"
 

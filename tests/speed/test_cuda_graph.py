@@ -128,7 +128,7 @@ def by_recorder(monkeypatch: pytest.MonkeyPatch, **case: Any) -> None:
 
 
 class Spare(MLP):
-    """Has weights that no output depends on."""
+    """An MLP with a layer that it never calls."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
