@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, TargetSync
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import LSTM, MLP, NatureCNN
 from seqrl_lightning.replay import RolloutSampler, Sampler, SequenceSampler, UniformSampler
-from seqrl_lightning.types import Windows
 
 MODES: dict[str, bool | str] = {
     "eager": False,

@@ -46,7 +46,7 @@ def run_folder(trainer: Trainer) -> Path:
 
 
 def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:
-    """Return what a learner's ``training_step`` returned, by name (see :class:`~seqrl_lightning.types.Update`)."""
+    """Return what a learner's ``training_step`` returned, by name (see :class:`~seqrl_lightning.batches.Update`)."""
     assert isinstance(outputs, Mapping)
     return outputs
 

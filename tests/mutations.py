@@ -21,7 +21,7 @@ ROWS, RING, SAMPLERS, SEQUENCES, ROLLOUTS = (
     f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences", "rollouts")
 )
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
-TYPES = "seqrl_lightning/types.py"
+BATCHES = "seqrl_lightning/batches.py"
 SHAPES, COMPOSED = "seqrl_lightning/parts.py", "seqrl_lightning/networks/composed.py"
 CHECKED, PACKING, WRAPPING = (f"seqrl_lightning/envs/{name}.py" for name in ("parts", "packing", "wrapping"))
 TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
@@ -118,33 +118,33 @@ MUTATIONS = {
     "the previous action is the row's own": Mutation(
         RING, "np.where(is_first, -1, action[:-1])", "np.where(is_first, -1, action[1:])"
     ),
-    "starts in some windows are ignored": Mutation(TYPES, "or is_first.any() else", "or is_first.all() else"),
+    "starts in some windows are ignored": Mutation(BATCHES, "or is_first.any() else", "or is_first.all() else"),
     "next values are those of the row below": Mutation(
-        TYPES,
+        BATCHES,
         "torch.arange(len(rows) - 1, device=rows.device)[:, None] + self.num_steps_batch",
         "torch.arange(len(rows) - 1, device=rows.device)[:, None] + torch.ones_like(self.num_steps_batch)",
     ),
     "the next mask is that of the row below": Mutation(
-        TYPES,
+        BATCHES,
         "return None if self.action_mask is None else self._of_next_states(self.action_mask)",
         "return None if self.action_mask is None else self.action_mask[1:]",
     ),
-    "a window's mask is the next row's": Mutation(TYPES, "else self.action_mask[:-1]", "else self.action_mask[1:]"),
+    "a window's mask is the next row's": Mutation(BATCHES, "else self.action_mask[:-1]", "else self.action_mask[1:]"),
     "what the network carries in is ignored": Mutation(
-        TYPES,
+        BATCHES,
         "network_state, burn_in = self.network_state, self.burn_in",
         "network_state, burn_in = None, self.burn_in",
     ),
     "the burn-in is ignored": Mutation(
-        TYPES,
+        BATCHES,
         "        if burn_in:\n            with torch.no_grad():",
         "        if False:\n            with torch.no_grad():",
     ),
     "starts are those of the burn-in": Mutation(
-        TYPES, "is_first = self.is_first[first:end]", "is_first = self.is_first[: end - first]"
+        BATCHES, "is_first = self.is_first[first:end]", "is_first = self.is_first[: end - first]"
     ),
     "parts in the opposite order": Mutation(
-        TYPES,
+        BATCHES,
         "return (Transitions(*part) for part in zip(*columns, strict=True))",
         "return (Transitions(*part) for part in [*zip(*columns, strict=True)][::-1])",
     ),
@@ -238,7 +238,7 @@ MUTATIONS = {
         TARGETS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
     ),
     "lambda-returns count episodes inside a window as one": Mutation(
-        TYPES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
+        BATCHES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
     ),
     "lambda-returns don't bootstrap at a window's end": Mutation(
         TARGETS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"

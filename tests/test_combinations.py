@@ -32,6 +32,7 @@ from seqrl_lightning.algorithms import (
     LearnerModule,
 )
 from seqrl_lightning.algorithms.updates import learn_from_parts
+from seqrl_lightning.batches import Batch, Update, Windows
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.networks import GRU, MLP, Composed, DuelingHead, LinearHead, NoisyLinear
 from seqrl_lightning.parts import PackedShape
@@ -46,7 +47,7 @@ from seqrl_lightning.replay import (
     UniformSampler,
     write_priorities,
 )
-from seqrl_lightning.types import Batch, ConfigurationError, Progress, Update, Windows
+from seqrl_lightning.types import ConfigurationError, Progress
 from tests import oracle
 from tests.oracle import Outlook, Result, Row, Settings, Transition
 from tests.running import seqrl

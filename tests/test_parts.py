@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.batches import Transitions, Windows
 from seqrl_lightning.networks import GRU, MLP, Composed
 from seqrl_lightning.parts import PackedShape, blank_observations, plain_shape, shape_of_observation
 from seqrl_lightning.replay import RingBuffer
-from seqrl_lightning.types import ConfigurationError, Transitions, Windows
+from seqrl_lightning.types import ConfigurationError
 
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32")
 shapes = st.dictionaries(

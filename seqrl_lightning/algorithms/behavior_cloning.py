@@ -7,10 +7,11 @@ from lightning.pytorch.cli import LRSchedulerCallable
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.optimization import OptimizerCallable
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import choice_losses
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, CompileMode, Update, require
+from seqrl_lightning.types import CompileMode, require
 
 
 class BehaviorCloning(LearnerModule):

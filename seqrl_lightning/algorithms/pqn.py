@@ -10,11 +10,12 @@ from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
 from seqrl_lightning.algorithms.trainer_settings import uses_cuda_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Batch, Minibatch, Update, Windows
 from seqrl_lightning.functional import huber_losses, q_lambda_target, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.types import Batch, Cadence, CompileMode, Minibatch, Update, Windows, require
+from seqrl_lightning.types import Cadence, CompileMode, require
 
 _GRAPH_ROWS = 16  # minibatches for CUDA graphs, of which each size has one, differ by this many transitions
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
 from torch.optim import Optimizer
 
 from seqrl_lightning import speed
@@ -25,14 +24,12 @@ from seqrl_lightning.algorithms.trainer_settings import (
     require_precise_weights,
 )
 from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, without_cached_casts
+from seqrl_lightning.batches import Batch, BatchT, Update
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
 from seqrl_lightning.saved_state import require_fitting_state
-from seqrl_lightning.types import Batch, Cadence, CompileMode, ConfigurationError, Update, keep_plain, require
-
-B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
-
+from seqrl_lightning.types import Cadence, CompileMode, ConfigurationError, keep_plain, require
 
 _RENAMED_METHODS = {
     "follow_policy": "optimize_model of a LearnerModule, or target of a DQN",
@@ -42,10 +39,10 @@ _RENAMED_METHODS = {
 }
 
 
-class TrainingModule(ActingModule, Generic[B]):
+class TrainingModule(ActingModule, Generic[BatchT]):
     """A learner in training: it divides each batch of the dataset into updates, and makes them.
 
-    B is the type of what one update learns from, which :meth:`minibatches` makes of a batch and
+    ``BatchT`` is the type of what one update learns from, which :meth:`minibatches` makes of a batch and
     :meth:`optimize_model` takes.
 
     Args:
@@ -124,10 +121,10 @@ class TrainingModule(ActingModule, Generic[B]):
         self.compile_mode = compile  # `compile` is nn.Module's method
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
         self.finite_updates = FiniteUpdates()
-        self._step: Callable[[B], Update] | None = None  # from a batch to an update, while training
+        self._step: Callable[[BatchT], Update] | None = None  # from a batch to an update, while training
 
     @abstractmethod
-    def minibatches(self, batch: Batch) -> Iterable[B]:
+    def minibatches(self, batch: Batch) -> Iterable[BatchT]:
         """Divide a batch of the dataset into what each of ``updates_per_step`` updates learns from.
 
         Args:
@@ -135,7 +132,7 @@ class TrainingModule(ActingModule, Generic[B]):
         """
 
     @abstractmethod
-    def optimize_model(self, batch: B) -> Update:
+    def optimize_model(self, batch: BatchT) -> Update:
         """Compute the loss of one update; the optimizer then steps along its gradient."""
 
     @abstractmethod
@@ -215,7 +212,7 @@ class TrainingModule(ActingModule, Generic[B]):
         """Release what :meth:`on_train_start` made."""
         self._step = None
 
-    def choose_step(self) -> Callable[[B], Update]:
+    def choose_step(self) -> Callable[[BatchT], Update]:
         """Return how an update is made: the loss alone where Lightning does the rest, otherwise all of it."""
         if not self.automatic_optimization and (step := speed.plain_step(self, self.optimize_model, self.compile_mode)):
             return step

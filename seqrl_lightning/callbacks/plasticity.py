@@ -9,11 +9,12 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.algorithms.acting import ActingModule
+from seqrl_lightning.batches import Batch
 from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.networks.hidden_units import HiddenLayer, hidden_layers, mean_activations, recycle, reset
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.types import Batch, require
+from seqrl_lightning.types import require
 
 
 class FreshWeights(Callback):

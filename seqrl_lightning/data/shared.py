@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from seqrl_lightning.batches import Batch, Transitions, Windows
 from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
@@ -31,18 +32,7 @@ from seqrl_lightning.replay import (
 )
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
-from seqrl_lightning.types import (
-    Batch,
-    ConfigurationError,
-    EvaluationTask,
-    Learner,
-    Progress,
-    RunError,
-    Transitions,
-    Windows,
-    keep_plain,
-    require,
-)
+from seqrl_lightning.types import ConfigurationError, EvaluationTask, Learner, Progress, RunError, keep_plain, require
 
 # Of data.wrappers, Gymnasium's RescaleObservation is annotated with NumPy's numbers, which a config can't write.
 register_type(np.floating, serializer=float, deserializer=float)

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
+from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler
-from seqrl_lightning.types import Batch, ConfigurationError, Progress, Transitions
+from seqrl_lightning.types import ConfigurationError, Progress
 
 
 class ReplayDataset(IterableDataset[Batch]):

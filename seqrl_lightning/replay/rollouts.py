@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler, saved_rows, saved_states
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.types import IntArray, State, Windows, require
+from seqrl_lightning.types import IntArray, State, require
 
 
 class RolloutSampler(Sampler):

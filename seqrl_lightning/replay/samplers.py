@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
-from seqrl_lightning.types import Batch, FloatArray, IntArray, RunError, State, Transitions, require
+from seqrl_lightning.types import FloatArray, IntArray, RunError, State, require
 
 _MOST_ROUNDS = 100  # rounds in which slots are drawn again
 _LARGEST_WEIGHT = 1e100  # of a priority

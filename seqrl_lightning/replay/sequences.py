@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import (
     Sampler,
@@ -20,7 +21,7 @@ from seqrl_lightning.replay.samplers import (
 )
 from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
-from seqrl_lightning.types import Array, FloatArray, IntArray, State, Windows, require
+from seqrl_lightning.types import Array, FloatArray, IntArray, State, require
 
 
 class SequenceSampler(Sampler):

@@ -16,11 +16,12 @@ from seqrl_lightning import speed
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, training
 from seqrl_lightning.algorithms.trainer_settings import require_gpu_for_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Update
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, LSTM, MLP, MinGRU, Transformer
 from seqrl_lightning.replay import PrioritizedSampler, RolloutSampler, Sampler, SequenceSampler
 from seqrl_lightning.speed.cuda_graph import GraphedStep
-from seqrl_lightning.types import ConfigurationError, Update
+from seqrl_lightning.types import ConfigurationError
 from tests.running import fit
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
