@@ -28,6 +28,7 @@ from seqrl_lightning.errors import one_line_errors
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.running.defaults import set_defaults_by_kind
 from seqrl_lightning.running.failures import cause_of, end_connections, exit_refused
+from seqrl_lightning.running.file_options import add_allow
 from seqrl_lightning.running.folder import (
     RunConfig,
     evaluated_run,
@@ -41,7 +42,7 @@ from seqrl_lightning.running.origin import Origin, note_changes, note_overruled
 from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
-from seqrl_lightning.trust import MAX_FILE_GIB, add_allow
+from seqrl_lightning.trust import MAX_FILE_GIB
 from seqrl_lightning.types import ConfigurationError, RunError, one_line
 
 

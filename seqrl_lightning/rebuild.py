@@ -26,7 +26,8 @@ import torch
 import yaml
 from jsonargparse.typing import get_registered_type
 
-from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed, names_of
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.trusted_names import is_dotted, is_known, is_listed, names_of
 from seqrl_lightning.types import ConfigurationError, shortened
 
 T = TypeVar("T")

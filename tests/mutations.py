@@ -24,8 +24,9 @@ DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/repl
 BATCHES = "seqrl_lightning/batches.py"
 SHAPES, COMPOSED = "seqrl_lightning/parts.py", "seqrl_lightning/networks/composed.py"
 CHECKED, PACKING, WRAPPING = (f"seqrl_lightning/envs/{name}.py" for name in ("parts", "packing", "wrapping"))
-TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
-    f"seqrl_lightning/functional/{name}.py" for name in ("targets", "policies", "losses", "distributional", "rescaling")
+TARGETS, RETURNS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
+    f"seqrl_lightning/functional/{name}.py"
+    for name in ("targets", "returns", "policies", "losses", "distributional", "rescaling")
 )
 LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
     f"seqrl_lightning/algorithms/{name}.py"
@@ -204,18 +205,18 @@ MUTATIONS = {
     ),
     # Targets
     "terminated states are bootstrapped from": Mutation(
-        TARGETS, "return (~terminated) * gamma", "return torch.ones_like(terminated) * gamma"
+        RETURNS, "return (~terminated) * gamma", "return torch.ones_like(terminated) * gamma"
     ),
     "terminated states are bootstrapped from after n steps": Mutation(
-        TARGETS, "(gamma**num_steps).masked_fill_(terminated, 0.0)", "gamma**num_steps"
+        RETURNS, "(gamma**num_steps).masked_fill_(terminated, 0.0)", "gamma**num_steps"
     ),
     "gamma instead of gamma^n": Mutation(
-        TARGETS,
+        RETURNS,
         "(gamma**num_steps).masked_fill_(terminated, 0.0)",
         "(gamma + 0.0 * num_steps).masked_fill_(terminated, 0.0)",
     ),
     "rewards aren't discounted": Mutation(
-        TARGETS, "return gamma ** torch.arange(count", "return 1.0 ** torch.arange(count"
+        RETURNS, "return gamma ** torch.arange(count", "return 1.0 ** torch.arange(count"
     ),
     "the max is over forbidden actions": Mutation(
         TARGETS, "mask_actions(next_values, next_mask).amax(-1)", "next_values.amax(-1)"
@@ -232,16 +233,16 @@ MUTATIONS = {
         "entropy = expected_value(next_scaled_log_policy, next_policy)",
     ),
     "lambda-returns cross an episode's end": Mutation(
-        TARGETS, "returns[t] += further.masked_fill(is_last[t], 0.0)", "returns[t] += further"
+        RETURNS, "returns[t] += further.masked_fill(is_last[t], 0.0)", "returns[t] += further"
     ),
     "lambda-returns bootstrap from terminal states": Mutation(
-        TARGETS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
+        RETURNS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
     ),
     "lambda-returns count episodes inside a window as one": Mutation(
         BATCHES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
     ),
     "lambda-returns don't bootstrap at a window's end": Mutation(
-        TARGETS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"
+        RETURNS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"
     ),
     "Q(lambda) bootstraps from forbidden actions": Mutation(
         TARGETS, "mask_actions(selector_values, next_mask).argmax(-1)\n", "selector_values.argmax(-1)\n"

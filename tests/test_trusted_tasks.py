@@ -144,7 +144,7 @@ def test_a_task_by_its_class_is_found() -> None:
 NOT_BUILT = ("Network", "AtariPreprocessing", "ResizeObservation")
 CLASSES = [
     cls
-    for cls in dict.fromkeys([*trust._own_classes().values(), *trust._LISTED.values()])
+    for cls in dict.fromkeys([*trusted_names.own_classes().values(), *trusted_names.LISTED.values()])
     if isinstance(cls, type) and (issubclass(cls, gym.Wrapper) or not issubclass(cls, gym.Env))
     if cls.__name__ not in NOT_BUILT
 ]

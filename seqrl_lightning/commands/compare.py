@@ -11,7 +11,8 @@ from jsonargparse import ArgumentParser, Namespace
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.commands.analyse import add_axis, typed_command
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow, add_max_gib
+from seqrl_lightning.running.file_options import add_allow, add_max_gib
+from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
