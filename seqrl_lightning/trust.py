@@ -25,21 +25,11 @@ from seqrl_lightning.env_ids import EnvMaker, guarded_by, spec_of
 from seqrl_lightning.trusted_names import LISTED, OWN_ROOMS, TASK_MODULES, is_dotted, is_in, names_of, own_classes
 from seqrl_lightning.types import ConfigurationError, require, shortened
 
-if typing.TYPE_CHECKING:
-    pass
-
 Allowed = str | Iterable[str]
 """A module, or several, that files may name: "my_networks" or ["my_networks", "my_tasks"]."""
 
 MAX_FILE_GIB = 4.0
 """The largest file from somebody else that is read, in GiB, unless the caller gives another limit."""
-
-
-def _is_imported(name: str) -> bool:
-    """Return whether the module in a full name, like ``my_module.Outer.Mine``, has been imported."""
-    parts = name.split(".")
-    return any(".".join(parts[:end]) in sys.modules for end in range(len(parts) - 1, 0, -1))
-
 
 _OF_CLASSES = frozenset(("class_path", "_class_path", "init_args", "dict_kwargs"))
 """The keys by which a config names a class and its settings."""
@@ -265,6 +255,12 @@ def names_in(config: object) -> Iterator[str]:
         yield from names_of(getattr(sys.modules.get(module), name, None))  # the config's own parser has imported it
     else:
         yield from names_of(config)
+
+
+def _is_imported(name: str) -> bool:
+    """Return whether the module in a full name, like ``my_module.Outer.Mine``, has been imported."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in sys.modules for end in range(len(parts) - 1, 0, -1))
 
 
 def _is_found(module: str) -> bool:

@@ -98,4 +98,5 @@ def is_dotted(name: str) -> bool:
 
 
 def is_in(module: str, modules: Iterable[str]) -> bool:
+    """Return whether a module is one of several, or lies in one of them."""
     return any(module == other or module.startswith(f"{other}.") for other in modules)

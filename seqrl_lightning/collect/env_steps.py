@@ -95,7 +95,7 @@ class EnvSteps:
         self._pace.waive(updates, self.collector.progress.env_steps)
 
     def _take_until(self, env_steps: float) -> None:
-        """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
+        """Step the environments until this process has taken that many env steps, or the run's budget is used up."""
         progress, num_processes = self.collector.progress, self.collector.world_size
         while progress.env_steps < env_steps and self._budget.allows(progress, num_processes):
             if self._rounds is not None:
