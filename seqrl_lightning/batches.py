@@ -221,3 +221,25 @@ class Update(TypedDict):
     expected_state_action_values: Tensor  # [T, B] float: what it should have predicted
     priority_batch: NotRequired[Tensor]  # [T, B] float, not negative, detached: for prioritized replay
     is_outside_support: NotRequired[Tensor]  # [T, B] bool: targets that a fixed support can't represent (C51)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch to a device without waiting for it; the columns that are read on the CPU stay there.
+
+    Args:
+        batch: The batch.
+        device: The CPU, where the batch stays as it is, or another device.
+    """
+    if device.type == "cpu":
+        return batch
+
+    def pinned(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only
+        needs_pinning = device.type == "cuda" and column.device.type == "cpu"
+        return column.pin_memory() if needs_pinning else column
+
+    def moved(column: Tensor) -> Tensor:
+        return pinned(column).to(device, non_blocking=True)
+
+    if isinstance(batch, Windows):  # a network looks at is_first before it copies it
+        return batch.map(moved)._replace(slot_batch=batch.slot_batch, is_first=pinned(batch.is_first))
+    return batch.map(moved)._replace(slot_batch=batch.slot_batch)

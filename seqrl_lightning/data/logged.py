@@ -7,6 +7,7 @@ import numpy as np
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
+from seqrl_lightning.data.requirements import require_learner_of_logs
 from seqrl_lightning.data.shared import LearnerDataModule
 from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.replay import RingBuffer
@@ -92,7 +93,7 @@ class LoggedTrials(LearnerDataModule):
             ConfigurationError: If the learner can't, nothing ends the run, or there is no task to evaluate in.
         """
         if stage == "fit":
-            self._require_learner_of_logs()
+            require_learner_of_logs(self._learner, self.sampler)
             must_be = "a number, or trainer.max_epochs or trainer.max_time: nothing ends this run"
             require(self.trainer is None or is_limited(self.trainer), "trainer.max_steps", -1, must_be)
         else:

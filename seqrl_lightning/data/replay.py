@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
+from seqrl_lightning.data.requirements import require_learner_of_logs
 from seqrl_lightning.data.shared import LearnerDataModule
 from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.envs import Border, FollowsBlocks
@@ -89,7 +90,7 @@ class ReplayDataModule(LearnerDataModule):
         """Make the environments that ``stage`` needs."""
         if stage == "fit":
             if self.trials is not None:
-                self._require_learner_of_logs()
+                require_learner_of_logs(self._learner, self.sampler)
             vars(self).pop("envs", None)  # those of an earlier fit are closed
         super().setup(stage)
 

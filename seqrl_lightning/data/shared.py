@@ -10,23 +10,19 @@ import numpy as np
 import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from seqrl_lightning.batches import Batch, Transitions, Windows
+from seqrl_lightning.batches import Batch, Transitions, Windows, on_device
 from seqrl_lightning.collect import EvaluationTasks
+from seqrl_lightning.data.task_report import report_facts
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import (
-    LatestSampler,
     ReplayDataset,
     RingBuffer,
-    RolloutSampler,
     Sampler,
     UniformSampler,
 )
@@ -159,25 +155,7 @@ class LearnerDataModule(LightningDataModule):
         self.obs_is_binary = facts.obs_is_binary
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
-        if facts.flattened_space is not None:
-            rank_zero_info(
-                f"The observations of {self.env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
-                "Discrete parts become one-hot."
-            )
-        if isinstance(self.obs_shape, PackedShape):
-            rank_zero_info(f"The observations of {self.env_id} have parts: {self.obs_shape}.")
-        if facts.flattened_actions is not None:
-            rank_zero_info(
-                f"The actions of {self.env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for "
-                "each combination."
-            )
-        if facts.unrepeated is not None:
-            rank_zero_warn(
-                f"{facts.unrepeated} shows other observations or rewards when it is reset with the same seed again: "
-                "evaluations can't be repeated. If it learns a scale while it is used, then evaluation, a resumed run "
-                "and load_policy begin without it, and show the network what training didn't; it must be a fixed one, "
-                "like gymnasium.wrappers.RescaleObservation's or TransformReward's."
-            )
+        report_facts(factory.env_id, facts)
 
     @classmethod
     def of(cls, trainer: Trainer) -> Self:
@@ -198,20 +176,6 @@ class LearnerDataModule(LightningDataModule):
             self._place_observations()
         if self._factory is not None:
             self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
-
-    def _require_learner_of_logs(self) -> None:
-        """Refuse on-policy learners and samplers of the newest steps, since logged steps come from another policy.
-
-        Raises:
-            ConfigurationError: If it is one.
-        """
-        if (learner := self._learner) is None:
-            return
-        name, learns = type(learner).__name__, learner.cadence is None and not learner.needs_epsilon
-        require(learns, "model", name, "one that learns off-policy, like DQN or BehaviorCloning, with data.trials")
-        must_be = "one that draws from the whole replay memory, like UniformSampler, with data.trials"
-        draws = not isinstance(self.sampler, RolloutSampler | LatestSampler)
-        require(draws, "data.sampler", type(self.sampler).__name__, must_be)
 
     def _open(self, num_envs: int, setting: str = "data.num_envs") -> Border:
         envs = self.factory.make_envs(num_envs, setting)
@@ -278,13 +242,11 @@ class LearnerDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of batches from the replay memory."""
         learner = self._learner
-        batch_size = self.batch_size * (
-            learner.updates_per_step if learner else 1
-        )  # a training step's updates are drawn at once
+        num_updates = 1 if learner is None else learner.updates_per_step
         dataset = ReplayDataset(
             self.ring,
             self.sampler,
-            batch_size,
+            self.batch_size * num_updates,  # a training step's updates are drawn at once
             self.batches_per_epoch,
             self._rng,
             self.progress,
@@ -300,19 +262,7 @@ class LearnerDataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Any:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
-        if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
-            return batch
-
-        def pinned(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only
-            needs_pinning = device.type == "cuda" and column.device.type == "cpu"
-            return column.pin_memory() if needs_pinning else column
-
-        def move(column: Tensor) -> Tensor:
-            return pinned(column).to(device, non_blocking=True)
-
-        if isinstance(batch, Windows):  # a network looks at is_first before it copies it
-            return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=pinned(batch.is_first))
-        return batch.map(move)._replace(slot_batch=batch.slot_batch)
+        return on_device(batch, device) if isinstance(batch, Transitions | Windows) else batch
 
     def val_dataloader(self) -> DataLoader[EvaluationTask] | list[DataLoader[EvaluationTask]]:
         """Return the loader of an evaluation's greedy episodes: each block's rule, or the task as it is.
