@@ -48,6 +48,26 @@ class Budget(NamedTuple):
         """Return whether a run with this progress, over all processes, is at its end."""
         return run.env_steps >= (self.max_env_steps or math.inf) or run.episodes >= (self.max_episodes or math.inf)
 
+    def reached_limit(self, trainer: Trainer, run: Progress, updates: int, epochs: int) -> str | None:
+        """Return the limit that leaves a resumed run nothing to do, with its setting's name; None if there is none.
+
+        Args:
+            trainer: It counts what the run has done only once it fits.
+            run: The run's progress, over all processes.
+            updates: Updates that the run has made.
+            epochs: Epochs that it has finished.
+        """
+        limits = (
+            ("agent.max_env_steps", self.max_env_steps, run.env_steps),
+            ("agent.max_episodes", self.max_episodes, run.episodes),
+            ("trainer.max_steps", trainer.max_steps, updates),
+            ("trainer.max_epochs", trainer.max_epochs, epochs),
+        )
+        for name, limit, done in limits:
+            if limit is not None and 0 <= limit <= done:
+                return f"{name} = {limit}"
+        return "trainer.max_time" if is_time_up(attributes_of(trainer).callbacks) else None
+
     def allows(self, own: Progress, num_processes: int) -> bool:
         """Return whether one of several processes, with this progress of its own, may take a further env step."""
         share = (self.max_env_steps or math.inf) / num_processes
@@ -72,22 +92,6 @@ def warn_of_missed_blocks(data: ReplayDataModule, reached_block: int) -> None:
             f"The run ended in block {reached} of {data.num_blocks}, counted from 0, after {data.progress.episodes} "
             "episodes: the rules of later blocks were never learned."
         )
-
-
-def is_over(trainer: Trainer, updates: int, epochs: int) -> bool:
-    """Return whether the Trainer will make no update, because a run that is resumed has nothing left to do.
-
-    Args:
-        trainer: It counts what the run has done only once it fits.
-        updates: Those that the run has made.
-        epochs: Those that it has finished.
-    """
-    return (
-        trainer.should_stop
-        or 0 <= trainer.max_steps <= updates
-        or 0 <= (trainer.max_epochs or -1) <= epochs
-        or is_time_up(attributes_of(trainer).callbacks)
-    )
 
 
 def is_time_up(callbacks: Sequence[Callback]) -> bool:
