@@ -56,7 +56,9 @@ class SeqRLCLI(LightningCLI):
             sys.argv[1:] = with_option(sys.argv[1:])
         elif isinstance(args, list):
             args = with_option(args)
-        self._data_class = data_class_of(args if isinstance(args, list | dict) else sys.argv[1:])
+        given = args if isinstance(args, list | dict) else sys.argv[1:]
+        self._data_class = data_class_of(given)
+        self._named_subcommand = given["subcommand"] if isinstance(given, dict) else next(iter(given), "")
         try:
             super().__init__(
                 ActingModule,
@@ -72,6 +74,13 @@ class SeqRLCLI(LightningCLI):
             )
         except MisconfigurationException as error:  # Lightning's own error for a setting that can't work
             raise ConfigurationError(one_line(error)) from error
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Build the parser of a subcommand; one that isn't named, while another is, has no settings: that takes time."""
+        if self._named_subcommand in self.subcommands() and self._named_subcommand != subcommand:
+            self._subcommand_method_arguments[subcommand] = []
+            return self.init_parser(**kwargs)
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings of the callbacks that every run has, and those of the process."""
