@@ -24,7 +24,7 @@ from seqrl_lightning.callbacks.run import background_callbacks
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.data_class import DATA_CLASSES, data_class_of, with_option
-from seqrl_lightning.errors import one_line_errors
+from seqrl_lightning.errors import one_line_errors, refusal_in
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.running.defaults import set_defaults_by_kind
 from seqrl_lightning.running.failures import cause_of, end_connections, exit_refused
@@ -38,7 +38,7 @@ from seqrl_lightning.running.folder import (
 )
 from seqrl_lightning.running.loggers import runs_of_loggers, with_tensorboard
 from seqrl_lightning.running.messages import note, print_rules, print_summary
-from seqrl_lightning.running.origin import Origin, note_changes, note_overruled
+from seqrl_lightning.running.origin import Origin
 from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
@@ -56,7 +56,9 @@ class SeqRLCLI(LightningCLI):
             sys.argv[1:] = with_option(sys.argv[1:])
         elif isinstance(args, list):
             args = with_option(args)
-        self._data_class = data_class_of(args if isinstance(args, list | dict) else sys.argv[1:])
+        given = args if isinstance(args, list | dict) else sys.argv[1:]
+        self._data_class = data_class_of(given)
+        self._named_subcommand = given["subcommand"] if isinstance(given, dict) else next(iter(given), "")
         try:
             super().__init__(
                 ActingModule,
@@ -67,11 +69,18 @@ class SeqRLCLI(LightningCLI):
                 parser_class=SeqRLArgumentParser,
                 trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0},
                 save_config_callback=RunConfig,
-                save_config_kwargs={"overwrite": True},
+                save_config_kwargs={"overwrite": True, "print_notes": self._origin.print_notes},
                 args=args,
             )
         except MisconfigurationException as error:  # Lightning's own error for a setting that can't work
             raise ConfigurationError(one_line(error)) from error
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Build the parser of a subcommand; one that isn't named, while another is, has no settings: that takes time."""
+        if self._named_subcommand in self.subcommands() and self._named_subcommand != subcommand:
+            self._subcommand_method_arguments[subcommand] = []
+            return self.init_parser(**kwargs)
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings of the callbacks that every run has, and those of the process."""
@@ -135,9 +144,7 @@ class SeqRLCLI(LightningCLI):
         path, given = Path(config.ckpt_path), config.model.as_dict()
         model = self._origin.learner_in(path, config, self._plain_config(), resumes, self._max_gib)
         self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
-        note_overruled(self.config[subcommand].model.as_dict(), given, resumes)
-        if resumes:
-            note_changes(path, self._plain_config())
+        self._origin.compare(self.config[subcommand].model.as_dict(), given, self._plain_config(), resumes)
 
     def _plain_config(self) -> dict[str, Any]:
         """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
@@ -152,11 +159,15 @@ class SeqRLCLI(LightningCLI):
             folder = run_folder(self.trainer)
             require_no_other_run(folder, self._origin.checkpoint)
             self._origin.claim.take(folder)
+        else:
+            self._origin.print_notes()  # RunConfig prints those of a run
         try:
             super()._run_subcommand(subcommand)
         except SystemExit as error:
             raise exit_refused(error) from error
         except Exception as error:  # of whatever kind
+            if refusal_in(error) is not None and self.trainer.global_step in (0, self._origin.resumed_updates):
+                self._origin.claim.withdraw()
             cause = cause_of(error, self.trainer, self._origin.checkpoint, self._origin.resumed_updates)
             if cause is None:
                 raise

@@ -1,5 +1,6 @@
 """Types shared by all rooms: batches, protocols, and errors."""
 
+import warnings
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -181,10 +182,9 @@ class Task(Protocol):
 
 
 def stated(task: Task, name: str) -> Any:
-    """Return what a task states about itself by an attribute; None if it has no such attribute.
+    """Return what a task states about itself by an attribute; None if it has no such attribute, or it raises.
 
-    Raises:
-        ConfigurationError: If the attribute is one whose computation fails.
+    An attribute that raises may be one of the task's own with another meaning; a warning names it.
     """
     try:
         return getattr(task, name)
@@ -195,7 +195,8 @@ def stated(task: Task, name: str) -> Any:
             return None
         named = type(task).__name__ if task.spec is None else task.spec.id
         reason = one_line(f"{type(error).__name__}: {error}")
-        raise ConfigurationError(f"{name} of {named} raises {reason}; it must have a value, or be left out") from error
+        warnings.warn(f"{name} of {named} is ignored, as it raises {reason}", stacklevel=2)
+        return None
 
 
 def require(condition: bool, setting: str, given: object, must_be: str) -> None:

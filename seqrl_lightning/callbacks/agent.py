@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.budget import (
-    is_over,
+    reached_limit,
     require_end,
     warn_of_later_blocks,
     warn_of_missed_blocks,
@@ -209,10 +209,14 @@ class AgentCallback(Callback):
                 f"Not bitwise: {data.env_id} can't be set back to where it was; the run continues with new episodes."
             )
         self.collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
-        self._resumed = None
         data.take_rollout = (lambda: env_steps.take_rollout(trainer.global_step)) if self._pace.learns_once else None
         self._stop_at_budget(trainer)
-        if not data.ring.num_slots and not is_over(trainer, self._resumed_updates, self._resumed_epochs):
+        counts = self._run_progress, self._resumed_updates, self._resumed_epochs
+        limit = reached_limit(self._budget, trainer, *counts)
+        if self._resumed is not None and limit is not None:
+            rank_zero_info(f"This run has reached {limit}: it makes no further update until the limit is raised.")
+        self._resumed = None
+        if not data.ring.num_slots and limit is None and not trainer.should_stop:
             env_steps.warm_up()
             if not self._pace.learns_once:
                 self._stop_at_budget(trainer)

@@ -61,20 +61,26 @@ def was_stopped(trainer: Trainer, budget: Budget, run: Progress) -> bool:
     return trainer.should_stop and (has_reason or not is_at_limit)
 
 
-def is_over(trainer: Trainer, updates: int, epochs: int) -> bool:
-    """Return whether the Trainer will make no update, because a run that is resumed has nothing left to do.
+def reached_limit(budget: Budget, trainer: Trainer, run: Progress, updates: int, epochs: int) -> str | None:
+    """Return the limit that leaves a resumed run nothing to do, with its setting's name; None if there is none.
 
     Args:
+        budget: The run's own limits.
         trainer: It counts what the run has done only once it fits.
-        updates: Those that the run has made.
-        epochs: Those that it has finished.
+        run: The run's progress, over all processes.
+        updates: Updates that the run has made.
+        epochs: Epochs that it has finished.
     """
-    return (
-        trainer.should_stop
-        or 0 <= trainer.max_steps <= updates
-        or 0 <= (trainer.max_epochs or -1) <= epochs
-        or is_time_up(attributes_of(trainer).callbacks)
+    limits = (
+        ("agent.max_env_steps", budget.max_env_steps, run.env_steps),
+        ("agent.max_episodes", budget.max_episodes, run.episodes),
+        ("trainer.max_steps", trainer.max_steps, updates),
+        ("trainer.max_epochs", trainer.max_epochs, epochs),
     )
+    for name, limit, done in limits:
+        if limit is not None and 0 <= limit <= done:
+            return f"{name} = {limit}"
+    return "trainer.max_time" if is_time_up(attributes_of(trainer).callbacks) else None
 
 
 def is_time_up(callbacks: Sequence[Callback]) -> bool:

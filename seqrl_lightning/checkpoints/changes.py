@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqrl_lightning.types import keep_plain, require
@@ -14,7 +15,8 @@ _COMPARED = re.compile(
 """All settings, except those of the Trainer that extend a run or only display it."""
 
 _FIXED = re.compile(
-    r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|capacity|sampler)\b"
+    r"data\.(env_id|env_kwargs|num_envs|vectorization_mode|autoreset_mode|wrappers|frame_stack|flatten_observations)\b"
+    r"|data\.(capacity|sampler)\b"
     r"|model\.normalize_(observations|rewards)$|agent\.exploration_bonus\b"
 )
 """The settings that the running episodes, the replay memory and the running statistics depend on."""
@@ -80,12 +82,13 @@ def _named(value: object) -> object:
     return value.get("class_path", value) if isinstance(value, dict) else value
 
 
-def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any], config: Path | None = None) -> list[Change]:
     """Refuse a change that would mix two experiments in one replay memory.
 
     Args:
         before: The config of a run, as plain values.
         now: The config that it is resumed with.
+        config: The file that ``before`` was read from, to be named in a refusal; None for none.
 
     Returns:
         The changes that can be made.
@@ -95,14 +98,21 @@ def require_resumable(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     """
     found = changes(before, now)
     keeps_memory = before["data"].get("save_replay", True)
-    for name, old, new in sorted(
-        found, key=lambda change: change.name != "data.env_id"
-    ):  # a change of task is the most telling
-        if (old, new) in (_ALIKE, _ALIKE[::-1]):
-            continue
-        is_fixed = _FIXED.match(name) and (keeps_memory or not _OF_THE_MEMORY.match(name))
-        require(not is_fixed, name, new, f"the checkpoint's {old!r}")
+    refused = [change for change in found if _is_refused(change, keeps_memory)]
+    if refused:
+        first = min(refused, key=lambda change: change.name != "data.env_id")  # a change of task is the most telling
+        others = ", ".join(change.name for change in refused if change is not first)
+        too = f"; the same holds for {others}" if others else ""
+        where = "" if config is None else f" (--config {config} has all settings of the run)"
+        require(False, first.name, first.now, f"the checkpoint's {first.before!r}{too}{where}")
     return found
+
+
+def _is_refused(change: Change, keeps_memory: bool) -> bool:
+    """Return whether the running episodes or the replay memory, if it was saved, depend on a changed setting."""
+    if (change.before, change.now) in (_ALIKE, _ALIKE[::-1]):
+        return False
+    return bool(_FIXED.match(change.name)) and (keeps_memory or not _OF_THE_MEMORY.match(change.name))
 
 
 def shared(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,10 +17,11 @@ from seqrl_lightning.envs.solo_border import SoloBorder
 from seqrl_lightning.envs.state import Layered, layers
 from seqrl_lightning.envs.vector_border import VectorBorder
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction
-from seqrl_lightning.types import ConfigurationError, FloatArray, stated
+from seqrl_lightning.signals import EndedBySignal
+from seqrl_lightning.types import ConfigurationError, FloatArray, one_line
 
 _NUM_FIRST_STEPS = 3  # steps that are played to read the facts
-_MAX_MORE_STEPS = 200  # steps to an episode's end, since a memory task may state its right action only there
+_MAX_MORE_STEPS = 200  # steps until a reward and an episode's end: some tasks earn or state something only there
 _FLATTENING = (CheckedParts, FlatVectorEnv)
 _ENUMERATING = (FlattenMultiDiscreteAction, FlattenMultiDiscreteVectorAction)
 
@@ -40,7 +41,7 @@ class EnvFacts(NamedTuple):
 
 
 def read_facts(envs: Border, env_id: str) -> EnvFacts:
-    """Play the first steps of an environment twice, and read what it states.
+    """Play the first episode of an environment twice, and read what it states.
 
     Args:
         envs: One environment of the task.
@@ -50,17 +51,19 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
         ConfigurationError: If it can't be reset or stepped, or its attributes can't be read.
     """
     seen, rewards = _first_steps(envs, env_id)
+    num_blocks = _num_blocks(envs, seen[1], env_id)
+    _play_on(envs, seen, rewards)
     seen_again, rewards_again = _first_steps(envs, env_id)
+    _play_on(envs, seen_again, rewards_again)
     repeats = np.array_equal(rewards, rewards_again) and _are_alike(seen, seen_again)
-    tells_correct_action = any(shown.correct_action is not None for shown in seen) or _states_later(envs, seen[-1])
     space = envs.observation_space
     return EnvFacts(
         space.layout if isinstance(space, PackedSpace) else tuple(space.shape),
         np.dtype(space.dtype).name,
         _is_binary(space, seen),
         envs.n_actions,
-        _num_blocks(envs, seen[1], env_id),
-        tells_correct_action,
+        num_blocks,
+        tells_correct_action=any(shown.correct_action is not None for shown in seen),
         unrepeated=None if repeats else env_id,
         flattened_space=_space_before(envs, _FLATTENING),
         flattened_actions=_space_before(envs, _ENUMERATING),
@@ -70,7 +73,8 @@ def read_facts(envs: Border, env_id: str) -> EnvFacts:
 def _first_steps(envs: Border, env_id: str) -> tuple[list[Shown], list[FloatArray]]:
     """Return what an environment shows after a reset from a fixed seed and in its first steps, and their rewards."""
     envs.check_bounds = False  # a setting of the agent
-    method, rewards = "reset", []
+    method = "reset"
+    rewards: list[FloatArray] = []
     try:
         seen = [envs.reset(seed=0)]
         method = "step"
@@ -85,20 +89,20 @@ def _first_steps(envs: Border, env_id: str) -> tuple[list[Shown], list[FloatArra
     return seen, rewards
 
 
-def _states_later(envs: Border, shown: Shown) -> bool:
-    """Return whether a task states a right action until the end of an episode, of which it showed ``shown`` last."""
+def _play_on(envs: Border, seen: list[Shown], rewards: list[FloatArray]) -> None:
+    """Play until an episode has ended and something was earned, and add what the environment shows and its rewards."""
     rng = np.random.default_rng(0)
     for _ in range(_MAX_MORE_STEPS):
-        allowed = np.arange(envs.n_actions) if shown.action_mask is None else np.flatnonzero(shown.action_mask[0])
+        mask = seen[-1].action_mask
+        allowed = np.arange(envs.n_actions) if mask is None else np.flatnonzero(mask[0])
         try:
-            shown, *_, terminated, truncated = envs.step(rng.choice(allowed, envs.num_envs))
+            outcome = envs.step(rng.choice(allowed, envs.num_envs))
         except EnvFault:  # training will report it
-            return False
-        if shown.correct_action is not None:
-            return True
-        if (terminated | truncated).any():
-            return False
-    return False
+            return
+        seen.append(outcome.shown)
+        rewards.append(outcome.reward)
+        if (outcome.terminated | outcome.truncated).any() and np.count_nonzero(rewards):
+            return
 
 
 def _is_binary(space: Box, seen: Sequence[Shown]) -> bool:
@@ -109,8 +113,10 @@ def _is_binary(space: Box, seen: Sequence[Shown]) -> bool:
 
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
     """Return whether an environment showed the same observations twice."""
-    pairs = zip(seen, again, strict=True)
-    return all(np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs)
+    pairs = zip(seen, again, strict=False)  # a fault may end one of them
+    return len(seen) == len(again) and all(
+        np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs
+    )
 
 
 def _num_blocks(envs: Border, shown: Shown, env_id: str) -> int:
@@ -119,13 +125,20 @@ def _num_blocks(envs: Border, shown: Shown, env_id: str) -> int:
     num_blocks = num_blocks_of(task)
     if num_blocks < 2 or shown.block is None:
         return 0
-    for name in ("next_block", "block_of"):  # it may raise, here and when it is looked for
-        stated(task, name)
-    if isinstance(task, FollowsBlocks):
-        try:
-            block_after(task, 0, num_blocks)
-        except EnvValueError as error:
-            raise ConfigurationError(f"data.env_id is {env_id!r}, whose {error}") from error
+    try:
+        if not isinstance(task, FollowsBlocks):
+            return num_blocks
+        block_after(task, 0, num_blocks)
+    except EnvValueError as error:
+        raise ConfigurationError(f"data.env_id is {env_id!r}, whose {error}") from error
+    except EndedBySignal:
+        raise
+    except (Exception, SystemExit) as error:  # an attribute may raise anything
+        reason = one_line(f"{type(error).__name__}: {error}")
+        must_be = "they must have a value, or be left out"
+        line = f"data.env_id is {env_id!r}, whose next_block or block_of raises {reason}; {must_be}"
+        raise ConfigurationError(line) from error
+    envs.follow_block(0)  # it would count its episodes by itself, and be in another block when it is played again
     return num_blocks
 
 

@@ -19,11 +19,7 @@ class FollowsBlocks(Protocol):
 
 
 def num_blocks_of(task: Task) -> int:
-    """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none.
-
-    Raises:
-        ConfigurationError: If the attribute raises.
-    """
+    """Return the number of blocks that a task states by its attribute ``num_blocks``; 0 if it states none."""
     return as_int(stated(task, "num_blocks"), 0, 1_000_000) or 0  # an attribute with any meaning
 
 

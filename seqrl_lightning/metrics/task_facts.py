@@ -38,10 +38,7 @@ class TaskFacts(NamedTuple):
         """Read the facts.
 
         Args:
-            task: The environment itself, without wrappers.
-
-        Raises:
-            ConfigurationError: If one of the attributes raises.
+            task: The environment itself, without wrappers. An attribute of it that raises is ignored, with a warning.
         """
         optimal_return = _attribute(task, "optimal_return", Real)
         memoryless_return = _attribute(task, "memoryless_return", Real)

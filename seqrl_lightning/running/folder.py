@@ -1,6 +1,8 @@
 """The folder of a run: claimed by one process, with its config, and logged into."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.checkpoints.last import run_of
-from seqrl_lightning.files import FolderLock, require_own_files, write_file
+from seqrl_lightning.files import LOCK, FolderLock, require_own_files, write_file
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import require
 
@@ -20,17 +22,36 @@ LAST = ("checkpoints", "last.ckpt")
 
 
 class RunConfig(SaveConfigCallback):
-    """Write ``config.yaml``, which starts the same run from scratch: a resumed run's names no checkpoint either."""
+    """Write ``config.yaml``, which starts the same run from scratch: a resumed run's names no checkpoint either.
 
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+    A resumed run's file replaces that of the run before once nothing refuses to continue from the checkpoint.
+
+    Args:
+        parser: Knows the settings.
+        config: The settings.
+        print_notes: Prints the notes on them, at the same moment.
+        kwargs: Those of Lightning's callback.
+    """
+
+    def __init__(
+        self, parser: LightningArgumentParser, config: Namespace, print_notes: Callable[[], None], **kwargs: Any
+    ) -> None:
         config = config.clone()
+        self._resumes = config.ckpt_path is not None
+        self._print_notes = print_notes
         config.ckpt_path = config.weights_only = None
         super().__init__(parser, config, save_to_log_dir=False, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, in every process; the first one writes into it."""
         self._folder = run_folder(trainer)
-        super().setup(trainer, pl_module, stage)
+        if stage != "fit" or not self._resumes:
+            super().setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the notes, and write a resumed run's file."""
+        self._print_notes()
+        super().setup(trainer, pl_module, "fit")  # does nothing if the file is written
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file whole or not at all: a signal must not leave an empty one, with which no run resumes."""
@@ -43,6 +64,8 @@ class RunClaim:
 
     def __init__(self) -> None:
         self._lock: FolderLock | None = None
+        self._missing: list[Path] = []  # folders that the claim made, the innermost first
+        self._files: set[Path] = set()  # that were in the folder before
 
     @rank_zero_only
     def take(self, folder: Path) -> None:
@@ -52,7 +75,25 @@ class RunClaim:
             ConfigurationError: If another process has claimed it.
         """
         if self._lock is None:
+            self._missing = [path for path in (folder, *folder.parents) if not path.exists()]
+            self._files = set(folder.iterdir()) if folder.exists() else set()
             self._lock = FolderLock(folder)
+            self._folder = folder
+
+    @rank_zero_only
+    def withdraw(self) -> None:
+        """Remove the files that a start writes, and folders that are empty without them: the run was refused."""
+        if self._lock is None:
+            return
+        for pattern in _WRITTEN_AT_START:
+            for path in set(self._folder.glob(pattern)) - self._files:
+                path.unlink()
+        for folder in self._missing:
+            with suppress(OSError):  # there is something else in it
+                folder.rmdir()
+
+
+_WRITTEN_AT_START = (LOCK, "config.yaml", "hparams.yaml", "events.out.tfevents.*")
 
 
 def require_no_other_run(folder: Path, checkpoint: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from seqrl_lightning.algorithms.acting import ActingModule
-from seqrl_lightning.checkpoints.changes import overruled, require_resumable
+from seqrl_lightning.checkpoints.changes import Change, overruled, require_resumable
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import best_checkpoint, newest_run, run_of, usable_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
@@ -37,6 +37,7 @@ class Origin:
         env_steps: Env steps that it has taken.
         claim: The run's claim to its folder.
         clone: The checkpoint whose network a run with an agent begins with; None for none.
+        notes: Lines that tell which settings are used instead of others, to be printed once nothing refuses the run.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Origin:
         self.env_steps = 0
         self.claim = RunClaim()
         self.clone: Path | None = None
+        self.notes: list[str] = []
         self._trained_on: dict[str, Any] | None = None  # the checkpoint's settings of the learner
 
     def find_checkpoint(self, given: str | None, root: Path, resumes: bool, max_gib: float) -> str | None:
@@ -133,7 +135,7 @@ class Origin:
         checked = {**network, **settings, "compile": False}
         cls = check_learner(recipe.algorithm, checked, weights, trust, str(path), is_parsed=True)
         self._trained_on = dict(settings)
-        _keep_compile(settings, given["init_args"])
+        self._keep_compile(settings, given["init_args"])
         if resumes:
             self._take_over_counts(config.data_class, checkpoint, path)
         return _as_model(recipe, settings, cls, trust, path)
@@ -143,6 +145,36 @@ class Origin:
             self.resumed_updates = checkpoint["global_step"]
             data = saved(checkpoint.get(data_class), dict, data_class)
             self.env_steps = saved(data["progress"], Progress, "the progress").env_steps
+
+    def _keep_compile(self, settings: dict[str, Any], given: Mapping[str, Any]) -> None:
+        """Keep the setting ``compile`` that was given: it starts a compiler here, and changes no result."""
+        if "compile" in settings:
+            theirs, ours = settings["compile"], given.get("compile", False)
+            settings["compile"] = ours
+            if theirs != ours:
+                self.notes.append(f"model.compile: {ours!r} is used, not the checkpoint's {theirs!r}")
+
+    def compare(self, used: dict[str, Any], given: dict[str, Any], plain: Mapping[str, Any], resumes: bool) -> None:
+        """Note which settings differ from those of the run that the checkpoint is from.
+
+        Args:
+            used: The learner of this run, as a config's ``model``.
+            given: The one that was given.
+            plain: The config of this run, as plain values.
+            resumes: Whether it is resumed.
+
+        Raises:
+            ConfigurationError: If the run can't be resumed with one of them.
+        """
+        found = _overruled(used, given, resumes)
+        self.notes += [f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}" for name, theirs, ours in found]
+        if resumes and self.checkpoint is not None:
+            self.notes += map(str, _changes(Path(self.checkpoint), plain))
+
+    def print_notes(self) -> None:
+        """Print the notes, once."""
+        while self.notes:
+            note(self.notes.pop(0))
 
     def obs_shape(self, shape: tuple[int, ...]) -> ObsShape:
         """Return the task's shape, by which the network is built; refuse one that doesn't fit the weights.
@@ -163,15 +195,6 @@ class Origin:
         return n_actions
 
 
-def _keep_compile(settings: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Keep the setting ``compile`` that was given: it starts a compiler here, and changes no result."""
-    if "compile" in settings:
-        theirs, ours = settings["compile"], given.get("compile", False)
-        settings["compile"] = ours
-        if theirs != ours:
-            note(f"model.compile: {ours!r} is used, not the checkpoint's {theirs!r}")
-
-
 def _as_model(
     recipe: Recipe, settings: dict[str, Any], cls: type[ActingModule], trust: Trust, path: Path
 ) -> dict[str, Any]:
@@ -186,8 +209,8 @@ def _as_model(
 _DEFAULT_CLASSES = ("seqrl_lightning.algorithms.DQN", "seqrl_lightning.networks.MLP")
 
 
-def note_overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -> None:
-    """Note which of the given settings of the learner are not used, because a checkpoint's are.
+def _overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -> list[Change]:
+    """Return which of the given settings of the learner are not used, because a checkpoint's are.
 
     Args:
         used: The learner of the run, as a config's ``model``.
@@ -210,12 +233,11 @@ def note_overruled(used: dict[str, Any], given: dict[str, Any], resumes: bool) -
             ours,
             f"the checkpoint's {theirs!r}, or the run a new one, without ckpt_path",
         )
-    for name, theirs, ours in found:
-        note(f"{name}: the checkpoint's {theirs!r} is used, not {ours!r}")
+    return found
 
 
-def note_changes(checkpoint: Path, now: Mapping[str, Any]) -> None:
-    """Note what changed since the config of a checkpoint's run was written; refuse what would mix two experiments.
+def _changes(checkpoint: Path, now: Mapping[str, Any]) -> list[Change]:
+    """Return what changed since the config of a checkpoint's run was written; refuse what would mix two experiments.
 
     Args:
         checkpoint: A checkpoint, in the folder of a run or elsewhere.
@@ -226,11 +248,10 @@ def note_changes(checkpoint: Path, now: Mapping[str, Any]) -> None:
     """
     run = run_of(checkpoint)
     if run is None:
-        return
+        return []
     require_own_files(run)
     before, now = (
         {name: group for name, group in config.items() if name != "model"}  # the checkpoint's is used
         for config in (read_config(run / "config.yaml"), now)
     )
-    for change in require_resumable(before, now):
-        note(str(change))
+    return require_resumable(before, now, run / "config.yaml")
