@@ -84,7 +84,7 @@ class TensorBoardPages(Pages):
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Fill HPARAMS, and lay out CUSTOM SCALARS."""
         super().write_settings(settings)
-        for summary in hparams(settings, {RESULT: 0.0}):  # type: ignore[no-untyped-call]  # torch's
+        for summary in hparams(settings, {RESULT: 0.0}):
             self._writer.file_writer.add_summary(most_important_first(summary))
         self._writer.add_custom_scalars(_LAYOUT)
 

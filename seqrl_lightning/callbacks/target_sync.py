@@ -63,7 +63,7 @@ class TargetSync(Callback):
         self._hook = None
         if not _has_target(pl_module):
             return
-        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch's
+        move = get_ema_multi_avg_fn(1.0 - self.tau)
         target_net, policy_net = pl_module.target_net, pl_module.policy_net
         parameters = list(target_net.parameters()), list(policy_net.parameters())
         buffers = list(zip(target_net.buffers(), policy_net.buffers(), strict=True))

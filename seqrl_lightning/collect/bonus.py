@@ -235,7 +235,7 @@ class RND(ExplorationBonus):
         """Make one update of the prediction."""
         self._optimizer.zero_grad()
         with torch.enable_grad():
-            self._errors(rows).mean().backward()  # type: ignore[no-untyped-call]  # torch's
+            self._errors(rows).mean().backward()
         self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:

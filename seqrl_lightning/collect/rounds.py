@@ -111,7 +111,7 @@ class Rounds:
                 self.start(1)
             assert self._answers is not None
             columns, self._answers = side_by_side(self._answers()), None
-            num_rows = len(columns["action"])  # type: ignore[arg-type]  # never None
+            num_rows = next(len(column) for column in columns.values() if column is not None)
             self._rows.extend({name: _row(column, i) for name, column in columns.items()} for i in range(num_rows))
         return self._rows[0]
 
@@ -147,7 +147,7 @@ class ReplayedEnvs:
     def step(self, action: IntArray) -> Outcome:
         """Return what the actors' step led to."""
         row = self._rounds.take_row()
-        return Outcome(_shown(row), **{name: row[name] for name in Outcome._fields if name != "shown"})  # type: ignore[arg-type]
+        return Outcome._make(_shown(row) if name == "shown" else row[name] for name in Outcome._fields)
 
     def follow_block(self, block: int) -> None:
         """Note the block; the actors follow it from the next round on."""
@@ -249,4 +249,4 @@ def _row(column: Array | None, i: int) -> Array | None:
 
 
 def _shown(row: Columns) -> Shown:
-    return Shown(*(row[name] for name in Shown._fields))  # type: ignore[arg-type]  # its observation is never None
+    return Shown._make(row[name] for name in Shown._fields)

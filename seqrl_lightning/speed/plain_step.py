@@ -78,6 +78,6 @@ class PlainStep(Generic[BatchT]):
         for parameter in self.parameters:  # as optimizer.zero_grad() does, without its profiling
             parameter.grad = None
         update = self.optimize_model(batch)
-        update["loss"].backward(self.one)  # type: ignore[no-untyped-call]  # torch's
+        update["loss"].backward(self.one)
         update["loss"] = update["loss"].detach()
         return update
