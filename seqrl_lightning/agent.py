@@ -249,7 +249,7 @@ class _Fit(SeqRLCLI):
         """Print no summary: the caller reads the results from the agent."""
 
 
-def _as_setting(value: object) -> Any:
+def _as_setting(value: object) -> object:
     """Return a class, a partial of one, or a list of them as a config names them; anything else as it is.
 
     Raises:

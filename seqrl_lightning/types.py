@@ -181,13 +181,14 @@ class Task(Protocol):
         """Its entry in Gymnasium's registry; None if it isn't registered."""
 
 
-def stated(task: Task, name: str) -> Any:
+def stated(task: Task, name: str) -> object:
     """Return what a task states about itself by an attribute; None if it has no such attribute, or it raises.
 
     An attribute that raises may be one of the task's own with another meaning; a warning names it.
     """
     try:
-        return getattr(task, name)
+        value: object = getattr(task, name)
+        return value
     except (Exception, SystemExit) as error:  # a property may raise anything
         if isinstance(error, SystemExit) and type(error) is not SystemExit:  # a signal
             raise

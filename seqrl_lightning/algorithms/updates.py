@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, cast
+from typing import Generic, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from seqrl_lightning.batches import BatchT, Update
 
@@ -24,7 +25,7 @@ class LightningStep(Generic[BatchT]):
         self.module = module
         self.optimize_model = optimize_model
         self.optimizer = cast(Optimizer, module.optimizers())  # Lightning's wrapper, which is made into one
-        self.scheduler: Any = module.lr_schedulers()  # of classes without a common base
+        self.scheduler = cast(LRScheduler | None, module.lr_schedulers())  # one, which needs no metric
 
     def __call__(self, batch: BatchT) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -154,7 +154,7 @@ def _as_csv(table: pd.DataFrame, has_head: bool = True) -> bytes:
     return text.getvalue().encode()
 
 
-def defused(cell: object) -> Any:
+def defused(cell: object) -> object:
     """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
 
     In many countries, spreadsheets end a cell at a semicolon, whatever quotes are around it, so what follows is quoted

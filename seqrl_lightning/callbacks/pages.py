@@ -79,7 +79,7 @@ class TensorBoardPages(Pages):
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         super().__init__(logger)
-        self._writer: Any = logger.experiment
+        self._writer = logger.experiment
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Fill HPARAMS, and lay out CUSTOM SCALARS."""
@@ -142,7 +142,7 @@ class MLflowPages(Pages):
 
     def __init__(self, logger: MLFlowLogger) -> None:
         super().__init__(logger)
-        self._client: Any = logger.experiment
+        self._client: Any = logger.experiment  # MLflow's types need it to be installed
         self._run_id = logger.run_id
 
     def write_settings(self, settings: dict[str, Any]) -> None:

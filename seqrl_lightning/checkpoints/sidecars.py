@@ -219,7 +219,7 @@ def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
     return sidecar.name
 
 
-def _without_large(value: object) -> Any:
+def _without_large(value: object) -> object:
     """Return the datamodule's state without its sidecar's part; any other state unchanged."""
     if not (isinstance(value, dict) and any(key in value for key in _LARGE)):
         return value

@@ -115,7 +115,7 @@ class Actor:
             torch.Generator().manual_seed(int(random_stream("actor", rank).integers(2**63))).get_state()
         )
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: Any) -> Any:  # as the method has them
         """Call a method by its name, as :meth:`Workers.ask` sends it."""
         methods: dict[str, Callable[..., Any]] = {
             "begin": self.begin,

@@ -153,7 +153,7 @@ class GuardedEnvs:
             raise RunError(f"{self.env_id}: load_state_dict() fails: {self.envs.fault_of(error).reason}") from error
 
 
-def _first_unsaved(value: object) -> Any | None:
+def _first_unsaved(value: object) -> object:
     """Return the first value that a checkpoint can't hold; None if there is none."""
     if isinstance(value, dict):
         return _first_unsaved([*(key for key in value if not isinstance(key, str | int)), *value.values()])

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalChoiceType, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from seqrl_lightning.types import ConfigurationError, one_line, require
+from seqrl_lightning.types import ConfigurationError, one_line, require, shortened
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]
@@ -72,7 +72,7 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
+def suggest(trial: Trial, name: str, distribution: Distribution) -> CategoricalChoiceType:
     """Draw a value for a setting.
 
     Raises:
@@ -96,12 +96,12 @@ def holds(distribution: Distribution, value: object) -> bool:
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _distribution(name: str, entry: Any) -> Distribution:
+def _distribution(name: str, entry: object) -> Distribution:
     if isinstance(entry, dict) and set(entry) == {"choices"}:
         return _choices(name, entry["choices"])
-    is_range = isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}
-    require(is_range, name, entry, _VALID_ENTRY)
-    return _range(name, **entry)
+    if isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}:
+        return _range(name, **entry)
+    raise ConfigurationError(f"{name} is {shortened(repr(entry), 300)}; it must be {_VALID_ENTRY}")
 
 
 def _choices(name: str, choices: Any) -> CategoricalDistribution:

@@ -111,12 +111,14 @@ class ReplayDataModule(LearnerDataModule):
 
         It raises a ``RunError`` where the task's own ``block_of`` raises, or returns anything but a block.
         """
-        follows_learner = self.num_blocks and isinstance(self.task, FollowsBlocks)
-        return self._block_after if follows_learner else None
+        if not self.num_blocks:
+            return None
+        task = self.task
+        return functools.partial(self._block_after, task) if isinstance(task, FollowsBlocks) else None
 
-    def _block_after(self, finished_episodes: int) -> int:
+    def _block_after(self, task: FollowsBlocks, finished_episodes: int) -> int:
         try:
-            return block_after(self.task, finished_episodes, self.num_blocks)
+            return block_after(task, finished_episodes, self.num_blocks)
         except EnvValueError as error:
             raise RunError(f"{self.env_id}: {error}") from error
 

@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from seqrl_lightning.collect import EvaluationTasks
 from seqrl_lightning.data.task_report import report_facts
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
+from seqrl_lightning.envs.bare import BareTask
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.random_streams import random_stream
@@ -29,6 +30,8 @@ from seqrl_lightning.replay import (
 from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, Learner, Progress, RunError, keep_plain, require
+
+T = TypeVar("T")
 
 # Of data.wrappers, Gymnasium's RescaleObservation is annotated with NumPy's numbers, which a config can't write.
 register_type(np.floating, serializer=float, deserializer=float)
@@ -260,7 +263,7 @@ class LearnerDataModule(LightningDataModule):
         if self.take_rollout is not None:
             self.take_rollout()
 
-    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
         return on_device(batch, device) if isinstance(batch, Transitions | Windows) else batch
 
@@ -285,7 +288,7 @@ class LearnerDataModule(LightningDataModule):
         return self._factory
 
     @property
-    def task(self) -> Any:
+    def task(self) -> BareTask:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return self.factory.task
 
@@ -330,5 +333,5 @@ def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 
-def _identity(batch: object) -> Any:
+def _identity(batch: T) -> T:
     return batch

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.core import RenderFrame
 
 from seqrl_lightning.envs.faults import EnvValueError, close_quietly, exit_refused, short
 from seqrl_lightning.envs.followed_blocks import FollowsBlocks, num_blocks_of
@@ -89,7 +90,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             own_info,
         )
 
-    def render(self) -> Any:
+    def render(self) -> RenderFrame | list[RenderFrame] | None:
         """Return the environment's picture. Raises what the environment raises."""
         try:
             return self.env.render()

@@ -19,8 +19,11 @@ from seqrl_lightning.errors import extra_in
 from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
+BareTask = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""A task without wrappers: a single environment, or a vector environment if there is no other."""
 
-def bare_task(env_id: str, env_kwargs: dict[str, Any], is_native: bool = False) -> Any:
+
+def bare_task(env_id: str, env_kwargs: dict[str, Any], is_native: bool = False) -> BareTask:
     """Return a task without wrappers, or as a vector environment if there is no other, to read its attributes.
 
     Args:

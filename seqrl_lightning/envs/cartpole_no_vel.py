@@ -56,7 +56,7 @@ class CartPoleNoVelEnv(CartPoleEnv):
 
     def step(self, action: object) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Push the cart."""
-        observation, reward, terminated, _, info = super().step(action)
+        observation, reward, terminated, _, info = super().step(action)  # type: ignore[no-untyped-call]  # Gymnasium's
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_episode_steps
         return observation[_SEEN], reward, terminated, truncated, info

@@ -6,7 +6,7 @@ import inspect
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -296,7 +296,7 @@ def _is_fixed(task: object, chain: tuple[str, ...]) -> bool:
     return is_constant(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a value as a tensor, a number, a text, or ``{name of its type: list}``.
 
     Raises:
@@ -305,18 +305,19 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
-    if kind is np.ndarray and value.dtype.isnative and _owner(value).base is None:
+    if isinstance(value, np.ndarray) and kind is np.ndarray and value.dtype.isnative and _owner(value).base is None:
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
         return {"number": torch.from_numpy(np.array(value))}
-    if kind is deque:
+    if isinstance(value, deque) and kind is deque:
         return {"deque": [value.maxlen, *map(_plain, value)]}
     if kind in _COLLECTIONS.values():
-        return {kind.__name__: [_plain(item) for item in (value.items() if kind is dict else value)]}
+        items = value.items() if isinstance(value, dict) else cast(Iterable[object], value)
+        return {kind.__name__: [_plain(item) for item in items]}
     raise TypeError(f"{kind.__name__} is no plain value")
 
 
-def _unplain(value: Any) -> Any:
+def _unplain(value: object) -> object:
     """Return the value that :func:`_plain` converted to ``value``: its inverse."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()

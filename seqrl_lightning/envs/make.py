@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.admitted import AdmittedEnv, VectorizedEnv
-from seqrl_lightning.envs.bare import bare_task, make_native, make_task, task_spec
+from seqrl_lightning.envs.bare import BareTask, bare_task, make_native, make_task, task_spec
 from seqrl_lightning.envs.border import Border
 from seqrl_lightning.envs.facts import EnvFacts, read_facts
 from seqrl_lightning.envs.faults import close_quietly
@@ -140,7 +140,7 @@ class EnvFactory:
             return False
 
     @functools.cached_property
-    def task(self) -> Any:
+    def task(self) -> BareTask:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return bare_task(self.env_id, self.env_kwargs, self._is_native)
 

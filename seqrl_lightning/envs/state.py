@@ -172,7 +172,7 @@ def layers(env: Layered) -> list[Layered]:
     return layers
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> Any:  # of the value's own structure
     """Turn arrays into tensors, NumPy's numbers into Python's and tuples into lists: loading those runs no code."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
@@ -183,7 +183,7 @@ def plain(value: object) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple | deque) else value
 
 
-def arrays(value: object) -> Any:
+def arrays(value: object) -> Any:  # of the value's own structure
     """Turn tensors into arrays with memory of their own."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()

@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.core import RenderFrame
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
@@ -39,7 +40,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
         self._start: _Start | None = None  # of the episode that has begun in the last one's last step
 
     @property
-    def unwrapped(self) -> Any:
+    def unwrapped(self) -> Any:  # no Env, as Gymnasium has it
         """The task: the vector environment without its wrappers."""
         return self.envs.unwrapped
 
@@ -82,7 +83,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
         start = arrays(state_dict["start"])
         self._start = None if start is None else (start[0], start[1])
 
-    def render(self) -> Any:
+    def render(self) -> RenderFrame | None:
         """Return the environment's picture."""
         pictures = self.envs.render()
         return pictures if pictures is None else pictures[0]

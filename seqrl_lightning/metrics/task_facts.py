@@ -1,20 +1,21 @@
 """The facts about a task that measures depend on."""
 
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seqrl_lightning.types import Order, Task, stated
 
+# An attribute of another kind means something else than the fact of its name.
 
-def _attribute(task: Task, name: str, kind: type) -> Any:
-    """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
+
+def _number(task: Task, name: str) -> float | None:
     value = stated(task, name)
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 def _count(task: Task, name: str) -> int | None:
-    value = _attribute(task, name, Integral)
-    return int(value) if value is not None and value > 0 else None
+    value = stated(task, name)
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0 else None
 
 
 class TaskFacts(NamedTuple):
@@ -40,17 +41,16 @@ class TaskFacts(NamedTuple):
         Args:
             task: The environment itself, without wrappers. An attribute of it that raises is ignored, with a warning.
         """
-        optimal_return = _attribute(task, "optimal_return", Real)
-        memoryless_return = _attribute(task, "memoryless_return", Real)
+        optimal_return, order = _number(task, "optimal_return"), stated(task, "order_by_block")
         threshold = None if task.spec is None else task.spec.reward_threshold
         mastery_return = threshold if optimal_return is None else optimal_return
         return cls(
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
-            order=_attribute(task, "order_by_block", Order),
+            order=order if isinstance(order, Order) else None,
             num_blocks=_count(task, "num_blocks") or 1,
             mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
-            memoryless_return=None if memoryless_return is None else float(memoryless_return),
+            memoryless_return=_number(task, "memoryless_return"),
             num_symbols=_count(task, "num_symbols"),
             num_contexts=_count(task, "num_contexts"),
         )

@@ -140,7 +140,7 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
     return reason, defaults
 
 
-def of_named_classes(given: object, default: Any) -> Any:
+def of_named_classes(given: object, default: object) -> object:
     """Return the default that a given value replaces; if the value names another class, that class's own defaults.
 
     Args:
@@ -150,8 +150,9 @@ def of_named_classes(given: object, default: Any) -> Any:
     default = default.as_dict() if isinstance(default, Namespace) else default
     if not isinstance(given, Namespace) or "class_path" not in given:
         return default
-    is_same = isinstance(default, dict) and default.get("class_path") == given.class_path
-    settings = dict(default.get("init_args", {})) if is_same else {}
+    settings: dict[str, object] = {}
+    if isinstance(default, dict) and default.get("class_path") == given.class_path:
+        settings |= default.get("init_args", {})
     for name, value in _settings_of(given):
         if (inner := of_named_classes(value, settings.get(name))) is not None:
             settings[name] = inner
