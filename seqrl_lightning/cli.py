@@ -76,7 +76,7 @@ class SeqRLCLI(LightningCLI):
             raise ConfigurationError(one_line(error)) from error
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Build the parser of a subcommand; one that isn't named, while another is, has no settings: that takes time."""
+        """Build the parser of a subcommand; without settings, which take time, if another one is named."""
         if self._named_subcommand in self.subcommands() and self._named_subcommand != subcommand:
             self._subcommand_method_arguments[subcommand] = []
             return self.init_parser(**kwargs)
