@@ -1,5 +1,6 @@
 """The facts about a task that measures depend on."""
 
+import math
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -10,6 +11,17 @@ def _attribute(task: Task, name: str, kind: type) -> Any:
     """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
     value = stated(task, name)
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _finite(value: object) -> float | None:
+    """Return a number that a float can hold; None for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _count(task: Task, name: str) -> int | None:
@@ -40,17 +52,15 @@ class TaskFacts(NamedTuple):
         Args:
             task: The environment itself, without wrappers. An attribute of it that raises is ignored, with a warning.
         """
-        optimal_return = _attribute(task, "optimal_return", Real)
-        memoryless_return = _attribute(task, "memoryless_return", Real)
-        threshold = None if task.spec is None else task.spec.reward_threshold
-        mastery_return = threshold if optimal_return is None else optimal_return
+        optimal_return = _finite(stated(task, "optimal_return"))
+        threshold = None if task.spec is None else _finite(task.spec.reward_threshold)
         return cls(
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
             order=_attribute(task, "order_by_block", Order),
             num_blocks=_count(task, "num_blocks") or 1,
-            mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
-            memoryless_return=None if memoryless_return is None else float(memoryless_return),
+            mastery_return=threshold if optimal_return is None else optimal_return,
+            memoryless_return=_finite(stated(task, "memoryless_return")),
             num_symbols=_count(task, "num_symbols"),
             num_contexts=_count(task, "num_contexts"),
         )
