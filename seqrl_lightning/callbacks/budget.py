@@ -30,8 +30,8 @@ class Budget(NamedTuple):
         must_be = f"more than agent.warmup_env_steps = {warmup_env_steps}"
         require(budget is None or budget > warmup_env_steps, "agent.max_env_steps", budget, must_be)
         ends = budget is not None or self.max_episodes is not None or is_limited(trainer)
-        must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
-        require(ends, "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
+        others = "agent.max_episodes, trainer.max_steps, trainer.max_epochs or trainer.max_time"
+        require(ends, "agent.max_env_steps", None, f"a number, or {others} must be set: nothing ends this run")
 
     def warn_of_blocks(self, data: ReplayDataModule) -> None:
         """Say so if the budget of episodes ends before the task's last block begins."""
