@@ -181,6 +181,7 @@ def _start_epoch_again(trainer: Trainer, pl_module: LightningModule) -> None:
             and kind.state_dict is Callback.state_dict
         ):
             rank_zero_info(
-                f"Not bitwise, if {hook} changes what is learned: it saves no state, and isn't called where a run is "
-                "resumed in mid-epoch."
+                f"Not bitwise, if {hook} changes what is learned: the run is resumed in mid-epoch, where the hook "
+                f"isn't called again, and {kind.__name__} saves no state. To resume exactly, give it `state_dict` and "
+                "`load_state_dict`."
             )

@@ -32,6 +32,7 @@ from seqrl_lightning.envs.wrapping import (
     require_discrete,
     require_flat,
 )
+from seqrl_lightning.errors import require_known
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
 
@@ -69,9 +70,9 @@ class EnvFactory:
         flatten_observations: bool | None = None,
     ) -> None:
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
-        require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
+        require_known("data.vectorization_mode", vectorization_mode, modes)
         resets = (None, *(mode.value for mode in AutoresetMode))
-        require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
+        require_known("data.autoreset_mode", autoreset_mode, resets)
         self._is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
@@ -163,10 +164,10 @@ class EnvFactory:
         close_quietly(envs)
         modes = [mode.value for mode in AutoresetMode]
         if declared is None:
-            must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
+            must_be = f"one of {', '.join(modes)}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
             declared = self.autoreset_mode
-        must_be = f"one of {modes}"
+        must_be = f"one of {', '.join(modes)}"
         require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
         return AutoresetMode(declared)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from seqrl_lightning.envs.drawing import draw_board, write_board
 from seqrl_lightning.envs.rule import RIGHT, UNCOUNTED, WRONG, Rule, Script, Scripts
+from seqrl_lightning.errors import require_known
 from seqrl_lightning.types import FloatArray, IntArray, Order, require
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -66,7 +67,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     _STATE = ("block", "_is_fixed", "_finished_episodes", "_state", "_toward_limit", "_outcome", "_last_pick")
 
     def __init__(self, letters: str, rule: Rule, render_mode: str | None) -> None:
-        require(render_mode in (None, *RENDER_MODES), "render_mode", render_mode, f"one of {RENDER_MODES}")
+        require_known("render_mode", render_mode, (None, *RENDER_MODES))
         self.letters = letters
         self.rule = rule
         self.render_mode = render_mode
