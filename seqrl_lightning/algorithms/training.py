@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, 
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.saved_state import require_fitting_state
+from seqrl_lightning.saved_optimizer import require_optimization
 from seqrl_lightning.types import Batch, Cadence, CompileMode, ConfigurationError, Update, keep_plain, require
 
 B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
@@ -125,6 +125,7 @@ class TrainingModule(ActingModule, Generic[B]):
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
         self.finite_updates = FiniteUpdates()
         self._step: Callable[[B], Update] | None = None  # from a batch to an update, while training
+        self._resumed: dict[str, Any] = {}  # of a checkpoint, until the optimizer is made
 
     @abstractmethod
     def minibatches(self, batch: Batch) -> Iterable[B]:
@@ -205,10 +206,24 @@ class TrainingModule(ActingModule, Generic[B]):
 
     # Updates
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what optimizer and scheduler are to restore, until they are made; see :class:`CheckpointedModule`."""
+        super().on_load_checkpoint(checkpoint)
+        self._resumed = {name: checkpoint.get(name) for name in ("optimizer_states", "lr_schedulers")}
+
+    def on_fit_start(self) -> None:
+        """Refuse what a checkpoint holds for the optimizer and its scheduler, before Lightning restores it.
+
+        Raises:
+            StateError: If this run's can't have left it.
+        """
+        resumed, self._resumed = self._resumed, {}
+        if resumed:
+            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            require_optimization(resumed, self.trainer.optimizers, schedulers)
+
     def on_train_start(self) -> None:
         """Choose how an update is made, after the optimizer has its state."""
-        for optimizer in self.trainer.optimizers:
-            require_fitting_state(optimizer)
         self._step = self.choose_step()
 
     def on_train_end(self) -> None:
