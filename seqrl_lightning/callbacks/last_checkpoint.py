@@ -46,7 +46,7 @@ class LastCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._resumes_between_epochs = saved(
-            state_dict["is_between_epochs"], bool, "LastCheckpoint's is_between_epochs"
+            state_dict.get("is_between_epochs"), bool, "LastCheckpoint's is_between_epochs"
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

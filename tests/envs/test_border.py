@@ -554,7 +554,9 @@ def test_a_note_of_which_environments_have_a_label_may_mean_something_else(note:
         assert outcome.shown.correct_action is None
 
 
-@pytest.mark.parametrize(("value", "fact"), [(9, 9.0), (10**400, None), (float("nan"), None), ("high", None), (True, None)])
+@pytest.mark.parametrize(
+    ("value", "fact"), [(9, 9.0), (10**400, None), (float("nan"), None), ("high", None), (True, None)]
+)
 def test_a_best_return_is_a_finite_number(value: Any, fact: float | None) -> None:
     facts = TaskFacts.of(type("Best", (Light,), {"optimal_return": value, "memoryless_return": value})())
     assert (facts.mastery_return, facts.memoryless_return) == (fact, fact)
@@ -716,7 +718,7 @@ def test_environments_that_differ_are_named(differs: str, mode: str, tmp_path: P
                 self.action_space = gym.spaces.Discrete(size)
 
     gym.register("tests/Growing-v0", Growing)
-    with pytest.raises(ConfigurationError, match="^data.env_id is 'tests/Growing-v0'; it must be one with the same"):
+    with pytest.raises(ConfigurationError, match=r"^data.env_id is 'tests/Growing-v0'; it must be one with the same"):
         EnvFactory("tests/Growing-v0", {"folder": str(tmp_path)}, vectorization_mode=mode).make_envs(3)
 
 
