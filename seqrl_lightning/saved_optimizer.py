@@ -77,7 +77,7 @@ def require_optimizer_state(state: object, own: Optimizer, name: str) -> None:
         require_saved(is_parameter, f"a key of {name}.state", number, "the number of a parameter")
     if is_known:
         expected = _entries_after_a_step(own)
-    elif any(group.get("fused") for group in groups):
+    elif any(isinstance(group, dict) and group.get("fused") for group in groups):
         expected = {number: _as_fused(entries[number], parameters[number]) for number in entries}
     else:
         return

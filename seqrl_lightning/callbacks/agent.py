@@ -208,7 +208,8 @@ class AgentCallback(Callback):
             rank_zero_info(
                 f"Not bitwise: {data.env_id} can't be set back to where it was, because it or a wrapper doesn't save "
                 "all of its state; the run continues with new episodes, and its results differ from those of a run "
-                "that was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` (docs/guarantee.md)."
+                "that was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` "
+                "(docs/guarantee.md)."
             )
         self.collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         data.take_rollout = (lambda: env_steps.take_rollout(trainer.global_step)) if self._pace.learns_once else None
