@@ -37,7 +37,7 @@ from seqrl_lightning.running.folder import (
     training_logger,
 )
 from seqrl_lightning.running.loggers import runs_of_loggers, with_tensorboard
-from seqrl_lightning.running.messages import note, print_rules, print_summary
+from seqrl_lightning.running.messages import note, print_results, print_rules, print_summary
 from seqrl_lightning.running.origin import Origin
 from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
@@ -76,7 +76,7 @@ class SeqRLCLI(LightningCLI):
             raise ConfigurationError(one_line(error)) from error
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Build the parser of a subcommand; one that isn't named, while another is, has no settings: that takes time."""
+        """Build the parser of a subcommand; without settings, which take time, if another one is named."""
         if self._named_subcommand in self.subcommands() and self._named_subcommand != subcommand:
             self._subcommand_method_arguments[subcommand] = []
             return self.init_parser(**kwargs)
@@ -208,13 +208,19 @@ class SeqRLCLI(LightningCLI):
         """Say where the run is, what came out, and what to do next."""
         print_summary(self.trainer)
 
-    def after_test(self) -> None:
-        """Say which rule the results are of."""
-        print_rules(self.trainer, "test")
+    def test(self, verbose: bool, **arguments: Any) -> None:
+        """Test, and print results with the digits that a float32 has; Lightning's table prints more."""
+        self.trainer.test(verbose=False, **arguments)
+        if verbose:
+            print_results(self.trainer, "test")
+            print_rules(self.trainer, "test")
 
-    def after_validate(self) -> None:
-        """Say which rule the results are of."""
-        print_rules(self.trainer, "val")
+    def validate(self, verbose: bool, **arguments: Any) -> None:
+        """Validate, and print results likewise."""
+        self.trainer.validate(verbose=False, **arguments)
+        if verbose:
+            print_results(self.trainer, "val")
+            print_rules(self.trainer, "val")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger before all others."""
@@ -234,7 +240,10 @@ class SeqRLCLI(LightningCLI):
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         kwargs["logger"] = with_tensorboard(config.get("logger"), self._tensorboard_logger)
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:  # Lightning's for an accelerator, a number of devices and the like
+            raise ConfigurationError(f"trainer: {one_line(error)}") from error
 
     @property
     def _max_gib(self) -> float:

@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -8,6 +9,8 @@ import torch
 import tests.tasks  # noqa: F401  (registers the tests' own environments)
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; child processes inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # For tests/mutations.py, which asks only whether a test fails.
 hypothesis.settings.register_profile("first_failure", phases=[hypothesis.Phase.generate], database=None)
 

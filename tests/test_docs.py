@@ -107,14 +107,15 @@ class Unrun(SeqRLCLI):
 
 
 @functools.cache
-def parser_of(data_class: str) -> Any:
-    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
+def parser_of(data_class: str, command: str = "fit") -> Any:
+    """The parser of ``seqrl fit`` and the like: each is built once, since that takes half a second."""
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(sys, "argv", ["seqrl"])
         table = Path(folder, "trials.csv")
         table.write_text('episode,action,reward,state\n0,1,1.0,"[0.0]"\n')
         data = f"--data.trials={table}" if data_class == "LoggedTrials" else "--data.env_id=CartPole-v1"
-        return Unrun(["fit", f"--data_class={data_class}", data, "--trainer.logger=false"]).parser
+        weights = [] if command == "fit" else ["--ckpt_path=untrained"]
+        return Unrun([command, f"--data_class={data_class}", data, "--trainer.logger=false", *weights]).parser
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
             arguments = with_option(with_paths(arguments))
             try:
-                parser_of(data_class_of(arguments).__name__).parse_args([command, *arguments])
+                parser_of(data_class_of(arguments).__name__, command).parse_args([command, *arguments])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise

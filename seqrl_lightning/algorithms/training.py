@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from seqrl_lightning.batches import Batch, BatchT, Update
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.saved_state import require_fitting_state
+from seqrl_lightning.saved_optimizer import require_optimization
 from seqrl_lightning.types import Cadence, CompileMode, ConfigurationError, keep_plain, require
 
 _RENAMED_METHODS = {
@@ -122,6 +122,7 @@ class TrainingModule(ActingModule, Generic[BatchT]):
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
         self.finite_updates = FiniteUpdates()
         self._step: Callable[[BatchT], Update] | None = None  # from a batch to an update, while training
+        self._resumed: dict[str, Any] = {}  # of a checkpoint, until the optimizer is made
 
     @abstractmethod
     def minibatches(self, batch: Batch) -> Iterable[BatchT]:
@@ -202,10 +203,24 @@ class TrainingModule(ActingModule, Generic[BatchT]):
 
     # Updates
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what optimizer and scheduler are to restore, until they are made; see :class:`CheckpointedModule`."""
+        super().on_load_checkpoint(checkpoint)
+        self._resumed = {name: checkpoint.get(name) for name in ("optimizer_states", "lr_schedulers")}
+
+    def on_fit_start(self) -> None:
+        """Refuse what a checkpoint holds for the optimizer and its scheduler, before Lightning restores it.
+
+        Raises:
+            StateError: If this run's can't have left it.
+        """
+        resumed, self._resumed = self._resumed, {}
+        if resumed:
+            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            require_optimization(resumed, self.trainer.optimizers, schedulers)
+
     def on_train_start(self) -> None:
         """Choose how an update is made, after the optimizer has its state."""
-        for optimizer in self.trainer.optimizers:
-            require_fitting_state(optimizer)
         self._step = self.choose_step()
 
     def on_train_end(self) -> None:

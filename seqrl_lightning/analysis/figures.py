@@ -383,6 +383,7 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
         for suffix in SUFFIXES:
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix, **options)
+            figure.set_layout_engine("none")  # it is laid out once: that takes as long as to draw it
             contents = picture.getvalue()
             if suffix == "svg":  # the file is well-formed, whatever texts a figure shows
                 contents = printable(contents.decode(), "\n\t").encode()

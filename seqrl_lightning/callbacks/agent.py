@@ -44,7 +44,7 @@ from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import SEED, random_stream
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved, saved_count, saved_settings
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
@@ -206,7 +206,10 @@ class AgentCallback(Callback):
         self._env_steps = env_steps = self._make_env_steps(trainer, data, self._learner)
         if not self.collector.begin(self._resumed):
             rank_zero_info(
-                f"Not bitwise: {data.env_id} can't be set back to where it was; the run continues with new episodes."
+                f"Not bitwise: {data.env_id} can't be set back to where it was, because it or a wrapper doesn't save "
+                "all of its state; the run continues with new episodes, and its results differ from those of a run "
+                "that was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` "
+                "(docs/guarantee.md)."
             )
         self.collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         data.take_rollout = (lambda: env_steps.take_rollout(trainer.global_step)) if self._pace.learns_once else None
@@ -241,9 +244,10 @@ class AgentCallback(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""
-        saved = checkpoint["callbacks"][self.state_key].get("settings", {})
+        state = saved(checkpoint["callbacks"].get(self.state_key), dict, "the agent's state")
+        before = saved_settings(state.get("settings", {}), "the agent's settings")
         is_told = isinstance(pl_module, ActingModule) and pl_module.is_from_command_line
-        for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
+        for change in [] if is_told else changes({"agent": before or self._settings}, {"agent": self._settings}):
             rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -269,11 +273,12 @@ class AgentCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts; the collector follows when fitting starts."""
-        self.progress = saved(state_dict["progress"], Progress, "the agent's progress")
-        unlearned = saved(state_dict["unlearned_env_steps"], int, "the agent's unlearned_env_steps")
+        self.progress = saved(state_dict.get("progress"), Progress, "the agent's progress")
+        unlearned = saved_count(state_dict.get("unlearned_env_steps"), "the agent's unlearned_env_steps")
         self._pace.unlearned_env_steps = unlearned
-        self.episode_log.recent_returns.extend(saved(state_dict["recent_returns"], list[float], "the agent's returns"))
-        self._resumed = saved(state_dict["collector"], dict, "the agent's collector")
+        returns = saved(state_dict.get("recent_returns"), list[float], "the agent's returns")
+        self.episode_log.recent_returns.extend(returns)
+        self._resumed = saved(state_dict.get("collector"), dict, "the agent's collector")
 
     # Acting
 

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.data import LearnerDataModule
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 
 
 class BestOfBlock(Callback):
@@ -38,8 +38,8 @@ class BestOfBlock(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        block = state_dict["block"]  # None before the first evaluation
-        self._block = None if block is None else saved(block, int, "BestOfBlock's block")
+        block = state_dict.get("block")  # None before the first evaluation
+        self._block = None if block is None else saved_count(block, "BestOfBlock's block")
 
 
 def _forget_best(callback: ModelCheckpoint) -> None:

@@ -24,8 +24,8 @@ def require_end(budget: Budget, trainer: Trainer, warmup_env_steps: int) -> None
     must_be = f"more than agent.warmup_env_steps = {warmup_env_steps}"
     require(limit is None or limit > warmup_env_steps, "agent.max_env_steps", limit, must_be)
     ends = limit is not None or budget.max_episodes is not None or is_limited(trainer)
-    must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
-    require(ends, "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
+    others = "agent.max_episodes, trainer.max_steps, trainer.max_epochs or trainer.max_time"
+    require(ends, "agent.max_env_steps", None, f"a number, or {others} must be set: nothing ends this run")
 
 
 def warn_of_later_blocks(budget: Budget, data: ReplayDataModule) -> None:

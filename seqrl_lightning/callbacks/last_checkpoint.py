@@ -46,7 +46,7 @@ class LastCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._resumes_between_epochs = saved(
-            state_dict["is_between_epochs"], bool, "LastCheckpoint's is_between_epochs"
+            state_dict.get("is_between_epochs"), bool, "LastCheckpoint's is_between_epochs"
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -181,6 +181,7 @@ def _start_epoch_again(trainer: Trainer, pl_module: LightningModule) -> None:
             and kind.state_dict is Callback.state_dict
         ):
             rank_zero_info(
-                f"Not bitwise, if {hook} changes what is learned: it saves no state, and isn't called where a run is "
-                "resumed in mid-epoch."
+                f"Not bitwise, if {hook} changes what is learned: the run is resumed in mid-epoch, where the hook "
+                f"isn't called again, and {kind.__name__} saves no state. To resume exactly, give it `state_dict` and "
+                "`load_state_dict`."
             )

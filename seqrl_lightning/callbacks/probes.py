@@ -12,7 +12,7 @@ from seqrl_lightning.callbacks.trials import Row, header, played_rows
 from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import EvaluationTask
 
@@ -75,5 +75,5 @@ class ProbeWriter(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._num_rows = saved(state_dict["rows"], int, "ProbeWriter's rows")
-        self._num_probes = saved(state_dict["probes"], int, "ProbeWriter's probes")
+        self._num_rows = saved_count(state_dict.get("rows"), "ProbeWriter's rows")
+        self._num_probes = saved_count(state_dict.get("probes"), "ProbeWriter's probes")

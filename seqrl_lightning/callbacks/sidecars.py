@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
@@ -121,7 +122,14 @@ def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str
     state = saved(state, dict, "ModelCheckpoint's state")
     folder = os.fspath(callback.dirpath or "")
     before = {loaded.parent.resolve(), Path(str(state.get("dirpath"))).resolve()}
-    return best_in_folder(state, folder) if Path(folder).resolve() in before else callback.state_dict()
+    if Path(folder).resolve() not in before:
+        return callback.state_dict()
+    found = best_in_folder(state, folder)
+    scores: dict[str, Tensor] = found["best_k_models"]
+    if scores:  # the worst of them is the next to be deleted
+        worst = (max if callback.mode == "min" else min)(scores, key=lambda name: float(scores[name]))
+        found |= {"kth_best_model_path": worst, "kth_value": scores[worst]}
+    return found
 
 
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:

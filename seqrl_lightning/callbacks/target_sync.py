@@ -9,7 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
 from seqrl_lightning.algorithms.acting import ActingModule
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 from seqrl_lightning.types import require
 
 _SOFT, _COPY = 0.005, 1.0
@@ -89,7 +89,7 @@ class TargetSync(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.updates = saved(state_dict["updates"], int, "TargetSync's updates")
+        self.updates = saved_count(state_dict.get("updates"), "TargetSync's updates")
 
 
 def _has_target(learner: ActingModule) -> bool:

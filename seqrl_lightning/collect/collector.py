@@ -12,6 +12,7 @@ from seqrl_lightning.collect.recorder import TrialRecorder
 from seqrl_lightning.envs import EnvFault, Outcome, Shown
 from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import RingBuffer, Sampler
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import BoolArray, IntArray, Progress, require
 
 
@@ -114,11 +115,11 @@ class Collector:
         Returns:
             False if new episodes had to be started because ``state_dict`` doesn't hold the environments' state.
         """
-        is_known = state_dict is None or state_dict["envs"] is not None
+        is_known = state_dict is None or state_dict.get("envs") is not None
         if state_dict is not None:
-            self.policy.load_state_dict(state_dict["policy"])
+            self.policy.load_state_dict(saved(state_dict.get("policy"), dict, "the policy's state"))
             self._load_bonus(state_dict.get("bonus"))  # earlier versions had none
-            before = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
+            before = RunningEpisodes.from_state_dict(state_dict.get("episodes"), self.ring.num_envs)
             self._note_reached(before.shown, ~before.is_first)
         if state_dict is not None and is_known:
             self._continue_episodes(state_dict)
@@ -242,7 +243,8 @@ class Collector:
             "bonus": None if self.bonus is None else self.bonus.state_dict(),
         }
 
-    def _load_bonus(self, state: dict[str, Any] | None) -> None:
+    def _load_bonus(self, state: object) -> None:
+        state = None if state is None else saved(state, dict, "the exploration bonus's state")
         must_be = "the one that the checkpoint was saved with"
         now = None if self.bonus is None else self.bonus.state_dict()
         is_alike = (now or {}).keys() == (state or {}).keys()
@@ -251,7 +253,7 @@ class Collector:
             self.bonus.load_state_dict(state)
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
-        self.envs.load_state_dict(state_dict["envs"])
+        self.envs.load_state_dict(saved(state_dict["envs"], dict, "the environments' state"))
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
         if self.normalization is not None:
             running = state_dict.get("normalization", {})  # earlier versions had none

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqrl_lightning.envs import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import BoolArray, IntArray, Progress, RunError
 
 
@@ -145,10 +146,13 @@ class GuardedEnvs:
         """Set the environments back to where ``state_dict`` was taken.
 
         Raises:
+            StateError: If no environment like these has such a state.
             RunError: If a task's ``load_state_dict`` raises.
         """
         try:
             self.envs.load_state_dict(state_dict)
+        except StateError:
+            raise
         except (Exception, SystemExit) as error:
             raise RunError(f"{self.env_id}: load_state_dict() fails: {self.envs.fault_of(error).reason}") from error
 

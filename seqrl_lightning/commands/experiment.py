@@ -106,14 +106,14 @@ def read_design(path: Path) -> Design:
         ConfigurationError: If it isn't one, or an entry has another form.
     """
     if not path.is_file():
-        raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file")
+        raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file that exists")
     try:
         entries = _with_names_as_written(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} isn't YAML: {one_line(error)}") from error
     known = {"config", "seeds", "factors"}
     is_known = isinstance(entries, dict) and {"config", "factors"} <= set(entries) <= known
-    require(is_known, str(path), entries, "a mapping with config, factors and, if it likes, seeds")
+    require(is_known, str(path), entries, "a mapping with the keys config and factors, and optionally seeds")
     config, seeds = entries["config"], entries.get("seeds", 5)
     configs = config if isinstance(config, list) else [config]
     require(bool(configs) and all(isinstance(file, str) for file in configs), "config", config, "a file, or a list")

@@ -111,7 +111,7 @@ def read(path: Path, max_gib: float) -> "pd.DataFrame":
     import pandas as pd
 
     if not path.is_file():
-        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file")
+        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file that exists")
     require_file(path, max_gib)
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, converters=dict.fromkeys(NAMES, str.strip))

@@ -35,7 +35,7 @@ def read_space(path: Path) -> Space:
         ConfigurationError: If there is no such file, or an entry is neither a range nor a list of choices.
     """
     if not path.is_file():
-        raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file")
+        raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file that exists")
     try:
         entries = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

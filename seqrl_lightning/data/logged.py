@@ -12,6 +12,7 @@ from seqrl_lightning.data.shared import LearnerDataModule
 from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import is_limited
 from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import require
@@ -106,5 +107,5 @@ class LoggedTrials(LearnerDataModule):
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "sampler" in state:  # only a resumed run has read its sidecar
             must_be = "the tables that the checkpoint's run learned from: these have other contents"
-            require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
-            self._load_sampler(state["sampler"])
+            require(state.get("trials") == self._checksum, "data.trials", self.trials, must_be)
+            self._load_sampler(saved(state["sampler"], dict, "the sampler"))

@@ -19,6 +19,7 @@ from seqrl_lightning.envs.followed_blocks import block_after
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
 from seqrl_lightning.replay.room import require_room
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import RunError, require
 
@@ -127,7 +128,7 @@ class ReplayDataModule(LearnerDataModule):
 
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "ring" in state:
-            self.ring.load_state_dict(state["ring"], self.n_actions)
-            self._load_sampler(state["sampler"])
+            self.ring.load_state_dict(saved(state["ring"], dict, "the replay memory"), self.n_actions)
+            self._load_sampler(saved(state.get("sampler"), dict, "the sampler"))
         elif self.save_replay and self.trainer is not None and self.trainer.state.fn == "fit":  # others need none
             rank_zero_info("The checkpoint holds no replay memory; a new one is filled before the run continues.")

@@ -27,7 +27,7 @@ from seqrl_lightning.replay import (
     Sampler,
     UniformSampler,
 )
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import restore_stream, saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import ConfigurationError, EvaluationTask, Learner, Progress, RunError, keep_plain, require
 
@@ -308,11 +308,11 @@ class LearnerDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        progress = saved(state_dict["progress"], Progress, "the progress")
+        progress = saved(state_dict.get("progress"), Progress, "the progress")
         for name, value in asdict(progress).items():  # in place: others hold the same object
             setattr(self.progress, name, value)
         self._load_memory(state_dict)
-        self._rng.bit_generator.state = state_dict["rng"]
+        restore_stream(self._rng, state_dict.get("rng"), "the datamodule's random stream")
 
     @abstractmethod
     def _memory_state(self) -> dict[str, Any]:

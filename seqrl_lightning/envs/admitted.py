@@ -12,6 +12,7 @@ from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.values import as_flag, as_reward, own_observation, stored_space
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import Array
 
 
@@ -160,7 +161,7 @@ class VectorizedEnv(AdmittedEnv):
 
     @tracked_state.setter
     def tracked_state(self, state: dict[str, Any]) -> None:
-        self._ended = state["ended"]
+        self._ended = saved(state.get("ended"), bool, "whether the episode has ended")
         set_env_state(self.env, plain(state))
 
     @property

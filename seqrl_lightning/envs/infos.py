@@ -46,7 +46,10 @@ def as_int(value: object, first: int, end: int) -> int | None:
     if type(value) is not int:
         if isinstance(value, list | tuple) or is_masked(value):
             return None
-        array = np.asarray(value)  # of a tensor, too
+        try:
+            array = as_array(value, "a label")  # of a tensor, too
+        except EnvValueError:
+            return None
         if array.size == 1 and array.dtype == object and array.item() is not value:
             return as_int(array.item(), first, end)
         if array.size != 1 or array.dtype.kind not in "iu":
@@ -74,11 +77,16 @@ def values_per_env(infos: dict[str, Any], key: str, num_envs: int) -> tuple[Sequ
     if is_masked(values):  # a label that is masked is missing; a row of masks is looked at on its own
         values = [None if value is np.ma.masked else value for value in values]
     if not isinstance(values, list | tuple):
-        values = np.asarray(values)
+        try:
+            values = as_array(values, f"info[{key!r}]")
+        except EnvValueError:
+            return None
     if (values.shape[:1] if isinstance(values, np.ndarray) else (len(values),)) != (num_envs,):
         return None
     if not (type(has_value) is np.ndarray and has_value.dtype == np.bool_):  # as Gymnasium's have
-        has_value = np.broadcast_to(np.asarray(has_value, np.bool_), (num_envs,))
+        flags = as_array(has_value, f"info['_{key}']")
+        means_ours = flags.dtype.kind in "biuf" and flags.shape in ((), (num_envs,))
+        has_value = np.broadcast_to(flags.astype(np.bool_) if means_ours else np.True_, (num_envs,))
     if not isinstance(values, np.ndarray) or values.dtype == object:
         has_value = has_value & np.array([value is not None for value in values])
     return values, has_value

@@ -1,7 +1,9 @@
 """Environments from an id and settings, single and side by side."""
 
 import functools
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -30,7 +32,8 @@ from seqrl_lightning.envs.wrapping import (
     require_discrete,
     require_flat,
 )
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import ConfigurationError, one_line, require
 
 
 class EnvFactory:
@@ -67,9 +70,9 @@ class EnvFactory:
         flatten_observations: bool | None = None,
     ) -> None:
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
-        require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
+        require_known("data.vectorization_mode", vectorization_mode, modes)
         resets = (None, *(mode.value for mode in AutoresetMode))
-        require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
+        require_known("data.autoreset_mode", autoreset_mode, resets)
         self._is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
@@ -161,10 +164,10 @@ class EnvFactory:
         close_quietly(envs)
         modes = [mode.value for mode in AutoresetMode]
         if declared is None:
-            must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
+            must_be = f"one of {', '.join(modes)}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
             declared = self.autoreset_mode
-        must_be = f"one of {modes}"
+        must_be = f"one of {', '.join(modes)}"
         require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
         return AutoresetMode(declared)
 
@@ -183,12 +186,13 @@ class EnvFactory:
         single = self._single()
         if num_envs == 1 and (vectorization_mode is None or self._is_native):
             return SoloBorder(single())
-        if vectorization_mode == gym.VectorizeMode.ASYNC.value:
+        with _alike(self.env_id):
+            if vectorization_mode != gym.VectorizeMode.ASYNC.value:
+                return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
             with killed_on_error():
                 workers = AsyncVectorEnv([single] * num_envs, copy=False, worker=worker)
-            kill_when_closed(workers)
-            return VectorBorder(workers, is_native=False)
-        return VectorBorder(SyncVectorEnv([single] * num_envs, copy=False), is_native=False)
+        kill_when_closed(workers)
+        return VectorBorder(workers, is_native=False)
 
     @functools.cached_property
     def _is_same_vectorized(self) -> bool:
@@ -233,3 +237,19 @@ class EnvFactory:
         mode = None if self._has_single_env else self._native_mode
         settings = self.wrappers, self.frame_stack, mode, self.flatten_observations
         return functools.partial(make_vectorized, self.env_id, self.env_kwargs, *settings)
+
+
+@contextmanager
+def _alike(env_id: str) -> Iterator[None]:
+    """Describe in one line why several environments of a task can't be stepped side by side.
+
+    Raises:
+        ConfigurationError: If their spaces differ.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("(observation|action) space", str(error)):
+            raise
+        must_be = "one with the same spaces each time it is made"
+        raise ConfigurationError(f"data.env_id is {env_id!r}; it must be {must_be}: {one_line(error)}") from error

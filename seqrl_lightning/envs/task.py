@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from seqrl_lightning.envs.drawing import draw_board, write_board
 from seqrl_lightning.envs.rule import RIGHT, UNCOUNTED, WRONG, Rule, Script, Scripts
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.saved_state import restore_stream
 from seqrl_lightning.types import FloatArray, IntArray, Order, require
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -66,7 +68,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     _STATE = ("block", "_is_fixed", "_finished_episodes", "_state", "_toward_limit", "_outcome", "_last_pick")
 
     def __init__(self, letters: str, rule: Rule, render_mode: str | None) -> None:
-        require(render_mode in (None, *RENDER_MODES), "render_mode", render_mode, f"one of {RENDER_MODES}")
+        require_known("render_mode", render_mode, (None, *RENDER_MODES))
         self.letters = letters
         self.rule = rule
         self.render_mode = render_mode
@@ -228,7 +230,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         if self.draws_scripts:
             self.scripts.load_state_dict(state_dict["scripts"])
         self._follow_script()
-        self.np_random.bit_generator.state = state_dict["rng"]
+        restore_stream(self.np_random, state_dict.get("rng"), "the task's random stream")
 
     def render(self) -> Picture | None:
         """Return the episode so far and the last pick, as text (``ansi``) or ``[H, W, 3] uint8`` (``rgb_array``)."""

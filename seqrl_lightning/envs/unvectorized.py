@@ -13,6 +13,7 @@ from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, masks_per_env, own_infos, values_per_env
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.values import as_flag
+from seqrl_lightning.saved_state import require_saved, saved
 
 _Start = tuple[Any, dict[str, Any]]
 
@@ -79,8 +80,10 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        set_env_state(self.envs, state_dict["envs"])
-        start = arrays(state_dict["start"])
+        set_env_state(self.envs, saved(state_dict.get("envs"), dict, "the state of the vector environment"))
+        start = arrays(state_dict.get("start"))
+        is_start = start is None or (isinstance(start, list) and len(start) == 2 and isinstance(start[1], dict))
+        require_saved(is_start, "the start of the next episode", start, "an observation and its infos, or null")
         self._start = None if start is None else (start[0], start[1])
 
     def render(self) -> RenderFrame | None:

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 
 from seqrl_lightning.envs.bounds import limits_of, require_inside
 from seqrl_lightning.envs.faults import EnvValueError, short
-from seqrl_lightning.types import Array
+from seqrl_lightning.types import Array, one_line
 
 _WIDER = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
@@ -48,8 +48,8 @@ def as_array(value: object, name: str) -> Array:
         raise EnvValueError(f"{name} is {short(value)}; none of its values may be masked")
     try:
         return np.asarray(value)
-    except ValueError as error:
-        raise EnvValueError(f"{name} is {short(value)}, which is no array") from error
+    except Exception as error:  # of whatever kind: an object may convert itself, and a tensor with gradients won't
+        raise EnvValueError(f"{name} is {short(value)}, which is no array: {one_line(error)}") from error
 
 
 def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str = "observation") -> Array:
@@ -104,6 +104,8 @@ def as_reward(value: object) -> float:
             return float(value)
         except OverflowError:
             return float("inf")  # which is refused as such
+        except (TypeError, ValueError) as error:  # NumPy's durations count as integers
+            raise EnvValueError(f"the reward is {short(value)}; it must be a number") from error
     array = as_array(value, "the reward")
     if array.size != 1 or array.dtype.kind not in "biufO":
         raise EnvValueError(f"the reward is {short(value)}; it must be a number")

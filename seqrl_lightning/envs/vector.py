@@ -13,6 +13,7 @@ from seqrl_lightning.envs.derived import own_attributes, set_own_attributes
 from seqrl_lightning.envs.rule import UNCOUNTED, Script
 from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.envs.task import Board, Picture, TaskEnv
+from seqrl_lightning.saved_state import restore_stream
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 
@@ -250,4 +251,4 @@ class Generators:
     def load_state_dict(self, state_dict: list[dict[str, Any]]) -> None:
         """Set the generators back to states that :meth:`state_dict` returned."""
         for env, state in enumerate(state_dict):
-            self[env].bit_generator.state = state
+            restore_stream(self[env], state, f"the random stream of environment {env}")

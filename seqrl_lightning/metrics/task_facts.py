@@ -1,16 +1,21 @@
 """The facts about a task that measures depend on."""
 
+import math
 from numbers import Integral, Real
 from typing import NamedTuple
 
 from seqrl_lightning.types import Order, Task, stated
 
-# An attribute of another kind means something else than the fact of its name.
 
-
-def _number(task: Task, name: str) -> float | None:
-    value = stated(task, name)
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+def _finite(value: object) -> float | None:
+    """Return a number that a float can hold; None for anything else, which means something else than a fact."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _count(task: Task, name: str) -> int | None:
@@ -41,16 +46,15 @@ class TaskFacts(NamedTuple):
         Args:
             task: The environment itself, without wrappers. An attribute of it that raises is ignored, with a warning.
         """
-        optimal_return, order = _number(task, "optimal_return"), stated(task, "order_by_block")
-        threshold = None if task.spec is None else task.spec.reward_threshold
-        mastery_return = threshold if optimal_return is None else optimal_return
+        optimal_return, order = _finite(stated(task, "optimal_return")), stated(task, "order_by_block")
+        threshold = None if task.spec is None else _finite(task.spec.reward_threshold)
         return cls(
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
             order=order if isinstance(order, Order) else None,
             num_blocks=_count(task, "num_blocks") or 1,
-            mastery_return=float(mastery_return) if isinstance(mastery_return, Real) else None,
-            memoryless_return=_number(task, "memoryless_return"),
+            mastery_return=threshold if optimal_return is None else optimal_return,
+            memoryless_return=_finite(stated(task, "memoryless_return")),
             num_symbols=_count(task, "num_symbols"),
             num_contexts=_count(task, "num_contexts"),
         )

@@ -274,9 +274,9 @@ class PrioritizedSampler(TransitionSampler):
 
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
-        self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
-        self._max_weight = saved_max_weight(state_dict["max_weight"])
-        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring, self._max_weight)
+        self._rows_seen = saved_rows(state_dict.get("rows_seen"), ring, "the sampler's rows_seen")
+        self._max_weight = saved_max_weight(state_dict.get("max_weight"))
+        self._tree = saved_tree(state_dict.get("weights"), self._rows_seen, ring, self._max_weight)
         age = np.arange((ring.num_added - self._rows_seen) * ring.num_envs, ring.num_slots) + 1
         seen = ring.slots(age)
         weights = self._tree.weights[seen[ring.is_transition(seen)]]

@@ -52,6 +52,23 @@ def _outcome(trainer: Trainer, data: LearnerDataModule) -> str:
     return f"{found}, after {progress.env_steps:,} env steps and {progress.episodes:,} episodes"
 
 
+def print_results(trainer: Trainer, stage: str) -> None:
+    """Print the results of an evaluation, one a line.
+
+    Args:
+        trainer: It has evaluated.
+        stage: The results' prefix, ``val`` or ``test``.
+    """
+    if not trainer.is_global_zero:
+        return
+    data, metrics = LearnerDataModule.of(trainer), trainer.callback_metrics
+    lines = {name: f"{float(value):.6g}" for name, value in metrics.items() if name.startswith(f"{stage}/")}
+    if data.has_agent:
+        lines["trained for"] = f"{data.progress.env_steps:,} env steps"
+    width = max(map(len, lines), default=0)
+    print(*("", *(f"{name:{width}}  {value}" for name, value in lines.items())), sep="\n")
+
+
 def print_rules(trainer: Trainer, stage: str) -> None:
     """Print the rule that each result of an evaluation belongs to, for tasks with blocks.
 

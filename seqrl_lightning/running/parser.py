@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import gymnasium
 import torch
 import yaml
 from jsonargparse import set_dumper
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, loggers
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
-from seqrl_lightning import algorithms, exploration, networks, replay
+from seqrl_lightning import algorithms, callbacks, exploration, networks, replay
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.data import LoggedTrials, ReplayDataModule
@@ -34,6 +36,10 @@ SETTINGS_OF: dict[str, type[Any]] = {
 
 
 _MODULES = (algorithms, networks, replay, exploration)
+_OTHER_MODULES = (torch.optim, torch.optim.lr_scheduler, loggers, lightning_callbacks, callbacks, gymnasium.wrappers)
+"""Where classes come from that a setting may name without their module."""
+
+_OF_RUNS = {"config", "ckpt_path", "seed_everything", "torch_threads", "data_class", "allow", "max_gib", "print_config"}
 _PARTS: dict[str, type[Any]] = {
     "model": ActingModule,
     "model.network": Network,
@@ -62,7 +68,8 @@ def explain(message: str) -> str:
     for prefix, base in _PARTS.items():
         classes += [(prefix, cls) for cls in (*parts.values(), *optimizers) if issubclass(cls, base)]
     settings = {f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls) - _FROM_THE_TASK}
-    return shorten_message(message, settings, parts)
+    others = {name for module in _OTHER_MODULES for name, value in vars(module).items() if isinstance(value, type)}
+    return shorten_message(message, settings | _OF_RUNS, {*parts, *others})
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
@@ -71,6 +78,12 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     def explain(self, message: str) -> str:
         """Return a message as one line."""
         return explain(message)
+
+    def hint_of_missing(self, names: list[str]) -> str:
+        """Say what a run needs."""
+        if "data.env_id" in names:
+            return "name a task (--data.env_id CartPole-v1) or a config that has one (--config sequence_dqn)"
+        return super().hint_of_missing(names)
 
 
 def require_kept(given: object, kept: object, name: str) -> None:

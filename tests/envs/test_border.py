@@ -6,6 +6,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -191,10 +192,11 @@ def late(wrong: Any, space: gym.Space[Any] | None = None) -> type[Late]:
     [
         (np.zeros(3, np.float32), r"^observation\.shape is \(3,\); it must be \(2,\), as its space says$"),
         (np.array(["a", "b"]), r"^observation\.dtype is .*U1; it must be float32, as its space says$"),
-        ([[1.0], [1.0, 2.0]], "^observation is .*, which is no array$"),
+        ([[1.0], [1.0, 2.0]], "^observation is .*, which is no array: setting an array element"),
         (np.array([np.nan, 0], np.float32), r"^observation\[0\] is nan; it must be finite$"),
         (np.array([0.7, 1e300]), r"^observation\[1\] is 1e\+300; the space allows \[-0\.7, 0\.7\]$"),
         (np.array([-np.inf, 1e300]), r"^observation\[0\] is -inf; it must be finite$"),
+        (torch.zeros(2, requires_grad=True), r"^observation is tensor\(.*, which is no array: Can't call numpy\(\) on"),
         (np.ma.array([0.7, 0.1], mask=[0, 1]), r"^observation is masked_array.*; none of its values may be masked$"),
         (
             np.array([0, 0.8]),
@@ -370,6 +372,8 @@ def test_arrays_and_arguments_may_be_written_into_again(num_envs: int, is_wrappe
         (None, "the reward is None; it must be a number"),
         ("1", "the reward is '1'; it must be a number"),
         (np.zeros(2), r"the reward is array\(\[0., 0.\]\); it must be a number"),
+        (np.timedelta64(1, "s"), r"the reward is np.timedelta64\(1,'s'\); it must be a number"),
+        (torch.ones(1, requires_grad=True), r"the reward is tensor\(.*, which is no array: Can't call numpy\(\) on"),
         (np.ma.masked, "the reward is masked; none of its values may be masked"),
     ],
 )
@@ -508,6 +512,7 @@ def test_labels_with_another_meaning_are_left_alone() -> None:
             as_object("L"),
             as_object(1.5),
             torch.ones(1),
+            torch.ones(1, requires_grad=True),
             np.ma.masked,
         ),
         (1, 2),
@@ -527,6 +532,34 @@ def test_a_number_of_blocks_without_blocks_means_something_else() -> None:
             return super().look()[0], {}
 
     assert factory_of(BlocksWorld).read_facts().num_blocks == 0
+
+
+@pytest.mark.parametrize("note", ["own", np.arange(5), {}, [1, 2], np.array([0.5, 1]), object(), torch.ones(2)])
+def test_a_note_of_which_environments_have_a_label_may_mean_something_else(note: Any) -> None:
+    class Noted(Clock):
+        num_blocks = 2
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            return super().reset(seed=seed)[0], self.told()
+
+        def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+            return (*super().step(actions)[:-1], self.told())  # type: ignore[return-value]
+
+        def told(self) -> dict[str, Any]:
+            return {"block": self.right, "_block": note, "_correct_action": note, "correct_action": note}
+
+    gym.register("tests/Noted-v0", vector_entry_point=Noted)
+    for outcome in play(EnvFactory("tests/Noted-v0", {"mode": "NextStep"}).make_envs(3))[1:]:
+        np.testing.assert_array_equal(outcome.shown.block, outcome.shown.observation[:, 0] % 2)
+        assert outcome.shown.correct_action is None
+
+
+@pytest.mark.parametrize(
+    ("value", "fact"), [(9, 9.0), (10**400, None), (float("nan"), None), ("high", None), (True, None)]
+)
+def test_a_best_return_is_a_finite_number(value: Any, fact: float | None) -> None:
+    facts = TaskFacts.of(type("Best", (Light,), {"optimal_return": value, "memoryless_return": value})())
+    assert (facts.mastery_return, facts.memoryless_return) == (fact, fact)
 
 
 class Forgetful(Light):
@@ -670,6 +703,23 @@ def test_environments_that_cannot_enter_are_named(env_class: Any, message: str) 
     with pytest.raises(ConfigurationError, match=message) as refusal:
         factory_of(env_class).read_facts()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("differs", ["observation", "action"])
+def test_environments_that_differ_are_named(differs: str, mode: str, tmp_path: Path) -> None:
+    class Growing(Light):
+        def __init__(self, folder: str) -> None:
+            size = 2 + len(list(Path(folder).iterdir()))
+            Path(folder, str(size)).touch()  # seen by the other processes, too
+            if differs == "observation":
+                self.observation_space = gym.spaces.Box(-1, 1, (size,), np.float32)
+            else:
+                self.action_space = gym.spaces.Discrete(size)
+
+    gym.register("tests/Growing-v0", Growing)
+    with pytest.raises(ConfigurationError, match=r"^data.env_id is 'tests/Growing-v0'; it must be one with the same"):
+        EnvFactory("tests/Growing-v0", {"folder": str(tmp_path)}, vectorization_mode=mode).make_envs(3)
 
 
 @pytest.mark.parametrize(
