@@ -114,7 +114,9 @@ def _is_binary(space: Box, seen: Sequence[Shown]) -> bool:
 def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
     """Return whether an environment showed the same observations twice."""
     pairs = zip(seen, again, strict=False)  # a fault may end one of them
-    return len(seen) == len(again) and all(np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs)
+    return len(seen) == len(again) and all(
+        np.array_equal(one.observation, other.observation, equal_nan=True) for one, other in pairs
+    )
 
 
 def _num_blocks(envs: Border, shown: Shown, env_id: str) -> int:

@@ -123,8 +123,6 @@ def settings(root: Path) -> dict[str, Any]:
     return {name: value for name, value in flat(config).items() if name.partition(".")[0] in GROUPS}
 
 
-
-
 def other(name: str, value: Any) -> Any:
     """Another value of a setting."""
     if name in OTHERS:
@@ -183,6 +181,8 @@ def test_every_setting_is_refused_or_told_by_its_own_name(
 @pytest.mark.parametrize(
     ("path", "value"), [("data.flatten_observations", False), ("agent.max_env_steps", 30), ("data.eval_num_envs", 3)]
 )
-def test_a_refused_resumption_writes_nothing(base: tuple[Path, list[str]], path: str, value: Any, tmp_path: Path) -> None:
+def test_a_refused_resumption_writes_nothing(
+    base: tuple[Path, list[str]], path: str, value: Any, tmp_path: Path
+) -> None:
     shutil.copytree(base[0], tmp_path / "copy")
     assert outcome_of(tmp_path / "copy", base[1], path, value) is None
