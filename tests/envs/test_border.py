@@ -1,5 +1,6 @@
 """The border: what Gymnasium allows becomes the package's own arrays, and the rest is refused in a line."""
 
+import collections
 import decimal
 import fractions
 import itertools
@@ -41,11 +42,14 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
         mask: Callable[[Any], Any] = np.array,
         label: Callable[[Any], Any] = int,
         more: dict[str, Any] | None = None,
+        kind: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        reuses: bool = True,
     ) -> None:
         super().__init__(env)
         self.bends = observation, reward, flag, mask, label
-        self.more = more or {}
+        self.more, self.kind, self.reuses = more or {}, kind, reuses
         self.buffer: Any = None
+        self.info: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
@@ -64,7 +68,7 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
 
     def shown(self, observation: Any) -> Any:
         bent = self.bends[0](observation)
-        if isinstance(bent, np.ndarray):  # in the same memory each time
+        if self.reuses and isinstance(bent, np.ndarray) and bent.flags.writeable:  # in the same memory each time
             self.buffer = bent.copy() if self.buffer is None else self.buffer
             self.buffer[...] = bent
             return self.buffer
@@ -72,10 +76,15 @@ class Bent(gym.Wrapper[Any, Any, Any, Any]):
 
     def told(self, info: dict[str, Any]) -> dict[str, Any]:
         *_, mask, label = self.bends
-        told = dict(self.more)
+        if self.reuses:
+            self.info.clear()  # what was told before is gone
+        self.info = self.info if self.reuses else {}
+        told = self.info
+        told.update(self.more)
         if not info["action_mask"].all() or mask is np.array:  # a mask that forbids nothing may be left out
             told["action_mask"] = mask(info["action_mask"])
-        return {**told, "correct_action": label(info["correct_action"]), "block": label(info["block"])}
+        told.update(correct_action=label(info["correct_action"]), block=label(info["block"]))
+        return self.kind(told)
 
     def close(self) -> None:
         raise RuntimeError("optional parts of the API may raise")
@@ -85,29 +94,68 @@ def as_object(value: Any) -> Any:
     return np.array(value, object)
 
 
-SCALARS: list[Callable[[Any], Any]] = [np.array, np.float32, np.float64, lambda value: np.array([value])]
+class Own(np.ndarray[Any, Any]):
+    """A subclass of arrays, which doesn't compare as they do."""
+
+    def __eq__(self, other: object) -> Any:
+        raise TypeError("own arrays have an order of their own")
+
+
+def read_only(value: Any) -> Any:
+    array = np.array(value)
+    array.flags.writeable = False
+    return array
+
+
+SCALARS: list[Callable[[Any], Any]] = [
+    *(np.array, np.float32, np.float64, np.longdouble, lambda value: [value], lambda value: np.array([[value]])),
+    *(as_object, torch.tensor, read_only),
+]
 BENDS = {
     "observation": st.sampled_from(
-        [np.array, list, tuple, lambda value: value.astype(np.float64), lambda value: [float(x) for x in value]]
+        [
+            *(np.array, list, tuple, np.ndarray.tolist, torch.tensor, read_only, memoryview),
+            *(lambda value, kind=kind: value.astype(kind) for kind in ("f8", ">f4", np.longdouble)),
+            *(
+                lambda value: np.repeat(value, 3)[::3],
+                lambda value: value.view(Own),
+                lambda value: [*map(np.array, value)],
+            ),
+        ]
     ),
-    "reward": st.sampled_from([float, int, *SCALARS]),
-    "flag": st.sampled_from([bool, int, float, *SCALARS, np.bool_]),
+    "reward": st.sampled_from([float, int, fractions.Fraction, decimal.Decimal, np.int8, *SCALARS]),
+    "flag": st.sampled_from([bool, int, float, np.int8, np.bool_, *SCALARS]),
     "mask": st.sampled_from(
-        [np.array, list, tuple, torch.tensor, lambda mask: mask.astype(bool), lambda mask: mask.astype(float)]
+        [
+            *(np.array, list, tuple, torch.tensor, read_only, np.ma.array),
+            *(lambda mask, kind=kind: mask.astype(kind) for kind in (bool, float, "u1", "i8")),
+        ]
     ),
     "label": st.sampled_from(
-        [int, np.int64, np.int8, np.array, lambda value: np.array([value]), *(as_object, torch.tensor)]
+        [int, np.int64, np.int8, np.uint8, np.array, lambda value: np.array([value]), as_object, torch.tensor]
     ),
-    "more": st.sampled_from([{}, {"note": "text"}, {"block_of": object()}, {"x": {"deep": [1, 2]}}]),
+    "more": st.sampled_from(
+        [
+            {},
+            {"note": "text", "block_of": object(), 3: print},
+            {"x": {"deep": [1, 2]}, "episode": {"r": 1.0, "l": 2}, "_episode": True, "TimeLimit.truncated": False},
+            dict.fromkeys(("final_obs", "final_info", "_final_obs", "_block", "_action_mask", "task_reward"), "own"),
+            dict.fromkeys(("final_obs", "final_info", "_correct_action", "_task_reward"), np.arange(3)),
+        ]
+    ),
+    "kind": st.sampled_from([dict, collections.OrderedDict, lambda told: collections.defaultdict(list, told)]),
+    "reuses": st.booleans(),
 }
 
 
-@settings(deadline=None, max_examples=60)
-@given(bends=st.fixed_dictionaries(BENDS), num_envs=st.sampled_from([1, 3]))
+@settings(deadline=None, max_examples=100)
+@given(bends=st.fixed_dictionaries(BENDS), num_envs=st.sampled_from([1, 3]), frame_stack=st.sampled_from([1, 2]))
 @pytest.mark.filterwarnings("ignore")
-def test_environments_that_are_the_same_by_gymnasium_are_the_same_here(bends: dict[str, Any], num_envs: int) -> None:
-    straight = EnvFactory("tests/Light-v0").make_envs(num_envs)
-    bent = EnvFactory("tests/Light-v0", wrappers=[lambda env: Bent(env, **bends)]).make_envs(num_envs)
+def test_environments_that_are_the_same_by_gymnasium_are_the_same_here(
+    bends: dict[str, Any], num_envs: int, frame_stack: int
+) -> None:
+    straight = EnvFactory("tests/Light-v0", frame_stack=frame_stack).make_envs(num_envs)
+    bent = EnvFactory("tests/Light-v0", None, [lambda env: Bent(env, **bends)], frame_stack).make_envs(num_envs)
     expected, seen = play(straight), play(bent)
     for one, other in zip(expected, seen, strict=True):
         assert_same(one, other)
@@ -718,7 +766,7 @@ def test_environments_that_differ_are_named(differs: str, mode: str, tmp_path: P
                 self.action_space = gym.spaces.Discrete(size)
 
     gym.register("tests/Growing-v0", Growing)
-    with pytest.raises(ConfigurationError, match=r"^data.env_id is 'tests/Growing-v0'; it must be one with the same"):
+    with pytest.raises(ConfigurationError, match=r"^data\.env_id is 'tests/Growing-v0'; it must be one with the same"):
         EnvFactory("tests/Growing-v0", {"folder": str(tmp_path)}, vectorization_mode=mode).make_envs(3)
 
 

@@ -79,7 +79,7 @@ class BentVector(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def told(self, infos: dict[str, Any]) -> dict[str, Any]:
         self.infos.clear()
-        self.infos.update(self.bent_infos(infos), **self.more)
+        self.infos.update({**self.bent_infos(infos), **self.more})
         if "final_obs" in infos:
             self.infos.update(
                 final_obs=list(infos["final_obs"]),
@@ -108,17 +108,33 @@ class BentVector(VectorWrapper[Any, Any, Any, Any, Any]):
 
 
 BENDS = {
-    "observation": st.sampled_from([np.array, list, np.ndarray.tolist, lambda values: values.astype(np.float64)]),
-    "reward": st.sampled_from([np.array, list, objects, lambda values: values.astype(np.float32)]),
+    "observation": st.sampled_from(
+        [
+            *(np.array, list, tuple, np.ndarray.tolist, torch.tensor, np.asfortranarray),
+            *(lambda values, kind=kind: values.astype(kind) for kind in ("f8", ">f4")),
+        ]
+    ),
+    "reward": st.sampled_from(
+        [
+            *(np.array, list, tuple, objects, objects_in_arrays, torch.tensor),
+            *(lambda values, kind=kind: values.astype(kind) for kind in ("f4", "i8", "i1", np.longdouble)),
+        ]
+    ),
     "flag": st.sampled_from(
-        [np.array, list, objects, *(lambda values, t=dtype: values.astype(t) for dtype in ("i8", "i1", "f4"))]
+        [
+            *(np.array, list, tuple, objects, objects_in_arrays, torch.tensor),
+            *(lambda values, t=dtype: values.astype(t) for dtype in ("i8", "i1", "f4")),
+        ]
     ),
     "mask": st.sampled_from(["arrays", "tensors", "lists", "objects"]),
     "label": st.sampled_from(
         [np.array, list, tuple, objects, torch.tensor, lambda values: values.astype(np.int8), objects_in_arrays]
     ),
     "more": st.sampled_from(
-        [{}, {"task_reward": 77.0}, {"task_reward": ["easy"] * 3}, {"note": [None]}, {"final_info": None}]
+        [
+            *({}, {"task_reward": 77.0}, {"task_reward": ["easy"] * 3}, {"note": [None]}, {"final_info": None}),
+            {"episode": {"r": np.zeros(3)}, "_episode": np.ones(3, bool), 3: print},
+        ]
     ),
 }
 
