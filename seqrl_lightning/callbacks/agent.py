@@ -75,7 +75,8 @@ class AgentCallback(Callback):
             for slow environments: an iteration takes as long as the slower of the two, not as both.
         on_env_error: What happens when an environment raises, loses its process, or shows a value that isn't finite or
             is outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, removes the broken
-            episode from the replay memory, and continues with new episodes.
+            episode from the replay memory, and continues with new episodes. With ``actors``, it also restarts one that
+            is lost, which takes the round again: if the state of its environments can be saved, nothing changes.
         max_env_restarts: Restarts in this process; the fault after the last of them ends the run.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
@@ -83,7 +84,8 @@ class AgentCallback(Callback):
             find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
         actors: Number of processes that Ray starts, each of which acts in its share of ``data.num_envs`` environments
             with a copy of the network; None acts in this process. While the network is updated, all of them take the
-            env steps that are due after the update (a round), by the weights before it.
+            env steps that are due after the update (a round), by the weights before it. Each process that learns has so
+            many actors of its own.
         ray_address: Where they are: ``local`` for this machine, ``auto`` or ``host:port`` for a Ray cluster.
 
     Attributes:
@@ -183,8 +185,7 @@ class AgentCallback(Callback):
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
             if self.actors is not None:
-                rules = self._learner.updates_per_step, self.overlap, self.on_env_error
-                require_fitting_actors(self.actors, self._pace, *rules, data, trainer.world_size)
+                require_fitting_actors(self.actors, self._pace, self._learner.updates_per_step, self.overlap, data)
             require_one_process(self.exploration_bonus, trainer.world_size)
             require_end(self._budget, trainer, self.cadence.warmup_env_steps)
             warn_of_later_blocks(self._budget, data)
@@ -328,9 +329,12 @@ class AgentCallback(Callback):
             num_actors,
             self.check_bounds,
             os.environ.get(SEED),
+            trainer.global_rank,
+            trainer.world_size,
         )
         self._workers = self._start_actors(settings)
-        return Rounds(self._workers, data.num_envs, learner.acting_weights)
+        max_restarts = self.max_env_restarts if self.on_env_error == "restart" else None
+        return Rounds(self._workers, data.num_envs, learner.acting_weights, max_restarts, rank_zero_warn)
 
     def _start_actors(self, settings: ActorSettings) -> Workers:
         return RayActors(settings, self.ray_address)

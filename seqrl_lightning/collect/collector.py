@@ -1,6 +1,6 @@
 """The collector, which acts in environments and stores the transitions in the replay memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +39,8 @@ class CollectorEnvs(Protocol):
     def follow_block(self, block: int) -> None:
         """Set the block of the episodes that start from now on."""
 
-    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
-        """Recreate the environments, and return the number of the broken one if it is known."""
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> Sequence[int]:
+        """Recreate the environments, and return the numbers of those that may be the broken one."""
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the environments' own state; None if it is unknown."""
@@ -135,8 +135,8 @@ class Collector:
         Returns:
             The number of env steps that were lost with a broken episode, and have to be taken again.
         """
-        action = self._act()
         try:
+            action = self._act()  # asks actors, whose environments may have broken
             outcome = self.envs.step(action)
         except EnvFault as fault:
             return self._restart(fault)
@@ -227,8 +227,7 @@ class Collector:
     def _restart(self, fault: EnvFault) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
         lengths = self.episodes.lengths
-        broken = self.envs.replace(fault, self.episodes.seed, lengths, self.progress)
-        suspects = range(len(lengths)) if broken is None else [broken]
+        suspects = self.envs.replace(fault, self.episodes.seed, lengths, self.progress)
         num_lost = sum(self.ring.drop(env, int(lengths[env])) for env in suspects)
         self._start_episodes()
         return num_lost

@@ -114,7 +114,7 @@ class EnvSteps:
     def _store_round(self, rounds: Rounds) -> None:
         """Store all rows of the round; the env steps that resets took from it are left to the next one."""
         while not rounds.is_stored:
-            self.collector.step()
+            self._pace.unlearned_env_steps += self.collector.step()
         self._publish_progress()
 
     def _publish_progress(self) -> None:
