@@ -295,7 +295,7 @@ class AgentCallback(Callback):
             envs = self._guarded(data.envs, data.remake_envs, f"{data.env_id}")
             policy = ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng)
         else:
-            rounds = self._begin_rounds(self.actors, data, learner)
+            rounds = self._begin_rounds(self.actors, trainer, data, learner)
             policy = ReplayedPolicy(rounds)
             envs = ReplayedEnvs(rounds, policy)
         collector = Collector(
@@ -315,7 +315,7 @@ class AgentCallback(Callback):
         device = trainer.strategy.root_device
         return EnvSteps(collector, self._pace, self._budget, self._run_progress, device, self.overlap, rounds)
 
-    def _begin_rounds(self, num_actors: int, data: ReplayDataModule, learner: Learner) -> Rounds:
+    def _begin_rounds(self, num_actors: int, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Rounds:
         """Start the actors, each with its share of the environments and a copy of the network."""
         assert isinstance(learner, ActingModule)
         settings = ActorSettings(

@@ -55,7 +55,7 @@ class RunConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file whole or not at all: a signal must not leave an empty one, with which no run resumes."""
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # it was, when it was parsed
         write_file(self._folder / self.config_filename, lambda file: file.write(text.encode()))
 
 
