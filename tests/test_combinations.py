@@ -31,7 +31,7 @@ from seqrl_lightning.algorithms import (
     ExpectedSARSA,
     LearnerModule,
 )
-from seqrl_lightning.algorithms.updates import learn_from_parts
+from seqrl_lightning.algorithms.updates import last_of
 from seqrl_lightning.batches import Batch, Update, Windows
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.networks import GRU, MLP, Composed, DuelingHead, LinearHead, NoisyLinear
@@ -601,9 +601,7 @@ def check(combination: Combination, draws: dict[str, Any], seed: int) -> None:
             results.append(compare(combination, part, updates[-1], truth, of_part))
         if batch.slot_batch is None:
             continue
-        made = iter(updates)
-        last = learn_from_parts(lambda _, made=made: next(made), parts, None)  # type: ignore[misc]
-        write_priorities(sampler, batch, last["priority_batch"])
+        write_priorities(sampler, batch, last_of(updates)["priority_batch"])
         slots = batch.slot_batch[0].tolist()
         masses.write(slots, results)
         for slot in slots:

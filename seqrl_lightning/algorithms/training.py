@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Generic
 
 import numpy as np
@@ -23,7 +24,7 @@ from seqrl_lightning.algorithms.trainer_settings import (
     require_own_clipping,
     require_precise_weights,
 )
-from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, without_cached_casts
+from seqrl_lightning.algorithms.updates import LightningStep, last_of, without_cached_casts
 from seqrl_lightning.batches import Batch, BatchT, Update
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
@@ -243,9 +244,10 @@ class TrainingModule(ActingModule, Generic[BatchT]):
             batch_idx: Number of the training step in its epoch.
         """
         assert self._step is not None
+        batch = self.normalization.batch(batch)
         most = None if self.automatic_optimization else self.updates_left  # Lightning counts its own updates
         with without_cached_casts():
-            return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), most)
+            return last_of([self._step(minibatch) for minibatch in islice(self.minibatches(batch), most)])
 
     @property
     def updates_left(self) -> int | None:

@@ -1,7 +1,6 @@
 """Updates by hand, under manual optimization: from a batch to new weights."""
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, cast
 
@@ -54,18 +53,8 @@ def without_cached_casts() -> Iterator[None]:
         torch.set_autocast_cache_enabled(was_enabled)
 
 
-def learn_from_parts(step: Callable[[BatchT], Update], parts: Iterable[BatchT], limit: int | None) -> Update:
-    """Make one update from each part of a batch.
-
-    Args:
-        step: Makes one update.
-        parts: The parts, of [T, B] transitions each.
-        limit: The largest number of updates; None for no limit.
-
-    Returns:
-        The last update, with the priorities of all of them, [T, K * B].
-    """
-    updates = [step(part) for part in itertools.islice(parts, limit)]
+def last_of(updates: Sequence[Update]) -> Update:
+    """Return the last of the K updates of a training step, with the priorities of all of them, [T, K * B]."""
     last = updates[-1]
     if "priority_batch" in last:
         last["priority_batch"] = torch.cat([update["priority_batch"] for update in updates], dim=1)
