@@ -1,4 +1,4 @@
-"""Types shared by all rooms: batches, protocols, and errors."""
+"""Types shared by all rooms: arrays, the protocols by which rooms meet, and errors."""
 
 import warnings
 from collections.abc import MutableMapping

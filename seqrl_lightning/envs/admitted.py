@@ -150,7 +150,7 @@ class VectorizedEnv(AdmittedEnv):
         return result
 
     def close(self) -> None:
-        """Close the environment. Turn what it raises into a warning: the others are to be closed, too."""
+        """Close the environment, and turn its errors into warnings, so that the others are closed too."""
         close_quietly(self.env)
 
     @property

@@ -138,7 +138,7 @@ class UniformSampler(TransitionSampler):
 def _listed_slots(
     ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool, weights: FloatArray | None = None
 ) -> IntArray:
-    """Draw from a list of all transitions, in proportion to their weights: slow in a large ring, but it always ends."""
+    """Draw from a list of all transitions by their weights: slow in a large ring, but it always ends."""
     slots = ring.slots(np.arange(1, ring.num_slots + 1))
     slots = slots[ring.is_transition(slots, next_actions)]
     weight = np.ones(len(slots)) if weights is None else weights[slots]

@@ -119,7 +119,7 @@ class SequenceSampler(Sampler):
         self._ensure_windows(ring)
         slots = self._tree.find(stratified_mass(self._tree, batch_size, rng))
         while True:
-            is_gone = ~ring.is_transition(slots)  # the episode broke
+            is_gone = ~ring.is_transition(slots)  # the episode broke, and its rows are marked as final
             if count := np.count_nonzero(is_gone):
                 self._tree.update(slots[is_gone], np.zeros(count))
             redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # gone, or found by rounding
@@ -264,7 +264,7 @@ class SequenceSampler(Sampler):
         self._incomplete = saved(state_dict.get("waiting"), list[list[int]], "the sampler's waiting")
         require_saved(len(self._incomplete) == num_envs, "the sampler's waiting", self._incomplete, f"{num_envs} lists")
         slots = state_dict.get("state_slots")
-        if isinstance(slots, list):  # as it was saved before
+        if isinstance(slots, list):  # the form of earlier versions
             slots = torch.tensor(saved(slots, list[int], "the sampler's state_slots"), dtype=torch.int64)
         slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()
         for slot in (*slots, *itertools.chain.from_iterable(self._incomplete)):
