@@ -204,8 +204,9 @@ class AgentCallback(Callback):
         if not self._collector.begin(self._resumed):
             rank_zero_info(
                 f"Not bitwise: {data.env_id} can't be set back to where it was, because it or a wrapper doesn't save "
-                "all of its state; the run continues with new episodes, and its results differ from those of a run that "
-                "was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` (docs/guarantee.md)."
+                "all of its state; the run continues with new episodes, and its results differ from those of a run "
+                "that was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` "
+                "(docs/guarantee.md)."
             )
         self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
         self._resumed = None
