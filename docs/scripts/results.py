@@ -234,8 +234,8 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         "All returns are those of the *final* policy, played greedily, not of the best one during training. "
         f'"Episodes to criterion" is the number of the first of {CRITERION_EPISODES} mastered training episodes in a '
         "row, counted from the start of the block; an episode is mastered if its return is at least the command's "
-        "`--criterion`, so errors due to exploration count. Medians, interquartile means and their intervals are those of "
-        "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
+        "`--criterion`, so errors due to exploration count. Medians, interquartile means and their intervals are "
+        "those of [arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
         "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
     text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}\nIn the figures, {LEGEND[0].lower()}{LEGEND[1:]}\n")

@@ -71,9 +71,10 @@ python -m docs.scripts.studies runs/reversal/report
 The study compares four learners in [one experiment](../../configs/experiments/reversal.yaml), on {named}:
 one-step Q-learning with a table; DQN with the last 256 transitions in its replay memory; DQN with all transitions; and
 R2D2 (LSTM, windows of ten steps, prioritized), also with all transitions. The two DQNs differ only in their replay
-memory. The other two learners differ from them in several settings, so their results don't hold for tables and recurrent
-networks in general. The settings were written down once and not tuned, but the result of seed 1 was known before the
-other seeds were run. This page is written by `python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
+memory. The other two learners differ from them in several settings, so their results don't hold for tables and
+recurrent networks in general. The settings were written down once and not tuned, but the result of seed 1 was known
+before the other seeds were run. This page is written by
+`python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
 [Measures and statistics](../measures.md).
 
 ## Result
@@ -236,8 +237,8 @@ written by `python -m docs.scripts.studies` from [the report](delay_memory/repor
 
 {memory_summary(outcomes)}
 
-The table shows interquartile means over seeds, with their 95 % bootstrap intervals. The return of an episode is 1 or -1;
-for random choices it is -0.5 on average. The mean over training is that of the greedy policy from the first evaluation,
+The table shows interquartile means over seeds, with their 95 % bootstrap intervals. The return of an episode is 1 or
+-1; for random choices it is -0.5 on average. The mean over training is that of the greedy policy from the first evaluation,
 after about 8,000 env steps, to the end: the earlier a network learns, the higher it is.
 
 ![Learning curves](delay_memory/learning.png)
@@ -249,8 +250,8 @@ after about 8,000 env steps, to the end: the earlier a network learns, the highe
 {comparisons(memory_pairs(tests), SPEED)}
 
 Mean return over training: P(A > B) is the probability that a run of A has a higher value than a run of B, with its 95 %
-score interval; p comes from a permutation test of the means, with Holm's correction for all 45 pairs of conditions. Only
-pairs with the same delay or the same memory are shown.
+score interval; p comes from a permutation test of the means, with Holm's correction for all 45 pairs of conditions.
+Only pairs with the same delay or the same memory are shown.
 
 Episodes to criterion are not informative here and are left out. An episode is one choice between four objects, so five
 right choices in a row also occur by chance: {chance_hits(outcomes)}.

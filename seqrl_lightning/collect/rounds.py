@@ -68,7 +68,7 @@ class Rounds:
     Args:
         workers: The actors.
         num_envs: The number of environments of all actors.
-        weights: Returns the present weights, as a copy.
+        weights: Returns the current weights, as a copy.
     """
 
     def __init__(self, workers: Workers, num_envs: int, weights: Callable[[], Weights]) -> None:
