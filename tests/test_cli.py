@@ -313,8 +313,7 @@ BAD = {
     "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),
     "no checkpoint": (["--ckpt_path=nowhere.ckpt"], "ckpt_path is 'nowhere.ckpt'; it must be a checkpoint file"),
     "no last checkpoint": (["--ckpt_path=last"], "ckpt_path is 'last', but there is no"),
-    "no config": (["--config=nowhere.yaml"], "--config is 'nowhere.yaml'; there is no such file"),
-    "a packaged config's path": (["--config=else/cartpole_dqn.yaml"], "did you mean 'cartpole_dqn', which comes with"),
+    "no config": (["--config=nowhere.yaml"], "config: File does not exist: "),
     "wrong choice": (
         ["--model.compile=cuda_grafs"],
         "model.compile is 'cuda_grafs'; it must be true or false or one of cuda_graphs, compiled_cuda_graphs; "

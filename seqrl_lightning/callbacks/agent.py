@@ -80,8 +80,9 @@ class AgentCallback(Callback):
         max_env_restarts: Restarts in this process; the fault after the last of them ends the run.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
-        exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
-            find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
+        exploration_bonus: A bonus that is added to the rewards that are learned from, for tasks whose rewards are
+            hardly ever found by random actions: ``CountBonus`` for discrete states, ``RND`` for others. Returns stay
+            the task's own. None for none.
         actors: Number of processes that Ray starts, each of which acts in its share of ``data.num_envs`` environments
             with a copy of the network; None acts in this process. While the network is updated, all of them take the
             env steps that are due after the update (a round), by the weights before it. Each process that learns has so

@@ -97,7 +97,7 @@ class Rounds:
     Args:
         workers: The actors.
         num_envs: The number of environments of all actors.
-        weights: Returns the present weights, as a copy.
+        weights: Returns the current weights, as a copy.
         max_restarts: Number of actors that are restarted; the next one that breaks ends the run. None for none at all.
         warn: Tells the user about a restart.
     """

@@ -35,7 +35,7 @@ class TaskFacts(NamedTuple):
     order: Order | None = None  # the objects' orders, where the block decides which one is right
     num_blocks: int = 1
     mastery_return: float | None = None  # return of a mastered episode: the best expected one
-    memoryless_return: float | None = None  # best expected one of policies that see the present observation only
+    memoryless_return: float | None = None  # best expected one of policies that see the current observation only
     num_symbols: int | None = None  # an observation begins with the symbol shown, one-hot or zeros, of this size
     num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 

@@ -114,8 +114,15 @@ def test_a_packaged_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.
     ]
     Path("sequence_dqn").write_text("mine")
     assert with_paths(["--config", "sequence_dqn"]) == ["--config", "sequence_dqn"]
-    assert with_paths(["--config", "missing.yaml"]) == ["--config", "missing.yaml"]  # the parser refuses it
-    with pytest.raises(ConfigurationError, match="did you mean 'sequence_dqn'"):
-        with_paths(["--config", "sequence_dq"])
+    Path("mine.yaml").write_text("mine")
+    assert with_paths(["--config", "mine.yaml"]) == ["--config", "mine.yaml"]
+    for wrong, hint in (
+        ("sequence_dq", "did you mean 'sequence_dqn'"),
+        ("missing.yaml", "^--config is 'missing.yaml'; there is no such file$"),
+        ("mime.yaml", "there is no such file; did you mean 'mine.yaml'"),
+        ("configs/sequence_dqn.yaml", "did you mean 'sequence_dqn', which comes with the package"),
+    ):
+        with pytest.raises(ConfigurationError, match=hint):
+            with_paths(["--config", wrong])
     for line in seqrl("configs")[1].splitlines()[:-2]:
         assert configs()[line.split()[0]].read_text().startswith(f"# {line.split(maxsplit=1)[1]}")

@@ -39,7 +39,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     )
     ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
     text = (
-        f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
+        f"Return of the greedy policy under the current rule, over {axis.label} ({axis.reason}): each seed (thin), and "
         f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
         f"{ended if len(titles) > 1 else ''}"
         "Random choices: the mean return of playing the task at random." + note_on_lengths(groups, axis)
@@ -47,7 +47,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     if mastery:
         text += " Mastery: the task's best expected return or, failing that, the threshold that it is registered with."
     if memoryless:
-        text += " Without memory: the best expected return of a policy that sees the present observation only."
+        text += " Without memory: the best expected return of a policy that sees the current observation only."
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
