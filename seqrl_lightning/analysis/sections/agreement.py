@@ -24,6 +24,24 @@ def by_value(values: Mapping[str, T]) -> dict[T, list[str]]:
     return found
 
 
+def number_of_seeds(groups: Groups) -> str:
+    """State the n of a caption: ``n = 5 seeds in each condition``, or those of each condition."""
+    sizes = by_value({name: len(runs) for name, runs in groups.items()})
+    where = " in each condition" if len(groups) > 1 else ""
+    if len(sizes) == 1:
+        (size,) = sizes
+        return f"n = {size} seed{'s' * (size > 1)}{where}"
+    return "n = " + ", ".join(f"{size} ({'; '.join(names)})" for size, names in sizes.items()) + " seeds"
+
+
+def mastery_in_words(groups: Groups) -> str:
+    """State the return of a mastered episode; by condition where they differ."""
+    returns = by_value({name: facts.mastery_return for name, facts in facts_of(groups).items()})
+    if len(returns) == 1:
+        return f"{next(iter(returns)):g}"
+    return ", ".join(f"{value:g} ({'; '.join(names)})" for value, names in returns.items())
+
+
 def facts_of(groups: Groups) -> dict[str, TaskFacts]:
     """Return the facts about each condition's task."""
     return {name: runs[0].facts for name, runs in groups.items()}
