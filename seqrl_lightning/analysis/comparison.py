@@ -23,7 +23,7 @@ from seqrl_lightning.analysis.outcomes import (
     shared_blocks,
 )
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns
+from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns, warning
 from seqrl_lightning.analysis.sections.agreement import block_titles, mastery_in_words, number_of_seeds
 from seqrl_lightning.analysis.statistics import (
     LEVEL,
@@ -139,6 +139,7 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
     for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
         names = [outcome.name for outcome in left_out if outcome.why_missing == why]
         text += f" Left out, because {why}: {'; '.join(names)}."
+    text += warning(groups)
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     text += too_few_for_tests(groups) + note_on_shared_seeds(groups)

@@ -128,7 +128,7 @@ def new_panels(
         axes.xaxis.set_major_locator(MaxNLocator(5 if across < _MOST_COLUMNS else 3, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         if place % across == 0:
-            axes.set_ylabel(wrapped(labels[1], 36 if rows == 1 else 18))
+            axes.set_ylabel(wrapped(labels[1], 28 if rows == 1 else 18))
         if place // across == rows - 1:
             axes.set_xlabel(wrapped(labels[0], 44 if across == 1 else 26))
         if x_ends is not None:

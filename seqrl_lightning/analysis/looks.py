@@ -28,7 +28,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """Give each name a distinct look.
 
     Conditions that cross two factors have the color of their level of the first factor, and the dashes and the marker
-    of their level of the second. All others have colors and dashes in turn, and another marker where colors repeat.
+    of their level of the second. All others have colors, dashes and markers in turn, no two of them the same ones.
 
     Args:
         names: Names of conditions, like ``memory=gru, delay=4``, or of anything else.
@@ -42,7 +42,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     if crossed is not None and len(crossed.first) <= len(COLORS) and len(crossed.second) <= len(LINES):
         places = [(crossed.first.index(a), crossed.second.index(b)) for a, b in crossed.levels]
         return {name: _look(color, line, line) for name, (color, line) in zip(unique, places, strict=True)}
-    return {name: _look(i, i, i // len(COLORS)) for i, name in enumerate(unique)}
+    return {name: _look(i, i, i % len(COLORS) + i // len(COLORS)) for i, name in enumerate(unique)}
 
 
 class Panel(NamedTuple):

@@ -126,7 +126,7 @@ def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     for block in range(num_blocks):
         of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
         found.append(_mean_return(groups, of_block, axis, in_block(block, num_blocks)))
-    return [*found, Outcome("final return", final, None, definitions.FINAL_RETURN)]
+    return [*found, Outcome("final return", final, None, definitions.FINAL_RETURN, note_on_rules(groups))]
 
 
 def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
@@ -143,6 +143,20 @@ def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis
         f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
     )
     return Outcome(name, mean_over_training(curves, stretch), None, definitions.mean_return(axis.label), note)
+
+
+def note_on_rules(groups: Groups) -> str:
+    """Return the sentence that final returns are under different rules; empty where all runs ended in one block."""
+    last = {
+        min(int(run.episodes["block"].max()), run.facts.num_blocks - 1)
+        for runs in groups.values()
+        for run in runs
+        if run.facts.num_blocks > 1 and len(run.episodes)
+    }
+    if len(last) < 2:
+        return ""
+    blocks = f"{min(last)} to {max(last)}"
+    return f"Runs ended in different blocks ({blocks}), so their final returns are under different rules."
 
 
 def final_returns(runs: Sequence[Run]) -> FloatArray:

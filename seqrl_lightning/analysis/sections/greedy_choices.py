@@ -35,8 +35,8 @@ def positions(groups: Groups) -> Section:
     )
     figure = figures.draw_positions({titles[block]: _by_condition(data, block) for block in blocks}, references)
     text = (
-        "Fraction of right choices at each serial position (the place in the sequence that is due), of the greedy "
-        f"policy in the last evaluation of each block (probes.csv). {GREEDY}. Each seed (thin), and {SPREAD}; "
+        f"Fraction of right choices at each serial position ({_position_in_words(groups)}), of the greedy policy in "
+        f"the last evaluation of each block (probes.csv). {GREEDY}. Each seed (thin), and {SPREAD}; "
         f"{number_of_seeds(groups)}."
     )
     if references:
@@ -45,6 +45,12 @@ def positions(groups: Groups) -> Section:
         accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
     )
     return Section("positions", "Accuracy by serial position", text, figure, table, data)
+
+
+def _position_in_words(groups: Groups) -> str:
+    if all(run.facts.num_positions is not None for runs in groups.values() for run in runs):
+        return "the place in the sequence that is due"
+    return "the number of the trial in its episode"
 
 
 def _by_condition(data: pd.DataFrame, block: int) -> dict[str, pd.DataFrame]:
