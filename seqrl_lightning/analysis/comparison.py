@@ -130,11 +130,11 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
         f"The outcomes are defined under {_where_defined(found)}. A's and B's middle: the interquartile mean or, for "
-        "times to criterion, the Kaplan-Meier median. P(A > B): the probability that a run of A has the larger number, "
-        "ties counting half, with its 95 % score interval (Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: "
-        "two-sided permutation test of the means or, for times to criterion, of the log-rank scores; p (Holm): "
-        "adjusted for the pairs of conditions, but not for the number of outcomes, so choose the outcome that you test "
-        "before you look."
+        "times to criterion, the Kaplan-Meier median (inf where fewer than half of the runs met it). P(A > B): the "
+        "probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
+        "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for "
+        "times to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the "
+        "number of outcomes, so choose the outcome that you test before you look."
     )
     for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
         names = [outcome.name for outcome in left_out if outcome.why_missing == why]

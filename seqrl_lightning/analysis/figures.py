@@ -154,14 +154,17 @@ def _layout(facets: int, columns: int) -> tuple[tuple[int, int], list[int]]:
     """Return the rows and columns of a grid, and each panel's place in it: the columns of a facet stay together."""
     if min(facets, columns) == 1:
         count = facets * columns
-        rows = -(-count // (3 if count <= 6 else _MOST_COLUMNS))
-        return (rows, -(-count // rows)), list(range(count))
+        num_rows = -(-count // (3 if count <= 6 else _MOST_COLUMNS))
+        return (num_rows, -(-count // num_rows)), list(range(count))
     width = min(columns, _MOST_COLUMNS)
     side_by_side, rows_of_one = min(facets, _MOST_COLUMNS // width), -(-columns // width)
-    shape = (-(-facets // side_by_side) * rows_of_one, side_by_side * width)
-    rows = [i // side_by_side * rows_of_one + k // width for i in range(facets) for k in range(columns)]
-    across = [i % side_by_side * width + k % width for i in range(facets) for k in range(columns)]
-    return shape, [row * shape[1] + place for row, place in zip(rows, across, strict=True)]
+    across = side_by_side * width
+    places = [
+        (i // side_by_side * rows_of_one + k // width) * across + i % side_by_side * width + k % width
+        for i in range(facets)
+        for k in range(columns)
+    ]
+    return (-(-facets // side_by_side) * rows_of_one, across), places
 
 
 def title_panel(axes: Axes, title: str) -> None:
@@ -270,8 +273,7 @@ def draw_references(axes: Axes, references: Sequence[ReferenceLine], facet: Pane
             is_shared = len(here) == len(facet.looks)
             label = reference.name if is_shared else f"{reference.name} ({'; '.join(facet.labels[n] for n in here)})"
             color = color if is_shared else facet.looks[here[0]].color
-        drawn = {"color": color, "linestyle": reference.style, "linewidth": 1.2}
-        axes.axhline(reference.value, label=wrapped(label, 44), **drawn)
+        axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=wrapped(label, 44))
 
 
 def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:

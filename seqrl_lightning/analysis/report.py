@@ -24,8 +24,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #8886; }
 img { max-width: 100%; background: white; border-radius: 4px; padding: .4rem; box-sizing: border-box; }
 p.left-out { opacity: 0.6; }
-table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .92em; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; } th { text-align: left; }
+table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .85em; }
+th, td { padding: .2rem .45rem; text-align: right; border-bottom: 1px solid #8884; } th { text-align: left; }
 thead th { text-align: right; } .table { overflow-x: auto; }
 """
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -64,7 +64,7 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
             parts.append(f'<img alt="{alt}" style="width: {width}" src="data:image/png;base64,{picture}">')
         if section.table is not None:
             write_table(section.table, folder / f"{section.name}.csv")
-            shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
+            shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format=_as_number, na_rep="-")
             parts.append(f"<div class=table>{shown}</div>")
             if len(section.table) > _MOST_ROWS:
                 parts.append(f"<p>The first {_MOST_ROWS} of {len(section.table)} rows; {section.name}.csv has all.</p>")
@@ -74,6 +74,15 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
     path = folder / "report.html"
     write_bytes(path, printable(head + "\n".join(parts) + "\n").encode())
     return path
+
+
+def _as_number(number: float) -> str:
+    """Write a number of a table with three digits, and a large one as a whole number.
+
+    >>> [_as_number(number) for number in (0.007937, 0.7333, 2844.2, float("inf"))]
+    ['0.00794', '0.733', '2,844', 'inf']
+    """
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def written_by(command: str) -> str:
