@@ -23,7 +23,7 @@ from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.defaults import OF_NETWORK
-from seqrl_lightning.running.messages import program
+from seqrl_lightning.running.messages import program, typed_command
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -79,7 +79,7 @@ def run(arguments: Namespace) -> None:
     with FolderLock(root):
         left = resume(run for of_seed in zip(*runs, strict=True) for run in of_seed)
         for condition in conditions:  # all of them: a new level moves the places of the others
-            write_levels(condition.levels, root / condition.name)
+            write_levels(condition.levels._replace(command=typed_command()), root / condition.name)
         received = launcher.run(left)
     if received:
         sys.stderr.write(
