@@ -77,7 +77,7 @@ def require_optimizer_state(state: object, own: Optimizer, name: str) -> None:
         require_saved(is_parameter, f"a key of {name}.state", number, "the number of a parameter")
     if is_known:
         expected = _entries_after_a_step(own)
-    elif any(group.get("fused") for group in groups):
+    elif any(saved(group, dict, name).get("fused") for group in groups):
         expected = {number: _as_fused(entries[number], parameters[number]) for number in entries}
     else:
         return
@@ -94,11 +94,11 @@ def require_scheduler_state(state: object, own: LRScheduler, name: str) -> None:
 
     Other schedulers than torch's restore what they like.
     """
-    state = saved(state, dict, name)
+    found = saved(state, dict, name)
     if not type(own).__module__.startswith("torch."):
         return
     most = _LARGEST_RATE * max(_rates(own.optimizer.param_groups))
-    _require_scheduler(state, own.state_dict(), most, name)
+    _require_scheduler(found, own.state_dict(), most, name)
 
 
 def _require_scheduler(state: Mapping[str, Any], own: Mapping[str, Any], most: float, name: str) -> None:

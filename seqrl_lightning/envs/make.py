@@ -30,7 +30,7 @@ from seqrl_lightning.envs.wrapping import (
     require_discrete,
     require_flat,
 )
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, require, without_marks
 
 
 class EnvFactory:
@@ -74,7 +74,7 @@ class EnvFactory:
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
         self.env_id = env_id
-        self.env_kwargs = dict(env_kwargs or {})
+        self.env_kwargs = {name: without_marks(value) for name, value in (env_kwargs or {}).items()}
         self.wrappers = list(wrappers)
         self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
