@@ -96,7 +96,7 @@ def test_a_tasks_settings_in_a_file_are_read_and_written_as_they_are(kwargs: dic
 @given(text=TEXTS.filter(lambda text: text[:1] not in ("[", "{")) | st.integers(-5, 5))
 def test_a_sweeps_choice_of_a_tasks_setting_stays_what_it_is(text: object) -> None:
     (argument,) = as_arguments({"data.env_kwargs.x": text})
-    if isinstance(text, str) and "\n" in text:
+    if isinstance(text, str) and ("\n" in text or text == "--"):  # which argparse drops
         return  # no choice
     assert env_kwargs(parser().parse_args([argument])) == typed({"x": text})
 
