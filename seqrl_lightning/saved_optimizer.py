@@ -102,6 +102,9 @@ def require_scheduler_state(state: object, own: LRScheduler, name: str) -> None:
 
 
 def _require_scheduler(state: Mapping[str, Any], own: Mapping[str, Any], most: float, name: str) -> None:
+    for key in own:
+        is_there = key in state or key.startswith("_")  # versions of torch differ in these
+        require_saved(is_there, name, f"one without {key}", f"one of {sorted(own)}")
     for key, value in state.items():
         what = f"{name}.{key}"
         if key not in own:
@@ -141,12 +144,14 @@ def _require_own(value: object, own: object, name: str) -> None:
     if isinstance(own, Tensor):
         require_alike(value, own, name)
         return
-    is_own = not isinstance(value, Tensor) and _as_lists(value) == _as_lists(own)
-    require_saved(is_own, name, value, f"the run's {own!r}")
+    require_saved(_as_lists(value) == _as_lists(own), name, value, f"the run's {own!r}")
 
 
 def _as_lists(value: object) -> object:
-    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+    """Return a setting in a form that compares: a tuple as a list, and a tensor, which no setting is, as its text."""
+    if isinstance(value, list | tuple):
+        return [_as_lists(item) for item in value]
+    return repr(value) if isinstance(value, Tensor) else value
 
 
 def _require_rate(value: object, most: float, name: str) -> None:

@@ -1497,7 +1497,7 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
         (lambda c, s: c["loops"].pop("fit_loop"), r"loops in the checkpoint is one of \['predict_loop'"),
         (
             lambda c, s: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(0)),
-            r"optimizer_states\[0\]\.state\[0\]\.exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\); it",
+            r"optimizer_states\[0\]\.state\[0\]\.exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\)",
         ),
         (
             lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),
