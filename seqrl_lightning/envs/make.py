@@ -33,7 +33,7 @@ from seqrl_lightning.envs.wrapping import (
     require_flat,
 )
 from seqrl_lightning.errors import require_known
-from seqrl_lightning.types import ConfigurationError, one_line, require
+from seqrl_lightning.types import ConfigurationError, one_line, require, without_marks
 
 
 class EnvFactory:
@@ -77,7 +77,7 @@ class EnvFactory:
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
         self.env_id = env_id
-        self.env_kwargs = dict(env_kwargs or {})
+        self.env_kwargs = {name: without_marks(value) for name, value in (env_kwargs or {}).items()}
         self.wrappers = list(wrappers)
         self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
