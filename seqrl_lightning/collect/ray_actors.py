@@ -56,9 +56,8 @@ class RayActors:
         self._ray.kill(self._workers[rank])  # a broken environment's process is still there
         num_cpus = self._num_cpus()
         if num_cpus < self.num_actors:
-            raise RunError(
-                f"actor {rank} can't be restarted: Ray has {num_cpus} CPUs left for {self.num_actors} actors"
-            )
+            left = f"Ray has {num_cpus} CPUs left for agent.actors = {self.num_actors}"
+            raise RunError(f"actor {rank} of {self.num_actors} can't be restarted: {left}")
         self._workers[rank] = self._remote.remote()
         self._build([rank])
 

@@ -1,5 +1,6 @@
 """Actors: here in the learner's process, the reference for those that Ray starts (tests/test_ray.py)."""
 
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, TrialWriter
+from seqrl_lightning.cli import main
 from seqrl_lightning.collect.actors import ActorSettings, Broken
 from seqrl_lightning.collect.rounds import InProcess
 from seqrl_lightning.exploration import ConstantEpsilon, LadderEpsilon
@@ -194,6 +196,30 @@ def test_a_lost_actor_ends_the_run_if_the_settings_say_so(
     lose(monkeypatch, {2: 1, 5: 1, 7: 0})
     with pytest.raises(RunError, match=message):
         run(tmp_path, agent=agent)
+
+
+def test_actors_of_a_run_from_the_command_line_can_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's networks and optimizers hold on to its parser, which can't be."""
+    received: list[ActorSettings] = []
+
+    def start(_: AgentCallback, settings: ActorSettings) -> InProcess:
+        received.append(pickle.loads(pickle.dumps(settings)))
+        return InProcess(received[-1])
+
+    monkeypatch.setattr(AgentCallback, "_start_actors", start)
+    (tmp_path / "config.yaml").write_text(
+        """
+        data: {env_id: CartPole-v1, num_envs: 2, batch_size: 8, capacity: 100, eval_episodes: 1}
+        model:
+          class_path: DQN
+          init_args:
+            network: {class_path: MLP, init_args: {hidden_sizes: [8]}}
+            optimizer: {class_path: torch.optim.Adam, init_args: {weight_decay: 0.1}}
+        agent: {actors: 2, warmup_env_steps: 16, max_env_steps: 40}
+        """
+    )
+    main(["fit", f"--config={tmp_path / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
+    assert received
 
 
 def test_apex_ladder_gives_each_actor_an_epsilon_of_its_own(tmp_path: Path) -> None:
