@@ -181,6 +181,12 @@ class LearnerDataModule(LightningDataModule):
                 f"The actions of {self.env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for "
                 "each combination."
             )
+        if changes := factory.settings_of_returns():
+            flags = " and ".join(f"data.env_kwargs.{name}" for name in changes)
+            rank_zero_warn(
+                f"Returns of {self.env_id}, in evaluations too, are not the task's own, but follow from {flags}, which "
+                "must be false for that (gymnasium.wrappers.ClipReward clips only the rewards that are learned from)."
+            )
         if facts.unrepeated is not None:
             rank_zero_warn(
                 f"{facts.unrepeated} shows other observations or rewards when it is reset with the same seed again: "
