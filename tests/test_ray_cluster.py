@@ -108,8 +108,16 @@ def _node_id(_: Any) -> str:
 
 
 def test_each_process_that_learns_has_actors_of_its_own(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
     flags = "--agent.actors=2", "--agent.env_steps_per_update=4", "--agent.updates_per_collect=5"
-    result = run(tmp_path, *flags, "--trainer.max_steps=40")
+    result = run(tmp_path / "local", *flags, "--trainer.max_steps=40")
+    assert "agent.ray_address is 'local'; it must be a cluster's with 2 processes that learn" in result.stderr
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    try:
+        result = run(tmp_path, *flags, f"--agent.ray_address={cluster.address}", "--trainer.max_steps=40")
+    finally:
+        cluster.shutdown()
     assert result.returncode == 0, result.stderr
     one, other = seen(tmp_path)
     assert_identical(one["weights"], other["weights"])
