@@ -286,9 +286,7 @@ class ReplayedEnvs:
         progress.env_faults += 1
         self._policy.states = self._rounds.states()
         broken = self._rounds.replace_broken()
-        self._rounds.warn(
-            f"{fault.reason}; restarted: new episodes begin everywhere, and those of the actor are dropped"
-        )
+        self._rounds.warn(f"{fault.reason}; restarted: all begin new episodes, and those of the actor are dropped")
         share = self.num_envs // self._rounds.num_actors
         return [env for rank in broken for env in range(rank * share, (rank + 1) * share)]
 
