@@ -81,6 +81,8 @@ class TrainingModule(ActingModule, Generic[BatchT]):
     needs_epsilon: bool = False
     """Whether batches have to hold the behavior policy's current epsilon."""
 
+    _builders = (*ActingModule._builders, "optimization")
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Refuse a subclass that overrides a method which earlier versions called.
 

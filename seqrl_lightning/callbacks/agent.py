@@ -186,7 +186,9 @@ class AgentCallback(Callback):
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
             if self.actors is not None:
-                require_fitting_actors(self.actors, self._pace, self._learner.updates_per_step, self.overlap, data)
+                rules = self._learner.updates_per_step, self.overlap
+                where = self.ray_address, trainer.world_size
+                require_fitting_actors(self.actors, self._pace, *rules, data, *where)
             require_one_process(self.exploration_bonus, trainer.world_size)
             require_end(self._budget, trainer, self.cadence.warmup_env_steps)
             warn_of_later_blocks(self._budget, data)

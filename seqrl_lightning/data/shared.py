@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.batches import Batch, Transitions, Windows, on_device
 from seqrl_lightning.collect import EvaluationTasks
-from seqrl_lightning.data.task_report import report_facts
+from seqrl_lightning.data.task_report import report_changed_returns, report_facts
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
 from seqrl_lightning.envs.bare import BareTask
@@ -160,6 +160,7 @@ class LearnerDataModule(LightningDataModule):
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
         report_facts(factory.env_id, facts)
+        report_changed_returns(factory.env_id, factory.settings_of_returns())
 
     @classmethod
     def of(cls, trainer: Trainer) -> Self:
