@@ -24,9 +24,10 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _count(task: Task, name: str) -> int | None:
+def _count(task: Task, name: str, largest: int = 4096) -> int | None:
+    """Return a number of things; None for one beyond what tables of measures have room for."""
     value = _attribute(task, name, Integral)
-    return int(value) if value is not None and value > 0 else None
+    return int(value) if value is not None and 0 < value <= largest else None
 
 
 class TaskFacts(NamedTuple):
@@ -58,7 +59,7 @@ class TaskFacts(NamedTuple):
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
             order=_attribute(task, "order_by_block", Order),
-            num_blocks=_count(task, "num_blocks") or 1,
+            num_blocks=_count(task, "num_blocks", 1_000_000) or 1,
             mastery_return=threshold if optimal_return is None else optimal_return,
             memoryless_return=_finite(stated(task, "memoryless_return")),
             num_symbols=_count(task, "num_symbols"),
