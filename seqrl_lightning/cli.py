@@ -133,9 +133,8 @@ class SeqRLCLI(LightningCLI):
         given: Any = args[name] if isinstance(args, dict) else (sys.argv[1:] if args is None else args)[1:]
         if name == "fit":
             set_defaults_by_kind(self._parser(name), given, self._data_class.has_agent)
-        if name not in self.subcommands() or any(
-            str(word).startswith("--print_config") for word in given
-        ):  # the main parser prints it
+        prints = any(str(word).startswith("--print_config") for word in given)
+        if name not in self.subcommands() or prints:  # the config is printed by the main parser
             super().parse_arguments(parser, args)
             return
         own = self._parser(name)
