@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.scripts import overview
+from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS
 from seqrl_lightning.commands.packaged import configs, with_paths
 from seqrl_lightning.commands.quick import OVERVIEW
@@ -74,6 +75,16 @@ def test_a_misspelled_name_is_answered_with_the_nearest(arguments: list[str], ne
     assert status == 2
     assert f"did you mean {near!r}?" in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_the_settings_of_one_command_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    add = SeqRLCLI.add_arguments_to_parser
+    monkeypatch.setattr(SeqRLCLI, "add_arguments_to_parser", lambda cli, parser: built.append(add(cli, parser)))
+    status, out, err = seqrl("validate", "--data.env_id=CartPole-v1", "--print_config")
+    assert status == 0, err
+    assert "env_id: CartPole-v1" in out
+    assert len(built) == 1
 
 
 def test_an_unknown_key_of_a_file_is_a_setting_too() -> None:
