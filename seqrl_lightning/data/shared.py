@@ -184,7 +184,7 @@ class LearnerDataModule(LightningDataModule):
             )
         if facts.unrepeated is not None:
             rank_zero_warn(
-                f"{facts.unrepeated} gives different observations or rewards when it is reset with the same seed again, "
+                f"{facts.unrepeated} gives different observations or rewards when it is reset with the same seed, "
                 "so evaluations can't be repeated. If it learns a scale while it is used, then evaluation, a resumed "
                 "run and load_policy start without this scale, and the network gets inputs that it wasn't trained on. "
                 "Use a fixed scale, like that of gymnasium.wrappers.RescaleObservation or TransformReward."
