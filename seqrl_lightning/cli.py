@@ -220,7 +220,7 @@ class SeqRLCLI(LightningCLI):
         if (clone := self._origin.clone) is not None:
             assert isinstance(self.model, ActingModule)
             self.model.start_from(clone, self._max_gib)
-            note(f"begins with the network of {clone}, and is a run of its own")
+            note(f"a new run, which starts with the network of {clone}")
         gc.collect()
         gc.freeze()
 

@@ -331,8 +331,8 @@ BAD = {
     "a task without its namespace": (["--data.env_id=Recall-v0"], "Did you mean: `seqrl/Recall-v0`?"),
     "a word without a setting": (["sequence_dqn"], "'sequence_dqn' follows no setting; settings begin with --, as in"),
     "another list of choices": (
-        ["--data.vectorization_mode=snyc"],
-        "data.vectorization_mode is 'snyc'; did you mean 'sync'? It must be one of async, null, sync, ",
+        ["--data.vectorization_mode=syncc"],
+        "data.vectorization_mode is 'syncc'; did you mean 'sync'? It must be one of async, null, sync, ",
     ),
     "a list's setting in a part": (["--model.network.hidden_sizes=a"], "hidden_sizes is 'a'; it must be a list"),
     "devices": (["--trainer.devices=-3"], "trainer: `devices` selected with"),

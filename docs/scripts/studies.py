@@ -237,8 +237,8 @@ written by `python -m docs.scripts.studies` from [the report](delay_memory/repor
 
 {memory_summary(outcomes)}
 
-The table shows interquartile means over seeds, with their 95 % bootstrap intervals. The return of an episode is 1 or
--1; for random choices it is -0.5 on average. The mean over training is that of the greedy policy from the first evaluation,
+The table shows interquartile means over seeds, with their 95 % bootstrap intervals. An episode's return is 1 or -1; for
+random choices it is -0.5 on average. The mean over training is that of the greedy policy from the first evaluation,
 after about 8,000 env steps, to the end: the earlier a network learns, the higher it is.
 
 ![Learning curves](delay_memory/learning.png)

@@ -24,10 +24,10 @@ def report_facts(env_id: str, facts: EnvFacts) -> None:
         )
     if facts.unrepeated is not None:
         rank_zero_warn(
-            f"{facts.unrepeated} shows other observations or rewards when it is reset with the same seed again: "
-            "evaluations can't be repeated. If it learns a scale while it is used, then evaluation, a resumed run "
-            "and load_policy begin without it, and show the network what training didn't; it must be a fixed one, "
-            "like gymnasium.wrappers.RescaleObservation's or TransformReward's."
+            f"{facts.unrepeated} gives different observations or rewards when it is reset with the same seed, so "
+            "evaluations can't be repeated. If it learns a scale while it is used, then evaluation, a resumed run and "
+            "load_policy start without this scale, and the network gets inputs that it wasn't trained on. Use a fixed "
+            "scale, like that of gymnasium.wrappers.RescaleObservation or TransformReward."
         )
 
 

@@ -129,7 +129,7 @@ def test_a_packaged_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.
     assert with_paths(["--config", "mine.yaml"]) == ["--config", "mine.yaml"]
     for wrong, hint in (
         ("sequence_dq", "did you mean 'sequence_dqn'"),
-        ("missing.yaml", "^--config is 'missing.yaml'; there is no such file$"),
+        ("nothing_near.yml", "^--config is 'nothing_near.yml'; there is no such file$"),
         ("mime.yaml", "there is no such file; did you mean 'mine.yaml'"),
         ("configs/sequence_dqn.yaml", "did you mean 'sequence_dqn', which comes with the package"),
     ):
