@@ -27,7 +27,7 @@ class Transitions(NamedTuple):
     action_mask_batch: Tensor | None = None  # [1, B, A] bool: the actions that the state allows
     next_action_mask_batch: Tensor | None = None  # [1, B, A] bool: the actions that the next state allows
     next_action_batch: Tensor | None = None  # [1, B] int64: taken in the next state; -1 at an episode's end
-    epsilon_batch: Tensor | None = None  # [1, B] float32: the behavior policy's present epsilon
+    epsilon_batch: Tensor | None = None  # [1, B] float32: the behavior policy's current epsilon
     weight_batch: Tensor | None = None  # [1, B] float32: weights in the loss; None: all 1
     slot_batch: Tensor | None = None  # [1, B] int64, on the CPU: where the replay memory keeps their priorities
 
@@ -83,7 +83,7 @@ class Windows(NamedTuple):
     num_steps_batch: Tensor | None = None  # [T, B] int64 in [1, n]: steps to the next state; None: one
     action_mask: Tensor | None = None  # [T + 1, B, A] bool: the actions that rows P to P + T allow
     next_action_batch: Tensor | None = None  # [T, B] int64: taken in the next state; -1 at an episode's end
-    epsilon_batch: Tensor | None = None  # [T, B] float32: the behavior policy's present epsilon
+    epsilon_batch: Tensor | None = None  # [T, B] float32: the behavior policy's current epsilon
     slot_batch: Tensor | None = None  # [1, B] int64, on the CPU: where the replay memory keeps their priorities
     network_state: Tensor | None = None  # [S, B, ...] float32: what the network carries into the first row
 

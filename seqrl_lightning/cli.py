@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -125,10 +126,21 @@ class SeqRLCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse the arguments; ``fit`` has the defaults of the kind of learner and network that they name."""
-        words = sys.argv[1:] if args is None else args
-        set_defaults_by_kind(parser, self._parser("fit"), words, self._data_class.has_agent)
-        super().parse_arguments(parser, args)
+        """Parse the arguments by the parser of the subcommand alone: the main one would parse its result again.
+
+        ``fit`` has the defaults of the kind of learner and network that the arguments name.
+        """
+        name = self._named_subcommand
+        given: Any = args[name] if isinstance(args, dict) else (sys.argv[1:] if args is None else args)[1:]
+        if name == "fit":
+            set_defaults_by_kind(self._parser(name), given, self._data_class.has_agent)
+        prints = any(str(word).startswith("--print_config") for word in given)
+        if name not in self.subcommands() or prints:  # the config is printed by the main parser
+            super().parse_arguments(parser, args)
+            return
+        own = self._parser(name)
+        settings = own.parse_args(given) if isinstance(given, list) else own.parse_object(given)
+        self.config = Namespace(subcommand=name, **{name: settings})
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint, and use the network and the settings that it was trained with."""
@@ -145,7 +157,7 @@ class SeqRLCLI(LightningCLI):
             return
         path, given = Path(config.ckpt_path), config.model.as_dict()
         model = self._origin.learner_in(path, config, self._plain_config(), resumes, self._max_gib)
-        self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+        self.config[subcommand] = self._parser(subcommand).parse_object({"model": model}, config)
         self._origin.compare(self.config[subcommand].model.as_dict(), given, self._plain_config(), resumes)
 
     def _plain_config(self, **options: bool) -> dict[str, Any]:
@@ -208,7 +220,7 @@ class SeqRLCLI(LightningCLI):
         if (clone := self._origin.clone) is not None:
             assert isinstance(self.model, ActingModule)
             self.model.start_from(clone, self._max_gib)
-            note(f"begins with the network of {clone}, and is a run of its own")
+            note(f"a new run, which starts with the network of {clone}")
         gc.collect()
         gc.freeze()
 

@@ -77,7 +77,7 @@ def require_optimizer_state(state: object, own: Optimizer, name: str) -> None:
         require_saved(is_parameter, f"a key of {name}.state", number, "the number of a parameter")
     if is_known:
         expected = _entries_after_a_step(own)
-    elif any(isinstance(group, dict) and group.get("fused") for group in groups):
+    elif any(saved(group, dict, name).get("fused") for group in groups):
         expected = {number: _as_fused(entries[number], parameters[number]) for number in entries}
     else:
         return
@@ -94,14 +94,17 @@ def require_scheduler_state(state: object, own: LRScheduler, name: str) -> None:
 
     Other schedulers than torch's restore what they like.
     """
-    state = saved(state, dict, name)
+    found = saved(state, dict, name)
     if not type(own).__module__.startswith("torch."):
         return
     most = _LARGEST_RATE * max(_rates(own.optimizer.param_groups))
-    _require_scheduler(state, own.state_dict(), most, name)
+    _require_scheduler(found, own.state_dict(), most, name)
 
 
 def _require_scheduler(state: Mapping[str, Any], own: Mapping[str, Any], most: float, name: str) -> None:
+    for key in own:
+        is_there = key in state or key.startswith("_")  # versions of torch differ in these
+        require_saved(is_there, name, f"one without {key}", f"one of {sorted(own)}")
     for key, value in state.items():
         what = f"{name}.{key}"
         if key not in own:
@@ -141,12 +144,14 @@ def _require_own(value: object, own: object, name: str) -> None:
     if isinstance(own, Tensor):
         require_alike(value, own, name)
         return
-    is_own = not isinstance(value, Tensor) and _as_lists(value) == _as_lists(own)
-    require_saved(is_own, name, value, f"the run's {own!r}")
+    require_saved(_as_lists(value) == _as_lists(own), name, value, f"the run's {own!r}")
 
 
 def _as_lists(value: object) -> object:
-    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+    """Return a setting in a form that compares: a tuple as a list, and a tensor, which no setting is, as its text."""
+    if isinstance(value, list | tuple):
+        return [_as_lists(item) for item in value]
+    return repr(value) if isinstance(value, Tensor) else value
 
 
 def _require_rate(value: object, most: float, name: str) -> None:

@@ -176,8 +176,8 @@ def _require_stream(value: Mapping[str, Any], own: Mapping[str, Any], name: str)
         "uinteger": (value["uinteger"], 2**32),
     }
     for key, (number, end) in numbers.items():
-        is_one = type(number) is int and 0 <= number < end
-        require_saved(is_one, f"{name}.{key}", number, f"a whole number in [0, {end})")
+        is_one = type(number) is int and 0 <= number < end and (key != "state.inc" or number % 2 == 1)
+        require_saved(is_one, f"{name}.{key}", number, f"a whole number in [0, {end}), and an increment odd")
 
 
 def form_of(weight: Tensor) -> str:

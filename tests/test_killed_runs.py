@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,105 @@ def test_a_signal_in_a_prediction_leaves_no_table(signum: int, status: int, line
     assert line in output.splitlines()[-1]
     assert "Traceback" not in output
     assert not list(tmp_path.rglob("predictions.csv*"))
+
+
+SLOW_TASK = """
+import os, time
+from pathlib import Path
+import gymnasium as gym
+import numpy as np
+
+def mark(name):
+    with Path(os.environ["MARKS"], name).open("a") as file:
+        file.write("x")
+
+mark("import")
+time.sleep(float(os.environ.get("SECONDS_OF_IMPORT", "0")))
+
+class Slow(gym.Env):
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.is_evaluation = seed is not None and 1_000_000 <= seed < 1_000_100
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        mark("evaluation" if self.is_evaluation else "step")
+        time.sleep(0.002)
+        return np.zeros(1, np.float32), 1.0, False, self.is_evaluation and action > 1, {}
+
+gym.register("Slow-v0", Slow)
+"""
+LONG = ("--data.env_id=slow_task:Slow-v0", "--data.vectorization_mode=async", "--trainer.enable_progress_bar=false")
+EVALUATED = (*LONG, "--ckpt_path=untrained", "--data.eval_episodes=2", "--data.eval_max_steps=100000")
+PHASES: dict[str, tuple[tuple[str, ...], str, int]] = {
+    "start-up": (("fit", *LONG), "import", 1),
+    "warm-up": (
+        ("fit", *LONG, "--data.num_envs=2", "--agent.warmup_env_steps=50000", "--data.capacity=60000"),
+        "step",
+        1500,
+    ),
+    "evaluation": (
+        (
+            "fit",
+            *LONG,
+            "--agent.warmup_env_steps=10",
+            "--data.batch_size=4",
+            "--data.batches_per_epoch=3",
+            *EVALUATED[-2:],
+        ),
+        "evaluation",
+        20,
+    ),
+    **{command: ((command, *EVALUATED), "evaluation", 20) for command in ("validate", "test", "predict")},
+}
+"""The command, the place in which a signal comes, and how often it was passed before."""
+
+
+def processes_of(session: int) -> list[str]:
+    """The living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            name, _, rest = path.read_text().rpartition(")")
+            state, _, _, its_session, *_ = rest.split()
+            found += [name] * (int(its_session) == session and state != "Z")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_signal_ends_a_command_and_its_processes_in_any_phase(
+    to_all: bool, signum: int, phase: str, tmp_path: Path
+) -> None:
+    words, place, count = PHASES[phase]
+    (tmp_path / "slow_task.py").write_text(SLOW_TASK)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    env = {"PYTHONPATH": str(ROOT), "MARKS": str(marks), "SECONDS_OF_IMPORT": "3" if phase == "start-up" else "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seqrl_lightning", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | env,
+        start_new_session=True,
+    )
+    while not (marks / place).exists() or (marks / place).stat().st_size < count:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    (os.killpg if to_all else os.kill)(process.pid, signum)
+    output, _ = process.communicate(timeout=120)
+    is_in_loop = phase != "start-up"
+    assert process.returncode == (1 if is_in_loop and signum == signal.SIGINT else 128 + signum), output
+    last_line = "attempting graceful shutdown" if is_in_loop and signum == signal.SIGINT else "seqrl: ended by"
+    assert last_line in output.rstrip().splitlines()[-1], output
+    assert "Traceback" not in output
+    assert "rror" not in output
+    assert processes_of(process.pid) == []

@@ -1476,11 +1476,28 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
             lambda c, s: s["ReplayDataModule"]["ring"]["is_final"].fill_(True),
             "the replay memory's is_final in the checkpoint is True; it must be false in some row",
         ),
-        (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
-        (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),
+        (
+            lambda c, s: s["ReplayDataModule"].update(rng="text"),
+            "the datamodule's random stream in the checkpoint is 'text'; it must be of type dict",
+        ),
+        (lambda c, s: s.update(ReplayDataModule="text"), "ReplayDataModule in the checkpoint is 'text'; it must be of"),
+        (
+            lambda c, s: s.update(loops={}),
+            r"a part of step=8-rank0-\w+\.replay in the checkpoint is 'loops'; it must be",
+        ),
+        (
+            lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"),
+            r"optimizer_states\[0\]\.param_groups\[0\]\.lr in the checkpoint is 'text'; it must be of type float",
+        ),
+        (
+            lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(eps=1e30),
+            r"optimizer_states\[0\]\.param_groups\[0\]\.eps in the checkpoint is 1e\+30; it must be the run's 1e-08",
+        ),
+        (lambda c, s: c["optimizer_states"].clear(), "optimizer_states in the checkpoint is 'a list of 0'; it must be"),
+        (lambda c, s: c["loops"].pop("fit_loop"), r"loops in the checkpoint is one of \['predict_loop'"),
         (
             lambda c, s: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(0)),
-            r"the optimizer's exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\); it must be",
+            r"optimizer_states\[0\]\.state\[0\]\.exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\)",
         ),
         (
             lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),

@@ -45,7 +45,7 @@ class PQN(TrainingModule[Minibatch]):
             error.
         value_rescaling: See :class:`TrainingModule`.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
         compile: See :class:`TrainingModule`.
         normalize_observations: See :class:`TrainingModule`.
         normalize_rewards: See :class:`TrainingModule`.

@@ -94,7 +94,7 @@ class SARSA(OnPolicyModule):
 
 
 class ExpectedSARSA(OnPolicyModule):
-    """``Q(s, a) <- r + gamma sum_a' pi(a' | s') Q(s', a')``, pi being the policy that acts (Sutton and Barto, 6.6).
+    """``Q(s, a) <- r + gamma sum_a' pi(a' | s') Q(s', a')``, with pi the acting policy (Sutton and Barto, 6.6).
 
     Its epsilon comes with the batch: it is the behavior policy's at present.
     """

@@ -57,17 +57,17 @@ class TrainingModule(ActingModule, Generic[BatchT]):
         value_rescaling: The epsilon of R2D2's rescaling of values, ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x``
             (arXiv:1805.11593; 1e-3 there): the network learns h(Q), and every rule is applied to Q. None for none.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
         updates_per_step: Updates of the network in one ``training_step``, each from a batch of its own, all drawn
-            before the first. More than 1 spends the Trainer's fixed cost of a step once for all of them. It turns
-            automatic optimization off, so that the Trainer can't accumulate or clip gradients.
-        compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too,
+            before the first. With more than 1, all of them together incur the Trainer's fixed cost of a step once.
+            Automatic optimization is then off, so that the Trainer can't accumulate or clip gradients.
+        compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 also its gradient,
             in the first seconds of training. Parts that can't be compiled (the steps of a recurrent network) run as
             they are. On a GPU, ``cuda_graphs`` launches an update's kernels all at once, as a CUDA graph, and
-            ``compiled_cuda_graphs`` compiles the loss and its gradient before. Both need a fused Adam or AdamW, and
+            ``compiled_cuda_graphs`` compiles the loss and its gradient first. Both need a fused Adam or AdamW, and
             ``updates_per_step`` above 1.
-        normalize_observations: Whether the network reads observations (of parts, those that are floats) minus their
-            running mean, divided by their running standard deviation, each element by itself.
+        normalize_observations: Whether the network reads each element of an observation minus its running mean,
+            divided by its running standard deviation; of several parts, only those that are floats.
         normalize_rewards: Whether rewards are divided by the running standard deviation of the discounted return;
             values are then in units of the rescaled reward.
 
@@ -79,7 +79,9 @@ class TrainingModule(ActingModule, Generic[BatchT]):
     """Whether batches have to hold the action that was taken in the next state."""
 
     needs_epsilon: bool = False
-    """Whether batches have to hold the behavior policy's present epsilon."""
+    """Whether batches have to hold the behavior policy's current epsilon."""
+
+    _builders = (*ActingModule._builders, "optimization")
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Refuse a subclass that overrides a method which earlier versions called.

@@ -80,8 +80,9 @@ class AgentCallback(Callback):
         max_env_restarts: Restarts in this process; the fault after the last of them ends the run.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
-        exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
-            find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
+        exploration_bonus: A bonus that is added to the rewards that are learned from, for tasks whose rewards are
+            hardly ever found by random actions: ``CountBonus`` for discrete states, ``RND`` for others. Returns stay
+            the task's own. None for none.
         actors: Number of processes that Ray starts, each of which acts in its share of ``data.num_envs`` environments
             with a copy of the network; None acts in this process. While the network is updated, all of them take the
             env steps that are due after the update (a round), by the weights before it. Each process that learns has so
@@ -185,7 +186,9 @@ class AgentCallback(Callback):
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
             if self.actors is not None:
-                require_fitting_actors(self.actors, self._pace, self._learner.updates_per_step, self.overlap, data)
+                rules = self._learner.updates_per_step, self.overlap
+                where = self.ray_address, trainer.world_size
+                require_fitting_actors(self.actors, self._pace, *rules, data, *where)
             require_one_process(self.exploration_bonus, trainer.world_size)
             require_end(self._budget, trainer, self.cadence.warmup_env_steps)
             warn_of_later_blocks(self._budget, data)

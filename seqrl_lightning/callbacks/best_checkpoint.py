@@ -10,7 +10,7 @@ from seqrl_lightning.saved_state import saved_count
 
 
 class BestOfBlock(Callback):
-    """Make each ``ModelCheckpoint`` keep the best checkpoint of the present block.
+    """Make each ``ModelCheckpoint`` keep the best checkpoint of the current block.
 
     The policy that was best before a switch may be worthless after it, but its return might never be beaten. At the
     first evaluation of a block, the checkpoint becomes the best one, whatever came before. The best checkpoints of

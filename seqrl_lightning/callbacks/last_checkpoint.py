@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
     def _break_evaluation_off(self) -> None:
         assert self._received is not None
         self._is_too_late = True
-        rank_zero_info("\nInterrupted in a long evaluation. Resume the run from the epoch before by --ckpt_path last.")
+        rank_zero_info("\nInterrupted in a long evaluation. Resume from the previous epoch with --ckpt_path last.")
         os.kill(os.getpid(), self._received)  # the main thread may be waiting for an environment
 
     def on_train_batch_end(

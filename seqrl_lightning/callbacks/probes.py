@@ -20,7 +20,7 @@ from seqrl_lightning.types import EvaluationTask
 class ProbeWriter(Callback):
     """Write ``probes.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the evaluations under the present rule is a row: the run's ``env_steps`` at the evaluation, and the
+    Every choice of the evaluations under the current rule is a row: the run's ``env_steps`` at the evaluation, and the
     columns of ``trials.csv`` without Q-values, where ``episode`` counts the probes in each environment. The run is the
     same with and without it, and a resumed run ends with the rows of one that was never interrupted.
     """
@@ -47,7 +47,7 @@ class ProbeWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the choices under the present rule."""
+        """Keep the choices under the current rule."""
         if self._path is None or trainer.sanity_checking or "" not in batch.names or not (steps := steps_of(outputs)):
             return
         data = LearnerDataModule.of(trainer)

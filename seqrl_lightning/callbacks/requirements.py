@@ -65,6 +65,8 @@ def require_fitting_actors(
     updates_per_step: int,
     overlap: bool,
     data: ReplayDataModule,
+    ray_address: str,
+    num_processes: int,
 ) -> None:
     """Refuse what doesn't work with actors.
 
@@ -74,6 +76,8 @@ def require_fitting_actors(
         updates_per_step: The number of updates in a training step.
         overlap: Whether ``agent.overlap`` is set.
         data: The datamodule.
+        ray_address: Where the actors are.
+        num_processes: Number of processes that learn.
 
     Raises:
         ConfigurationError: If there is any.
@@ -86,6 +90,8 @@ def require_fitting_actors(
     require(divides, "agent.actors", actors, f"a divisor of data.num_envs = {data.num_envs}, so that shares are equal")
     must_be = "null: the learner learns from whole rollouts, each by the weights that it was taken with"
     require(not pace.learns_once, "agent.actors", actors, must_be)
+    must_be = f"a cluster's with {num_processes} processes that learn, of which each would start Ray on this machine"
+    require(num_processes == 1 or ray_address != "local", "agent.ray_address", ray_address, must_be)
     must_be = "false with agent.actors, which act during the update anyway"
     require(not overlap, "agent.overlap", overlap, must_be)
 

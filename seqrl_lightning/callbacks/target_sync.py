@@ -24,8 +24,8 @@ class TargetSync(Callback):
 
     Args:
         sync_every_updates: Updates of the network between two syncs.
-        tau: Size of the target's step towards the policy, in (0, 1]. None for 0.005 if there is a step at every update,
-            and for 1, a copy, if there are updates between two of them.
+        tau: Size of the target's step towards the policy, in (0, 1]. None for 0.005 if ``sync_every_updates`` is 1, and
+            for 1, a copy, if it is larger.
 
     Attributes:
         tau: Size of the step, by default or as it was given.

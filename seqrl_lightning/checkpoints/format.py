@@ -76,7 +76,7 @@ def read_checkpoint(
         trust: If given, classes that the settings under ``used`` name and files may not name are refused.
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
-        to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
+        to_resume: Whether a run is to be resumed from it, for which its format must be the current one.
         used: The key of the settings from which an object is built: the learner's, or the datamodule's.
         replaced: Settings that the caller gives, so that the names in the checkpoint's don't matter.
 

@@ -16,10 +16,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_archive
-from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.checkpoints.format import DATAMODULES, read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
-from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.saved_state import StateError, require_saved, saved
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -29,6 +29,7 @@ _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of t
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
 _SCORES = ("best_model_score", "current_score", "kth_value")
+_OF_SIDECARS = ("callbacks", *DATAMODULES)
 _LARGE = ("ring", "sampler")  # the part of the datamodule's state that only the sidecar holds
 
 
@@ -114,8 +115,14 @@ class SidecarIO(TorchCheckpointIO):
         name, found = list(sidecars.items())[self._rank]
         if (fault := _find_fault_in_sidecar(path.parent / name, found)) is not None:
             raise UnusableFileError(fault)
-        state = read_archive(path.parent / name, self._max_gib, mmap=False)
-        return state if isinstance(state, dict) else {}
+        try:
+            state = saved(read_archive(path.parent / name, self._max_gib, mmap=False), dict, f"{name}'s content")
+            for key, value in state.items():  # nothing that was checked in the checkpoint is replaced
+                require_saved(key in _OF_SIDECARS, f"a part of {name}", key, f"one of {', '.join(_OF_SIDECARS)}")
+                saved(value, dict, key)
+        except StateError as error:
+            raise UnusableFileError(str(error)) from error
+        return state
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint and its sidecars, in a folder in which this process has saved one; nothing else."""
@@ -147,8 +154,8 @@ def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
         StateError: If it isn't such a state.
     """
 
-    def here(name: object) -> str:
-        path = Path(folder) / Path(str(name)).name
+    def here(name: str) -> str:
+        path = Path(folder) / Path(name).name
         is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
         return os.path.join(folder, path.name) if is_own else ""
 
@@ -158,8 +165,9 @@ def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
         require_saved(
             isinstance(score, Tensor) and score.numel() == 1, f"the score {name!r}", score, "a tensor of one number"
         )
-    scores = {here(name): score for name, score in scores.items() if here(name)}
-    return {**state, **{key: here(state.get(key)) for key in _PATHS}, "best_k_models": scores, "dirpath": folder}
+    own = {here(saved(name, str, "a name in best_k_models")): score for name, score in scores.items()}
+    paths = {key: here(saved(state.get(key, ""), str, f"ModelCheckpoint's {key}")) for key in _PATHS}
+    return {**state, **paths, "best_k_models": {name: own[name] for name in own if name}, "dirpath": folder}
 
 
 def predecessor_of(path: Path) -> Path:

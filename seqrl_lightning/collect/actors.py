@@ -94,7 +94,7 @@ class Taken(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """What stands for the answer of an actor that gave none."""
+    """The placeholder for the answer of an actor that gave none."""
 
     reason: str  # in one line
     is_lost: bool  # its process is gone; otherwise an environment broke

@@ -122,6 +122,8 @@ class RunningEpisodes:
 def _saved_shown(state_dict: dict[str, Any], num_envs: int) -> Shown:
     """Return what the environments show: a row of each array for each of them."""
     shown = arrays(saved(state_dict.get("shown"), dict, "the episodes' shown"))
+    is_whole = shown.keys() == set(Shown._fields)
+    require_saved(is_whole, "the episodes' shown", f"one of {sorted(map(str, shown))}", f"one of {Shown._fields}")
     for name, array in shown.items():
         is_one = isinstance(array, np.ndarray) and array.ndim > 0 and len(array) == num_envs
         is_one = is_one or (array is None and name != "observation")

@@ -28,9 +28,11 @@ class RayActors:
 
         self._ray = ray
         num_cpus = self._num_cpus()
-        if num_cpus < settings.num_actors:  # Ray would wait for more of them
+        most = num_cpus // settings.num_learners
+        if most < settings.num_actors:  # Ray would wait for more CPUs
             self._open.close()
-            require(False, "agent.actors", settings.num_actors, f"at most {num_cpus}, the number of Ray's CPUs")
+            of_each = f" for each of {settings.num_learners} processes" if settings.num_learners > 1 else ""
+            require(False, "agent.actors", settings.num_actors, f"at most {most}, the number of Ray's CPUs{of_each}")
         self._settings = ray.put(settings)
         self._remote = ray.remote(num_cpus=1)(_Worker)
         self._workers = [self._remote.remote() for _ in range(settings.num_actors)]
@@ -56,9 +58,8 @@ class RayActors:
         self._ray.kill(self._workers[rank])  # a broken environment's process is still there
         num_cpus = self._num_cpus()
         if num_cpus < self.num_actors:
-            raise RunError(
-                f"actor {rank} can't be restarted: Ray has {num_cpus} CPUs left for {self.num_actors} actors"
-            )
+            left = f"Ray has {num_cpus} CPUs left for agent.actors = {self.num_actors}"
+            raise RunError(f"actor {rank} of {self.num_actors} can't be restarted: {left}")
         self._workers[rank] = self._remote.remote()
         self._build([rank])
 

@@ -92,12 +92,12 @@ class Rounds:
 
     An actor that is lost is restarted, if at all, from its state at the round's start, and takes the round again: its
     rows are those that were lost. Where the state of its environments can't be saved, or an environment broke, which it
-    would do again, a fault is raised, and the episodes of all actors begin anew.
+    would do again, a fault is raised, and new episodes begin in all actors.
 
     Args:
         workers: The actors.
         num_envs: The number of environments of all actors.
-        weights: Returns the present weights, as a copy.
+        weights: Returns the current weights, as a copy.
         max_restarts: Number of actors that are restarted; the next one that breaks ends the run. None for none at all.
         warn: Tells the user about a restart.
     """
@@ -286,7 +286,7 @@ class ReplayedEnvs:
         progress.env_faults += 1
         self._policy.states = self._rounds.states()
         broken = self._rounds.replace_broken()
-        self._rounds.warn(f"{fault.reason}; restarted: all episodes begin anew, and those of the actor are dropped")
+        self._rounds.warn(f"{fault.reason}; restarted: all begin new episodes, and those of the actor are dropped")
         share = self.num_envs // self._rounds.num_actors
         return [env for rank in broken for env in range(rank * share, (rank + 1) * share)]
 

@@ -12,6 +12,7 @@ import yaml
 from optuna.distributions import CategoricalChoiceType, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
+from seqrl_lightning.running.parser import as_argument
 from seqrl_lightning.types import ConfigurationError, one_line, require, shortened
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
@@ -62,14 +63,17 @@ def boundary_values(space: Space) -> Iterator[dict[str, Any]]:
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:
     """Return settings as arguments of ``seqrl fit``."""
-    return [f"--{name}={as_text(value)}" for name, value in values.items()]
+    return [as_argument(name, _rounded(value)) for name, value in values.items()]
 
 
 def as_text(value: object) -> str:
-    """Return a value as text for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
-    if isinstance(value, float):
-        value = float(f"{value:.12g}")
-    return value if isinstance(value, str) else json.dumps(value)
+    """Return a value as text, to be shown."""
+    return value if isinstance(value, str) else json.dumps(_rounded(value))
+
+
+def _rounded(value: object) -> object:
+    """Return a value for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def suggest(trial: Trial, name: str, distribution: Distribution) -> CategoricalChoiceType:

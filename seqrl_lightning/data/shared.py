@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from seqrl_lightning.batches import Batch, Transitions, Windows, on_device
 from seqrl_lightning.collect import EvaluationTasks
-from seqrl_lightning.data.task_report import report_facts
+from seqrl_lightning.data.task_report import report_changed_returns, report_facts
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
 from seqrl_lightning.envs.bare import BareTask
@@ -41,8 +41,9 @@ class LearnerDataModule(LightningDataModule):
     """Batches for a learner, from a replay memory that a subclass fills, and environments to evaluate the learner in.
 
     Args:
-        env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name`` of a class or a
-            function that makes it; from Python, also the class or the function itself. None for no task.
+        env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name``, an environment
+            class or a function that returns an environment; from Python, also the class or function itself. None for
+            no task.
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorized implementation where it has one, else ``sync``.
@@ -50,8 +51,8 @@ class LearnerDataModule(LightningDataModule):
             if its ``metadata`` doesn't state it: ``NextStep``, ``SameStep`` or ``Disabled``.
         wrappers: Gymnasium wrappers around each single environment, in this order, like
             ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
-            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
-            one, also those to evaluate in.
+            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then
+            made one by one, also for evaluation, unless ``vectorization_mode`` is ``vector_entry_point``.
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``); the replay memory stores each of them once.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise
@@ -159,6 +160,7 @@ class LearnerDataModule(LightningDataModule):
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
         report_facts(factory.env_id, facts)
+        report_changed_returns(factory.env_id, factory.settings_of_returns())
 
     @classmethod
     def of(cls, trainer: Trainer) -> Self:

@@ -71,9 +71,10 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
     Raises:
         StateError: If the task can't have left this state.
     """
+    state = f"the state of {type(task).__name__}"
+    require_saved(isinstance(own, dict), f"what is a task's own in {state}", own, "of type dict")
     if not own:
         return
-    state = f"the state of {type(task).__name__}"
     is_known = own_attributes(task) is not None
     require_saved(is_known, state, sorted(own), "left out: the task keeps some of its state elsewhere")
     settable = _settable(task)

@@ -1,13 +1,14 @@
 """Environments from an id and settings, single and side by side."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
@@ -33,7 +34,7 @@ from seqrl_lightning.envs.wrapping import (
     require_flat,
 )
 from seqrl_lightning.errors import require_known
-from seqrl_lightning.types import ConfigurationError, one_line, require
+from seqrl_lightning.types import ConfigurationError, one_line, require, without_marks
 
 
 class EnvFactory:
@@ -77,7 +78,7 @@ class EnvFactory:
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
         self.env_id = env_id
-        self.env_kwargs = dict(env_kwargs or {})
+        self.env_kwargs = {name: without_marks(value) for name, value in (env_kwargs or {}).items()}
         self.wrappers = list(wrappers)
         self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
@@ -141,6 +142,21 @@ class EnvFactory:
             return bare.read_facts().unrepeated is None
         except ConfigurationError:  # it can't be played without its wrappers
             return False
+
+    def settings_of_returns(self) -> list[str]:
+        """Return the settings by which the task's own vectorized implementation changes what a return is.
+
+        ALE's clips rewards by default, and may end an episode with each life.
+        """
+        if self._has_single_env:
+            return []
+        entry_point = self._spec.vector_entry_point
+        maker = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        assert maker is not None
+        parameters = inspect.signature(maker).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        given = {**defaults, **self._spec.kwargs, **self.env_kwargs}
+        return [name for name in ("reward_clipping", "episodic_life") if name in parameters and given[name] is True]
 
     @functools.cached_property
     def task(self) -> BareTask:

@@ -32,7 +32,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     :meth:`in_words`. What :meth:`script` needs must be set before ``__init__`` is called. The same class makes N
     environments that are stepped at once in NumPy: see :func:`seqrl_lightning.envs.vector.vectorized`.
 
-    - Observation: what the script shows in the present state, followed by ``rule.echo`` for the last action, if the
+    - Observation: what the script shows in the current state, followed by ``rule.echo`` for the last action, if the
       rule has one; ``[size] float32``, unless the task presents it in another way (:meth:`present`).
     - Info: the ``block`` (0 for a task without blocks) and the ``correct_action`` (-1 where no action counts).
 
@@ -46,7 +46,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
             episodes decide. Training sets it, so that blocks last as many episodes as the learner sees, over all
             environments.
         optimal_return: Expected undiscounted return of the best policy that remembers all it has seen.
-        memoryless_return: Expected undiscounted return of the best policy that sees the present observation only; None
+        memoryless_return: Expected undiscounted return of the best policy that sees the current observation only; None
             if it isn't known.
         num_positions: Length of the one-hot position that an observation begins with; None if it has no such part.
         num_states: Number of different observations if all of them are one-hot; None otherwise.
@@ -111,7 +111,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         Args:
             script: The script of the episode.
             block: The block of the episode.
-            state: The present state.
+            state: The current state.
             pick: The last action; -1 at an episode's start.
         """
 

@@ -110,7 +110,7 @@ def as_reward(value: object) -> float:
     if array.size != 1 or array.dtype.kind not in "biufO":
         raise EnvValueError(f"the reward is {short(value)}; it must be a number")
     if array.dtype.kind == "O":
-        if not isinstance(array.item(), Real | Decimal):
+        if not isinstance(array.item(), Real | Decimal | np.ndarray):
             raise EnvValueError(f"the reward is {short(value)}; it must be a number")
         return as_reward(array.item())
     return float(array.reshape(()))
@@ -125,6 +125,8 @@ def as_flag(value: object, name: str) -> bool:
     if type(value) is bool:
         return value
     array = as_array(value, name)
+    if array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), np.ndarray):
+        return as_flag(array.item(), name)  # one environment's flag, in an array of its own
     is_object = array.dtype.kind == "O" and array.size == 1 and isinstance(array.item(), Real | np.bool_)
     if array.size != 1 or not (is_object or array.dtype.kind in "biuf") or array.item() not in (0, 1):
         raise EnvValueError(f"{name} is {short(value)}; it must be True or False")

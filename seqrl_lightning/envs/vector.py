@@ -157,7 +157,7 @@ class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
         self._first_cell = self._row * self._rule.num_states
 
     def _look_up(self) -> None:
-        """Look up the present state of each environment in its script."""
+        """Look up the current state of each environment in its script."""
         self._cell = self._first_cell + self._state
         self._correct_action = self._correct[self._cell]
 

@@ -18,9 +18,12 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _count(task: Task, name: str) -> int | None:
+def _count(task: Task, name: str, largest: int = 4096) -> int | None:
+    """Return a number of things; None for one beyond what tables of measures have room for."""
     value = stated(task, name)
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0 else None
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return None
+    return int(value) if 0 < int(value) <= largest else None
 
 
 class TaskFacts(NamedTuple):
@@ -35,7 +38,7 @@ class TaskFacts(NamedTuple):
     order: Order | None = None  # the objects' orders, where the block decides which one is right
     num_blocks: int = 1
     mastery_return: float | None = None  # return of a mastered episode: the best expected one
-    memoryless_return: float | None = None  # best expected one of policies that see the present observation only
+    memoryless_return: float | None = None  # best expected one of policies that see the current observation only
     num_symbols: int | None = None  # an observation begins with the symbol shown, one-hot or zeros, of this size
     num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 
@@ -52,7 +55,7 @@ class TaskFacts(NamedTuple):
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
             order=order if isinstance(order, Order) else None,
-            num_blocks=_count(task, "num_blocks") or 1,
+            num_blocks=_count(task, "num_blocks", 1_000_000) or 1,
             mastery_return=threshold if optimal_return is None else optimal_return,
             memoryless_return=_finite(stated(task, "memoryless_return")),
             num_symbols=_count(task, "num_symbols"),

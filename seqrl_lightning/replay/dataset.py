@@ -26,7 +26,7 @@ class ReplayDataset(IterableDataset[Batch]):
         rng: The sampler's own random stream.
         progress: How far training is, as the agent writes it.
         next_actions: Whether batches hold the actions taken in the next states.
-        epsilon: Whether batches hold the behavior policy's present epsilon.
+        epsilon: Whether batches hold the behavior policy's current epsilon.
         before_batch: Called before each batch is drawn.
     """
 

@@ -26,6 +26,11 @@ def program() -> str:
     return "seqrl" if Path(sys.argv[0]).stem == "seqrl" else "python -m seqrl_lightning"
 
 
+def typed_command() -> str:
+    """Return the command as it was typed."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
 def print_summary(trainer: Trainer) -> None:
     """Print the run's folder, its results, and the next commands."""
     folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it

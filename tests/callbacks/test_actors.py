@@ -1,5 +1,6 @@
 """Actors: here in the learner's process, the reference for those that Ray starts (tests/test_ray.py)."""
 
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from seqrl_lightning.algorithms import PQN
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, TrialWriter
+from seqrl_lightning.cli import main
 from seqrl_lightning.collect.actors import ActorSettings, Broken
 from seqrl_lightning.collect.rounds import InProcess
 from seqrl_lightning.exploration import ConstantEpsilon, LadderEpsilon
@@ -159,7 +161,7 @@ def test_where_no_state_can_be_saved_the_episodes_of_a_lost_actor_are_dropped(
 ) -> None:
     lose(monkeypatch, {10: 1, 30: 2})
     agent = {"epsilon": ConstantEpsilon(1.0), "actors": 3, "on_env_error": "restart"}
-    with pytest.warns(UserWarning, match="actor 1 of 3 is lost: .*; restarted: all episodes begin anew, and those of"):
+    with pytest.warns(UserWarning, match="actor 1 of 3 is lost: .*; restarted: all begin new episodes"):
         trainer, _ = run(tmp_path, 50, agent=agent, **DIARY)
     agent_callback = AgentCallback.of(trainer)
     assert agent_callback.progress.env_faults == 2
@@ -172,7 +174,9 @@ def test_a_broken_environment_of_an_actor_is_restarted(tmp_path: Path) -> None:
     (broken := tmp_path / "broken").write_text("")
     task = {"env_id": "tests/Breaking-v0", "env_kwargs": {"how": "raises", "broken": str(broken), "alone": False}}
     agent = {"epsilon": ConstantEpsilon(1.0), "actors": 3, "on_env_error": "restart"}
-    with pytest.warns(UserWarning, match=r"Breaking-v0 of actor \d of 3: .* broke in step .*: ZeroDivisionError.*anew"):
+    with pytest.warns(
+        UserWarning, match=r"Breaking-v0 of actor \d of 3: .* broke in step .*: ZeroDivisionError.*new ep"
+    ):
         trainer, _ = run(tmp_path, 50, agent=agent, **{**DIARY, **task})
     assert AgentCallback.of(trainer).progress.env_faults >= 1
     assert transitions_that_happened(trainer) > 300
@@ -194,6 +198,30 @@ def test_a_lost_actor_ends_the_run_if_the_settings_say_so(
     lose(monkeypatch, {2: 1, 5: 1, 7: 0})
     with pytest.raises(RunError, match=message):
         run(tmp_path, agent=agent)
+
+
+def test_actors_of_a_run_from_the_command_line_can_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's networks and optimizers hold on to its parser, which can't be."""
+    received: list[ActorSettings] = []
+
+    def start(_: AgentCallback, settings: ActorSettings) -> InProcess:
+        received.append(pickle.loads(pickle.dumps(settings)))
+        return InProcess(received[-1])
+
+    monkeypatch.setattr(AgentCallback, "_start_actors", start)
+    (tmp_path / "config.yaml").write_text(
+        """
+        data: {env_id: CartPole-v1, num_envs: 2, batch_size: 8, capacity: 100, eval_episodes: 1}
+        model:
+          class_path: DQN
+          init_args:
+            network: {class_path: MLP, init_args: {hidden_sizes: [8]}}
+            optimizer: {class_path: torch.optim.Adam, init_args: {weight_decay: 0.1}}
+        agent: {actors: 2, warmup_env_steps: 16, max_env_steps: 40}
+        """
+    )
+    main(["fit", f"--config={tmp_path / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
+    assert received
 
 
 def test_apex_ladder_gives_each_actor_an_epsilon_of_its_own(tmp_path: Path) -> None:

@@ -582,6 +582,12 @@ def test_a_number_of_blocks_without_blocks_means_something_else() -> None:
     assert factory_of(BlocksWorld).read_facts().num_blocks == 0
 
 
+def test_a_count_beyond_all_tables_means_something_else() -> None:
+    names = ("num_positions", "num_objects", "num_symbols", "num_contexts", "num_blocks")
+    facts = TaskFacts.of(type("Many", (Light,), dict.fromkeys(names, 10**9))())
+    assert facts == TaskFacts()
+
+
 @pytest.mark.parametrize("note", ["own", np.arange(5), {}, [1, 2], np.array([0.5, 1]), object(), torch.ones(2)])
 def test_a_note_of_which_environments_have_a_label_may_mean_something_else(note: Any) -> None:
     class Noted(Clock):
