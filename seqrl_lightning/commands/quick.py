@@ -20,7 +20,7 @@ _INDENT = 26
 
 
 class _Overview(TypedDict):
-    """What ``overview.json`` holds: the first line on each thing, by its name."""
+    """The contents of ``overview.json``: the first line on each thing, by its name."""
 
     settings: dict[str, dict[str, str]]  # by the title of a group
     algorithms: dict[str, dict[str, str]]  # by the title of a group
