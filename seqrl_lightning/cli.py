@@ -131,7 +131,8 @@ class SeqRLCLI(LightningCLI):
         ``fit`` has the defaults of the kind of learner and network that the arguments name.
         """
         name = self._named_subcommand
-        given: Any = args[name] if isinstance(args, dict) else (sys.argv[1:] if args is None else args)[1:]
+        words: Any = sys.argv[1:] if args is None else args
+        given = words[name] if isinstance(words, dict) else words[1:]
         if name == "fit":
             set_defaults_by_kind(self._parser(name), given, self._data_class.has_agent)
         prints = any(str(word).startswith("--print_config") for word in given)
