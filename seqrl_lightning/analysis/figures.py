@@ -371,7 +371,9 @@ def draw_survival(curves: Mapping[str, Mapping[str, Survival]], num_runs: Mappin
         xlabel: What the x axes count.
     """
     facets = panels_of(name for of_block in curves.values() for name in of_block)
-    ends = [max(curve.times[-1] for curve in of_block.values()) for of_block in curves.values()]
+    ends = [
+        1.04 * max(curve.times[-1] for curve in of_block.values()) for of_block in curves.values()
+    ]  # a last step shows
     labels = xlabel, "fraction of runs that met it"
     figure, rows = new_panels([facet.title for facet in facets], list(curves), labels, ends)
     for facet, row in zip(facets, rows, strict=True):
