@@ -103,12 +103,12 @@ def _load(text: str) -> Any:
 def as_argument(name: str, value: object) -> str:
     """Return a setting as an argument of ``seqrl fit``.
 
-    A task's text that would be read as a number, a flag or nothing is quoted; JSON of a collection is left as it is.
+    A task's text that would be read as something else is quoted; JSON of a list or mapping is left as it is.
     """
     text = value if isinstance(value, str) else json.dumps(value)
-    if isinstance(value, str) and "env_kwargs" in name.split("."):
+    if isinstance(value, str) and "env_kwargs" in name.split(".") and value[:1] not in ("[", "{"):
         with suppress(yaml.YAMLError):
-            text = text if isinstance(_read_yaml(value), str | list | dict) else json.dumps(value)
+            text = text if _read_yaml(value) == value else json.dumps(value)
     return f"--{name}={text}"
 
 
