@@ -20,6 +20,7 @@ _LARGEST_RATE = 1e6  # of the run's own learning rates: what a scheduler makes o
 _CYCLED = ("betas", "momentum")  # what OneCycleLR and CyclicLR also change
 _MOVING = ("last_epoch", "T_cur", "T_i")  # what a scheduler changes, besides attributes with an underscore
 _OF_ANY_FORM = (LBFGS, SparseAdam)  # optimizers whose state follows from more than the parameters' forms
+_OF_CALLBACKS = ("initial_lr", "swa_lr")  # rates that StochasticWeightAveraging adds in the midst of a run
 _OF_EARLIER_TORCH = ("verbose",)
 
 
@@ -39,8 +40,11 @@ def require_optimization(
     optimizer_states = _each(checkpoint["optimizer_states"], len(optimizers), "optimizer_states")
     for i, (state, optimizer) in enumerate(zip(optimizer_states, optimizers, strict=True)):
         require_optimizer_state(state, optimizer, f"optimizer_states[{i}]")
-    scheduler_states = _each(checkpoint["lr_schedulers"], len(schedulers), "lr_schedulers")
-    for i, (state, scheduler) in enumerate(zip(scheduler_states, schedulers, strict=True)):
+    scheduler_states = saved(checkpoint["lr_schedulers"], list, "lr_schedulers")
+    has_all = len(scheduler_states) >= len(schedulers)  # more: StochasticWeightAveraging adds one in mid-run
+    many = f"a list of {len(scheduler_states)}"
+    require_saved(has_all, "lr_schedulers", many, f"a list of {len(schedulers)}, as this run has")
+    for i, (state, scheduler) in enumerate(zip(scheduler_states, schedulers, strict=False)):
         require_scheduler_state(state, scheduler, f"lr_schedulers[{i}]")
 
 
@@ -128,7 +132,8 @@ def _require_settings(saved_group: object, own: Mapping[str, Any], is_known: boo
             is_off = own[key] is None or own[key] is False
             require_saved(is_off, what, None, f"the run's {own[key]!r}")
             continue
-        require_saved(key in own, f"a key of {name}", key, f"one of {sorted(own)}")
+        is_known_key = key in own or key in _OF_CALLBACKS
+        require_saved(is_known_key, f"a key of {name}", key, f"one of {sorted(own)}")
         if key == "lr" or key.endswith("_lr"):
             _require_rate(group[key], most, what)
         elif key in _CYCLED and "max_momentum" in own:

@@ -1,7 +1,7 @@
 """Types shared by all rooms: arrays, the protocols by which rooms meet, and errors."""
 
 import warnings
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -133,7 +133,7 @@ class Text(str):
 
 def without_marks(settings: Any) -> Any:
     """Return a task's settings with ordinary texts, as the task takes them."""
-    if isinstance(settings, Mapping):
+    if isinstance(settings, dict):
         return {key: without_marks(value) for key, value in settings.items()}
     if type(settings) is list:
         return [without_marks(value) for value in settings]

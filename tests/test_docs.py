@@ -45,6 +45,7 @@ NOT_RUN = {
     ("docs/devices.md", "it needs SLURM"),
     ("docs/devices.md", "it needs Ray"),
     ("docs/devices.md", "it needs a Ray cluster"),
+    ("docs/measures.md", "it takes about twenty minutes"),
 }
 NEEDS = {
     "ale_py:ALE/Pong-v5": "ale_py",

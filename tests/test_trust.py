@@ -306,7 +306,7 @@ def test_of_this_package_files_name_what_its_rooms_export() -> None:
         found: Any = Trust().find(f"seqrl_lightning.{name}", "a file")
         assert found.__name__ == name.rpartition(".")[2]
     for name in OWN_HELPERS:
-        with pytest.raises(ConfigurationError, match=f"a file names 'seqrl_lightning.{name}'; "):
+        with pytest.raises(ConfigurationError, match=f"a file names 'seqrl_lightning.{name}', which"):
             Trust().find(f"seqrl_lightning.{name}", "a file")
 
 
@@ -440,7 +440,7 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     assert status == 2
     assert "names 'their_module.OwnNet'" in err
     assert "--allow their_module" in err
-    assert "resumes with its own --config" in err
+    assert "a run of your own also resumes with its --config" in err
     for more in (["--model.network=their_module.OwnNet", layers], ["--allow=their_module"]):
         status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", *more)
         assert status == 0, err

@@ -40,6 +40,9 @@ _PARTS: dict[str, type] = {
     "stopped_by_callback": bool,
     **dict.fromkeys(DATAMODULES, dict),
 }
+NOT_IN_SIDECARS = tuple(name for name in _PARTS if name not in ("callbacks", *DATAMODULES))
+"""The parts that a sidecar can't replace. It holds those of the callbacks and the datamodule, of whatever class."""
+
 _NEEDED = ("pytorch-lightning_version", "state_dict", "global_step", "epoch")
 _NEEDED_TO_RESUME = ("hyper_parameters", "callbacks", "loops", "optimizer_states", "lr_schedulers")
 

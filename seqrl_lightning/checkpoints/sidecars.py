@@ -16,7 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_archive
-from seqrl_lightning.checkpoints.format import DATAMODULES, read_checkpoint, seal
+from seqrl_lightning.checkpoints.format import NOT_IN_SIDECARS, read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
 from seqrl_lightning.saved_state import StateError, require_saved, saved
@@ -29,7 +29,6 @@ _KEY = "sidecars"  # in the checkpoint: {file name: checksum}, in the order of t
 _NAME = re.compile(rf"[\w=.-]+\{SUFFIX}")
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of ModelCheckpoint's state
 _SCORES = ("best_model_score", "current_score", "kth_value")
-_OF_SIDECARS = ("callbacks", *DATAMODULES)
 _LARGE = ("ring", "sampler")  # the part of the datamodule's state that only the sidecar holds
 
 
@@ -118,7 +117,8 @@ class SidecarIO(TorchCheckpointIO):
         try:
             state = saved(read_archive(path.parent / name, self._max_gib, mmap=False), dict, f"{name}'s content")
             for key, value in state.items():  # nothing that was checked in the checkpoint is replaced
-                require_saved(key in _OF_SIDECARS, f"a part of {name}", key, f"one of {', '.join(_OF_SIDECARS)}")
+                must_be = "callbacks, or the datamodule"
+                require_saved(key not in NOT_IN_SIDECARS, f"a part of {name}", key, must_be)
                 saved(value, dict, key)
         except StateError as error:
             raise UnusableFileError(str(error)) from error

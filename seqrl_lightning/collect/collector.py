@@ -203,7 +203,7 @@ class Collector:
         """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""
         if self.block_of is None:
             return
-        block = self.block_of(self.progress.episodes + self.episodes_elsewhere)
+        block = int(self.block_of(self.progress.episodes + self.episodes_elsewhere))
         if block != self.progress.block:
             self.progress.block = block
             self.envs.follow_block(block)

@@ -18,6 +18,8 @@ from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
 from seqrl_lightning.saved_state import require_alike, require_saved, restore_stream, saved
 
+_CHECKED_BY_THE_LAYER = ("own", "task", "start")  # parts of a layer's state that only it can check
+
 # Wrappers that carry nothing from step to step, checkers included. Their subclasses may add state.
 _TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
 _VECTOR_TRANSFORMS = (
@@ -143,7 +145,7 @@ def _require_ours(layer: Stateful, state: dict[str, Any]) -> None:
     own = layer.state_dict() if is_ours(type(layer)) or _is_derived(layer) else None
     if own is not None:
         kept, given = (
-            {key: value for key, value in part.items() if key not in ("own", "task")} for part in (own, state)
+            {key: value for key, value in part.items() if key not in _CHECKED_BY_THE_LAYER} for part in (own, state)
         )
         require_alike(given, plain(kept), _name_of(layer))
 
