@@ -246,7 +246,12 @@ class Slow(gym.Env):
 
 gym.register("Slow-v0", Slow)
 """
-LONG = ("--data.env_id=slow_task:Slow-v0", "--data.vectorization_mode=async", "--trainer.enable_progress_bar=false")
+LONG = (
+    "--data.env_id=slow_task:Slow-v0",
+    "--data.vectorization_mode=async",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.max_steps=100000",
+)
 EVALUATED = (*LONG, "--ckpt_path=untrained", "--data.eval_episodes=2", "--data.eval_max_steps=100000")
 PHASES: dict[str, tuple[tuple[str, ...], str, int]] = {
     "start-up": (("fit", *LONG), "import", 1),

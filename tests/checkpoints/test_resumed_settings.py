@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from seqrl_lightning.checkpoints.changes import flat
+from seqrl_lightning.checkpoints.changes import changes, flat, overruled
 from tests.running import seqrl
 
 
@@ -158,6 +158,33 @@ def outcome_of(root: Path, words: list[str], path: str, value: Any) -> str | Non
     if status != 0 or len(told) != 1 or not told[0].startswith(f"seqrl: {name}: "):
         return f"{path}: {status}, {told or err}"
     return None
+
+
+def changed(config: Any, path: str, value: Any) -> Any:
+    """The config with another value at a dotted name; another class has no settings yet."""
+    key, _, rest = path.partition(".")
+    inner = changed(config[key], rest, value) if rest else value
+    return {"class_path": value} if path == "class_path" else {**config, key: inner}
+
+
+def test_every_setting_that_changes_is_named_alone(base: tuple[Path, list[str]]) -> None:
+    root, _ = base
+    config = yaml.safe_load((run_folder(root) / "config.yaml").read_text())
+    names = set()
+    for path, value in settings(root).items():
+        name = plain_name(path)
+        if LAYERS.fullmatch(name):
+            continue
+        now = changed(config, path, other(name, value))
+        found = overruled(now, config) if name.startswith("model") else changes(config, now)
+        told = {change.name for change in found}
+        if path.endswith(".class_path"):  # its settings differ, too
+            assert name in told
+            assert all(one.startswith(name) for one in told)
+        else:
+            assert told == {name}
+        names.add(name)
+    assert {"data.flatten_observations", "agent.warmup_env_steps", "model.gamma", "data.sampler.n_step"} <= names
 
 
 @pytest.mark.slow
