@@ -84,9 +84,8 @@ def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path)
     assert len(events(tmp_path)) == 8
     assert {"gamma_zero 0.0 1", "gamma_zero 0.0 2"} < set(events(tmp_path))
     run = tmp_path / "runs" / "gamma_low" / "seed_1" / "lightning_logs" / "version_0"
-    levels = read_levels(run)
-    assert levels[:-1] == Levels(1, {"gamma": "low"})[:-1]
-    assert levels.command.startswith("seqrl experiment ")
+    command = f"seqrl experiment {tmp_path}/design.yaml --output={tmp_path}/runs"  # the last one
+    assert read_levels(run) == Levels(1, {"gamma": "low"}, command)
 
 
 def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start: Any, tmp_path: Path) -> None:
