@@ -182,11 +182,3 @@ def test_some_values_of_a_state_are_refused_in_a_line_or_change_nothing(saved_ru
     draw = np.random.default_rng(3)
     for number in draw.choice(len(saved_run.places), 4, replace=False):
         saved_run.check(saved_run.places[number], VALUES[draw.integers(len(VALUES))])
-
-
-@pytest.mark.slow
-def test_each_value_of_a_state_is_refused_in_a_line_or_changes_nothing(saved_run: Saved) -> None:
-    """Each place has another value in its stead, in turn; each third one is left out instead."""
-    for number, place in enumerate(saved_run.places):
-        value = DROPPED if number % 3 == 2 else VALUES[number % len(VALUES)]
-        saved_run.check(place, value)
