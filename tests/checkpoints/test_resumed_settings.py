@@ -187,25 +187,6 @@ def test_every_setting_that_changes_is_named_alone(base: tuple[Path, list[str]])
     assert {"data.flatten_observations", "agent.warmup_env_steps", "model.gamma", "data.sampler.n_step"} <= names
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_every_setting_is_refused_or_told_by_its_own_name(
-    base: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every fifth, as each takes a start of the program; ``test_every_setting_that_changes_is_named_alone`` has all."""
-    monkeypatch.chdir(tmp_path)
-    root, words = base
-    wrong = []
-    for number, (path, value) in enumerate(list(settings(root).items())[::5]):
-        if LAYERS.fullmatch(plain_name(path)):
-            continue
-        copy = tmp_path / str(number)
-        shutil.copytree(root, copy)
-        wrong.append(outcome_of(copy, words, path, other(plain_name(path), value)))
-        shutil.rmtree(copy)
-    assert [line for line in wrong if line] == []
-
-
 @pytest.mark.parametrize(
     ("path", "value"), [("data.flatten_observations", False), ("agent.max_env_steps", 30), ("data.eval_num_envs", 3)]
 )
