@@ -1,10 +1,11 @@
 """The folders of runs, with and without a logger: what goes on in them, and what must not."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from seqrl_lightning import Agent
+from seqrl_lightning import Agent, versions
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
@@ -96,3 +97,16 @@ def test_an_agent_that_learns_again_remembers_its_best_checkpoint(
     agent.learn(32).learn(40)
     (best,) = (path.name for path in tmp_path.rglob("epoch=*.ckpt"))
     assert best == "epoch=0-step=4.ckpt"
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy comes with the extra ``analysis``; a run without it starts with the other packages' versions."""
+
+    def version(name: str) -> str:
+        if name == "scipy":
+            raise PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(versions, "version", version)
+    names = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy")
+    assert versions.versions() == [f"{name} 1.2.3" for name in names]

@@ -207,9 +207,10 @@ class TrainingModule(ActingModule, Generic[BatchT]):
     # Updates
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what optimizer and scheduler are to restore, until they are made; see :class:`CheckpointedModule`."""
+        """Keep what optimizer and scheduler of a resumed run are to restore; see :class:`CheckpointedModule`."""
         super().on_load_checkpoint(checkpoint)
-        self._resumed = {name: checkpoint.get(name) for name in ("optimizer_states", "lr_schedulers")}
+        if self._trainer is not None and self._trainer.state.fn == "fit":  # an evaluation has no optimizer
+            self._resumed = {name: checkpoint[name] for name in ("optimizer_states", "lr_schedulers")}
 
     def on_fit_start(self) -> None:
         """Refuse what a checkpoint holds for the optimizer and its scheduler, before Lightning restores it.

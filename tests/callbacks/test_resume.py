@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, SARSA, DiscreteSAC, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoint, LearningMetrics, TrialWriter
+from seqrl_lightning.callbacks.run import run_callbacks
 from seqrl_lightning.collect import RND, CountBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import PreviousActionReward
@@ -418,3 +419,20 @@ def test_every_part_ends_as_if_it_had_never_stopped(
     assert whole.datamodule.progress == resumed.datamodule.progress
     assert_identical(whole.datamodule.ring.state_dict(), resumed.datamodule.ring.state_dict())
     assert_identical(whole.optimizers[0].state_dict(), resumed.optimizers[0].state_dict())
+
+
+def test_an_evaluation_from_a_checkpoint_leaves_nothing_to_restore(tmp_path: Path) -> None:
+    """A learner that was tested with another run's checkpoint is then trained with its own optimizer."""
+    data = {"env_id": "CartPole-v1", "batch_size": 8, "capacity": 100}
+    trainer, _, _ = fit(tmp_path, data, {}, {"warmup_env_steps": 16}, max_steps=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    datamodule = ReplayDataModule(**data, eval_episodes=1, batches_per_epoch=10)
+    optimizer = functools.partial(torch.optim.AdamW, weight_decay=0.1)
+    learner = DQN(datamodule.obs_shape, datamodule.n_actions, optimizer=optimizer)
+    flags: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    Trainer(**flags).test(learner, datamodule, ckpt_path=tmp_path / "run.ckpt", weights_only=True, verbose=False)
+    agent = AgentCallback(warmup_env_steps=16)
+    trainer = Trainer(callbacks=run_callbacks(agent, progress_bar=False, checkpointing=False), max_steps=2, **flags)
+    trainer.fit(learner, datamodule)
+    assert trainer.optimizers[0].param_groups[0]["weight_decay"] == 0.1
+    assert trainer.global_step == 2
