@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from seqrl_lightning.analysis.figures import draw_episodes, save
+from seqrl_lightning.analysis.canvas import save
+from seqrl_lightning.analysis.figures import draw_episodes
 from seqrl_lightning.cli import SeqRLCLI
 
 CONFIG = Path(__file__).parent.parent / "configs" / "sequence_dqn.yaml"

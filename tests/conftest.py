@@ -16,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 hypothesis.settings.register_profile("first_failure", phases=[hypothesis.Phase.generate], database=None)
 
 
-_FIGURES = "seqrl_lightning.analysis.figures"
+_FIGURES = "seqrl_lightning.analysis.canvas"
 
 
 @pytest.fixture(autouse=True, scope="session")

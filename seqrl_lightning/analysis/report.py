@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqrl_lightning.analysis.figures import PAGE, save
+from seqrl_lightning.analysis.canvas import PAGE, save
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes, write_file
 from seqrl_lightning.versions import versions

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure
+from seqrl_lightning.analysis.canvas import add_legend, as_text, new_figure
 from seqrl_lightning.analysis.looks import COLORS, looks_of
 from seqrl_lightning.types import BoolArray, FloatArray
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure
+from seqrl_lightning.analysis.canvas import add_legend, as_text, new_figure
 from seqrl_lightning.analysis.looks import COLORS
 from seqrl_lightning.analysis.report import Section, written_by
 from seqrl_lightning.behavior.checks import MEASURES, check, score_name

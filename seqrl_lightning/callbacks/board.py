@@ -180,7 +180,7 @@ class BoardPages(Callback):
             self._write_figure("accuracy by position", draw_position_map(accuracy), "positions", env_steps)
 
     def _write_figure(self, title: str, figure: "Figure", name: str, env_steps: int) -> None:
-        from seqrl_lightning.analysis.figures import save
+        from seqrl_lightning.analysis.canvas import save
 
         save(figure, self._folder / name)
         picture = Image.open(self._folder / f"{name}.png").convert("RGB")

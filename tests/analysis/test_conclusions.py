@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from seqrl_lightning.analysis import sections
+from seqrl_lightning.analysis.canvas import new_figure
 from seqrl_lightning.analysis.comparison import note_on_shared_seeds, sections_on_conditions, too_few_for_tests
 from seqrl_lightning.analysis.conditions import conditions_of, one_condition
 from seqrl_lightning.analysis.curves import (
@@ -23,7 +24,7 @@ from seqrl_lightning.analysis.curves import (
     shared_axis,
     unfinished,
 )
-from seqrl_lightning.analysis.figures import draw_curves, new_figure
+from seqrl_lightning.analysis.figures import draw_curves
 from seqrl_lightning.analysis.levels import Levels, write_levels
 from seqrl_lightning.analysis.looks import looks_of
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at

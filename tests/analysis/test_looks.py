@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis.figures import PAGE, ReferenceLine, draw_learning
+from seqrl_lightning.analysis.canvas import PAGE
+from seqrl_lightning.analysis.figures import ReferenceLine, draw_learning
 from seqrl_lightning.analysis.looks import COLORS, LINES, MARKERS, MOST_IN_A_PANEL, looks_of, panels_of
 
 

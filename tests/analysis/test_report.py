@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure, wrapped
+from seqrl_lightning.analysis.canvas import add_legend, as_text, new_figure, wrapped
 from seqrl_lightning.analysis.report import Section, defused, write_long_table, write_report, write_table
 from tests.running import seqrl
 
@@ -113,7 +113,7 @@ def test_a_tables_cell_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) ->
 def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
     """It may be the runs' author's, and with `text.usetex` Matplotlib would start LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: true\n")
-    program = "import matplotlib as m, seqrl_lightning.analysis.figures; print(m.rcParams['text.usetex'])"
+    program = "import matplotlib as m, seqrl_lightning.analysis.canvas; print(m.rcParams['text.usetex'])"
     command = [sys.executable, "-c", program]
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path}

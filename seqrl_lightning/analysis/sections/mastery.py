@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis import canvas, figures
 from seqrl_lightning.analysis.chance import Chance
 from seqrl_lightning.analysis.definitions import SAVINGS, episodes_to_criterion
 from seqrl_lightning.analysis.measures import criterion_by_block
@@ -29,7 +29,7 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     data = pd.concat(of_seed, names=["seed"]).reset_index()
     by_block = {f"block {block}": rows.set_index("seed") for block, rows in data.groupby("block")}
     table = _table(by_block, of_seed, facts.num_blocks)
-    figure, (axes,) = figures.new_figure(figures.COLUMN, figures.height_of_points(len(by_block)))
+    figure, (axes,) = canvas.new_figure(canvas.COLUMN, figures.height_of_points(len(by_block)))
     points = {name: rows["episodes"].to_numpy(float) for name, rows in by_block.items()}
     met = {name: rows["is_met"].to_numpy() for name, rows in by_block.items()}
     figures.draw_points(axes, points, "episodes to criterion", met)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis import canvas, figures
 from seqrl_lightning.analysis.definitions import KINDS_OF_ERRORS
 from seqrl_lightning.analysis.measures import (
     action_values,
@@ -94,11 +94,11 @@ def distractors(tables: Mapping[int, pd.DataFrame], order: Order) -> Section:
     data = pd.concat(seeds, names=["seed", "episode"]).reset_index()
     data["episode"] += 1
     means = data.groupby("episode")[list(groups)].mean()
-    figure, (axes,) = figures.new_figure(5.0, 3.0)
+    figure, (axes,) = canvas.new_figure(5.0, 3.0)
     for name in groups:
         axes.plot(means.index, means[name], label=name, linewidth=2)
     axes.set(xlabel="episode", ylabel="mean Q-value")
-    figures.add_legend(figure, [axes])
+    canvas.add_legend(figure, [axes])
     text = (
         "Mean Q-value of the distractors and of the objects in the states of each episode; mean over seeds "
         f"(n = {len(tables)})."
