@@ -22,6 +22,7 @@ from seqrl_lightning.callbacks.requirements import (
     require_callbacks,
     require_fitting_actors,
     require_fitting_data,
+    require_one_policy,
     require_one_process,
 )
 from seqrl_lightning.checkpoints.changes import changes, described
@@ -189,6 +190,7 @@ class AgentCallback(Callback):
                 rules = self._learner.updates_per_step, self.overlap
                 where = self.ray_address, trainer.world_size
                 require_fitting_actors(self.actors, self._pace, *rules, data, *where)
+                require_one_policy(self.epsilon, self._learner)
             require_one_process(self.exploration_bonus, trainer.world_size)
             require_end(self._budget, trainer, self.cadence.warmup_env_steps)
             warn_of_later_blocks(self._budget, data)

@@ -11,8 +11,9 @@ from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.collect.pace import Pace
 from seqrl_lightning.collect.rounds import MAX_ROWS
 from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.trainer_access import attributes_of
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, Learner, require
 
 
 def require_callbacks(trainer: Trainer, agent: Callback, learner: LightningModule, data: ReplayDataModule) -> None:
@@ -94,6 +95,17 @@ def require_fitting_actors(
     require(num_processes == 1 or ray_address != "local", "agent.ray_address", ray_address, must_be)
     must_be = "false with agent.actors, which act during the update anyway"
     require(not overlap, "agent.overlap", overlap, must_be)
+
+
+def require_one_policy(epsilon: EpsilonSchedule, learner: Learner) -> None:
+    """Refuse an epsilon that differs by actor for a learner of the acting policy's values, which would be several.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    is_shared = type(epsilon).of_actor is EpsilonSchedule.of_actor
+    must_be = f"the same for all actors with {type(learner).__name__}, which learns the values of the acting policy"
+    require(is_shared or not learner.needs_epsilon, "agent.epsilon", type(epsilon).__name__, must_be)
 
 
 def require_one_process(bonus: ExplorationBonus | None, num_processes: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl_lightning.algorithms import PQN
+from seqrl_lightning.algorithms import PQN, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, TrialWriter
 from seqrl_lightning.cli import main
 from seqrl_lightning.collect.actors import ActorSettings, Broken
@@ -294,6 +294,14 @@ def test_what_does_not_work_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         run(tmp_path, agent=agent, **data)
+
+
+def test_a_learner_of_the_acting_policy_has_one_epsilon(tmp_path: Path) -> None:
+    data = {"env_id": "tests/Corridor-v0", "num_envs": 4, "batch_size": 8, "capacity": 100}
+    agent = {"actors": 2, "warmup_env_steps": 16}
+    line = r"agent\.epsilon is 'LadderEpsilon'; it must be the same for all actors with ExpectedSARSA"
+    with pytest.raises(ConfigurationError, match=line):
+        fit(tmp_path, data, {}, {**agent, "epsilon": LadderEpsilon()}, module_class=ExpectedSARSA, max_steps=6)
 
 
 def test_a_learner_of_whole_rollouts_has_no_actors(tmp_path: Path) -> None:
