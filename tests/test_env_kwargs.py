@@ -1,4 +1,4 @@
-"""What was written as a text in a task's settings comes back as that text, wherever it was written."""
+"""Text in a task's settings stays text: in configs, run folders, sweeps, and calls from Python."""
 
 import json
 import re

@@ -120,6 +120,11 @@ class SidecarIO(TorchCheckpointIO):
                 must_be = "callbacks, or the datamodule"
                 require_saved(key not in NOT_IN_SIDECARS, f"a part of {name}", key, must_be)
                 saved(value, dict, key)
+            is_whole = "callbacks" in state and len(state) == 2
+            require_saved(is_whole, f"the parts of {name}", sorted(state), "callbacks and the datamodule")
+            if self._rank == 0:  # whose callbacks' state the checkpoint holds, too
+                own, of_checkpoint = sorted(state["callbacks"]), sorted(checkpoint["callbacks"])
+                require_saved(own == of_checkpoint, f"callbacks in {name}", own, f"the checkpoint's {of_checkpoint}")
         except StateError as error:
             raise UnusableFileError(str(error)) from error
         return state

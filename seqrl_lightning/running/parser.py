@@ -40,7 +40,7 @@ SETTINGS_OF: dict[str, type[Any]] = {
 
 _MODULES = (algorithms, networks, replay, exploration)
 _OTHER_MODULES = (torch.optim, torch.optim.lr_scheduler, loggers, lightning_callbacks, callbacks, gymnasium.wrappers)
-"""Where classes come from that a setting may name without their module."""
+"""Modules whose classes a setting may name without the module."""
 
 _OF_RUNS = {"config", "ckpt_path", "seed_everything", "torch_threads", "data_class", "allow", "max_gib", "print_config"}
 _PARTS: dict[str, type[Any]] = {
