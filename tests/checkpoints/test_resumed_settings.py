@@ -196,7 +196,7 @@ def test_every_setting_is_refused_or_told_by_its_own_name(
     root, words = base
     wrong = []
     for number, (path, value) in enumerate(settings(root).items()):
-        if LAYERS.fullmatch(plain_name(path)):
+        if LAYERS.fullmatch(plain_name(path)) or path == "data.trials":  # it has to name a table
             continue
         copy = tmp_path / str(number)
         shutil.copytree(root, copy)
