@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.peers.ours import TimedCLI
 from seqrl_lightning.algorithms import DQN, LearnerModule
-from seqrl_lightning.callbacks import AgentCallback
+from seqrl_lightning.collect.env_steps import EnvSteps
 from seqrl_lightning.replay import RingBuffer, UniformSampler
 from seqrl_lightning.speed import PlainStep
 
@@ -51,7 +51,7 @@ def main() -> None:
     watch.put_around(DQN, "optimize_model", "forward, target and loss")
     watch.put_around(PlainStep, "__call__", "step, all in all")
     watch.put_around(torch.Tensor, "backward", "backward")
-    watch.put_around(AgentCallback, "_collect", "agent, all in all")
+    watch.put_around(EnvSteps, "_take_until", "agent, all in all")
     watch.put_around(UniformSampler, "slots", "sample (draw)")
 
     class Breakdown(TimedCLI):

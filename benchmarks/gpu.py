@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.callbacks import AgentCallback, PriorityWriter, TargetSync
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import LSTM, MLP, NatureCNN
+from seqrl_lightning.networks import LSTM, MLP, Composed, NatureCNN
 from seqrl_lightning.replay import RolloutSampler, Sampler, SequenceSampler, UniformSampler
-from seqrl_lightning.types import Windows
 
 MODES: dict[str, bool | str] = {
     "eager": False,
@@ -65,6 +66,12 @@ class Pictures(gym.Env[np.ndarray, int]):
     def draw(self) -> np.ndarray:
         """Draw an observation."""
         return self.np_random.integers(0, 256, self.observation_space.shape, np.uint8)
+
+
+class Frames(Pictures):
+    """One frame."""
+
+    observation_space = gym.spaces.Box(0, 255, (84, 84), np.uint8)
 
 
 class Features(Pictures):
@@ -286,12 +293,16 @@ TIMED: dict[str, tuple[Case, Callable[[Any, Any], dict[str, float]]]] = {
     "DQN, Nature CNN, batch 32": (pictures(DQN), plain_dqn),
     "C51, Nature CNN, batch 32": (pictures(C51, v_min=-10.0, v_max=10.0), same_loss),
     "DQN, LSTM 512, 64 windows of 80": (
+        Case(DQN, Features, 64, {"network": partial(LSTM, hidden_size=512), "double": True}, SequenceSampler(80)),
+        same_loss,
+    ),
+    "R2D2, Nature CNN and LSTM 512, 64 windows of 80": (
         Case(
             DQN,
-            Features,
+            Frames,
             64,
-            {"network": lambda obs, out: LSTM(obs, out, 512), "double": True},
-            SequenceSampler(length=80),
+            {"network": partial(Composed, network=partial(LSTM, hidden_size=512)), "double": True},
+            SequenceSampler(80),
         ),
         same_loss,
     ),

@@ -1,11 +1,15 @@
-"""Train over many blocks, with and without recycling of dormant units: ``python -m benchmarks.plasticity``.
+"""Train over many blocks, with and without remedies for lost plasticity: ``python -m benchmarks.plasticity``.
 
-Runs ``configs/block_switch_many_blocks.yaml`` under both conditions with each seed, and writes the lengths of episodes
-in early and late blocks and the fractions of dormant units to ``benchmarks/results/plasticity.json``.
+Runs ``configs/block_switch_many_blocks.yaml`` under each condition with each seed, and writes the lengths of episodes
+in early and late blocks and the fractions of dormant units to ``benchmarks/results/plasticity.json``. Runs that are in
+there are skipped, so that the same command continues after a kill. ``python -m docs.scripts.results`` writes the table
+in ``docs/plasticity.md``.
 """
 
 import argparse
 import json
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,44 +21,60 @@ from benchmarks.learning import RESULTS, read_episodes
 from seqrl_lightning.cli import SeqRLCLI
 
 CONFIG = "configs/block_switch_many_blocks.yaml"
-CONDITIONS: dict[str, int | None] = {"measured only": None, "recycled": 1000}  # updates between two recyclings
+EVERY_UPDATES = 1000
+_MEASURE = {"class_path": "DormantUnits", "init_args": {"recycle_every_updates": None}}
+_RECYCLE = {"class_path": "DormantUnits", "init_args": {"recycle_every_updates": EVERY_UPDATES}}
+_RESET = {"class_path": "PeriodicResets", "init_args": {"every_updates": EVERY_UPDATES}}
+CONDITIONS: dict[str, list[dict[str, Any]]] = {
+    "no remedy": [_MEASURE],
+    "dormant units recycled": [_RECYCLE],
+    "head reset": [_MEASURE, _RESET],
+}
 BLOCKS = 10  # early ones, after the first, and late ones
+PATH = RESULTS / "plasticity.json"
 
 
 def main() -> None:
-    """Run the conditions one after the other."""
+    """Run what is missing, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/plasticity"))
     args = parser.parse_args()
-    results: list[dict[str, Any]] = []
-    for condition, every_updates in CONDITIONS.items():
-        for seed in range(1, args.seeds + 1):
-            run = train(every_updates, args.runs / condition.replace(" ", "_") / str(seed), seed)
+    results: list[dict[str, Any]] = json.loads(PATH.read_text())["runs"] if PATH.exists() else []
+    done = {(row["condition"], row["seed"]) for row in results}
+    for seed in range(1, args.seeds + 1):
+        for condition in CONDITIONS:
+            if (condition, seed) in done:
+                continue
+            run = train(condition, args.runs / condition.replace(" ", "_") / str(seed), seed)
             results.append({"condition": condition, "seed": seed, **figures(run)})
-            (RESULTS / "plasticity.json").write_text(json.dumps(results, indent=1) + "\n")
+            report = {"date": date.today().isoformat(), "torch": version("torch"), "runs": results}
+            PATH.write_text(json.dumps(report, indent=1) + "\n")
             print(results[-1], flush=True)
     print(table(results))
 
 
-def train(every_updates: int | None, root: Path, seed: int) -> Path:
+def train(condition: str, root: Path, seed: int) -> Path:
     """Train one seed. Returns the run's folder.
 
     Raises:
         RuntimeError: If the run wasn't of the condition: lists of callbacks may be merged with others.
     """
-    callback = {"class_path": "DormantUnits", "init_args": {"recycle_every_updates": every_updates}}
+    callbacks = CONDITIONS[condition]
     settings = ["--config", CONFIG, "--trainer.enable_progress_bar", "false", "--seed_everything", str(seed)]
-    settings += ["--trainer.default_root_dir", str(root), "--trainer.callbacks", json.dumps([callback])]
+    settings += ["--trainer.default_root_dir", str(root), "--trainer.callbacks", json.dumps(callbacks)]
     run = Path(str(SeqRLCLI(["fit", *settings]).trainer.log_dir))
-    (built,) = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
-    if built["init_args"]["recycle_every_updates"] != every_updates:
-        raise RuntimeError(f"{run} was trained with {built}, not with recycle_every_updates {every_updates}")
+    built = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    asked = [callback["init_args"].items() for callback in callbacks]
+    if len(built) != len(asked) or not all(
+        args <= one["init_args"].items() for args, one in zip(asked, built, strict=True)
+    ):
+        raise RuntimeError(f"{run} was trained with {built}, not with {callbacks}")
     return run
 
 
 def figures(run: Path) -> dict[str, float]:
-    """Env steps of an episode in early and late blocks, and the fraction of dormant units in the last fourth."""
+    """Env steps of an episode in early and late blocks; dormant units in the first and the last fourth of the run."""
     episodes = read_episodes(run / "episodes.csv")
     last = max(int(row["block"]) for row in episodes)
 
@@ -63,17 +83,24 @@ def figures(run: Path) -> dict[str, float]:
         return round(mean(int(row["episode_length"]) for row in rows), 2)
 
     dormant = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload().Scalars("plasticity/dormant")
-    end = dormant[3 * len(dormant) // 4 :]
-    return {"early": length(1), "late": length(last - BLOCKS + 1), "dormant": round(mean(e.value for e in end), 3)}
+    fraction = [event.value for event in dormant]
+    fourth = len(fraction) // 4
+    return {
+        "early": length(1),
+        "late": length(last - BLOCKS + 1),
+        "dormant_early": round(mean(fraction[:fourth]), 3),
+        "dormant_late": round(mean(fraction[-fourth:]), 3),
+    }
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table: each seed's, in their order."""
-    lines = ["| | env steps of an episode, early blocks | late blocks | dormant at the end |"]
-    lines.append("| --- | --- | --- | --- |")
+    lines = ["| | env steps of an episode, early blocks | late blocks | dormant in the first fourth | in the last |"]
+    lines.append("| --- | --- | --- | --- | --- |")
     for condition in CONDITIONS:
         rows = [row for row in results if row["condition"] == condition]
-        columns = (", ".join(f"{row[name]:.3g}" for row in rows) for name in ("early", "late", "dormant"))
+        names = ("early", "late", "dormant_early", "dormant_late")
+        columns = (", ".join(f"{row[name]:.3g}" for row in rows) for name in names)
         lines.append(f"| {condition} | {' | '.join(columns)} |")
     return "\n".join(lines)
 

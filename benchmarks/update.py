@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.batches import Transitions
 from seqrl_lightning.speed.compiled import compiled_differentiate
 from seqrl_lightning.speed.fused_adam import FusedAdamStep
-from seqrl_lightning.types import Transitions
 
 ROUNDS, UPDATES = 40, 50  # updates of each variant in a round
 BATCH, OBS, ACTIONS = 128, 10, 10

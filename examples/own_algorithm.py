@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from seqrl_lightning.algorithms import LearnerModule
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.functional import bellman_target, huber_losses, mask_actions, value_of
-from seqrl_lightning.types import Batch, Update, require
+from seqrl_lightning.types import require
 
 
 class MellowmaxDQN(LearnerModule):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqrl_lightning.policy import Policy, load_policy
 
 __all__ = ["Agent", "Policy", "load_policy"]
-__version__ = "0.2.0.dev0"
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Container
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from seqrl_lightning import __version__
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT, quick
@@ -16,7 +16,19 @@ from seqrl_lightning.launched import ENDS_WITH_PARENT, end_with_standard_input
 from seqrl_lightning.signals import signals_end_in_a_line
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from jsonargparse import ArgumentParser, Namespace
+
+
+class Command(Protocol):
+    """The module of a command, whose docstring describes it to its users."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: "ArgumentParser") -> None:
+        """Add its arguments."""
+
+    def run(self, arguments: "Namespace") -> None:
+        """Run it."""
 
 
 def main() -> None:
@@ -64,9 +76,9 @@ def run_command(name: str, arguments: list[str]) -> None:
     SeqRLCLI()
 
 
-def command_module(name: str) -> Any:
+def command_module(name: str) -> "Command":
     """Import the module of one of the package's own commands."""
-    return import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}")
+    return cast("Command", import_module(f"seqrl_lightning.commands.{name.replace('-', '_')}"))
 
 
 def parse(name: str, arguments: list[str]) -> "Namespace":

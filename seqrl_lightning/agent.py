@@ -22,7 +22,7 @@ from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
-from seqrl_lightning.running.parser import SETTINGS_OF, explain
+from seqrl_lightning.running.parser import SETTINGS_OF, explain, with_texts
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import CompileMode, ConfigurationError, require
 
@@ -228,7 +228,7 @@ class _Fit(SeqRLCLI):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         try:
-            super().__init__({"subcommand": "fit", "fit": settings})
+            super().__init__({"subcommand": "fit", "fit": with_texts(settings)})
         except (ArgumentError, ValueError) as error:
             raise refusal_in(error) or ConfigurationError(explain(str(error))) from error
 
@@ -249,7 +249,7 @@ class _Fit(SeqRLCLI):
         """Print no summary: the caller reads the results from the agent."""
 
 
-def _as_setting(value: object) -> Any:
+def _as_setting(value: object) -> object:
     """Return a class, a partial of one, or a list of them as a config names them; anything else as it is.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -28,6 +29,7 @@ from seqrl_lightning.errors import one_line_errors, refusal_in
 from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.running.defaults import set_defaults_by_kind
 from seqrl_lightning.running.failures import cause_of, end_connections, exit_refused
+from seqrl_lightning.running.file_options import add_allow
 from seqrl_lightning.running.folder import (
     RunConfig,
     evaluated_run,
@@ -36,13 +38,15 @@ from seqrl_lightning.running.folder import (
     training_logger,
 )
 from seqrl_lightning.running.loggers import runs_of_loggers, with_tensorboard
-from seqrl_lightning.running.messages import note, print_rules, print_summary
+from seqrl_lightning.running.messages import note, print_results, print_rules, print_summary
 from seqrl_lightning.running.origin import Origin
 from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
-from seqrl_lightning.trust import MAX_FILE_GIB, add_allow
+from seqrl_lightning.trust import MAX_FILE_GIB
 from seqrl_lightning.types import ConfigurationError, RunError, one_line
+
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser's own, several times as fast
 
 
 class SeqRLCLI(LightningCLI):
@@ -55,7 +59,9 @@ class SeqRLCLI(LightningCLI):
             sys.argv[1:] = with_option(sys.argv[1:])
         elif isinstance(args, list):
             args = with_option(args)
-        self._data_class = data_class_of(args if isinstance(args, list | dict) else sys.argv[1:])
+        given = args if isinstance(args, list | dict) else sys.argv[1:]
+        self._data_class = data_class_of(given)
+        self._named_subcommand = given["subcommand"] if isinstance(given, dict) else next(iter(given), "")
         try:
             super().__init__(
                 ActingModule,
@@ -71,6 +77,13 @@ class SeqRLCLI(LightningCLI):
             )
         except MisconfigurationException as error:  # Lightning's own error for a setting that can't work
             raise ConfigurationError(one_line(error)) from error
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Build the parser of a subcommand; without settings, which take time, if another one is named."""
+        if self._named_subcommand in self.subcommands() and self._named_subcommand != subcommand:
+            self._subcommand_method_arguments[subcommand] = []
+            return self.init_parser(**kwargs)
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings of the callbacks that every run has, and those of the process."""
@@ -113,10 +126,22 @@ class SeqRLCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", as_trained, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse the arguments; ``fit`` has the defaults of the kind of learner and network that they name."""
-        words = sys.argv[1:] if args is None else args
-        set_defaults_by_kind(parser, self._parser("fit"), words, self._data_class.has_agent)
-        super().parse_arguments(parser, args)
+        """Parse the arguments by the parser of the subcommand alone: the main one would parse its result again.
+
+        ``fit`` has the defaults of the kind of learner and network that the arguments name.
+        """
+        name = self._named_subcommand
+        words: Any = sys.argv[1:] if args is None else args
+        given = words[name] if isinstance(words, dict) else words[1:]
+        if name == "fit":
+            set_defaults_by_kind(self._parser(name), given, self._data_class.has_agent)
+        prints = any(str(word).startswith("--print_config") for word in given)
+        if name not in self.subcommands() or prints:  # the config is printed by the main parser
+            super().parse_arguments(parser, args)
+            return
+        own = self._parser(name)
+        settings = own.parse_args(given) if isinstance(given, list) else own.parse_object(given)
+        self.config = Namespace(subcommand=name, **{name: settings})
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint, and use the network and the settings that it was trained with."""
@@ -133,15 +158,20 @@ class SeqRLCLI(LightningCLI):
             return
         path, given = Path(config.ckpt_path), config.model.as_dict()
         model = self._origin.learner_in(path, config, self._plain_config(), resumes, self._max_gib)
-        self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+        self.config[subcommand] = self._parser(subcommand).parse_object({"model": model}, config)
         self._origin.compare(self.config[subcommand].model.as_dict(), given, self._plain_config(), resumes)
 
-    def _plain_config(self) -> dict[str, Any]:
+    def _plain_config(self, **options: bool) -> dict[str, Any]:
         """Return the config as plain values, as a run's ``config.yaml`` and its checkpoints hold them."""
         name = self.config.subcommand
-        text = self._parser(name).dump(self.config[name], skip_none=False, skip_validation=True)
-        plain: dict[str, Any] = yaml.safe_load(text)
+        text = self._parser(name).dump(self.config[name], skip_none=False, skip_validation=True, **options)
+        plain: dict[str, Any] = yaml.load(text, _YAML_LOADER)
         return plain
+
+    def _dump_config(self) -> None:
+        """Keep the config, of which Lightning gives each module its part; it isn't validated once more."""
+        if not hasattr(self, "config_dump"):
+            self.config_dump = self._plain_config(skip_link_targets=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the subcommand; where its error doesn't tell what it comes from, say so in a line."""
@@ -171,7 +201,8 @@ class SeqRLCLI(LightningCLI):
         """Build everything; a task or a wrapper that ends the program meanwhile is an error."""
         self._written_config, self.config = self.config, self.config.clone()
         trainer = self.config[self.subcommand].trainer
-        trainer.logger = prepare_loggers(trainer.logger, runs_of_loggers(self._run, self._plain_config()))
+        ids = [] if self._run is None else runs_of_loggers(self._run, self._plain_config())
+        trainer.logger = prepare_loggers(trainer.logger, ids)
         try:
             super().instantiate_classes()
         except SystemExit as error:
@@ -190,7 +221,7 @@ class SeqRLCLI(LightningCLI):
         if (clone := self._origin.clone) is not None:
             assert isinstance(self.model, ActingModule)
             self.model.start_from(clone, self._max_gib)
-            note(f"begins with the network of {clone}, and is a run of its own")
+            note(f"a new run, which starts with the network of {clone}")
         gc.collect()
         gc.freeze()
 
@@ -198,13 +229,19 @@ class SeqRLCLI(LightningCLI):
         """Say where the run is, what came out, and what to do next."""
         print_summary(self.trainer)
 
-    def after_test(self) -> None:
-        """Say which rule the results are of."""
-        print_rules(self.trainer, "test")
+    def test(self, verbose: bool, **arguments: Any) -> None:
+        """Test, and print results with the digits that a float32 has; Lightning's table prints more."""
+        self.trainer.test(verbose=False, **arguments)
+        if verbose:
+            print_results(self.trainer, "test")
+            print_rules(self.trainer, "test")
 
-    def after_validate(self) -> None:
-        """Say which rule the results are of."""
-        print_rules(self.trainer, "val")
+    def validate(self, verbose: bool, **arguments: Any) -> None:
+        """Validate, and print results likewise."""
+        self.trainer.validate(verbose=False, **arguments)
+        if verbose:
+            print_results(self.trainer, "val")
+            print_rules(self.trainer, "val")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that every run has and a TensorBoard logger before all others."""
@@ -224,7 +261,10 @@ class SeqRLCLI(LightningCLI):
             # Buffers hold noise and the like, which differs from process to process.
             kwargs["strategy"] = DDPStrategy(broadcast_buffers=False)
         kwargs["logger"] = with_tensorboard(config.get("logger"), self._tensorboard_logger)
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:  # Lightning's for an accelerator, a number of devices and the like
+            raise ConfigurationError(f"trainer: {one_line(error)}") from error
 
     @property
     def _max_gib(self) -> float:

@@ -18,13 +18,18 @@ def with_option(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     for before, word in zip(("", *words), words, strict=False):
         option, _, name = word.partition("=")
-        if name in DATA_CLASSES and option == "--data":
+        if option == "--data" and _is_class(name):
             found.append(f"--data_class={name}")
-        elif word in DATA_CLASSES and before == "--data":
+        elif before == "--data" and _is_class(word):
             found[-1:] = ["--data_class", word]
         else:
             found.append(word)
     return found
+
+
+def _is_class(text: str) -> bool:
+    """Return whether ``--data TEXT`` names a class, maybe one that there isn't, rather than a file of settings."""
+    return text.isidentifier() and not Path(text).exists()
 
 
 def data_class_of(given: Sequence[str] | dict[str, Any]) -> type[LearnerDataModule]:

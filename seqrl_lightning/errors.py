@@ -41,7 +41,17 @@ _EXAMPLES = {  # of abstract classes
     "seqrl_lightning.replay.Sampler": "UniformSampler",
 }
 _MISSING = re.compile(r"the following arguments are required: (.*)")
-_CALLABLE = re.compile(r"-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
+_CALLABLE = re.compile(r"\s*-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
+_EXPECTED = re.compile(r"(?:- )?Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])(?:\. Got value: (.*))?")
+_TYPES = {  # Python's names of the types that settings have, in the words of YAML
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping of names to values",
+}
 
 
 def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterable[str] = ()) -> str:
@@ -53,9 +63,11 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
         classes: Names of classes, likewise.
     """
     key = ".".join(_KEY.findall(message))
-    lines = [line for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
+    lines = [_CALLABLE.sub("", line) for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
+    if expected := _expected(lines, message):
+        return f"{key} {expected}"
     reason = one_line(" ".join(lines)).removeprefix("- ")
-    reason = _UNION.sub("", _CALLABLE.sub("", reason)).split(". Got value: Namespace(")[0]
+    reason = _UNION.sub("", reason).split(". Got value: Namespace(")[0]
     if unknown := _UNKNOWN.fullmatch(reason):
         name = next(filter(None, unknown.groups()))
         setting = f"{key}.{name}" if key else name
@@ -66,21 +78,55 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
     if not_found := re.search(r"Expected a dot import path string: (\w+)", reason):
         must_be = "the name of a class, or where to import it from"
         return f"{key} is {not_found[1]!r}; it must be {must_be}{suggestion(not_found[1], classes)}"
-    if choice := re.search(r"Expected a typing\.Literal\[(.*)\]\. Got value: (\w+)", reason):
-        names = re.findall(r"'(\w+)'", choice[1])
-        return f"{key} is {choice[2]!r}; it must be one of {', '.join(names)}{suggestion(choice[2], names)}"
+    if no_part := re.search(r"module '([\w.]+)' has no attribute '(\w+)'\. Got value: ([\w.]+)", reason):
+        names = [f"{no_part[1]}.{name}" for name in dir(sys.modules.get(no_part[1]))]
+        return f"{key} is {no_part[3]!r}, which doesn't exist{suggestion(no_part[3], names)}"
+    if extra := re.fullmatch(r"[Uu]nrecognized arguments: ([^-].*)", reason):
+        return f"{extra[1]!r} follows no setting; settings begin with --, as in --config {extra[1].split()[0]}"
+    if choice := re.match(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", reason):
+        names = re.findall(r"[\w.-]+", choice[3])
+        return f"{choice[1]} is {choice[2]!r}; it must be one of {', '.join(names)}{suggestion(choice[2], names)}"
     return f"{key}: {reason}" if key else reason
 
 
-def require_known(setting: str, value: str, known: Iterable[str]) -> None:
+def _expected(lines: list[str], message: str) -> str:
+    """Say what a value must be whose types and choices jsonargparse lists, one a line.
+
+    Args:
+        lines: The lines of its message that aren't about nesting.
+        message: All of it.
+
+    Returns:
+        The end of the sentence that begins with the setting; empty if the message is about something else.
+    """
+    tried = [_EXPECTED.fullmatch(line.strip()) for line in lines if line.strip()]
+    given = re.search(r"^\s*Given value: (.*)$", message, re.MULTILINE)
+    found = [match for match in tried if match is not None]
+    value = next((match[3] for match in found if match[3]), given[1] if given else None)
+    if not found or len(found) < len(tried) or value is None:
+        return ""
+    value = re.sub(r"\. Got value: Namespace\(.*", "", value)
+    choices = [name for literal in re.findall(r"Literal\[(.*?)\]", message) for name in literal.split(", ")]
+    if any(name.isdecimal() for name in choices):  # a choice of numbers, not any number
+        found = [match for match in found if match[1] != "int"]
+    names = list(dict.fromkeys(name.strip("'") for name in choices))
+    kinds = list(dict.fromkeys(_TYPES.get(match[1], f"a {match[1]}") for match in found if match[1]))
+    if not names:
+        return f"is {value!r}; it must be {' or '.join(kinds)}"
+    must_be = f"{', '.join(kinds)} or one of " if kinds else "one of "
+    return f"is {value!r}; it must be {must_be}{', '.join(names)}{suggestion(value, [*names, 'true', 'false'])}"
+
+
+def require_known(setting: str, value: object, known: Iterable[str | None]) -> None:
     """Refuse a name that isn't known, with the nearest one that is.
 
     Raises:
         ConfigurationError: If it isn't.
     """
-    names = sorted(known)
-    if value not in names:
-        hint = suggestion(value, names)
+    choices = list(known)
+    if value not in choices:
+        names = sorted("null" if choice is None else choice for choice in choices)
+        hint = suggestion(str(value), names)
         must_be = f"{' It' if hint else '; it'} must be one of {', '.join(names)}"
         raise ConfigurationError(f"{setting} is {value!r}{hint}{must_be}")
 
@@ -146,7 +192,11 @@ class OneLineErrors(ArgumentParser):
 
     def explain(self, message: str) -> str:
         """Return a message as one line."""
-        return shorten_message(message)
+        return shorten_message(message, [action.dest for action in self._actions])
+
+    def hint_of_missing(self, names: list[str]) -> str:
+        """Say what to do where arguments are missing."""
+        return f"`{self.prog} --help` describes the arguments"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the reason and exit with status 2."""
@@ -155,7 +205,8 @@ class OneLineErrors(ArgumentParser):
         if missing := _MISSING.fullmatch(message):
             positional = {action.dest for action in self._actions if not action.option_strings}
             names = [name.removeprefix("fit.") for name in missing[1].split(", ")]
-            fail(f"{', '.join(name.upper() if name in positional else f'--{name}' for name in names)}: missing")
+            shown = ", ".join(name.upper() if name in positional else f"--{name}" for name in names)
+            fail(f"{shown}: missing; {self.hint_of_missing(names)}")
         fail(self.explain(message))
 
 

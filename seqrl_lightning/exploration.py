@@ -16,6 +16,10 @@ class EpsilonSchedule(ABC):
     def __call__(self, env_steps: int) -> float:
         """Return epsilon, in [0, 1]."""
 
+    def of_actor(self, rank: int, num_actors: int) -> "EpsilonSchedule":
+        """Return the schedule of one of the actors; here, the same for all."""
+        return self
+
 
 def _require_probabilities(start: float, end: float) -> None:
     require(0 <= start <= 1, "agent.epsilon.start", start, "a probability in [0, 1]")
@@ -68,6 +72,30 @@ class ConstantEpsilon(EpsilonSchedule):
     def __call__(self, env_steps: int) -> float:
         """Return epsilon, in [0, 1]."""
         return self.epsilon
+
+
+@dataclass(frozen=True)
+class LadderEpsilon(EpsilonSchedule):
+    """A constant epsilon for each of the ``agent.actors``: ``base ** (1 + exponent * i / (N - 1))`` for number i of N.
+
+    It is Ape-X's (arXiv:1803.00933, section 3): some actors explore much, others hardly. A single actor, or a run
+    without actors, has ``base``.
+    """
+
+    base: float = 0.4
+    exponent: float = 7.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.base < 1, "agent.epsilon.base", self.base, "a probability in (0, 1)")
+        require(self.exponent >= 0, "agent.epsilon.exponent", self.exponent, "at least 0")
+
+    def __call__(self, env_steps: int) -> float:
+        """Return epsilon, in [0, 1]."""
+        return self.base
+
+    def of_actor(self, rank: int, num_actors: int) -> EpsilonSchedule:
+        """Return the rung of one of the actors."""
+        return ConstantEpsilon(float(self.base ** (1 + self.exponent * rank / max(num_actors - 1, 1))))
 
 
 def greedy(q_values: FloatArray, action_mask: BoolArray | None = None) -> IntArray:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.checkpoints.format import format_note
-from seqrl_lightning.errors import needs_extra
+from seqrl_lightning.errors import needs_extra, require_known
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.parts import PackedShape, blank_observations
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, exported
-from seqrl_lightning.types import Array, ConfigurationError, RunError, State, require
+from seqrl_lightning.types import Array, ConfigurationError, RunError, State
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 """The formats and their files' suffixes."""
@@ -94,7 +94,7 @@ def export_policy(policy: Policy, file_format: str, path: Path) -> float:
         ConfigurationError: If there is no such format, an extra is missing, or the network can't be put into it.
         RunError: If the file's policy would differ from the module.
     """
-    require(file_format in SUFFIXES, "--format", file_format, f"one of {', '.join(SUFFIXES)}")
+    require_known("--format", file_format, SUFFIXES)
     to_bytes, read = _FORMATS[file_format]
     contents = to_bytes(policy)
     with TemporaryDirectory() as folder:

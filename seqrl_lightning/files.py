@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import socket
+import sys
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +16,8 @@ from typing import BinaryIO, Self
 
 from seqrl_lightning.types import ConfigurationError, RunError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # the name is a module's
 
 UNFINISHED = ".unfinished"
 """The suffix of a file that is being written, or was when the program was killed."""
@@ -194,7 +193,7 @@ def is_in_use(folder: Path) -> bool:
 
 
 def _claims(lock: int) -> bool:
-    if fcntl is None:
+    if sys.platform == "win32":
         return True
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which a forked process would inherit

@@ -28,6 +28,8 @@ _WARNINGS = (
     ".*TypedStorage is deprecated.*",
     # The new name of DDP's `broadcast_buffers` is unknown to older versions of torch.
     ".*`broadcast_buffers` is deprecated.*",
+    # The summary that this package prints counts parameters, not megabytes.
+    "Precision .* is not supported by the model summary.*",
     # Fewer batches than log_every_n_steps only mean that the first epoch logs nothing.
     ".*The number of training batches .* is smaller than the logging interval.*",
 )

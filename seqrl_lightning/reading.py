@@ -46,7 +46,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:  # which the caller checks
     """Read a JSON file.
 
     Raises:

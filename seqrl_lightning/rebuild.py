@@ -26,7 +26,8 @@ import torch
 import yaml
 from jsonargparse.typing import get_registered_type
 
-from seqrl_lightning.trust import Trust, is_dotted, is_known, is_listed, names_of
+from seqrl_lightning.trust import Trust
+from seqrl_lightning.trusted_names import is_dotted, is_known, is_listed, names_of
 from seqrl_lightning.types import ConfigurationError, shortened
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class _Builder:
         self.where = where
         self.is_parsed = is_parsed
 
-    def arguments(self, cls: Callable[..., Any], settings: object) -> dict[str, Any]:
+    def arguments(self, cls: Callable[..., Any], settings: object) -> dict[str, object]:
         are_named = isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)
         if not (isinstance(settings, Mapping) and are_named and all(name.isidentifier() for name in settings)):
             raise ConfigurationError(
@@ -85,7 +86,7 @@ class _Builder:
             found.pop("device", None)
         return found
 
-    def _value(self, value: object, annotation: object, takes_any: bool) -> Any:
+    def _value(self, value: object, annotation: object, takes_any: bool) -> object:
         """Return a setting's value; ``takes_any`` is whether one whose type isn't known may be an object."""
         if isinstance(value, Mapping) and "class_path" in value:
             return self._built(value, annotation, takes_any)
@@ -111,7 +112,7 @@ class _Builder:
         except (ValueError, ArithmeticError):
             raise self._unfit(value, annotation) from None
 
-    def _key(self, key: object, annotation: object) -> Any:
+    def _key(self, key: object, annotation: object) -> object:
         """Return a mapping's key, which is a text in a checkpoint, as the setting's type has it."""
         alternatives = _alternatives(annotation)
         if isinstance(key, str) and int in alternatives and str not in alternatives:
@@ -121,7 +122,7 @@ class _Builder:
                 raise self._unfit(key, annotation) from None
         return key
 
-    def _fitting(self, collection: Any, annotation: object) -> Any:
+    def _fitting(self, collection: T, annotation: object) -> T:
         """Return a collection if it is one that the setting's type asks for: another one would be another value."""
         kinds = [_kind(alternative) for alternative in _alternatives(annotation) if not _is_callable(alternative)]
         if kinds and not any(kind is None or _is_kind(type(collection), kind) for kind in kinds):
@@ -145,7 +146,7 @@ class _Builder:
         must_be = f"a kind of {named}" if named else "a number, a text or a collection of them"
         return ConfigurationError(f"{self.where} names {_shown(name)}; it must be {must_be} there")
 
-    def _built(self, spec: Mapping[str, Any], annotation: object, takes_any: bool) -> Any:
+    def _built(self, spec: Mapping[str, Any], annotation: object, takes_any: bool) -> object:
         """Build what a mapping with a ``class_path`` stands for: an object, or a function that makes it."""
         if not set(spec) <= {"class_path", "init_args", "dict_kwargs"}:
             given = _shown(sorted(map(str, spec)))
@@ -190,7 +191,7 @@ def _parameters(cls: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | No
         return None
 
 
-def _annotation(cls: Callable[..., Any], name: str) -> Any:
+def _annotation(cls: Callable[..., Any], name: str) -> object:
     """Return the type of a class's argument, also where ``**kwargs`` hand it on to a parent; else ``Any``."""
     owners = cls.__mro__ if isinstance(cls, type) else (cls,)
     for owner in owners:
@@ -292,7 +293,7 @@ def _collection(annotation: object) -> Callable[[Iterable[Any]], Any]:
     return list
 
 
-def _plain(value: object, annotation: object) -> Any:
+def _plain(value: object, annotation: object) -> object:
     """Return a number or text as a class's argument: a text may stand for a path, a dtype, an Enum's member, and so on.
 
     Raises:
@@ -312,7 +313,7 @@ def _plain(value: object, annotation: object) -> Any:
         if kind in _WRITTEN_AS_TEXTS:
             written = get_registered_type(kind)
             assert written is not None
-            read: Callable[[str], Any] = written.deserializer
+            read: Callable[[str], object] = written.deserializer
             return read(value)
     if kinds and len(kinds) == len(_alternatives(annotation)) and Any not in kinds and object not in kinds:
         raise ValueError(value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Timer
@@ -46,7 +46,7 @@ def run_folder(trainer: Trainer) -> Path:
 
 
 def update_of(outputs: STEP_OUTPUT) -> Mapping[str, Tensor]:
-    """Return what a learner's ``training_step`` returned, by name (see :class:`~seqrl_lightning.types.Update`)."""
+    """Return what a learner's ``training_step`` returned, by name (see :class:`~seqrl_lightning.batches.Update`)."""
     assert isinstance(outputs, Mapping)
     return outputs
 
@@ -61,3 +61,13 @@ def learner_of(trainer: Trainer) -> Learner:
     if isinstance(module, Learner):
         return module
     raise ConfigurationError(f"model is {type(module).__name__!r}; it must be a learner, like DQN or a subclass of it")
+
+
+def loops_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what the Trainer's loops have counted, as a checkpoint holds it."""
+    return {
+        "fit_loop": trainer.fit_loop.state_dict(),
+        "validate_loop": trainer.validate_loop.state_dict(),
+        "test_loop": trainer.test_loop.state_dict(),
+        "predict_loop": trainer.predict_loop.state_dict(),
+    }

@@ -5,108 +5,31 @@ code, but such a file also names what it was built from: a network's class, a wr
 whatever a file names would run whatever the stranger likes, so a name becomes an object only if it is
 
 - one of the algorithms, networks and environments that this package exports, a task that it registers,
-- one of the layers, activation functions, optimizers and schedulers of torch and the wrappers of Gymnasium that are
-  listed here,
+- one of the layers, activation functions, optimizers and schedulers of torch and the wrappers of Gymnasium that
+  ``trusted_names.py`` lists,
 - in a module that the user allows, or
 - a name that the user's own config gave as well.
-
-Nothing on the list starts a process, imports a module, or opens a file by a name that it is given.
 """
 
-import argparse
-import functools
-import inspect
 import pkgutil
 import sys
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
-import torch
-from torch import nn
 
 from seqrl_lightning.env_ids import EnvMaker, guarded_by, spec_of
+from seqrl_lightning.trusted_names import LISTED, OWN_ROOMS, TASK_MODULES, is_dotted, is_in, names_of, own_classes
 from seqrl_lightning.types import ConfigurationError, require, shortened
-
-if typing.TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
 
 Allowed = str | Iterable[str]
 """A module, or several, that files may name: "my_networks" or ["my_networks", "my_tasks"]."""
 
 MAX_FILE_GIB = 4.0
 """The largest file from somebody else that is read, in GiB, unless the caller gives another limit."""
-
-_OWN_ROOMS = ("seqrl_lightning.algorithms", "seqrl_lightning.networks", "seqrl_lightning.envs")
-
-_LAYERS = (
-    "Identity Flatten Unflatten Linear Bilinear Embedding Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
-    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d LayerNorm RMSNorm GroupNorm BatchNorm1d "
-    "BatchNorm2d Dropout Dropout1d Dropout2d RNN GRU LSTM RNNCell GRUCell LSTMCell MultiheadAttention "
-    "TransformerEncoderLayer ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Tanh Sigmoid Softplus Softsign "
-    "Hardtanh Hardswish Hardsigmoid Softmax LogSoftmax"
-)
-# Functions of a tensor. Not those that take a size, like one_hot and interpolate.
-_ACTIVATIONS = "relu tanh sigmoid selu celu sin cos erf exp square softmax log_softmax hardshrink"
-_ACTIVATIONS_OF_NN = (
-    "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid logsigmoid softplus softsign hardtanh hardswish "
-    "hardsigmoid hardshrink softshrink tanhshrink softmax log_softmax softmin glu"
-)
-_OPTIMIZERS = "Adam AdamW Adamax NAdam RAdam SGD ASGD RMSprop Rprop Adagrad Adadelta Adafactor Muon"
-# Not LambdaLR, MultiplicativeLR and CyclicLR, which take functions.
-_SCHEDULERS = (
-    "StepLR MultiStepLR ConstantLR LinearLR ExponentialLR PolynomialLR CosineAnnealingLR "
-    "CosineAnnealingWarmRestarts OneCycleLR ReduceLROnPlateau"
-)
-_OWN_KINDS = (nn.Module, gym.Env)  # not what else the rooms export
-# Not RecordVideo, which writes files, HumanRendering, which opens a window, or what takes functions.
-_WRAPPERS = (
-    "AtariPreprocessing Autoreset ClipReward DelayObservation DiscretizeObservation DtypeObservation FilterObservation "
-    "FlattenObservation FrameStackObservation GrayscaleObservation MaxAndSkipObservation NormalizeObservation "
-    "NormalizeReward OrderEnforcing PassiveEnvChecker RecordEpisodeStatistics RepeatAction RescaleObservation "
-    "ReshapeObservation ResizeObservation StickyAction TimeAwareObservation TimeLimit"
-)
-# Gymnasium's other tasks either open files that an argument names (MuJoCo) or import a module by name (GymV26).
-_TASK_MODULES = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d", *_OWN_ROOMS)
-
-
-def names_of(code: object) -> tuple[str, ...]:
-    """Return the names by which a class or function can be found in the module that defines it.
-
-    There are two for a function like ``torch.tanh``, whose ``__qualname__`` is that of a method.
-    """
-    if not (isinstance(code, type) or inspect.isfunction(code) or inspect.isbuiltin(code)):
-        return ()
-    return tuple(f"{code.__module__}.{name}" for name in dict.fromkeys((code.__name__, code.__qualname__)))
-
-
-def _is_imported(name: str) -> bool:
-    """Return whether the module in a full name, like ``my_module.Outer.Mine``, has been imported."""
-    parts = name.split(".")
-    return any(".".join(parts[:end]) in sys.modules for end in range(len(parts) - 1, 0, -1))
-
-
-def _listed(module: types.ModuleType, names: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield each class and function under the name that a config gives it and under those of its own module."""
-    for name in names.split():
-        if (found := getattr(module, name, None)) is not None:  # older versions lack some
-            yield from ((full_name, found) for full_name in (f"{module.__name__}.{name}", *names_of(found)))
-
-
-_LISTED: dict[str, Callable[..., Any]] = {
-    **dict(_listed(nn, _LAYERS)),
-    **dict(_listed(torch, _ACTIVATIONS)),
-    **dict(_listed(nn.functional, _ACTIVATIONS_OF_NN)),
-    **dict(_listed(torch.optim, _OPTIMIZERS)),
-    **dict(_listed(torch.optim.lr_scheduler, _SCHEDULERS)),
-    **dict(_listed(gym.wrappers, _WRAPPERS)),
-}
-
 
 _OF_CLASSES = frozenset(("class_path", "_class_path", "init_args", "dict_kwargs"))
 """The keys by which a config names a class and its settings."""
@@ -143,7 +66,7 @@ class Trust:
         Raises:
             ConfigurationError: If files may not name it, or it can't be imported.
         """
-        if isinstance(name, str) and (known := _LISTED.get(name) or _own_classes().get(name)) is not None:
+        if isinstance(name, str) and (known := LISTED.get(name) or own_classes().get(name)) is not None:
             return known
         if not isinstance(name, str) or not (self._is_allowed(name) or name in self.names):
             raise self.refusal(name, where)
@@ -161,7 +84,7 @@ class Trust:
             must_be = "a class or a function, unless your own --config gives it, or load_policy(..., network=...)"
             raise ConfigurationError(f"{where} names {shortened(repr(name), 300)}; it must be {must_be}")
         # `my_module.subprocess.Popen` is found in my_module too, but isn't my_module's.
-        if not (found in _own_classes().values() or _is_in(str(found.__module__), self.allow)):
+        if not (found in own_classes().values() or is_in(str(found.__module__), self.allow)):
             raise self.refusal(name, where, str(found.__module__))
         return typing.cast(Callable[..., Any], found)
 
@@ -176,9 +99,9 @@ class Trust:
 
     def is_users(self, name: object) -> bool:
         """Return whether a text names code of the user's: by the config, or in a module that is allowed."""
-        if not isinstance(name, str) or name in _LISTED or not is_dotted(name) or _is_in(name, _OWN_ROOMS):
+        if not isinstance(name, str) or name in LISTED or not is_dotted(name) or is_in(name, OWN_ROOMS):
             return False
-        return name in self.names or _is_in(name.rpartition(".")[0], self.allow)
+        return name in self.names or is_in(name.rpartition(".")[0], self.allow)
 
     @contextmanager
     def task(self, env_id: object, where: str) -> Iterator[None]:
@@ -229,7 +152,7 @@ class Trust:
             raise self.refusal(settings, where)
 
     def _is_allowed(self, name: str) -> bool:
-        return is_dotted(name) and _is_in(name.rpartition(".")[0], self.allow)
+        return is_dotted(name) and is_in(name.rpartition(".")[0], self.allow)
 
     def refusal(self, name: object, where: str, module: str | None = None) -> ConfigurationError:
         """Return the error that refuses a name, and says how to allow it.
@@ -244,8 +167,8 @@ class Trust:
         module = shortened(module, 100) or "my_module"
         shown = shortened(repr(name), 300)
         advice = (
-            f"If {module} is yours, or its author's whom you trust: --allow {module}, or "
-            f"load_policy(..., allow=[{module!r}]); a run of your own resumes with its own --config, too"
+            f"If you trust {module}: --allow {module} (from Python: allow=[{module!r}]); a run of your own also "
+            "resumes with its --config"
         )
         if module == "__main__":
             advice = _of_a_script(str(name))
@@ -255,8 +178,7 @@ class Trust:
                     "a module before you train, which files can name"
                 )
         return ConfigurationError(
-            f"{where} names {shown}; a file from somebody else may only name this package's algorithms, "
-            f"networks and environments and a list of torch's and Gymnasium's. {advice}"
+            f"{where} names {shown}, which is not this package's or one of the names that files may use. {advice}"
         )
 
 
@@ -267,7 +189,7 @@ class _TaskGuard(typing.NamedTuple):
     where: str
 
     def require_package(self, env_id: str, package: str) -> None:
-        is_trusted = package == "seqrl_lightning" or _is_in(package, (*self.trust.allow, *_OWN_ROOMS))
+        is_trusted = package == "seqrl_lightning" or is_in(package, (*self.trust.allow, *OWN_ROOMS))
         if not (is_dotted(package) and is_trusted):
             raise self.trust.refusal(package, self.where, module=package)
 
@@ -275,7 +197,7 @@ class _TaskGuard(typing.NamedTuple):
         name = entry_point if isinstance(entry_point, str) else _place_of(entry_point)
         module = name.partition(":")[0]
         is_registered = any(name in (spec.entry_point, spec.vector_entry_point) for spec in gym.registry.values())
-        if not (_is_in(module, self.trust.allow) or (is_registered and _is_in(module, _TASK_MODULES))):
+        if not (is_in(module, self.trust.allow) or (is_registered and is_in(module, TASK_MODULES))):
             raise self.trust.refusal(env_id, self.where, module)
 
 
@@ -291,56 +213,6 @@ def _of_a_script(name: str) -> str:
         f"A script or a notebook defined {own}: give it from Python, as in load_policy(..., network={own}), or move it "
         "into a module (my_networks.py) before you train, which files can name"
     )
-
-
-@functools.cache
-def _own_classes() -> Mapping[str, type]:
-    """Return the algorithms, networks and environments that this package exports, by each of their names."""
-    rooms = [import_module(room) for room in _OWN_ROOMS]
-    exported = [each for room in rooms for name in room.__all__ for each in _listed(room, name)]
-    return {name: found for name, found in exported if isinstance(found, type) and issubclass(found, _OWN_KINDS)}
-
-
-def is_known(cls: Callable[..., Any]) -> bool:
-    """Return whether a class is this package's or a listed one, of which it is known what its settings may be."""
-    return is_listed(cls) or _is_in(cls.__module__, ("seqrl_lightning",))
-
-
-def is_listed(cls: Callable[..., Any]) -> bool:
-    """Return whether a class is one of torch's or Gymnasium's that any file may name."""
-    return cls in _LISTED.values()
-
-
-def add_allow(parser: "ArgumentParser") -> None:
-    """Add ``--allow`` to a command that reads what somebody else may have written."""
-    parser.add_argument(
-        "--allow",
-        action=_AddModules,
-        default=[],
-        metavar="MODULE",
-        help="A module that the files may name, like my_tasks, or several: my_tasks,my_networks. It can be repeated.",
-    )
-
-
-class _AddModules(argparse.Action):
-    """Add modules to those that a config or the options before named."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        named = vars(namespace)[self.dest]
-        added = [name.strip(" '\"") for name in str(values).strip("[]").split(",")]
-        setattr(namespace, self.dest, [*([named] if isinstance(named, str) else named), *filter(None, added)])
-
-
-def add_max_gib(parser: "ArgumentParser") -> None:
-    """Add ``--max_gib`` to such a command."""
-    meaning = "limit of files, and of the memory that they take, in GiB; what is larger is refused"
-    parser.add_argument("--max_gib", type=float, default=MAX_FILE_GIB, help=meaning)
 
 
 def settings_of(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -384,9 +256,10 @@ def names_in(config: object) -> Iterator[str]:
         yield from names_of(config)
 
 
-def is_dotted(name: str) -> bool:
-    """Return whether a text is a name, or several with dots between them, as Python writes them."""
-    return all(part.isidentifier() for part in name.split("."))
+def _is_imported(name: str) -> bool:
+    """Return whether the module in a full name, like ``my_module.Outer.Mine``, has been imported."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in sys.modules for end in range(len(parts) - 1, 0, -1))
 
 
 def _is_found(module: str) -> bool:
@@ -395,7 +268,3 @@ def _is_found(module: str) -> bool:
         return module in sys.modules or find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _is_in(module: str, modules: Iterable[str]) -> bool:
-    return any(module == other or module.startswith(f"{other}.") for other in modules)

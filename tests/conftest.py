@@ -1,4 +1,6 @@
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -8,8 +10,30 @@ import torch
 import tests.tasks  # noqa: F401  (registers the tests' own environments)
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; child processes inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # For tests/mutations.py, which asks only whether a test fails.
 hypothesis.settings.register_profile("first_failure", phases=[hypothesis.Phase.generate], database=None)
+
+
+_FIGURES = "seqrl_lightning.analysis.figures"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _figures_as_png() -> Iterator[None]:
+    """Write figures as PNG alone, which takes a third of the time; a test asks for the others by ``all_formats``."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _FIGURES in sys.modules:  # a test imports it, or there are next to no figures
+            patch.setattr(f"{_FIGURES}.SUFFIXES", ("png",))
+        yield
+
+
+@pytest.fixture
+def all_formats(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Write figures in all formats, which are returned."""
+    formats = ("png", "svg", "pdf")
+    monkeypatch.setattr(f"{_FIGURES}.SUFFIXES", formats)
+    return formats
 
 
 @pytest.fixture(autouse=True)

@@ -21,11 +21,12 @@ ROWS, RING, SAMPLERS, SEQUENCES, ROLLOUTS = (
     f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences", "rollouts")
 )
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
-TYPES = "seqrl_lightning/types.py"
+BATCHES = "seqrl_lightning/batches.py"
 SHAPES, COMPOSED = "seqrl_lightning/parts.py", "seqrl_lightning/networks/composed.py"
 CHECKED, PACKING, WRAPPING = (f"seqrl_lightning/envs/{name}.py" for name in ("parts", "packing", "wrapping"))
-TARGETS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
-    f"seqrl_lightning/functional/{name}.py" for name in ("targets", "policies", "losses", "distributional", "rescaling")
+TARGETS, RETURNS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
+    f"seqrl_lightning/functional/{name}.py"
+    for name in ("targets", "returns", "policies", "losses", "distributional", "rescaling")
 )
 LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
     f"seqrl_lightning/algorithms/{name}.py"
@@ -118,33 +119,33 @@ MUTATIONS = {
     "the previous action is the row's own": Mutation(
         RING, "np.where(is_first, -1, action[:-1])", "np.where(is_first, -1, action[1:])"
     ),
-    "starts in some windows are ignored": Mutation(TYPES, "or is_first.any() else", "or is_first.all() else"),
+    "starts in some windows are ignored": Mutation(BATCHES, "or is_first.any() else", "or is_first.all() else"),
     "next values are those of the row below": Mutation(
-        TYPES,
+        BATCHES,
         "torch.arange(len(rows) - 1, device=rows.device)[:, None] + self.num_steps_batch",
         "torch.arange(len(rows) - 1, device=rows.device)[:, None] + torch.ones_like(self.num_steps_batch)",
     ),
     "the next mask is that of the row below": Mutation(
-        TYPES,
+        BATCHES,
         "return None if self.action_mask is None else self._of_next_states(self.action_mask)",
         "return None if self.action_mask is None else self.action_mask[1:]",
     ),
-    "a window's mask is the next row's": Mutation(TYPES, "else self.action_mask[:-1]", "else self.action_mask[1:]"),
+    "a window's mask is the next row's": Mutation(BATCHES, "else self.action_mask[:-1]", "else self.action_mask[1:]"),
     "what the network carries in is ignored": Mutation(
-        TYPES,
+        BATCHES,
         "network_state, burn_in = self.network_state, self.burn_in",
         "network_state, burn_in = None, self.burn_in",
     ),
     "the burn-in is ignored": Mutation(
-        TYPES,
+        BATCHES,
         "        if burn_in:\n            with torch.no_grad():",
         "        if False:\n            with torch.no_grad():",
     ),
     "starts are those of the burn-in": Mutation(
-        TYPES, "is_first = self.is_first[first:end]", "is_first = self.is_first[: end - first]"
+        BATCHES, "is_first = self.is_first[first:end]", "is_first = self.is_first[: end - first]"
     ),
     "parts in the opposite order": Mutation(
-        TYPES,
+        BATCHES,
         "return (Transitions(*part) for part in zip(*columns, strict=True))",
         "return (Transitions(*part) for part in [*zip(*columns, strict=True)][::-1])",
     ),
@@ -204,18 +205,18 @@ MUTATIONS = {
     ),
     # Targets
     "terminated states are bootstrapped from": Mutation(
-        TARGETS, "return (~terminated) * gamma", "return torch.ones_like(terminated) * gamma"
+        RETURNS, "return (~terminated) * gamma", "return torch.ones_like(terminated) * gamma"
     ),
     "terminated states are bootstrapped from after n steps": Mutation(
-        TARGETS, "(gamma**num_steps).masked_fill_(terminated, 0.0)", "gamma**num_steps"
+        RETURNS, "(gamma**num_steps).masked_fill_(terminated, 0.0)", "gamma**num_steps"
     ),
     "gamma instead of gamma^n": Mutation(
-        TARGETS,
+        RETURNS,
         "(gamma**num_steps).masked_fill_(terminated, 0.0)",
         "(gamma + 0.0 * num_steps).masked_fill_(terminated, 0.0)",
     ),
     "rewards aren't discounted": Mutation(
-        TARGETS, "return gamma ** torch.arange(count", "return 1.0 ** torch.arange(count"
+        RETURNS, "return gamma ** torch.arange(count", "return 1.0 ** torch.arange(count"
     ),
     "the max is over forbidden actions": Mutation(
         TARGETS, "mask_actions(next_values, next_mask).amax(-1)", "next_values.amax(-1)"
@@ -232,16 +233,16 @@ MUTATIONS = {
         "entropy = expected_value(next_scaled_log_policy, next_policy)",
     ),
     "lambda-returns cross an episode's end": Mutation(
-        TARGETS, "returns[t] += further.masked_fill(is_last[t], 0.0)", "returns[t] += further"
+        RETURNS, "returns[t] += further.masked_fill(is_last[t], 0.0)", "returns[t] += further"
     ),
     "lambda-returns bootstrap from terminal states": Mutation(
-        TARGETS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
+        RETURNS, "next_state_values.masked_fill(terminated, 0.0)", "next_state_values"
     ),
     "lambda-returns count episodes inside a window as one": Mutation(
-        TYPES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
+        BATCHES, "is_last[:-1] = self.weight_batch[1:] == 0", "is_last[:-1] = False"
     ),
     "lambda-returns don't bootstrap at a window's end": Mutation(
-        TARGETS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"
+        RETURNS, "    returns = one_step.clone()\n", "    returns = one_step.clone()\n    returns[-1] = reward[-1]\n"
     ),
     "Q(lambda) bootstraps from forbidden actions": Mutation(
         TARGETS, "mask_actions(selector_values, next_mask).argmax(-1)\n", "selector_values.argmax(-1)\n"

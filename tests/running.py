@@ -18,6 +18,16 @@ from seqrl_lightning.callbacks import AgentCallback, GlobalRandomStreams, Priori
 from seqrl_lightning.data import ReplayDataModule
 
 
+def skip_without_bfloat16_lstm() -> None:
+    """Skip a test where torch has no LSTM in bfloat16: oneDNN has no such primitive for some CPUs."""
+    net = torch.nn.LSTM(4, 8)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            net(torch.zeros(2, 3, 4))
+    except RuntimeError as error:
+        pytest.skip(f"torch's LSTM: {error}")
+
+
 def assert_identical(one: Any, other: Any, path: str = "") -> None:
     """Collections of tensors, numbers and texts are the same to the last bit."""
     if isinstance(one, dict):

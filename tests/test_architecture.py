@@ -26,11 +26,13 @@ WHERE_NAMES_ARE_LOOKED_UP = {
     "__init__.py": {"import_module"},  # of this package's own parts
     "__main__.py": {"import_module"},  # of a command
     "env_ids.py": {"import_module", "spec"},  # a task's, as the guard lets it
-    "trust.py": {"find_spec", "import_module", "resolve_name"},
+    "trust.py": {"find_spec", "resolve_name"},
+    "trusted_names.py": {"import_module"},  # of this package's rooms
     "envs/bare.py": {"make", "make_vec"},  # of what env_ids found
     "analysis/report.py": {"find_spec"},  # of a package that only an extra installs
     "callbacks/logger_runs.py": {"import_module"},  # of W&B or MLflow, which a logger of the config needs
     "behavior/model.py": {"import_module"},  # --models is the user's
+    "envs/make.py": {"load_env_creator"},  # of a task that is registered, as Gymnasium loads it
     "running/defaults.py": {"resolve_name"},  # of a config that was parsed
     "commands/envs.py": {"make"},  # of a task of this package
     "commands/play.py": {"make", "spec"},

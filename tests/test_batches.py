@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, tensor
 from torch.testing import assert_close
 
+from seqrl_lightning.batches import Minibatch, Transitions, Windows
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.functional import weighted_mean
 from seqrl_lightning.replay import RingBuffer, SequenceSampler, UniformSampler
-from seqrl_lightning.types import Minibatch, Transitions, Windows
 
 N_ACTIONS = 8
 

@@ -308,12 +308,37 @@ BAD = {
         "data.sampler has settings but no class; name one first, as in --data.sampler UniformSampler",
     ),
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
-    "wrong type": (["--model.gamma=high"], "model.gamma: Expected a <class 'float'>. Got value: high"),
+    "wrong type": (["--model.gamma=high"], "model.gamma is 'high'; it must be a number"),
     "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),
     "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),
     "no checkpoint": (["--ckpt_path=nowhere.ckpt"], "ckpt_path is 'nowhere.ckpt'; it must be a checkpoint file"),
     "no last checkpoint": (["--ckpt_path=last"], "ckpt_path is 'last', but there is no"),
     "no config": (["--config=nowhere.yaml"], "config: File does not exist: "),
+    "wrong choice": (
+        ["--model.compile=cuda_grafs"],
+        "model.compile is 'cuda_grafs'; it must be true or false or one of cuda_graphs, compiled_cuda_graphs; "
+        "did you mean 'cuda_graphs'?",
+    ),
+    "wrong choice, with numbers among them": (
+        ["--trainer.precision=bf16-mixd"],
+        "trainer.precision is 'bf16-mixd'; it must be one of 64, 32, 16, transformer-engine, ",
+    ),
+    "an optimizer's name": (["--model.optimizer=Adm"], "model.optimizer is 'Adm'; it must be the name of a class, or "),
+    "an optimizer's path": (["--model.optimizer=torch.optim.Adm"], "did you mean 'torch.optim.Adam'?"),
+    "a wrapper's name": (["--data.wrappers=[TimeLimt]"], "did you mean 'TimeLimit'?"),
+    "a logger's name": (["--trainer.logger=WandbLoger"], "did you mean 'WandbLogger'?"),
+    "a datamodule's name": (["--data=LogedTrials"], "data_class is 'LogedTrials'; did you mean 'LoggedTrials'?"),
+    "a task without its namespace": (["--data.env_id=Recall-v0"], "Did you mean: `seqrl/Recall-v0`?"),
+    "a word without a setting": (["sequence_dqn"], "'sequence_dqn' follows no setting; settings begin with --, as in"),
+    "another list of choices": (
+        ["--data.vectorization_mode=syncc"],
+        "data.vectorization_mode is 'syncc'; did you mean 'sync'? It must be one of async, null, sync, ",
+    ),
+    "a list's setting in a part": (["--model.network.hidden_sizes=a"], "hidden_sizes is 'a'; it must be a list"),
+    "devices": (["--trainer.devices=-3"], "trainer: `devices` selected with"),
+    "a fraction": (["--data.batch_size=3.5"], "data.batch_size is '3.5'; it must be a whole number"),
+    "no mapping": (["--data.env_kwargs=3"], "data.env_kwargs is '3'; it must be a mapping of names to values"),
+    "accelerator": (["--trainer.accelerator=gppu"], "trainer: You selected an invalid accelerator name"),
 }
 
 

@@ -31,7 +31,8 @@ from seqrl_lightning.algorithms import (
     ExpectedSARSA,
     LearnerModule,
 )
-from seqrl_lightning.algorithms.updates import learn_from_parts
+from seqrl_lightning.algorithms.updates import last_of
+from seqrl_lightning.batches import Batch, Update, Windows
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.networks import GRU, MLP, Composed, DuelingHead, LinearHead, NoisyLinear
 from seqrl_lightning.parts import PackedShape
@@ -46,7 +47,7 @@ from seqrl_lightning.replay import (
     UniformSampler,
     write_priorities,
 )
-from seqrl_lightning.types import Batch, ConfigurationError, Progress, Update, Windows
+from seqrl_lightning.types import ConfigurationError, Progress
 from tests import oracle
 from tests.oracle import Outlook, Result, Row, Settings, Transition
 from tests.running import seqrl
@@ -117,38 +118,38 @@ PARTS = PackedShape({"first": ("float32", (1,)), "second": ("float32", (1,))})
 
 def product() -> list[Combination]:
     """All combinations, those once that differ in a setting which means nothing to them."""
-    found = {}
-    for values in itertools.product(*VALUES.values()):
-        combination = Combination(*values)
-        if "windows" not in combination.sampler:
-            combination = combination._replace(burn_in=False, stored_state=False)
-        if combination.network == "MLP":
-            combination = combination._replace(stored_state=False)
-        if combination.sampler == "rollout":
-            combination = combination._replace(n_step=1)
-        if combination.learner == "PQN":
-            combination = combination._replace(updates_per_step=1)
-        if combination.learner == "BehaviorCloning":
-            combination = combination._replace(rescaling=False)
-        if combination.num_envs > 1 or combination.updates_per_step > 1 or combination.rescaling or combination.noisy:
-            combination = combination._replace(parts=False)  # half of the time, for what no code knows of the other
-        found[combination] = None
-    return list(found)
+    found = []
+    for learner, sampler, network in itertools.product(*(VALUES[name] for name in ("learner", "sampler", "network"))):
+        means_nothing = {
+            "burn_in": "windows" not in sampler,
+            "stored_state": "windows" not in sampler or network == "MLP",
+            "n_step": sampler == "rollout",
+            "updates_per_step": learner == "PQN",
+            "rescaling": learner == "BehaviorCloning",
+        }
+        values = {**VALUES, "learner": (learner,), "sampler": (sampler,), "network": (network,)}
+        values |= {name: values[name][:1] for name, is_so in means_nothing.items() if is_so}
+        for combination in map(Combination._make, itertools.product(*values.values())):
+            has_more = combination.num_envs > 1 or combination.updates_per_step > 1
+            if not (combination.parts and (has_more or combination.rescaling or combination.noisy)):
+                found.append(combination)  # parts half of the time, with what no code knows of the other
+    return found
 
 
 def covering(combinations: list[Combination], strength: int) -> list[Combination]:
     """So many of them that each ``strength`` values that occur together at all occur together in one of these."""
     places = [{value: place for place, value in enumerate(values)} for values in VALUES.values()]
     columns = np.array(list(itertools.combinations(range(len(places)), strength)))
-    digits = max(map(len, places)) ** np.arange(strength + 1)
-    firsts = np.arange(len(columns)) * digits[-1]  # of each group of columns, which has a flag for all its values
-    seen = np.zeros(len(columns) * digits[-1], bool)
+    base = max(map(len, places))
+    values = np.array([[of[value] for of, value in zip(places, c, strict=True)] for c in combinations], np.int32)
+    flags = np.arange(len(columns), dtype=np.int32)  # each group of columns has a flag for all its values
+    for k in range(strength):
+        flags = flags * base + values[:, columns[:, k]]
+    seen = np.zeros(len(columns) * base**strength, bool)
     chosen = []
     for index in np.random.default_rng(0).permutation(len(combinations)):
-        values = np.array([of[value] for of, value in zip(places, combinations[index], strict=True)])
-        flags = firsts + values[columns] @ digits[:-1]
-        if not seen[flags].all():
-            seen[flags] = True
+        if not seen[flags[index]].all():
+            seen[flags[index]] = True
             chosen.append(combinations[index])
     return chosen
 
@@ -600,9 +601,7 @@ def check(combination: Combination, draws: dict[str, Any], seed: int) -> None:
             results.append(compare(combination, part, updates[-1], truth, of_part))
         if batch.slot_batch is None:
             continue
-        made = iter(updates)
-        last = learn_from_parts(lambda _, made=made: next(made), parts, None)  # type: ignore[misc]
-        write_priorities(sampler, batch, last["priority_batch"])
+        write_priorities(sampler, batch, last_of(updates)["priority_batch"])
         slots = batch.slot_batch[0].tolist()
         masses.write(slots, results)
         for slot in slots:
@@ -651,7 +650,11 @@ def walk(combinations: list[Combination], draws: dict[str, Any]) -> None:
 
 
 ALLOWED = [combination for combination in PRODUCT if not is_refused(combination)]
-CHOSEN = covering(ALLOWED, 3)
+
+
+@functools.cache
+def chosen() -> list[Combination]:
+    return covering(ALLOWED, 3)
 
 
 def test_every_learner_is_compared() -> None:
@@ -661,9 +664,9 @@ def test_every_learner_is_compared() -> None:
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_targets_losses_and_priorities_are_those_of_single_steps(learner: str, draws: dict[str, Any]) -> None:
-    chosen = [combination for combination in CHOSEN if combination.learner == learner]
-    assert len(chosen) >= 8
-    walk(chosen, draws)
+    of_learner = [combination for combination in chosen() if combination.learner == learner]
+    assert len(of_learner) >= 8
+    walk(of_learner, draws)
 
 
 @pytest.mark.slow
@@ -687,7 +690,7 @@ def test_the_others_are_refused_in_a_line() -> None:
 def test_every_three_values_that_go_together_are_walked() -> None:
     triples: Iterator[Any] = (itertools.combinations(enumerate(combination), 3) for combination in ALLOWED)
     of_all = set(itertools.chain.from_iterable(triples))
-    assert of_all == set(itertools.chain.from_iterable(itertools.combinations(enumerate(c), 3) for c in CHOSEN))
+    assert of_all == set(itertools.chain.from_iterable(itertools.combinations(enumerate(c), 3) for c in chosen()))
 
 
 # All pairs through the command line

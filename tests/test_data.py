@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,34 @@ class Undeclared(CartPoleVectorEnv):
 
 
 gym.register("tests/Undeclared-v0", vector_entry_point=Undeclared)
+
+
+class Clipping(CartPoleVectorEnv):
+    """A vector environment with the settings of ALE's."""
+
+    def __init__(self, num_envs: int = 1, reward_clipping: bool = True, episodic_life: bool = False) -> None:
+        super().__init__(num_envs)
+
+
+gym.register("tests/Clipping-v0", vector_entry_point=Clipping)
+
+
+@pytest.mark.parametrize(
+    ("env_kwargs", "named"),
+    [
+        ({}, "data.env_kwargs.reward_clipping"),
+        ({"episodic_life": True}, "data.env_kwargs.reward_clipping and data.env_kwargs.episodic_life"),
+        ({"episodic_life": True, "reward_clipping": False}, "data.env_kwargs.episodic_life"),
+        ({"reward_clipping": False}, None),
+    ],
+)
+def test_settings_that_change_returns_are_named(env_kwargs: dict[str, Any], named: str | None) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ReplayDataModule("tests/Clipping-v0", env_kwargs=env_kwargs)
+    messages = [str(warning.message) for warning in caught if "Returns of" in str(warning.message)]
+    assert len(messages) == (named is not None)
+    assert all(f"not the task's own, but follow from {named}, which must be false" in message for message in messages)
 
 
 def is_closed(envs: Border) -> bool:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+import seqrl_lightning
 from docs.scripts import code as code_in_docs
 from docs.scripts.code import SHOWN, with_code
 from seqrl_lightning.__main__ import COMMANDS, parse
@@ -44,6 +45,7 @@ NOT_RUN = {
     ("docs/devices.md", "it needs SLURM"),
     ("docs/devices.md", "it needs Ray"),
     ("docs/devices.md", "it needs a Ray cluster"),
+    ("docs/measures.md", "it takes about twenty minutes"),
 }
 NEEDS = {
     "ale_py:ALE/Pong-v5": "ale_py",
@@ -107,14 +109,15 @@ class Unrun(SeqRLCLI):
 
 
 @functools.cache
-def parser_of(data_class: str) -> Any:
-    """The parser of ``seqrl fit`` and the like: built once, since it takes half a second."""
+def parser_of(data_class: str, command: str = "fit") -> Any:
+    """The parser of ``seqrl fit`` and the like: each is built once, since that takes half a second."""
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(sys, "argv", ["seqrl"])
         table = Path(folder, "trials.csv")
         table.write_text('episode,action,reward,state\n0,1,1.0,"[0.0]"\n')
         data = f"--data.trials={table}" if data_class == "LoggedTrials" else "--data.env_id=CartPole-v1"
-        return Unrun(["fit", f"--data_class={data_class}", data, "--trainer.logger=false"]).parser
+        weights = [] if command == "fit" else ["--ckpt_path=untrained"]
+        return Unrun([command, f"--data_class={data_class}", data, "--trainer.logger=false", *weights]).parser
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,7 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
         case ["seqrl", command, *arguments] if command in LIGHTNINGS:
             arguments = with_option(with_paths(arguments))
             try:
-                parser_of(data_class_of(arguments).__name__).parse_args([command, *arguments])
+                parser_of(data_class_of(arguments).__name__, command).parse_args([command, *arguments])
             except SystemExit as end:  # --help, --print_config
                 if end.code:
                     raise
@@ -174,6 +177,12 @@ def check(words: list[str], parser: Any, folder: Path) -> None:
             assert find_spec(words[0])
         case _:
             raise AssertionError(f"no test knows how to try {shlex.join(words)}")
+
+
+def test_the_changelog_begins_with_the_version() -> None:
+    heading = re.search(r"^## \[(.*?)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading is not None
+    assert heading[1] == seqrl_lightning.__version__
 
 
 def test_there_is_something_to_try() -> None:

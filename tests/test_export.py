@@ -15,7 +15,7 @@ from seqrl_lightning import export
 from seqrl_lightning.algorithms import C51, DQN
 from seqrl_lightning.checkpoints.format import FORMAT
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
-from seqrl_lightning.networks import FFM, GRU, LRU, MLP, RNN, Composed, DeltaNet, Transformer
+from seqrl_lightning.networks import FFM, GRU, LRU, LSTM, MLP, RNN, Composed, DeltaNet, Transformer
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.recipe import NOTE, Recipe
@@ -64,6 +64,12 @@ def remembered_parts() -> Policy:
     return parts(GRU)
 
 
+def test_torch_export_of_a_policy_that_remembers_pictures(tmp_path: Path) -> None:
+    policy = remembered_pictures()
+    assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
+    assert signature(policy)[0] == {"observation": ("batch", 8, 8), "state": (1, "batch", 16)}
+
+
 def test_torch_export_of_a_policy_whose_observations_have_parts(tmp_path: Path) -> None:
     policy = remembered_parts()
     assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
@@ -77,6 +83,11 @@ def normalized() -> Policy:
     module.normalization.start(np.random.default_rng(0).normal(3.0, 5.0, (20, 4)).astype(np.float32))
     module.normalization.share()
     return policy_of(module)
+
+
+def remembered_pictures() -> Policy:
+    network = functools.partial(Composed, network=functools.partial(LSTM, hidden_size=8))
+    return policy_of(DQN((8, 8), 3, network=network), "uint8")
 
 
 def normalized_parts() -> Policy:
@@ -104,7 +115,9 @@ def test_statistics_are_in_the_file(tmp_path: Path, make: Any, file_format: str)
     assert policy.module.act_values(zeros)[0] != pytest.approx(values, abs=1e-3)
 
 
-@pytest.mark.parametrize("make", [recurrent, images, parts, remembered_parts, normalized, normalized_parts])
+@pytest.mark.parametrize(
+    "make", [recurrent, images, parts, remembered_parts, remembered_pictures, normalized, normalized_parts]
+)
 def test_onnx(tmp_path: Path, make: Any) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra export")

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.batches import Update
 from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.envs import SequenceDistractorEnv
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import MLP, Table
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import LatestSampler
-from seqrl_lightning.types import Update
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCDE", "episodes": 15}, {"sequence": "ADCBE"}]

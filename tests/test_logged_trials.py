@@ -315,7 +315,7 @@ def test_a_clone_chooses_as_the_log_does_and_goes_on_online(tmp_path: Path, log:
     online += ["--agent.warmup_env_steps=4", "--agent.max_env_steps=12", "--model.learning_rate=1e-9"]
     code, out, err = seqrl(*online)
     assert code == 0, err
-    assert "begins with the network of" in err
+    assert "a new run, which starts with the network of" in err
     learner = DQN.load_from_checkpoint(tmp_path.joinpath("online", *LAST))
     for name, weight in policy.module.policy_net.state_dict().items():
         torch.testing.assert_close(learner.policy_net.state_dict()[name], weight, atol=1e-5, rtol=0)

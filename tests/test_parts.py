@@ -1,6 +1,7 @@
 """Packed observations: what goes in comes out, whatever the parts, and nothing else does."""
 
 import copy
+import functools
 import itertools
 import pickle
 from typing import Any
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqrl_lightning.algorithms import DQN
-from seqrl_lightning.networks import GRU, MLP, Composed
+from seqrl_lightning.batches import Transitions, Windows
+from seqrl_lightning.networks import GRU, LSTM, MLP, Composed, NatureCNN, SmallCNN
 from seqrl_lightning.parts import PackedShape, blank_observations, plain_shape, shape_of_observation
 from seqrl_lightning.replay import RingBuffer
-from seqrl_lightning.types import ConfigurationError, Transitions, Windows
+from seqrl_lightning.types import ConfigurationError
 
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32")
 shapes = st.dictionaries(
@@ -139,6 +141,24 @@ def test_a_memory_reads_the_features_step_by_step_as_at_once() -> None:
     torch.testing.assert_close(state, last)
 
 
+def test_an_array_is_one_part() -> None:
+    """R2D2's network: each picture's features by the Nature network, then an LSTM."""
+    net = Composed((36, 36), (3,), {"observation": NatureCNN}, functools.partial(LSTM, hidden_size=8))
+    pictures = torch.randint(0, 256, (5, 2, 36, 36), dtype=torch.uint8)
+    cnn, lstm = net.encoders[0], net.core
+    features = torch.stack([cnn.convolutions(row.unsqueeze(1) / 255.0).flatten(1) for row in pictures])
+    expected, _ = lstm.torso(cnn.hidden(features))
+    torch.testing.assert_close(net(pictures)[0], net.head(expected))
+    assert net.remembers
+    assert [type(Composed(shape, (3,)).encoders[0]) for shape in [(36, 36), (4, 84, 84), (8, 8, 3), (2, 8, 8, 3)]] == [
+        NatureCNN,
+        NatureCNN,
+        SmallCNN,
+        SmallCNN,
+    ]
+    assert type(Composed((4,), (3,)).encoders[0]) is MLP
+
+
 def test_every_parameter_of_a_composed_network_learns() -> None:
     """None is left over, of heads that nothing reads: DDP would wait for its gradient."""
     net = Composed(PICTURE, (3,), network=GRU)
@@ -153,10 +173,10 @@ def test_what_cant_read_parts_is_refused_in_a_line() -> None:
     for network in (MLP, GRU):
         with pytest.raises(ConfigurationError, match=f"model.network is '{network.__name__}'; {must_be}"):
             DQN(PICTURE, 2, network)
-    with pytest.raises(ConfigurationError, match=r"model.network is 'Composed'; .* no parts, but the shape \(4,\)"):
-        DQN((4,), 2, Composed)
     with pytest.raises(ConfigurationError, match=r"torsos is \['sound'\]; it must be of .*: picture, numbers, count"):
         Composed(PICTURE, (2,), {"sound": MLP})
+    with pytest.raises(ConfigurationError, match=r"torsos is \['picture'\]; it must be of .*: observation"):
+        Composed((8, 8), (2,), {"picture": MLP})
     with pytest.raises(ConfigurationError, match=r"torsos\.numbers is 'GRU'; .* without memory"):
         Composed(PICTURE, (2,), {"numbers": GRU})
 

@@ -16,7 +16,7 @@ import torch
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.analysis.measures import criterion_by_block
 from seqrl_lightning.analysis.runs import find_runs
-from seqrl_lightning.types import Transitions
+from seqrl_lightning.batches import Transitions
 from tests.running import assert_identical
 
 pytestmark = pytest.mark.slow

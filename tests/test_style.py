@@ -43,7 +43,7 @@ ROOMS = [
     "networks",
     "replay",
 ]
-MODULES = ["agent", "exploration", "policy", "recording", "trust", "types"]
+MODULES = ["agent", "batches", "exploration", "policy", "recording", "trust", "trusted_names", "types"]
 
 
 def read_by_people() -> Iterator[Path]:

@@ -306,7 +306,7 @@ def test_of_this_package_files_name_what_its_rooms_export() -> None:
         found: Any = Trust().find(f"seqrl_lightning.{name}", "a file")
         assert found.__name__ == name.rpartition(".")[2]
     for name in OWN_HELPERS:
-        with pytest.raises(ConfigurationError, match=f"a file names 'seqrl_lightning.{name}'; "):
+        with pytest.raises(ConfigurationError, match=f"a file names 'seqrl_lightning.{name}', which"):
             Trust().find(f"seqrl_lightning.{name}", "a file")
 
 
@@ -440,7 +440,7 @@ def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_pat
     assert status == 2
     assert "names 'their_module.OwnNet'" in err
     assert "--allow their_module" in err
-    assert "resumes with its own --config" in err
+    assert "a run of your own also resumes with its --config" in err
     for more in (["--model.network=their_module.OwnNet", layers], ["--allow=their_module"]):
         status, _, err = seqrl("fit", *arguments, *last, "--trainer.max_steps=12", *more)
         assert status == 0, err
@@ -1476,11 +1476,28 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
             lambda c, s: s["ReplayDataModule"]["ring"]["is_final"].fill_(True),
             "the replay memory's is_final in the checkpoint is True; it must be false in some row",
         ),
-        (lambda c, s: s["ReplayDataModule"].update(rng="text"), "TypeError"),
-        (lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"), "TypeError"),
+        (
+            lambda c, s: s["ReplayDataModule"].update(rng="text"),
+            "the datamodule's random stream in the checkpoint is 'text'; it must be of type dict",
+        ),
+        (lambda c, s: s.update(ReplayDataModule="text"), "ReplayDataModule in the checkpoint is 'text'; it must be of"),
+        (
+            lambda c, s: s.update(loops={}),
+            r"a part of step=8-rank0-\w+\.replay in the checkpoint is 'loops'; it must be",
+        ),
+        (
+            lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(lr="text"),
+            r"optimizer_states\[0\]\.param_groups\[0\]\.lr in the checkpoint is 'text'; it must be of type float",
+        ),
+        (
+            lambda c, s: c["optimizer_states"][0]["param_groups"][0].update(eps=1e30),
+            r"optimizer_states\[0\]\.param_groups\[0\]\.eps in the checkpoint is 1e\+30; it must be the run's 1e-08",
+        ),
+        (lambda c, s: c["optimizer_states"].clear(), "optimizer_states in the checkpoint is 'a list of 0'; it must be"),
+        (lambda c, s: c["loops"].pop("fit_loop"), r"loops in the checkpoint is one of \['predict_loop'"),
         (
             lambda c, s: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(0)),
-            r"the optimizer's exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\); it must be",
+            r"optimizer_states\[0\]\.state\[0\]\.exp_avg in the checkpoint is one of torch\.float32 and shape \(0,\)",
         ),
         (
             lambda c, s: s["callbacks"]["GlobalRandomStreams"]["numpy"].__setitem__(2, 10**9),

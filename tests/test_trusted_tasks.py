@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import seqrl_lightning
-from seqrl_lightning import networks, trust
+from seqrl_lightning import networks, trusted_names
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.env_ids import guarded_by, spec_of
@@ -144,7 +144,7 @@ def test_a_task_by_its_class_is_found() -> None:
 NOT_BUILT = ("Network", "AtariPreprocessing", "ResizeObservation")
 CLASSES = [
     cls
-    for cls in dict.fromkeys([*trust._own_classes().values(), *trust._LISTED.values()])
+    for cls in dict.fromkeys([*trusted_names.own_classes().values(), *trusted_names.LISTED.values()])
     if isinstance(cls, type) and (issubclass(cls, gym.Wrapper) or not issubclass(cls, gym.Env))
     if cls.__name__ not in NOT_BUILT
 ]
@@ -257,7 +257,7 @@ def test_no_setting_of_what_files_may_name_is_followed(cls: type, hostile: Calla
     assert not hostile()
 
 
-TASKS = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(trust._TASK_MODULES)]
+TASKS = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(trusted_names.TASK_MODULES)]
 
 
 @pytest.mark.filterwarnings("ignore")

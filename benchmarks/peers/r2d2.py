@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.peers import timed
 from seqrl_lightning.algorithms import DQN
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.networks import LSTM
 from seqrl_lightning.replay import SequenceSampler
-from seqrl_lightning.types import Windows
 
 LENGTH, BURN_IN, BATCH, OBS, ACTIONS, HIDDEN = 40, 20, 32, 8, 4, 128
 GAMMA, EPSILON, NUM_BATCHES, WARM_UP = 0.99, 1e-3, 8, 16

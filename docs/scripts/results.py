@@ -56,11 +56,11 @@ README_CONFIGS = (  # one for each kind of task, algorithm and memory, the refer
 NOTES = """\
 In `seqrl/Sequence-v0`, the order of ten objects is reversed after 150 of 300 episodes; the best return is 9. With the
 settings of the reference (`sequence_dqn_reference.yaml`: learning rate 1e-4, gamma 0.99, a replay memory of 10,000),
-150 episodes are not enough to relearn: the memory still holds every transition of the old order, and these contradict
-the new one. `sequence_optimistic.yaml` acts greedily from initial values above all possible returns, so that every
-object is tried until one is right; it draws nothing at random. In `sequence_q_learning.yaml` (five objects and a
-distractor, ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so that five perfect episodes in a row
-are also a matter of luck. On the memory tasks with a best return of 1, the best return without memory is -0.5
+150 episodes are not enough to relearn: the memory still holds all transitions of the old order, and they contradict the
+new one. `sequence_optimistic.yaml` acts greedily from initial values above all possible returns, so it tries every
+object until one is right, without any random choice. In `sequence_q_learning.yaml` (five objects and a distractor,
+ABCDE for 15 episodes, then ADCBE for 100), epsilon stays at 0.1, so five perfect episodes in a row also take some luck.
+On the memory tasks with a best return of 1, the best return without memory is -0.5
 (MemoryChain: 0).
 """
 LEGEND = "Each light blue line is one seed, and the dark blue line is the mean over seeds."
@@ -231,11 +231,11 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
     curves = curves_by_task(reports)
     text = ["# Results\n"]
     text.append(
-        "All numbers are of the *final* policy, played greedily, not of the best one during training. "
-        f'"Episodes to criterion" is the first of {CRITERION_EPISODES} mastered training episodes in a row, counted '
-        "from the start of the block; an episode is mastered if its return is at least the command's `--criterion`, so "
-        "that errors by exploration count. Medians, interquartile means and their intervals are those of "
-        "[arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
+        "All returns are those of the *final* policy, played greedily, not of the best one during training. "
+        f'"Episodes to criterion" is the number of the first of {CRITERION_EPISODES} mastered training episodes in a '
+        "row, counted from the start of the block; an episode is mastered if its return is at least the command's "
+        "`--criterion`, so errors due to exploration count. Medians, interquartile means and their intervals are "
+        "those of [arXiv:2108.13264](https://arxiv.org/abs/2108.13264). This page is written by "
         "`python -m docs.scripts.results` from the results of the commands below in `benchmarks/results/`.\n"
     )
     text.append(f"{summary(reports, ROOT / 'docs')}\n\n{NOTES}\nIn the figures, {LEGEND[0].lower()}{LEGEND[1:]}\n")

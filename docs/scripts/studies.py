@@ -70,10 +70,11 @@ python -m docs.scripts.studies runs/reversal/report
 
 The study compares four learners in [one experiment](../../configs/experiments/reversal.yaml), on {named}:
 one-step Q-learning with a table; DQN with the last 256 transitions in its replay memory; DQN with all transitions; and
-R2D2 (LSTM, windows of ten steps, prioritized), also with all of them. The two DQNs differ in their replay memory alone;
-the others differ from them in several settings, so they stand for themselves and not for all tables and all recurrent
-networks. The settings were written down once and not tuned: seed 1 was looked at before the others were run. This page
-is written by `python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
+R2D2 (LSTM, windows of ten steps, prioritized), also with all transitions. The two DQNs differ only in their replay
+memory. The other two learners differ from them in several settings, so their results don't hold for tables and
+recurrent networks in general. The settings were written down once and not tuned, but the result of seed 1 was known
+before the other seeds were run. This page is written by
+`python -m docs.scripts.studies` from [the report](reversal/report.html); the measures are those of
 [Measures and statistics](../measures.md).
 
 ## Result
@@ -85,8 +86,8 @@ is written by `python -m docs.scripts.studies` from [the report](reversal/report
 Episodes to criterion are Kaplan-Meier medians; "> 146" means that fewer than half of the runs met the criterion within
 the block, and "met" is the number of runs that did. Savings are the median over seeds, and are left out unless every
 run met the criterion in both blocks. Interference is the share of choices in the first ten episodes after the switch
-that were errors but were right at that position in the old order: the interquartile mean over seeds, with its 95 %
-bootstrap interval.
+that were errors, but were right at that position in the old order. It is given as the interquartile mean over seeds,
+with its 95 % bootstrap interval.
 
 ![Learning curves](reversal/learning.png)
 
@@ -97,12 +98,13 @@ bootstrap interval.
 {comparisons(tests, LATER)}
 
 Episodes to criterion in the reversed order: P(A > B) is the probability that a run of A takes longer than one of B,
-with its 95 % score interval; p is of a permutation test of the log-rank scores, with Holm's correction for the six
+with its 95 % score interval; p comes from a permutation test of the log-rank scores, with Holm's correction for the six
 pairs.
 
 {comparisons(tests, INTERFERENCE)}
 
-Interference: P(A > B) is the probability that a run of A has the larger share; p is of a permutation test of the means.
+Interference: P(A > B) is the probability that a run of A has the larger share; p comes from a permutation test of the
+means.
 """
 
 
@@ -213,7 +215,7 @@ def delay_memory_page() -> str:
 
 Which memory holds a cue over a short delay, and which over a long one? The cue of `seqrl/DelayedRecall-v0` must be
 recalled after 10 or after 30 steps by an LSTM, a GRU, a MinGRU, a Transformer that attends to the last 64 observations,
-and a stack of the last 16 observations, which reaches over the short delay alone.
+and a stack of the last 16 observations, which is long enough for the short delay only.
 
 ```sh
 seqrl experiment configs/experiments/delay_memory.yaml
@@ -223,9 +225,9 @@ python -m docs.scripts.studies runs/delay_memory/report
 
 The five memories and two delays make ten conditions of
 [one experiment](../../configs/experiments/delay_memory.yaml), each with seeds {seeds[0]} to {seeds[-1]} and
-60,000 env steps. All settings but the network and the delay are the same; they were chosen for the LSTM at the long
+60,000 env steps. All settings except the network and the delay are the same; they were chosen for the LSTM at the long
 delay ([`delayed_recall_lstm.yaml`](../../configs/delayed_recall_lstm.yaml)) and not tuned for the others. The networks
-have 64 hidden units each and not the same number of weights: MinGRU and Transformer have two layers. This page is
+have 64 hidden units each, but different numbers of weights: MinGRU and Transformer have two layers. This page is
 written by `python -m docs.scripts.studies` from [the report](delay_memory/report.html); the measures are those of
 [Measures and statistics](../measures.md).
 
@@ -235,9 +237,9 @@ written by `python -m docs.scripts.studies` from [the report](delay_memory/repor
 
 {memory_summary(outcomes)}
 
-Interquartile means over seeds, with their 95 % bootstrap intervals. The return of an episode is 1 or -1, and -0.5 on
-average for random choices. The mean over training is that of the greedy policy from the first evaluation, after about
-8,000 env steps, to the end: the earlier a network learns, the higher it is.
+The table shows interquartile means over seeds, with their 95 % bootstrap intervals. An episode's return is 1 or -1; for
+random choices it is -0.5 on average. The mean over training is that of the greedy policy from the first evaluation,
+after about 8,000 env steps, to the end: the earlier a network learns, the higher it is.
 
 ![Learning curves](delay_memory/learning.png)
 
@@ -247,12 +249,12 @@ average for random choices. The mean over training is that of the greedy policy 
 
 {comparisons(memory_pairs(tests), SPEED)}
 
-Mean return over training: P(A > B) is the probability that a run of A has the higher one, with its 95 % score
-interval; p is of a permutation test of the means, with Holm's correction for all 45 pairs of conditions, of which those
-with the same delay or the same memory are shown.
+Mean return over training: P(A > B) is the probability that a run of A has a higher value than a run of B, with its 95 %
+score interval; p comes from a permutation test of the means, with Holm's correction for all 45 pairs of conditions.
+Only pairs with the same delay or the same memory are shown.
 
-Episodes to criterion say little here and are left out. An episode is one choice between four objects, so that five
-right choices in a row also happen by chance: {chance_hits(outcomes)}.
+Episodes to criterion are not informative here and are left out. An episode is one choice between four objects, so five
+right choices in a row also occur by chance: {chance_hits(outcomes)}.
 """
 
 
@@ -264,7 +266,7 @@ def memory_conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
         for delay in ("short", "long")
     }
     some = [
-        f"with {name} {(values(outcomes, FINAL, level, 'long') >= 0.99).sum()} of 10 runs do"
+        f"with {name}, {(values(outcomes, FINAL, level, 'long') >= 0.99).sum()} of 10 runs do"
         for level, name in MEMORIES.items()
         if name not in every["long"]
     ]
@@ -283,7 +285,7 @@ def memory_conclusion(outcomes: pd.DataFrame, tests: pd.DataFrame) -> str:
             f"Over the short delay, every run with {listed(every['short'])} ends with a return of 1; over the long "
             f"one, every run with {listed(every['long'])} does ({listed(some)}).",
             "The stack of frames, which can't reach the cue over the long delay, ends at "
-            f"{final['frames', 'long']:.2f}, as random choices do.",
+            f"{final['frames', 'long']:.2f}, which is about the return of random choices.",
             f"The longer delay slows learning with {listed(slower)} (mean return over training, p < 0.05 after Holm's "
             "correction).",
             f"Over the long delay, the mean return over training is {', '.join(ranked)}; {found}.",

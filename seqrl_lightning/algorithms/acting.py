@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class ActingModule(CheckpointedModule):
     Raises:
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
     """
+
+    _builders: ClassVar[tuple[str, ...]] = ("_network",)  # attributes that only training needs
 
     def __init__(
         self,
@@ -144,8 +146,11 @@ class ActingModule(CheckpointedModule):
         return self.policy_net if acts_by_outputs else None
 
     def acting_copy(self) -> Self:
-        """Return a copy on the CPU, without a Trainer, that acts in another process."""
-        return copy.deepcopy(self).cpu()
+        """Return a copy on the CPU, without a Trainer, that acts in another process and can't be trained."""
+        copied = copy.copy(self)
+        for name in self._builders:  # the command line's hold on to its parser, which can't be sent
+            setattr(copied, name, None)
+        return copy.deepcopy(copied).cpu()
 
     def acting_weights(self) -> dict[str, Tensor]:
         """Return copies of what such a copy acts by, on the CPU: all parameters and buffers except the target's."""

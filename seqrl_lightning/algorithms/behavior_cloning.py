@@ -7,14 +7,15 @@ from lightning.pytorch.cli import LRSchedulerCallable
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.optimization import OptimizerCallable
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import choice_losses
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, CompileMode, Update, require
+from seqrl_lightning.types import CompileMode, require
 
 
 class BehaviorCloning(LearnerModule):
-    """Learn which action was chosen in which state, whatever came of it (Pomerleau 1991).
+    """Learn which action was chosen in which state, whatever its outcome (Pomerleau 1991).
 
     The network outputs the logits of a policy, and learns by maximum likelihood. It learns from trials that were logged
     (``LoggedTrials``) and needs no rewards. In evaluation it takes the most likely action.
@@ -29,7 +30,7 @@ class BehaviorCloning(LearnerModule):
         lr_scheduler: Builds a scheduler from the optimizer.
         learning_rate: Learning rate of the optimizer.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
         updates_per_step: Updates of the network in one ``training_step``.
         compile: Whether ``torch.compile`` compiles the loss.
 

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.learner import LearnerModule
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import bellman_target, categorical_projection, mask_actions, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, Update, require
+from seqrl_lightning.types import require
 
 
 class C51(LearnerModule):

@@ -16,8 +16,8 @@ from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.errors import refused_in_a_line
-from seqrl_lightning.saved_state import form_of
-from seqrl_lightning.trainer_access import attributes_of
+from seqrl_lightning.saved_state import form_of, require_alike
+from seqrl_lightning.trainer_access import attributes_of, loops_of
 from seqrl_lightning.trust import Allowed, settings_of
 from seqrl_lightning.types import ConfigurationError, require
 
@@ -106,7 +106,10 @@ class CheckpointedModule(GreedyEvaluation):
         Raises:
             ConfigurationError: If the checkpoint's task isn't the datamodule's, its weights have other shapes or
                 dtypes, or a run is to be resumed with settings that its replay memory doesn't fit.
+            StateError: If the counts of Lightning's loops aren't those of such a Trainer.
         """
+        if self._trainer is not None:
+            require_alike(checkpoint.get("loops"), loops_of(self._trainer), "loops")
         settings = checkpoint.get("datamodule_hyper_parameters")
         if self._trainer is None or attributes_of(self._trainer).datamodule is None or settings is None:
             self._require_fitting(checkpoint["state_dict"])

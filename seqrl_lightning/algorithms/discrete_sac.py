@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.settings import require_positive
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import expected_value, huber_losses, soft_q_target, softmax_policy, value_of
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Array, Batch, BoolArray, State, Update, require
+from seqrl_lightning.types import Array, BoolArray, State, require
 
 
 class DiscreteSAC(LearnerModule):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.settings import require_positive
+from seqrl_lightning.batches import Batch, Reader, Update, Windows
 from seqrl_lightning.functional import (
     choice_losses,
     double_q_target,
@@ -19,7 +20,7 @@ from seqrl_lightning.functional import (
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import Sampler, SequenceSampler
-from seqrl_lightning.types import Batch, Reader, Update, Windows, require
+from seqrl_lightning.types import require
 
 
 class DQN(LearnerModule):

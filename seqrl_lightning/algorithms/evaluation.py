@@ -95,7 +95,7 @@ class GreedyEvaluation(LightningModule):
     on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/return_mean`` and the like, for the present block and for every block."""
+        """Log ``val/return_mean`` and the like, for the current block and for every block."""
         self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:

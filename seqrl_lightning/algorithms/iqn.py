@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqrl_lightning.algorithms.building import build_network
 from seqrl_lightning.algorithms.dqn import DQN
 from seqrl_lightning.algorithms.settings import require_count
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import (
     double_q_target,
     munchausen_target,
@@ -17,7 +18,7 @@ from seqrl_lightning.functional import (
 )
 from seqrl_lightning.networks import MLP, Network, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, ConfigurationError, State, Update, require
+from seqrl_lightning.types import ConfigurationError, State, require
 
 
 class IQN(DQN):

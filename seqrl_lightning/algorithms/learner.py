@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import bootstrap_discounts, n_step_returns, weighted_mean
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.types import Batch, Update, require
+from seqrl_lightning.types import require
 
 
 class LearnerModule(TrainingModule[Batch]):

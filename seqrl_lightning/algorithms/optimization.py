@@ -25,7 +25,7 @@ class Optimization:
         lr_scheduler: Builds a scheduler from the optimizer; None for none.
         learning_rate: Learning rate of the optimizer.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
 
     Raises:
         ConfigurationError: If a setting can't work.

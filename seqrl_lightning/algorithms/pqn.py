@@ -10,11 +10,12 @@ from seqrl_lightning.algorithms.optimization import OptimizerCallable
 from seqrl_lightning.algorithms.settings import require_count, require_positive
 from seqrl_lightning.algorithms.trainer_settings import uses_cuda_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Batch, Minibatch, Update, Windows
 from seqrl_lightning.functional import huber_losses, q_lambda_target, value_of, weighted_mean
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.types import Batch, Cadence, CompileMode, Minibatch, Update, Windows, require
+from seqrl_lightning.types import Cadence, CompileMode, require
 
 _GRAPH_ROWS = 16  # minibatches for CUDA graphs, of which each size has one, differ by this many transitions
 
@@ -44,7 +45,7 @@ class PQN(TrainingModule[Minibatch]):
             error.
         value_rescaling: See :class:`TrainingModule`.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
         compile: See :class:`TrainingModule`.
         normalize_observations: See :class:`TrainingModule`.
         normalize_rewards: See :class:`TrainingModule`.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.settings import require_positive
+from seqrl_lightning.batches import Batch, Update
 from seqrl_lightning.functional import (
     epsilon_greedy_policy,
     expected_sarsa_target,
@@ -17,7 +18,6 @@ from seqrl_lightning.functional import (
 )
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.types import Batch, Update
 
 
 class OnPolicyModule(LearnerModule):
@@ -94,7 +94,7 @@ class SARSA(OnPolicyModule):
 
 
 class ExpectedSARSA(OnPolicyModule):
-    """``Q(s, a) <- r + gamma sum_a' pi(a' | s') Q(s', a')``, pi being the policy that acts (Sutton and Barto, 6.6).
+    """``Q(s, a) <- r + gamma sum_a' pi(a' | s') Q(s', a')``, with pi the acting policy (Sutton and Barto, 6.6).
 
     Its epsilon comes with the batch: it is the behavior policy's at present.
     """

@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
 from torch.optim import Optimizer
 
 from seqrl_lightning import speed
@@ -24,15 +24,13 @@ from seqrl_lightning.algorithms.trainer_settings import (
     require_own_clipping,
     require_precise_weights,
 )
-from seqrl_lightning.algorithms.updates import LightningStep, learn_from_parts, without_cached_casts
+from seqrl_lightning.algorithms.updates import LightningStep, last_of, without_cached_casts
+from seqrl_lightning.batches import Batch, BatchT, Update
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape, PackedShape
 from seqrl_lightning.replay import RolloutSampler, Sampler
-from seqrl_lightning.saved_state import require_fitting_state
-from seqrl_lightning.types import Batch, Cadence, CompileMode, ConfigurationError, Update, keep_plain, require
-
-B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
-
+from seqrl_lightning.saved_optimizer import require_optimization
+from seqrl_lightning.types import Cadence, CompileMode, ConfigurationError, keep_plain, require
 
 _RENAMED_METHODS = {
     "follow_policy": "optimize_model of a LearnerModule, or target of a DQN",
@@ -42,10 +40,10 @@ _RENAMED_METHODS = {
 }
 
 
-class TrainingModule(ActingModule, Generic[B]):
+class TrainingModule(ActingModule, Generic[BatchT]):
     """A learner in training: it divides each batch of the dataset into updates, and makes them.
 
-    B is the type of what one update learns from, which :meth:`minibatches` makes of a batch and
+    ``BatchT`` is the type of what one update learns from, which :meth:`minibatches` makes of a batch and
     :meth:`optimize_model` takes.
 
     Args:
@@ -59,17 +57,17 @@ class TrainingModule(ActingModule, Generic[B]):
         value_rescaling: The epsilon of R2D2's rescaling of values, ``h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x``
             (arXiv:1805.11593; 1e-3 there): the network learns h(Q), and every rule is applied to Q. None for none.
         clip_grad_value: Largest absolute value of a gradient's element; None for no limit.
-        clip_grad_norm: Largest norm of the whole gradient; None for no limit.
+        clip_grad_norm: Maximum norm of the whole gradient; None for no limit.
         updates_per_step: Updates of the network in one ``training_step``, each from a batch of its own, all drawn
-            before the first. More than 1 spends the Trainer's fixed cost of a step once for all of them. It turns
-            automatic optimization off, so that the Trainer can't accumulate or clip gradients.
-        compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 its gradient too,
+            before the first. With more than 1, all of them together incur the Trainer's fixed cost of a step once.
+            Automatic optimization is then off, so that the Trainer can't accumulate or clip gradients.
+        compile: Whether ``torch.compile`` compiles the loss, and with ``updates_per_step`` above 1 also its gradient,
             in the first seconds of training. Parts that can't be compiled (the steps of a recurrent network) run as
             they are. On a GPU, ``cuda_graphs`` launches an update's kernels all at once, as a CUDA graph, and
-            ``compiled_cuda_graphs`` compiles the loss and its gradient before. Both need a fused Adam or AdamW, and
+            ``compiled_cuda_graphs`` compiles the loss and its gradient first. Both need a fused Adam or AdamW, and
             ``updates_per_step`` above 1.
-        normalize_observations: Whether the network reads observations (of parts, those that are floats) minus their
-            running mean, divided by their running standard deviation, each element by itself.
+        normalize_observations: Whether the network reads each element of an observation minus its running mean,
+            divided by its running standard deviation; of several parts, only those that are floats.
         normalize_rewards: Whether rewards are divided by the running standard deviation of the discounted return;
             values are then in units of the rescaled reward.
 
@@ -81,7 +79,9 @@ class TrainingModule(ActingModule, Generic[B]):
     """Whether batches have to hold the action that was taken in the next state."""
 
     needs_epsilon: bool = False
-    """Whether batches have to hold the behavior policy's present epsilon."""
+    """Whether batches have to hold the behavior policy's current epsilon."""
+
+    _builders = (*ActingModule._builders, "optimization")
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Refuse a subclass that overrides a method which earlier versions called.
@@ -124,10 +124,11 @@ class TrainingModule(ActingModule, Generic[B]):
         self.compile_mode = compile  # `compile` is nn.Module's method
         self.optimization = Optimization(optimizer, lr_scheduler, learning_rate, clip_grad_value, clip_grad_norm)
         self.finite_updates = FiniteUpdates()
-        self._step: Callable[[B], Update] | None = None  # from a batch to an update, while training
+        self._step: Callable[[BatchT], Update] | None = None  # from a batch to an update, while training
+        self._resumed: dict[str, Any] = {}  # of a checkpoint, until the optimizer is made
 
     @abstractmethod
-    def minibatches(self, batch: Batch) -> Iterable[B]:
+    def minibatches(self, batch: Batch) -> Iterable[BatchT]:
         """Divide a batch of the dataset into what each of ``updates_per_step`` updates learns from.
 
         Args:
@@ -135,7 +136,7 @@ class TrainingModule(ActingModule, Generic[B]):
         """
 
     @abstractmethod
-    def optimize_model(self, batch: B) -> Update:
+    def optimize_model(self, batch: BatchT) -> Update:
         """Compute the loss of one update; the optimizer then steps along its gradient."""
 
     @abstractmethod
@@ -205,17 +206,31 @@ class TrainingModule(ActingModule, Generic[B]):
 
     # Updates
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what optimizer and scheduler are to restore, until they are made; see :class:`CheckpointedModule`."""
+        super().on_load_checkpoint(checkpoint)
+        self._resumed = {name: checkpoint.get(name) for name in ("optimizer_states", "lr_schedulers")}
+
+    def on_fit_start(self) -> None:
+        """Refuse what a checkpoint holds for the optimizer and its scheduler, before Lightning restores it.
+
+        Raises:
+            StateError: If this run's can't have left it.
+        """
+        resumed, self._resumed = self._resumed, {}
+        if resumed:
+            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            require_optimization(resumed, self.trainer.optimizers, schedulers)
+
     def on_train_start(self) -> None:
         """Choose how an update is made, after the optimizer has its state."""
-        for optimizer in self.trainer.optimizers:
-            require_fitting_state(optimizer)
         self._step = self.choose_step()
 
     def on_train_end(self) -> None:
         """Release what :meth:`on_train_start` made."""
         self._step = None
 
-    def choose_step(self) -> Callable[[B], Update]:
+    def choose_step(self) -> Callable[[BatchT], Update]:
         """Return how an update is made: the loss alone where Lightning does the rest, otherwise all of it."""
         if not self.automatic_optimization and (step := speed.plain_step(self, self.optimize_model, self.compile_mode)):
             return step
@@ -231,9 +246,10 @@ class TrainingModule(ActingModule, Generic[B]):
             batch_idx: Number of the training step in its epoch.
         """
         assert self._step is not None
+        batch = self.normalization.batch(batch)
         most = None if self.automatic_optimization else self.updates_left  # Lightning counts its own updates
         with without_cached_casts():
-            return learn_from_parts(self._step, self.minibatches(self.normalization.batch(batch)), most)
+            return last_of([self._step(minibatch) for minibatch in islice(self.minibatches(batch), most)])
 
     @property
     def updates_left(self) -> int | None:

@@ -1,21 +1,18 @@
 """Updates by hand, under manual optimization: from a batch to new weights."""
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, cast
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from seqrl_lightning.types import Update
-
-B = TypeVar("B", bound=tuple[Tensor | None, ...])  # what one update learns from
+from seqrl_lightning.batches import BatchT, Update
 
 
-class LightningStep(Generic[B]):
+class LightningStep(Generic[BatchT]):
     """One update with any strategy and precision: zero the gradients, go backward, clip, step optimizer and scheduler.
 
     Args:
@@ -23,13 +20,13 @@ class LightningStep(Generic[B]):
         optimize_model: Computes the loss of a batch.
     """
 
-    def __init__(self, module: LightningModule, optimize_model: Callable[[B], Update]) -> None:
+    def __init__(self, module: LightningModule, optimize_model: Callable[[BatchT], Update]) -> None:
         self.module = module
         self.optimize_model = optimize_model
         self.optimizer = cast(Optimizer, module.optimizers())  # Lightning's wrapper, which is made into one
-        self.scheduler: Any = module.lr_schedulers()  # of classes without a common base
+        self.scheduler = cast(LRScheduler | None, module.lr_schedulers())  # one, which needs no metric
 
-    def __call__(self, batch: B) -> Update:
+    def __call__(self, batch: BatchT) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached."""
         update = self.optimize_model(batch)
         self.optimizer.zero_grad()
@@ -56,18 +53,8 @@ def without_cached_casts() -> Iterator[None]:
         torch.set_autocast_cache_enabled(was_enabled)
 
 
-def learn_from_parts(step: Callable[[B], Update], parts: Iterable[B], limit: int | None) -> Update:
-    """Make one update from each part of a batch.
-
-    Args:
-        step: Makes one update.
-        parts: The parts, of [T, B] transitions each.
-        limit: The largest number of updates; None for no limit.
-
-    Returns:
-        The last update, with the priorities of all of them, [T, K * B].
-    """
-    updates = [step(part) for part in itertools.islice(parts, limit)]
+def last_of(updates: Sequence[Update]) -> Update:
+    """Return the last of the K updates of a training step, with the priorities of all of them, [T, K * B]."""
     last = updates[-1]
     if "priority_batch" in last:
         last["priority_batch"] = torch.cat([update["priority_batch"] for update in updates], dim=1)

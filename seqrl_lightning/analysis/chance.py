@@ -24,6 +24,7 @@ class Chance(NamedTuple):
     mean_return: float
     fewest: float  # expected episodes to criterion: the ends of the 95 % interval that follows from the episodes played
     most: float  # infinite, like `fewest`, if no episode was mastered; NaN if the task doesn't tell when
+    error: float = 0.0  # of the mean return: its standard error
 
     def is_likely_within(self, num_episodes: int) -> bool:
         """Whether random choices meet the criterion within so many episodes with a probability above 5 %."""
@@ -41,14 +42,15 @@ def chance_of(run: Run) -> Chance:
         modes = task_mode(data), data.get("autoreset_mode")
         factory = EnvFactory(run.env_id, task_kwargs(data), (), 1, *modes)
         returns = random_returns(factory.make_env())
+    mean, error = float(returns.mean()), float(returns.std() / np.sqrt(len(returns)))
     if facts.mastery_return is None:
-        return Chance(float(returns.mean()), np.nan, np.nan)
+        return Chance(mean, np.nan, np.nan, error)
     mastered = int(is_mastered(torch.from_numpy(returns), facts.mastery_return).sum())
     if mastered == 0:
-        return Chance(float(returns.mean()), np.inf, np.inf)
+        return Chance(mean, np.inf, np.inf, error)
     share = binomtest(mastered, len(returns)).proportion_ci()  # the number of episodes goes with its fifth power
     fewest, most = (episodes_to_criterion_by_chance(float(p)) for p in (share.high, share.low))
-    return Chance(float(returns.mean()), fewest, most)
+    return Chance(mean, fewest, most, error)
 
 
 def chances_of(groups: Groups) -> dict[str, Chance]:

@@ -10,23 +10,33 @@ from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.chance import Chance, chances_of
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import Axis, note_on_lengths
+from seqrl_lightning.analysis.definitions import FINAL_RETURN, GREEDY, TRIALS_TO_CRITERION, episodes_to_criterion
 from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
-from seqrl_lightning.analysis.outcomes import Outcome, compare, final_returns, has_every_run, is_complete, outcomes
+from seqrl_lightning.analysis.outcomes import (
+    Outcome,
+    compare,
+    final_returns,
+    has_every_run,
+    in_block,
+    is_complete,
+    outcomes,
+    shared_blocks,
+)
 from seqrl_lightning.analysis.report import Section
-from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns
+from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns, warning
+from seqrl_lightning.analysis.sections.agreement import block_titles, mastery_in_words, number_of_seeds
 from seqrl_lightning.analysis.statistics import (
     LEVEL,
     MIN_SEEDS,
     SPREAD,
+    Survival,
     holm,
     kaplan_meier,
     performance_profile,
     seeds_needed,
     smallest_p,
 )
-from seqrl_lightning.functional import CRITERION_EPISODES
 
-_PANELS_IN_A_ROW = 3
 _SEEDS_OF_SMALLEST_P = 20  # from fewer on, more seeds make no p smaller: not all divisions are tried
 
 
@@ -44,7 +54,7 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     sections = [
         learning(groups, axis, chances),
         returns(groups),
-        criteria(found, groups, chances),
+        *criteria(found, groups, chances),
         seeds(every, groups, axis),
         tests(found, left_out, groups),
     ]
@@ -59,27 +69,41 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
     return [*sections, profiles(groups)]
 
 
-def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Chance]) -> Section:
-    """The fraction of runs that have met the criterion, over the episodes of each block."""
+def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Chance]) -> list[Section]:
+    """The fraction of runs that have met the criterion, over the episodes and over the trials of each block."""
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
-        return Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")
-    figure, panels = figures.new_figure(figures.width_of(len(times)), 2.8, len(times), sharey=True)
-    for axes, outcome in zip(panels, times, strict=True):
-        assert outcome.is_met is not None
-        curves = {
-            f"{name} (n = {len(values)})": kaplan_meier(values, outcome.is_met[name])
-            for name, values in outcome.values.items()
-        }
-        figures.draw_survival(axes, curves, outcome.name)
-    panels[0].set_ylabel("fraction of runs that met it")
-    figures.add_legend(figure, panels)
+        return [Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")]
+    return [
+        _criterion_over(unit, of_unit, groups, chances)
+        for unit in ("episodes", "trials")
+        if (of_unit := [outcome for outcome in times if outcome.name.startswith(unit)])
+    ]
+
+
+def _criterion_over(unit: str, times: Sequence[Outcome], groups: Groups, chances: Mapping[str, Chance]) -> Section:
+    """The fraction of runs that have met the criterion, over the episodes or the trials of each block."""
+    num_runs = {name: len(runs) for name, runs in groups.items()}
+    titles, num_blocks = block_titles(groups), shared_blocks(groups)
+    title_of = {f"{unit} to criterion{in_block(k, num_blocks)}": titles[k] for k in range(num_blocks)}
+    curves = {title_of[outcome.name]: _survival(outcome) for outcome in times}
+    figure = figures.draw_survival(curves, num_runs, f"{unit} of the block")
     text = (
-        f"Fraction of runs that have met the criterion ({CRITERION_EPISODES} mastered training episodes in a row) "
-        "after so many episodes of the block, by the Kaplan-Meier estimate, in which runs that never meet it count. A "
-        "curve ends where the last run met it or the block ended. " + by_chance(chances, groups)
+        f"Fraction of runs that have met the criterion after so many {unit} of the block, by the Kaplan-Meier "
+        "estimate, in which runs that never meet it count. A curve ends where the last run met it or the block ended; "
+        f"{number_of_seeds(groups)}. {episodes_to_criterion(mastery_in_words(groups))}"
     )
+    if unit == "trials":
+        text += TRIALS_TO_CRITERION
+        return Section("criterion_trials", "Learning the rule, in trials", text, figure, None, _tidy(times, groups))
+    text += f" {by_chance(chances, groups)}"
     return Section("criterion", "Learning the rule", text, figure, None, _tidy(times, groups))
+
+
+def _survival(outcome: Outcome) -> dict[str, Survival]:
+    """The fraction of runs that have not met the criterion, by condition."""
+    assert outcome.is_met is not None
+    return {name: kaplan_meier(values, outcome.is_met[name]) for name, values in outcome.values.items()}
 
 
 def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
@@ -87,19 +111,16 @@ def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
     shown = [outcome for outcome in every if outcome.is_met is None and has_every_run(outcome)]
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
-    rows = -(-len(shown) // _PANELS_IN_A_ROW)
-    figure, panels = figures.new_figure(figures.PAGE, 2.4 * rows, min(len(shown), _PANELS_IN_A_ROW), rows=rows)
-    for axes, outcome in zip(panels, shown, strict=False):
-        figures.draw_points(axes, outcome.values, "")
-        axes.set_xticklabels([])  # the legend names them
-        figures.title_panel(axes, figures.wrapped(outcome.name, 30))
-    for axes in panels[len(shown) :]:
-        axes.set_visible(False)
-    figures.add_legend(figure, panels)
-    text = f"Every seed, and beside it {SPREAD}. The table below has the tests; each outcome is defined in the docs."
+    figure = figures.draw_outcomes({outcome.name: outcome.values for outcome in shown})
+    text = f"Every seed, and below it {SPREAD}; {number_of_seeds(groups)}. {GREEDY}. {definitions_of(shown)}"
     if notes := [outcome.note for outcome in shown if outcome.note]:
         text += f" {' '.join(notes)}{note_on_lengths(groups, axis)}"
     return Section("outcomes", "Outcomes", text, figure, None, _tidy(every, groups))
+
+
+def definitions_of(found: Sequence[Outcome]) -> str:
+    """Return the definition of each outcome, once where several have the same one."""
+    return " ".join(dict.fromkeys(outcome.definition for outcome in found))
 
 
 def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups) -> Section:
@@ -108,8 +129,9 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
         return Section("tests", "Comparisons", "The runs have no outcome in common.")
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
-        "A's and B's middle: the interquartile mean or, for times to criterion, the Kaplan-Meier median. P(A > B): "
-        "the probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
+        f"The outcomes are defined under {_where_defined(found)}. A's and B's middle: the interquartile mean or, for "
+        "times to criterion, the Kaplan-Meier median (inf where fewer than half of the runs met it). P(A > B): the "
+        "probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
         "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for "
         "times to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the "
         "number of outcomes, so choose the outcome that you test before you look."
@@ -117,10 +139,18 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
     for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
         names = [outcome.name for outcome in left_out if outcome.why_missing == why]
         text += f" Left out, because {why}: {'; '.join(names)}."
+    text += warning(groups)
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     text += too_few_for_tests(groups) + note_on_shared_seeds(groups)
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))
+
+
+def _where_defined(found: Sequence[Outcome]) -> str:
+    """Name the sections whose captions define these outcomes."""
+    kinds = {outcome.is_met is None for outcome in found}
+    titles = {False: "Learning the rule", True: "Outcomes"}
+    return " and ".join(titles[kind] for kind in titles if kind in kinds)
 
 
 def too_few_for_tests(groups: Groups) -> str:
@@ -187,10 +217,13 @@ def profiles(groups: Groups) -> Section:
     margin = 0.05 * (every.max() - every.min() or 1.0)
     thresholds = np.linspace(every.min() - margin, every.max() + margin, 201)
     drawn = {name: performance_profile(values, thresholds) for name, values in scores.items()}
-    text = "Fraction of runs that end with more than each return (Agarwal et al., 2021): higher is better."
+    text = (
+        "Fraction of runs that end with more than each return τ (Agarwal et al., 2021): higher is better; "
+        f"{number_of_seeds(groups)}. {FINAL_RETURN} {GREEDY}."
+    )
     data = pd.DataFrame(drawn, index=pd.Index(thresholds, name="return"))
     data = data.melt(ignore_index=False, var_name="condition", value_name="fraction").reset_index()
-    figure = figures.draw_profiles(drawn, thresholds)
+    figure = figures.draw_profiles(drawn, thresholds, {name: len(runs) for name, runs in groups.items()})
     return Section("profiles", "Performance profiles", text, figure, None, data)
 
 

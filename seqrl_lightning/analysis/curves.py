@@ -12,6 +12,7 @@ from seqrl_lightning.types import FloatArray, require
 VALIDATION = "val/return_mean"
 AXES = {"env_steps": "env steps", "episodes": "training episodes", "trials": "trials", "updates": "updates"}
 """The axes that curves can be drawn over, each with its label in figures."""
+_ALIKE = 1.1  # conditions whose training differs by a smaller factor count as trained alike
 _BUDGETS = {
     "episodes": ("agent", "max_episodes"),
     "env_steps": ("agent", "max_env_steps"),
@@ -243,6 +244,35 @@ def mean_over_training(curves: Mapping[str, Sequence[pd.Series]], stretch: Stret
     means = (every.to_numpy() * widths[:, None]).sum(0) / widths.sum()
     ends = np.cumsum([len(of_one) for of_one in curves.values()])[:-1]
     return dict(zip(curves, np.split(means, ends), strict=True))
+
+
+def note_on_training(groups: Mapping[str, Sequence[Run]]) -> str:
+    """Return the sentence that some conditions trained more than others; empty where all trained alike.
+
+    With as many episodes, conditions with longer ones have more env steps and updates to learn from.
+
+    Args:
+        groups: Runs by condition.
+    """
+    differing = []
+    for axis in _BUDGETS:
+        amounts = {name: float(np.median([_trained(run, axis) for run in runs])) for name, runs in groups.items()}
+        least, most = min(amounts, key=amounts.__getitem__), max(amounts, key=amounts.__getitem__)
+        if amounts[most] > _ALIKE * amounts[least]:
+            differing.append(f"{AXES[axis]} from {amounts[least]:,.0f} ({least}) to {amounts[most]:,.0f} ({most})")
+    if not differing:
+        return ""
+    return (
+        f" Conditions differ in how much they trained (medians): {'; '.join(differing)}. A difference in what they "
+        "learned may come from this."
+    )
+
+
+def _trained(run: Run, axis: str) -> float:
+    """Return how much of an axis a run had by its end."""
+    if axis == "episodes":
+        return len(run.episodes)
+    return float(amount_at(run, axis, np.array([run.episodes["env_steps"].max()]))[0])
 
 
 def note_on_lengths(groups: Mapping[str, Sequence[Run]], axis: Axis) -> str:

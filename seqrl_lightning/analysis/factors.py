@@ -94,7 +94,7 @@ def studentized_interval(samples: Sequence[FloatArray], weights: FloatArray) -> 
 
     Runs are resampled within each condition, and each resample's deviation is divided by its own standard error. With
     five runs a condition, the percentile interval of the contrast excludes 0 in 10 % of experiments without an effect,
-    and this one in 3 to 7 % (``tests/analysis/test_factors.py``).
+    and this one in 3 to 7 % (``benchmarks/statistics.py``).
 
     Args:
         samples: The runs of each condition, at least two.

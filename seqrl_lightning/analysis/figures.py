@@ -4,7 +4,7 @@ import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import matplotlib
 import numpy as np
@@ -12,11 +12,19 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from seqrl_lightning.analysis.curves import on_grid
-from seqrl_lightning.analysis.looks import COLORS, Look, looks_of
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, Survival, interquartile_means, kaplan_meier, summarize
+from seqrl_lightning.analysis.looks import COLORS, Look, Panel, panels_of
+from seqrl_lightning.analysis.statistics import (
+    MIN_SEEDS,
+    Summary,
+    Survival,
+    interquartile_mean,
+    interquartile_means,
+    kaplan_meier,
+    summarize,
+)
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes
 from seqrl_lightning.types import BoolArray, FloatArray
@@ -24,12 +32,19 @@ from seqrl_lightning.types import BoolArray, FloatArray
 if not Path(matplotlib.matplotlib_fname()).is_absolute():
     matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may come from the runs' author, and start LaTeX
 
+T = TypeVar("T")
+
 SUFFIXES = ("png", "svg", "pdf")
 """The formats in which each figure is written."""
 
 COLUMN, PAGE = 3.35, 7.1
 """The widths of a paper's column and page in inches (85 and 180 mm): figures are drawn at them, for legible texts."""
 
+_MOST_COLUMNS = 4  # of panels on a page
+_INCHES_OF_PANELS = 2.5  # the height of a single row of panels
+_INCHES_OF_A_PANEL = 1.7  # of each of several rows
+_MOST_TICKS = 6  # of serial positions in a panel, beyond which not each has one
+_OTHERS = "0.75"  # the gray of other panels' conditions
 _ROWS_OF_A_LEGEND = 2  # for which there is space in a figure's height
 _INCHES_OF_A_ROW = 0.15
 _CHARACTERS_IN_AN_INCH = 18  # of a legend
@@ -43,6 +58,9 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "legend.fontsize": 7,
+    "legend.handlelength": 3,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
     "font.size": 8,
     "axes.titlesize": 8,
     "figure.constrained_layout.use": True,
@@ -84,9 +102,69 @@ def new_figure(
         return figure, list(axes.flat)
 
 
-def width_of(panels: int) -> float:
+def new_panels(
+    facets: Sequence[str], columns: Sequence[str], labels: tuple[str, str], x_ends: Sequence[float] | None = None
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure of small panels with one y axis, at most as wide as a page: one for each facet and column.
+
+    Args:
+        facets: Titles of the parts into which conditions are divided; a single one may be empty.
+        columns: Titles of what is shown of each part, such as blocks; a single one may be empty.
+        labels: Labels of the x and the y axes.
+        x_ends: The ends of the x axes, which begin at 0, for each column; by default each panel has its own.
+
+    Returns:
+        The figure, and the axes of each column of each facet.
+    """
+    (rows, across), places = _layout(len(facets), len(columns))
+    height = _INCHES_OF_PANELS if rows == 1 else _INCHES_OF_A_PANEL * rows
+    figure, grid = new_figure(_width_of(across), height, across, sharey=True, rows=rows)
+    for axes in (axes for place, axes in enumerate(grid) if place not in places):
+        axes.set_visible(False)
+    panels = [grid[place] for place in places]
+    for i, (place, axes) in enumerate(zip(places, panels, strict=True)):
+        parts = facets[i // len(columns)], columns[i % len(columns)]
+        title_panel(axes, "\n".join(wrapped(part, 60 if across == 1 else 26) for part in parts if part))
+        axes.xaxis.set_major_locator(MaxNLocator(5 if across < _MOST_COLUMNS else 3, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        if place % across == 0:
+            axes.set_ylabel(wrapped(labels[1], 28 if rows == 1 else 18))
+        if place // across == rows - 1:
+            axes.set_xlabel(wrapped(labels[0], 44 if across == 1 else 26))
+        if x_ends is not None:
+            axes.set_xlim(0, x_ends[i % len(columns)] or 1)
+    return figure, [panels[start : start + len(columns)] for start in range(0, len(panels), len(columns))]
+
+
+def _width_of(columns: int) -> float:
     """Return the width in inches of a figure with panels side by side: a paper's column for one, the page for three."""
-    return COLUMN if panels == 1 else PAGE / 3 * max(panels, 2)
+    return COLUMN if columns == 1 else PAGE * min(columns, 3) / 3
+
+
+def _short(number: float, _: object = None) -> str:
+    """Write a number of an axis, in thousands where it is large.
+
+    >>> [_short(number) for number in (0, 7500, 20_000, 1_250_000)]
+    ['0', '7500', '20k', '1250k']
+    """
+    return f"{number / 1000:g}k" if abs(number) >= 10_000 else f"{number:g}"
+
+
+def _layout(facets: int, columns: int) -> tuple[tuple[int, int], list[int]]:
+    """Return the rows and columns of a grid, and each panel's place in it: the columns of a facet stay together."""
+    if min(facets, columns) == 1:
+        count = facets * columns
+        num_rows = -(-count // (3 if count <= 6 else _MOST_COLUMNS))
+        return (num_rows, -(-count // num_rows)), list(range(count))
+    width = min(columns, _MOST_COLUMNS)
+    side_by_side, rows_of_one = min(facets, _MOST_COLUMNS // width), -(-columns // width)
+    across = side_by_side * width
+    places = [
+        (i // side_by_side * rows_of_one + k // width) * across + i % side_by_side * width + k % width
+        for i in range(facets)
+        for k in range(columns)
+    ]
+    return (-(-facets // side_by_side) * rows_of_one, across), places
 
 
 def title_panel(axes: Axes, title: str) -> None:
@@ -115,13 +193,12 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
     """
     grid, color = on_grid(curves), look.color
     for curve in curves:
-        axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.8)
+        axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.6)
     if grid.empty:  # a block ended before another run was evaluated in it
         return
     mean, lower, upper = interquartile_means(grid.to_numpy())
-    label = as_text(f"{label} (n = {len(curves)})")
     drawn = {"color": color, "linestyle": look.line, "marker": look.marker, "markevery": [-1], "markersize": 4}
-    axes.step(grid.index, mean, where="post", linewidth=1.5, label=label, **drawn)  # the end of a run is marked
+    axes.step(grid.index, mean, where="post", linewidth=1.5, label=label, clip_on=False, **drawn)  # its end is marked
     if len(curves) >= MIN_SEEDS:
         axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
 
@@ -132,37 +209,71 @@ def draw_learning(
     references: Sequence[ReferenceLine],
     titles: Sequence[str],
 ) -> Figure:
-    """Draw the learning curves of each condition, in a panel for each block, from the block's start on.
+    """Draw the learning curves of each condition, for each block, from the block's start on.
 
     Args:
         curves: A series for each seed, by block and condition.
         xlabel: What the x axes count.
         references: Returns to draw as lines, each in the panels of its conditions.
-        titles: The panels' titles.
+        titles: The blocks' titles.
     """
-    figure, panels = new_figure(width_of(len(curves)), 2.8, len(curves), sharey=True)
-    looks = looks_of(name for of_block in curves.values() for name in of_block)
-    for axes, of_block, title in zip(panels, curves.values(), titles, strict=True):
-        for name, of_one in of_block.items():
-            draw_curves(axes, of_one, name, looks[name])
-        _draw_references(axes, references, looks, of_block)
-        title_panel(axes, as_text(title))
-        axes.set(xlabel=wrapped(xlabel, 30), xlim=(0, None))
-    panels[0].set_ylabel("return of the greedy policy")
-    add_legend(figure, panels)
+    facets = panels_of(name for of_block in curves.values() for name in of_block)
+    ends = [max(curve.index[-1] for of_one in of_block.values() for curve in of_one) for of_block in curves.values()]
+    labels = xlabel, "return of the greedy policy"
+    figure, rows = new_panels([facet.title for facet in facets], titles, labels, ends)
+    for facet, row in zip(facets, rows, strict=True):
+        for axes, of_block in zip(row, curves.values(), strict=True):
+            shown, others = _divided(of_block, facet)
+            for name, of_one in shown.items():
+                draw_curves(axes, of_one, label_of(facet, name, len(of_one)), facet.looks[name])
+            draw_references(axes, references, facet, shown)
+            for grid in map(on_grid, others.values()):
+                means = np.array([interquartile_mean(row) for row in grid.to_numpy()])
+                draw_other(axes, grid.index.to_numpy(), means, is_step=True)
+    add_legend(figure, [axes for row in rows for axes in row])
     return figure
 
 
-def _draw_references(
-    axes: Axes, references: Sequence[ReferenceLine], looks: Mapping[str, Look], shown: Iterable[str]
-) -> None:
-    """Draw the lines that hold for a shown condition: gray if for all, otherwise in the color of the first of them."""
+def _divided(of_all: Mapping[str, T], facet: Panel) -> tuple[dict[str, T], dict[str, T]]:
+    """Divide what is drawn of each condition into that of the panel's conditions and that of the others."""
+    shown = {name: of_one for name, of_one in of_all.items() if name in facet.looks}
+    return shown, {name: of_one for name, of_one in of_all.items() if name not in shown}
+
+
+def draw_other(axes: Axes, x: FloatArray, y: FloatArray, is_step: bool = False) -> None:
+    """Draw the middle of a condition of another panel in gray, to compare with."""
+    style = "steps-post" if is_step else "default"
+    axes.plot(x, y, color=_OTHERS, linewidth=0.8, drawstyle=style, zorder=1, label="other conditions")
+
+
+def label_of(facet: Panel, name: str, num_runs: int) -> str:
+    """Return a condition's label in a legend: empty where a title names it, and with its n where nothing else does."""
+    label = wrapped(facet.labels[name], 44)
+    return f"{label} (n = {num_runs})" if label and not facet.title else label
+
+
+def draw_references(axes: Axes, references: Sequence[ReferenceLine], facet: Panel, shown: Iterable[str]) -> None:
+    """Draw the lines that hold for a shown condition: gray if for all, otherwise in the color of the first of them.
+
+    Args:
+        axes: The axes to draw on.
+        references: The lines.
+        facet: The conditions of this panel.
+        shown: Those that are drawn.
+    """
     names = set(shown)
     for reference in references:
-        if not reference.conditions or not names.isdisjoint(reference.conditions):
-            color = next((looks[name].color for name in reference.conditions if name in looks), "0.4")
-            label = wrapped(reference.label, 44)
-            axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=label)
+        here = [name for name in reference.conditions if name in facet.looks]
+        if reference.conditions and names.isdisjoint(here):
+            continue
+        label, color = reference.label, "0.4"
+        if here and not facet.title:
+            color = facet.looks[here[0]].color
+        elif here:  # the panel tells for which conditions it holds, but for those in the panel
+            is_shared = len(here) == len(facet.looks)
+            label = reference.name if is_shared else f"{reference.name} ({'; '.join(facet.labels[n] for n in here)})"
+            color = color if is_shared else facet.looks[here[0]].color
+        axes.axhline(reference.value, color=color, linestyle=reference.style, linewidth=1.2, label=wrapped(label, 44))
 
 
 def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
@@ -172,7 +283,7 @@ def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) ->
         episodes: A run's ``episodes.csv``: those of all environments, in the order in which they ended.
         names: The blocks' names.
     """
-    figure, panels = new_figure(9.0, 3.4, 2)
+    figure, panels = new_figure(PAGE, 2.8, 2)
     for axes, column, label in zip(panels, ("episode_return", "episode_length"), ("return", "length"), strict=True):
         axes.plot(episodes.index + 1, episodes[column], linewidth=0.6, alpha=0.5, color=COLORS[0])
         smooth = episodes.groupby("block")[column].transform(lambda values: values.rolling(10, min_periods=1).mean())
@@ -182,15 +293,19 @@ def draw_episodes(episodes: pd.DataFrame, names: Sequence[str] | None = None) ->
             axes.axvline(i + 0.5, color="0.3", linestyle="--", linewidth=1)
             if names is not None:
                 text = f" {names[int(episodes['block'][i])]}"
-                axes.text(i + 0.5, 1.0, text, transform=axes.get_xaxis_transform(), va="bottom", fontsize=8)
-    figure.suptitle("Training episodes (thin), and the mean of the last ten of the block", fontsize=10)
+                axes.text(i + 0.5, 1.0, text, transform=axes.get_xaxis_transform(), va="bottom", fontsize=7)
+    figure.suptitle("Training episodes (thin), and the mean of the last ten of the block", fontsize=8)
     return figure
 
 
 def draw_points(
-    axes: Axes, points: Mapping[str, FloatArray], ylabel: str, is_met: Mapping[str, BoolArray] | None = None
+    axes: Axes,
+    points: Mapping[str, FloatArray],
+    xlabel: str,
+    is_met: Mapping[str, BoolArray] | None = None,
+    looks: Mapping[str, Look] | None = None,
 ) -> None:
-    """Draw a point for each seed, and beside them a summary of the seeds of a group.
+    """Draw a row for each group: a point for each seed and, below them, a summary.
 
     The summary is the interquartile mean with, from five seeds on, its 95 % interval or, for times to an event, the
     Kaplan-Meier median. A hollow triangle is a seed in which the event had not occurred by then.
@@ -198,85 +313,139 @@ def draw_points(
     Args:
         axes: The axes to draw on.
         points: [seeds] float for each group, by its name; NaN where a seed has no value.
-        ylabel: Label of the y axis.
+        xlabel: Label of the x axis.
         is_met: [seeds] bool for each group, whether the event occurred; None if the points are no times.
+        looks: The look of each group; all look alike without.
     """
-    looks = looks_of(points)
-    for x, (name, values) in enumerate(points.items()):
-        color, _, marker = looks[name]
-        spread = x - 0.15 + np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.array([x - 0.15])
+    for y, (name, values) in enumerate(points.items()):
+        color, marker = (looks[name].color, looks[name].marker) if looks else (COLORS[0], "o")
+        spread = y - 0.17 + (np.linspace(-0.13, 0.13, len(values)) if len(values) > 1 else np.zeros(1))
         met = np.ones(len(values), bool) if is_met is None else is_met[name]
-        axes.scatter(
-            *(spread[met], values[met]),
-            color=color,
-            marker=marker,
-            s=18,
-            alpha=0.7,
-            zorder=3,
-            linewidths=0,
-            clip_on=False,
-            label=as_text(name),
-        )
-        axes.scatter(spread[~met], values[~met], marker="^", facecolors="none", edgecolors=color, s=24, clip_on=False)
+        filled: dict[str, Any] = {"color": color, "marker": marker, "alpha": 0.7, "linewidths": 0, "clip_on": False}
+        axes.scatter(values[met], spread[met], s=11, zorder=3, **filled)
+        axes.scatter(values[~met], spread[~met], marker="^", facecolors="none", edgecolors=color, s=16, clip_on=False)
         if is_met is None:
             summary = summarize(values)
-            axes.hlines(summary.mean, x + 0.05, x + 0.35, color=color, linewidth=2.5)
+            axes.vlines(summary.mean, y + 0.08, y + 0.38, color=color, linewidth=2)
             if summary.is_interval:
-                axes.vlines(x + 0.2, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
+                axes.hlines(y + 0.23, summary.lower, summary.upper, color=color, linewidth=4, alpha=0.35)
         elif np.isfinite(median := kaplan_meier(values, met).median):
-            axes.hlines(median, x + 0.05, x + 0.35, color=color, linewidth=2.5)
-    axes.set(xticks=range(len(points)), ylabel=ylabel, xlim=(-0.6, len(points) - 0.4))
+            axes.vlines(median, y + 0.08, y + 0.38, color=color, linewidth=2)
+    axes.set(yticks=range(len(points)), xlabel=xlabel, ylim=(len(points) - 0.4, -0.6))
+    axes.set_yticklabels([wrapped(name, 26) for name in points])
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     if all(np.nanmin(values, initial=0.0) >= 0 for values in points.values()):
-        axes.set_ylim(bottom=0)
-    axes.set_xticklabels([as_text(name) for name in points])
+        axes.set_xlim(left=0)
 
 
-def draw_survival(axes: Axes, curves: Mapping[str, Survival], xlabel: str) -> None:
+def height_of_points(num_groups: int) -> float:
+    """Return the height in inches of a panel with a row of points for each group."""
+    return 0.75 + 0.3 * num_groups
+
+
+def draw_outcomes(outcomes: Mapping[str, Mapping[str, FloatArray]]) -> Figure:
+    """Draw several numbers of each seed, in a panel for each of them with a row for each condition.
+
+    Args:
+        outcomes: [seeds] float by the number's name and the condition.
+    """
+    facets = panels_of(name for of_one in outcomes.values() for name in of_one)
+    looks = {name: look for facet in facets for name, look in facet.looks.items()}
+    rows = -(-len(outcomes) // 3)
+    columns = -(-len(outcomes) // rows)
+    height = rows * (0.2 + height_of_points(len(looks)))
+    figure, panels = new_figure(PAGE if columns > 1 else COLUMN, height, columns, sharey=True, rows=rows)
+    for axes, (name, points) in zip(panels, outcomes.items(), strict=False):
+        draw_points(axes, points, wrapped(name, 32), looks=looks)
+    for axes in panels[len(outcomes) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def draw_survival(curves: Mapping[str, Mapping[str, Survival]], num_runs: Mapping[str, int], xlabel: str) -> Figure:
     """Draw the fraction of runs that have met a criterion, by the Kaplan-Meier estimate.
 
     Args:
-        axes: The axes to draw on.
-        curves: The fraction of runs that have not, for each condition.
-        xlabel: What the x axis counts.
+        curves: The fraction of runs that have not, by the title of a panel, such as a block's, and by condition.
+        num_runs: Number of runs of each condition.
+        xlabel: What the x axes count.
     """
-    end = max(curve.times[-1] for curve in curves.values())
-    looks = looks_of(curves)
-    for name, curve in curves.items():
-        color, line, _ = looks[name]
-        times, met = curve.times, 1 - curve.fraction
-        if met[-1] == 1:  # from here on, all runs have met it
-            times, met = np.append(times, end), np.append(met, 1.0)
-        axes.step(times, met, where="post", color=color, linestyle=line, linewidth=1.5, label=as_text(name))
-    axes.set(xlabel=xlabel, ylim=(-0.03, 1.03))
+    facets = panels_of(name for of_block in curves.values() for name in of_block)
+    ends = [
+        1.04 * max(curve.times[-1] for curve in of_block.values()) for of_block in curves.values()
+    ]  # a last step shows
+    labels = xlabel, "fraction of runs that met it"
+    figure, rows = new_panels([facet.title for facet in facets], list(curves), labels, ends)
+    for facet, row in zip(facets, rows, strict=True):
+        for axes, of_block, end in zip(row, curves.values(), ends, strict=True):
+            steps = {name: _steps_of(curve, end) for name, curve in of_block.items()}
+            _draw_steps(axes, steps, facet, num_runs)
+    add_legend(figure, [axes for row in rows for axes in row])
+    return figure
 
 
-def draw_positions(
-    axes: Axes, accuracy: Mapping[str, pd.DataFrame], looks: Mapping[str, Look], references: Sequence[ReferenceLine]
+def _steps_of(curve: Survival, end: float) -> tuple[FloatArray, FloatArray]:
+    """Return times, and the fraction of runs that have met the criterion by then."""
+    met = 1 - curve.fraction
+    if met[-1] < 1:
+        return curve.times, met
+    return np.append(curve.times, end), np.append(met, 1.0)  # from there on, all runs have met it
+
+
+def _draw_steps(
+    axes: Axes, steps: Mapping[str, tuple[FloatArray, FloatArray]], facet: Panel, num_runs: Mapping[str, int]
 ) -> None:
+    """Draw fractions of runs as steps: a panel's conditions in their looks, and the others in gray."""
+    shown, others = _divided(steps, facet)
+    for name, (x, y) in shown.items():
+        color, line, _ = facet.looks[name]
+        label = label_of(facet, name, num_runs[name])
+        axes.step(x, y, where="post", color=color, linestyle=line, linewidth=1.5, label=label)
+    for x, y in others.values():
+        draw_other(axes, x, y, is_step=True)
+    axes.set_ylim(-0.03, 1.03)
+
+
+def draw_positions(accuracy: Mapping[str, Mapping[str, pd.DataFrame]], references: Sequence[ReferenceLine]) -> Figure:
     """Draw the accuracy at each serial position: each seed thinly, and the interquartile mean with its interval.
 
     Args:
-        axes: The axes to draw on.
-        accuracy: A row for each seed and a column for each position, by the name of the condition.
-        looks: The look of each condition, the same in all panels.
+        accuracy: A row for each seed and a column for each position, by the title of a block and by condition.
         references: Accuracies to draw as lines, if one of their conditions is drawn.
     """
-    apart = min(0.12, 0.8 / len(accuracy))  # within a position
-    shifts = apart * (np.arange(len(accuracy)) - (len(accuracy) - 1) / 2)
-    for (name, seeds), shift in zip(accuracy.items(), shifts, strict=True):
-        color, line, marker = looks[name]
-        x = seeds.columns + shift
-        axes.plot(x, seeds.T.to_numpy(), color=color, alpha=0.3, linewidth=0.8)
-        summaries = [summarize(seeds[position].to_numpy()) for position in seeds]
-        mean = [summary.mean for summary in summaries]
-        label = as_text(f"{name} (n = {len(seeds)})")
-        axes.plot(x, mean, color=color, linestyle=line, marker=marker, markersize=4, linewidth=1.5, label=label)
-        for position, summary in zip(x, summaries, strict=True):
-            if summary.is_interval:
-                axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=5, alpha=0.35)
-    positions = sorted({position for seeds in accuracy.values() for position in seeds.columns})
-    _draw_references(axes, references, looks, accuracy)
-    axes.set(xlabel="serial position", ylim=(-0.03, 1.03), xticks=positions)
+    facets = panels_of(name for of_block in accuracy.values() for name in of_block)
+    figure, rows = new_panels([facet.title for facet in facets], list(accuracy), ("serial position", "fraction right"))
+    for facet, row in zip(facets, rows, strict=True):
+        for axes, of_block in zip(row, accuracy.values(), strict=True):
+            shown, others = _divided(of_block, facet)
+            shifts = 0.12 * (np.arange(len(shown)) - (len(shown) - 1) / 2)  # apart within a position
+            for (name, seeds), shift in zip(shown.items(), shifts, strict=True):
+                _draw_accuracy(axes, seeds, shift, label_of(facet, name, len(seeds)), facet.looks[name])
+            draw_references(axes, references, facet, shown)
+            for seeds in others.values():
+                draw_other(axes, seeds.columns.to_numpy(), np.array([summary.mean for summary in _summaries(seeds)]))
+            places = sorted({place for seeds in of_block.values() for place in seeds.columns})
+            if len(places) <= _MOST_TICKS:
+                axes.set_xticks(places)
+            axes.set_ylim(-0.03, 1.03)
+    add_legend(figure, [axes for row in rows for axes in row])
+    return figure
+
+
+def _draw_accuracy(axes: Axes, seeds: pd.DataFrame, shift: float, label: str, look: Look) -> None:
+    color, line, marker = look
+    x = seeds.columns + shift
+    axes.plot(x, seeds.T.to_numpy(), color=color, alpha=0.3, linewidth=0.6)
+    summaries = _summaries(seeds)
+    mean = [summary.mean for summary in summaries]
+    axes.plot(x, mean, color=color, linestyle=line, marker=marker, markersize=3, linewidth=1.5, label=label)
+    for position, summary in zip(x, summaries, strict=True):
+        if summary.is_interval:
+            axes.vlines(position, summary.lower, summary.upper, color=color, linewidth=4, alpha=0.35)
+
+
+def _summaries(seeds: pd.DataFrame) -> list[Summary]:
+    return [summarize(seeds[position].to_numpy()) for position in seeds]
 
 
 def draw_position_map(accuracy: pd.DataFrame) -> Figure:
@@ -309,7 +478,7 @@ def draw_shares(
         ylabel: Label of the y axis.
         line: Another share, not part of the sum; drawn as a line under its name.
     """
-    figure, (axes,) = new_figure(7.5, 3.4)
+    figure, (axes,) = new_figure(PAGE * 2 / 3, 2.8)
     axes.stackplot(table.index, *(table[name] for name in table), labels=list(table), colors=COLORS, alpha=0.85)
     if line is not None:
         axes.plot(line.index, line, color="black", linewidth=1.5, label=line.name)
@@ -317,7 +486,7 @@ def draw_shares(
         axes.axvline(switch, color="0.2", linestyle="--", linewidth=1)
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
     axes.margins(x=0)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    add_legend(figure, [axes])
     return figure
 
 
@@ -332,8 +501,11 @@ def draw_matrices(
         marks: The right object in each row, by the block's name.
         by_position: Whether the rows are serial positions; otherwise they are right objects.
     """
-    figure, panels = new_figure(max(4.5, 3.4 * len(matrices)), 3.6, len(matrices))
-    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
+    (rows, columns), _ = _layout(1, len(matrices))
+    figure, panels = new_figure(_width_of(columns), 2.4 * rows, columns, rows=rows)
+    for axes in panels[len(matrices) :]:
+        axes.set_visible(False)
+    for axes, (name, matrix) in zip(panels, matrices.items(), strict=False):
         names = list(letters) or [str(action) for action in range(matrix.shape[1])]
         image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.grid(False)
@@ -344,21 +516,27 @@ def draw_matrices(
         axes.set(xlabel="object chosen", ylabel="serial position" if by_position else "right object")
         axes.set(xticks=range(matrix.shape[1]), yticks=range(matrix.shape[0]))
         axes.set_xticklabels(names)
-        rows = [str(position + 1) for position in range(matrix.shape[0])]
-        axes.set_yticklabels(rows if by_position else names[: matrix.shape[0]])
+        positions = [str(position + 1) for position in range(matrix.shape[0])]
+        axes.set_yticklabels(positions if by_position else names[: matrix.shape[0]])
     figure.colorbar(image, ax=panels, label="share of choices", shrink=0.8)
     return figure
 
 
-def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray) -> Figure:
-    """Draw performance profiles: the fraction of runs above each score."""
-    figure, (axes,) = new_figure(COLUMN, 2.6)
-    for name, (color, line, _) in looks_of(profiles).items():
-        axes.step(
-            thresholds, profiles[name], where="post", label=as_text(name), color=color, linestyle=line, linewidth=1.5
-        )
-    axes.set(xlabel="final return (τ)", ylabel="fraction of runs with more than τ", ylim=(-0.03, 1.03))
-    add_legend(figure, [axes])
+def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray, num_runs: Mapping[str, int]) -> Figure:
+    """Draw performance profiles: the fraction of runs above each score.
+
+    Args:
+        profiles: [K] float for each condition.
+        thresholds: [K] float, the scores.
+        num_runs: Number of runs of each condition.
+    """
+    facets = panels_of(profiles)
+    labels = "final return (τ)", "fraction of runs with more than τ"
+    figure, rows = new_panels([facet.title for facet in facets], [""], labels)
+    for facet, (axes,) in zip(facets, rows, strict=True):
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # returns may lie between whole numbers
+        _draw_steps(axes, {name: (thresholds, of_one) for name, of_one in profiles.items()}, facet, num_runs)
+    add_legend(figure, [axes for (axes,) in rows])
     return figure
 
 
@@ -383,6 +561,7 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
         for suffix in SUFFIXES:
             picture = io.BytesIO()
             figure.savefig(picture, format=suffix, **options)
+            figure.set_layout_engine("none")  # it is laid out once: that takes as long as to draw it
             contents = picture.getvalue()
             if suffix == "svg":  # the file is well-formed, whatever texts a figure shows
                 contents = printable(contents.decode(), "\n\t").encode()

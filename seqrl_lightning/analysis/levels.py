@@ -19,11 +19,12 @@ class Levels(NamedTuple):
 
     place: int = 0  # among all conditions, from 0, in the order in which figures show them
     level_of: Mapping[str, str] = {}  # by factor; empty if the run is of no experiment
+    command: str = ""  # the command that ran the experiment, as it was typed
 
 
 def write_levels(levels: Levels, folder: Path) -> None:
     """Write a condition's place into its folder."""
-    entries = {"place": levels.place, "levels": dict(levels.level_of)}
+    entries = {"place": levels.place, "levels": dict(levels.level_of), "command": levels.command}
     write_bytes(folder / FILE, json.dumps(entries).encode())
 
 
@@ -46,7 +47,8 @@ def _parsed(path: Path) -> Levels:
     entries = read_json(path)
     try:
         place, level_of = entries["place"], entries["levels"]
-        return Levels(int(place), {str(factor): str(level) for factor, level in level_of.items()})
+        by_factor = {str(factor): str(level) for factor, level in level_of.items()}
+        return Levels(int(place), by_factor, str(entries.get("command", "")))
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"{path} is not what `seqrl experiment` writes; it must have place and levels"

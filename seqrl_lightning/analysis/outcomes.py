@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from seqrl_lightning.analysis import definitions
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import (
     VALIDATION,
@@ -51,6 +52,7 @@ class Outcome(NamedTuple):
     name: str
     values: Mapping[str, FloatArray]  # [runs], by condition; NaN where a run has none
     is_met: Mapping[str, BoolArray] | None = None  # for times to an event: whether it occurred, or the time is censored
+    definition: str = ""  # for a caption
     note: str = ""  # for a caption: over which stretch of training a mean is taken
     why_missing: str = "not every run has a number"  # where some have none
 
@@ -91,7 +93,9 @@ def speed(groups: Groups) -> list[Outcome]:
     num_blocks = shared_blocks(groups)
     found = [_to_criterion(unit, tables, block, num_blocks) for unit in units for block in range(num_blocks)]
     for block in range(1, num_blocks):
-        found.append(_of_tables(f"savings in block {block}", tables, partial(savings_in, block=block)))
+        found.append(
+            _of_tables(f"savings in block {block}", tables, partial(savings_in, block=block), definitions.SAVINGS)
+        )
     return found
 
 
@@ -122,7 +126,7 @@ def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     for block in range(num_blocks):
         of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
         found.append(_mean_return(groups, of_block, axis, in_block(block, num_blocks)))
-    return [*found, Outcome("final return", final)]
+    return [*found, Outcome("final return", final, None, definitions.FINAL_RETURN, note_on_rules(groups))]
 
 
 def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
@@ -138,7 +142,21 @@ def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis
         f"The {name} is taken from the first evaluation that all runs have reached, after {stretch.start:,.0f} "
         f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
     )
-    return Outcome(name, mean_over_training(curves, stretch), note=note)
+    return Outcome(name, mean_over_training(curves, stretch), None, definitions.mean_return(axis.label), note)
+
+
+def note_on_rules(groups: Groups) -> str:
+    """Return the sentence that final returns are under different rules; empty where all runs ended in one block."""
+    last = {
+        min(int(run.episodes["block"].max()), run.facts.num_blocks - 1)
+        for runs in groups.values()
+        for run in runs
+        if run.facts.num_blocks > 1 and len(run.episodes)
+    }
+    if len(last) < 2:
+        return ""
+    blocks = f"{min(last)} to {max(last)}"
+    return f"Runs ended in different blocks ({blocks}), so their final returns are under different rules."
 
 
 def final_returns(runs: Sequence[Run]) -> FloatArray:
@@ -157,8 +175,10 @@ def behavior(groups: Groups) -> list[Outcome]:
         return []
     facts = [run.facts for runs in groups.values() for run in runs]
     found = [
-        _of_runs("fraction right in the last evaluation of each block", groups, _probed_accuracy),
-        _of_tables("share of choices that were errors", tables, _error_share),
+        _of_runs(
+            "fraction right in the last evaluation of each block", groups, _probed_accuracy, definitions.FRACTION_RIGHT
+        ),
+        _of_tables("share of choices that were errors", tables, _error_share, definitions.SHARE_OF_ERRORS),
     ]
     if any(of_run.num_positions is None or of_run.num_objects is None for of_run in facts):
         return found
@@ -168,14 +188,13 @@ def behavior(groups: Groups) -> list[Outcome]:
     }
     for kind in ERROR_KINDS:
         name = f"share of {kind.replace('_', '-')} errors"
-        found.append(_of_tables(name, measured, partial(_share_of, kind)))
-    found += [
-        _of_runs(f"rank correlation with the previous order in block {block}", groups, partial(_transfer, block=block))
-        for block in range(1, shared_blocks(groups))
-    ]
+        found.append(_of_tables(name, measured, partial(_share_of, kind), definitions.SHARES_OF_KINDS))
+    for block in range(1, shared_blocks(groups)):
+        name = f"rank correlation with the previous order in block {block}"
+        found.append(_of_runs(name, groups, partial(_transfer, block=block), definitions.RANK_CORRELATION))
     if all(of_run.order is not None for of_run in facts) and shared_blocks(groups) > 1:
         name = f"share of errors by the previous order in the first {EARLY_EPISODES} episodes of a block"
-        found.append(_of_tables(name, measured, _interference))
+        found.append(_of_tables(name, measured, _interference, definitions.PREVIOUS_ORDER))
     return found
 
 
@@ -238,10 +257,9 @@ def in_block(block: int, num_blocks: int) -> str:
     return f" in block {block}" if num_blocks > 1 else ""
 
 
-def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float]) -> Outcome:
-    return Outcome(
-        name, {condition: np.array([measure(run) for run in runs], float) for condition, runs in groups.items()}
-    )
+def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float], definition: str) -> Outcome:
+    values = {condition: np.array([measure(run) for run in runs], float) for condition, runs in groups.items()}
+    return Outcome(name, values, None, definition)
 
 
 def _probed_accuracy(run: Run) -> float:
@@ -256,10 +274,13 @@ def _transfer(run: Run, block: int) -> float:
 
 
 def _of_tables(
-    name: str, tables: Mapping[str, Sequence[pd.DataFrame]], measure: Callable[[pd.DataFrame], float]
+    name: str,
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    measure: Callable[[pd.DataFrame], float],
+    definition: str,
 ) -> Outcome:
     values = {condition: np.array([measure(table) for table in of_one], float) for condition, of_one in tables.items()}
-    return Outcome(name, values)
+    return Outcome(name, values, None, definition)
 
 
 def _error_share(trials: pd.DataFrame) -> float:

@@ -6,30 +6,30 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqrl_lightning.analysis.figures import save
+from seqrl_lightning.analysis.figures import PAGE, save
 from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes, write_file
+from seqrl_lightning.versions import versions
 
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #8886; }
-img { max-width: 100%; background: white; border-radius: 4px; } p.left-out { opacity: 0.6; }
-table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .92em; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; } th { text-align: left; }
+img { max-width: 100%; background: white; border-radius: 4px; padding: .4rem; box-sizing: border-box; }
+p.left-out { opacity: 0.6; }
+table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .85em; }
+th, td { padding: .2rem .45rem; text-align: right; border-bottom: 1px solid #8884; } th { text-align: left; }
 thead th { text-align: right; } .table { overflow-x: auto; }
 """
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")  # in a cell that is split
-_VERSIONS = ("seqrl-lightning", "torch", "lightning", "gymnasium", "numpy", "scipy")
 _MOST_ROWS = 500  # rows of a table on the page; the file has all
 
 
@@ -59,10 +59,12 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
         if section.figure is not None:
             save(section.figure, folder / section.name)
             picture = base64.b64encode((folder / f"{section.name}.png").read_bytes()).decode()
-            parts.append(f'<img alt="{html.escape(section.title)}" src="data:image/png;base64,{picture}">')
+            width = f"{section.figure.get_figwidth() / PAGE:.0%}"  # texts of all figures are of one size
+            alt = html.escape(section.title)
+            parts.append(f'<img alt="{alt}" style="width: {width}" src="data:image/png;base64,{picture}">')
         if section.table is not None:
             write_table(section.table, folder / f"{section.name}.csv")
-            shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format="{:.3g}".format, na_rep="-")
+            shown = section.table.head(_MOST_ROWS).to_html(border=0, float_format=_as_number, na_rep="-")
             parts.append(f"<div class=table>{shown}</div>")
             if len(section.table) > _MOST_ROWS:
                 parts.append(f"<p>The first {_MOST_ROWS} of {len(section.table)} rows; {section.name}.csv has all.</p>")
@@ -74,10 +76,18 @@ def write_report(title: str, about: str, sections: Sequence[Section], folder: Pa
     return path
 
 
+def _as_number(number: float) -> str:
+    """Write a number of a table with three digits, and a large one as a whole number.
+
+    >>> [_as_number(number) for number in (0.007937, 0.7333, 2844.2, float("inf"))]
+    ['0.00794', '0.733', '2,844', 'inf']
+    """
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+
+
 def written_by(command: str) -> str:
     """Return the sentence that says which command wrote a report, with which versions."""
-    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
-    return f"The report was written by `{command}` with {versions}."
+    return f"The report was written by `{command}` with {', '.join(versions())}."
 
 
 def write_table(table: pd.DataFrame, path: Path, index: bool = True) -> None:
@@ -154,7 +164,7 @@ def _as_csv(table: pd.DataFrame, has_head: bool = True) -> bytes:
     return text.getvalue().encode()
 
 
-def defused(cell: object) -> Any:
+def defused(cell: object) -> object:
     """Return a table's cell as a spreadsheet shows it: a text that it would run is quoted, and a number is a number.
 
     In many countries, spreadsheets end a cell at a semicolon, whatever quotes are around it, so what follows is quoted

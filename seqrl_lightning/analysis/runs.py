@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The run's settings."""
         return read_config(self.folder / "config.yaml")
+
+    @property
+    def versions(self) -> str:
+        """The packages that it was trained with, by the comments that its config begins with; empty without any."""
+        with self._checked("config.yaml").open(errors="replace") as lines:
+            return ", ".join(line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), lines))
 
     @property
     def env_id(self) -> str:

@@ -15,6 +15,7 @@ from seqrl_lightning.behavior.histories import Histories
 from seqrl_lightning.behavior.likelihood import log_likelihood
 from seqrl_lightning.behavior.model import Model
 from seqrl_lightning.behavior.newton import Maximum, Objective, derivatives, maximize, positive_definite
+from seqrl_lightning.errors import require_known
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray, require
 
 METHODS = ("hierarchical", "map", "ml")
@@ -122,7 +123,7 @@ def fit(
     Raises:
         ConfigurationError: If the method isn't one, or there are too few subjects for it.
     """
-    require(method in METHODS, "--method", method, f"one of {', '.join(METHODS)}")
+    require_known("--method", method, METHODS)
     prior = _scaled_prior(model, histories)
     posterior = _Posterior(model, histories, counted, prior)
     start = posterior.best_draw(prior, seed)

@@ -1,6 +1,5 @@
 """The agent: it keeps env steps and updates in the ratio asked for, and ends the run when its budget is used up."""
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from seqrl_lightning.algorithms.acting import ActingModule
-from seqrl_lightning.callbacks.budget import Budget, warn_of_missed_blocks
+from seqrl_lightning.callbacks.budget import (
+    reached_limit,
+    require_end,
+    warn_of_later_blocks,
+    warn_of_missed_blocks,
+    was_stopped,
+)
 from seqrl_lightning.callbacks.requirements import (
     require_callbacks,
     require_fitting_actors,
@@ -30,21 +35,20 @@ from seqrl_lightning.collect import (
 )
 from seqrl_lightning.collect.actors import ActorSettings
 from seqrl_lightning.collect.collector import CollectorEnvs
+from seqrl_lightning.collect.env_steps import Budget, EnvSteps
 from seqrl_lightning.collect.pace import Pace
 from seqrl_lightning.collect.policy import Explorer
 from seqrl_lightning.collect.ray_actors import RayActors
 from seqrl_lightning.collect.rounds import ReplayedEnvs, ReplayedPolicy, Rounds, Workers
-from seqrl_lightning.collect.run_progress import publish_progress
 from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon
 from seqrl_lightning.random_streams import SEED, random_stream
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved, saved_count, saved_settings
 from seqrl_lightning.trainer_access import attributes_of, learner_of
 from seqrl_lightning.types import Cadence, ConfigurationError, Learner, Progress, require
 
 _STOPPED = "stopped_by_callback"  # in a checkpoint: whether a callback ended the run
-_PUBLISH_EVERY = 100  # env steps of each process, while the replay memory is warmed up
 
 
 class AgentCallback(Callback):
@@ -71,15 +75,18 @@ class AgentCallback(Callback):
             for slow environments: an iteration takes as long as the slower of the two, not as both.
         on_env_error: What happens when an environment raises, loses its process, or shows a value that isn't finite or
             is outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, removes the broken
-            episode from the replay memory, and continues with new episodes.
+            episode from the replay memory, and continues with new episodes. With ``actors``, it also restarts one that
+            is lost, which takes the round again: if the state of its environments can be saved, nothing changes.
         max_env_restarts: Restarts in this process; the fault after the last of them ends the run.
         check_bounds: Whether an observation outside its space's bounds is such an error. False for tasks that don't
             keep to their bounds (Gymnasium's LunarLander); a value that isn't finite stays an error.
-        exploration_bonus: Adds to the rewards that are learned from, for tasks whose rewards random actions hardly
-            find: ``CountBonus`` in discrete states, ``RND`` in others. Returns stay the task's own. None for none.
+        exploration_bonus: A bonus that is added to the rewards that are learned from, for tasks whose rewards are
+            hardly ever found by random actions: ``CountBonus`` for discrete states, ``RND`` for others. Returns stay
+            the task's own. None for none.
         actors: Number of processes that Ray starts, each of which acts in its share of ``data.num_envs`` environments
             with a copy of the network; None acts in this process. While the network is updated, all of them take the
-            env steps that are due after the update (a round), by the weights before it.
+            env steps that are due after the update (a round), by the weights before it. Each process that learns has so
+            many actors of its own.
         ray_address: Where they are: ``local`` for this machine, ``auto`` or ``host:port`` for a Ray cluster.
 
     Attributes:
@@ -129,10 +136,9 @@ class AgentCallback(Callback):
         self._settings["exploration_bonus"] = None if exploration_bonus is None else described(exploration_bonus)
         self._resumed: dict[str, Any] | None = None  # the collector's state, until the fit starts
         self._resumed_updates = self._resumed_epochs = 0  # which the Trainer counts only after on_fit_start
-        self._collector: Collector | None = None  # of the fit
         self._learner: Learner | None = None  # of the fit
+        self._env_steps: EnvSteps | None = None  # of the fit
         self._workers: Workers | None = None  # the actors of the fit
-        self._rounds: Rounds | None = None  # that they take
         self._run_progress = Progress()  # the datamodule's, from on_fit_start on
 
     @staticmethod
@@ -164,8 +170,8 @@ class AgentCallback(Callback):
     @property
     def collector(self) -> Collector:
         """The collector that acts in the environments, from ``on_fit_start`` on."""
-        assert self._collector is not None
-        return self._collector
+        assert self._env_steps is not None
+        return self._env_steps.collector
 
     # Lightning's hooks
 
@@ -180,11 +186,12 @@ class AgentCallback(Callback):
             self._pace.suit(self._learner)
             require_fitting_data(self._pace, self.overlap, data)
             if self.actors is not None:
-                rules = self._learner.updates_per_step, self.overlap, self.on_env_error
-                require_fitting_actors(self.actors, self._pace, *rules, data, trainer.world_size)
+                rules = self._learner.updates_per_step, self.overlap
+                where = self.ray_address, trainer.world_size
+                require_fitting_actors(self.actors, self._pace, *rules, data, *where)
             require_one_process(self.exploration_bonus, trainer.world_size)
-            self._budget.check(trainer, self.cadence.warmup_env_steps)
-            self._budget.warn_of_blocks(data)
+            require_end(self._budget, trainer, self.cadence.warmup_env_steps)
+            warn_of_later_blocks(self._budget, data)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the actors, and the subscriptions to trials: in a further run, subscribers subscribe again."""
@@ -200,53 +207,51 @@ class AgentCallback(Callback):
         data = ReplayDataModule.of(trainer)
         assert self._learner is not None
         self._run_progress = data.progress
-        self._collector = self._make_collector(trainer, data, self._learner)
-        if not self._collector.begin(self._resumed):
+        self._env_steps = env_steps = self._make_env_steps(trainer, data, self._learner)
+        if not self.collector.begin(self._resumed):
             rank_zero_info(
-                f"Not bitwise: {data.env_id} can't be set back to where it was; the run continues with new episodes."
+                f"Not bitwise: {data.env_id} can't be set back to where it was, because it or a wrapper doesn't save "
+                "all of its state; the run continues with new episodes, and its results differ from those of a run "
+                "that was never stopped. To resume exactly, give it `state_dict` and `load_state_dict` "
+                "(docs/guarantee.md)."
             )
-        self._collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
-        data.take_rollout = partial(self._take_rollout, trainer) if self._pace.learns_once else None
+        self.collector.envs.state_dict()  # what can't be saved is refused now, not at the first checkpoint
+        data.take_rollout = (lambda: env_steps.take_rollout(trainer.global_step)) if self._pace.learns_once else None
         self._stop_at_budget(trainer)
         counts = self._run_progress, self._resumed_updates, self._resumed_epochs
-        limit = self._budget.reached_limit(trainer, *counts)
+        limit = reached_limit(self._budget, trainer, *counts)
         if self._resumed is not None and limit is not None:
             rank_zero_info(f"This run has reached {limit}: it makes no further update until the limit is raised.")
         self._resumed = None
         if not data.ring.num_slots and limit is None and not trainer.should_stop:
-            self._warm_up(trainer)
+            env_steps.warm_up()
+            if not self._pace.learns_once:
+                self._stop_at_budget(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """With ``overlap`` or actors: start the steps of the environments that the coming updates ask for."""
-        if self.overlap or self._rounds is not None:
-            assert self._learner is not None
-            due = self._pace.due_env_steps(trainer.global_step + self._learner.updates_per_step)
-            if self._rounds is not None:
-                self._start_round(due)
-            elif self.progress.env_steps < due:
-                self._pace.unlearned_env_steps += self.collector.start_step()
+        assert self._learner is not None
+        assert self._env_steps is not None
+        self._env_steps.start(trainer.global_step + self._learner.updates_per_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take the env steps that the updates so far ask for; afterwards no step is under way."""
-        if self.overlap:
-            self._pace.unlearned_env_steps += self.collector.finish_step()
-        if self._rounds is not None:
-            self._store_round(trainer)
-        elif not self._pace.learns_once:
-            self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
+        assert self._env_steps is not None
+        self._env_steps.finish(trainer.global_step)
         self._stop_at_budget(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if the last block was never reached."""
+        """Warn if the last block was never reached."""
         warn_of_missed_blocks(ReplayDataModule.of(trainer), self.collector.reached_block)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the resumed run's progress; report which of the agent's settings changed, and if a callback ended it."""
-        saved = checkpoint["callbacks"][self.state_key].get("settings", {})
+        state = saved(checkpoint["callbacks"].get(self.state_key), dict, "the agent's state")
+        before = saved_settings(state.get("settings", {}), "the agent's settings")
         is_told = isinstance(pl_module, ActingModule) and pl_module.is_from_command_line
-        for change in [] if is_told else changes({"agent": saved or self._settings}, {"agent": self._settings}):
+        for change in [] if is_told else changes({"agent": before or self._settings}, {"agent": self._settings}):
             rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -256,36 +261,49 @@ class AgentCallback(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether a callback ended the run, and not one of its limits, which a resumed run may raise."""
-        checkpoint[_STOPPED] = self._budget.was_stopped(trainer, self._run_progress)
+        checkpoint[_STOPPED] = was_stopped(trainer, self._budget, self._run_progress)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the collector's state, as tensors and primitives; nothing before the first fit."""
-        if self._collector is None:
+        if self._env_steps is None:
             return {}
         return {
             "progress": asdict(self.progress),
             "unlearned_env_steps": self._pace.unlearned_env_steps,
             "recent_returns": list(self.episode_log.recent_returns),
             "settings": self._settings,
-            "collector": self._collector.state_dict(),
+            "collector": self.collector.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts; the collector follows when fitting starts."""
-        self.progress = saved(state_dict["progress"], Progress, "the agent's progress")
-        unlearned = saved(state_dict["unlearned_env_steps"], int, "the agent's unlearned_env_steps")
+        self.progress = saved(state_dict.get("progress"), Progress, "the agent's progress")
+        unlearned = saved_count(state_dict.get("unlearned_env_steps"), "the agent's unlearned_env_steps")
         self._pace.unlearned_env_steps = unlearned
-        self.episode_log.recent_returns.extend(saved(state_dict["recent_returns"], list[float], "the agent's returns"))
-        self._resumed = saved(state_dict["collector"], dict, "the agent's collector")
+        returns = saved(state_dict.get("recent_returns"), list[float], "the agent's returns")
+        self.episode_log.recent_returns.extend(returns)
+        self._resumed = saved(state_dict.get("collector"), dict, "the agent's collector")
 
     # Acting
 
-    def _make_collector(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Collector:
+    def _make_env_steps(self, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> EnvSteps:
+        """Put together what acts in the fit: in the environments of this process, or by rounds of its actors."""
         self.recorder.tells_correct_action = data.tells_correct_action
         if self.exploration_bonus is not None:
             self.exploration_bonus.begin(data.obs_shape, data.obs_dtype, random_stream("bonus", trainer.global_rank))
-        return Collector(
-            *self._envs_and_policy(trainer, data, learner),
+        envs: CollectorEnvs
+        policy: Explorer
+        if self.actors is None:
+            rounds, rng = None, random_stream("agent", trainer.global_rank)
+            envs = self._guarded(data.envs, data.remake_envs, f"{data.env_id}")
+            policy = ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng)
+        else:
+            rounds = self._begin_rounds(self.actors, trainer, data, learner)
+            policy = ReplayedPolicy(rounds)
+            envs = ReplayedEnvs(rounds, policy)
+        collector = Collector(
+            envs,
+            policy,
             data.ring,
             data.sampler,
             self.progress,
@@ -297,38 +315,35 @@ class AgentCallback(Callback):
             learner.normalization if isinstance(learner, ActingModule) else None,
             self.exploration_bonus,
         )
+        device = trainer.strategy.root_device
+        return EnvSteps(collector, self._pace, self._budget, self._run_progress, device, self.overlap, rounds)
 
-    def _envs_and_policy(
-        self, trainer: Trainer, data: ReplayDataModule, learner: Learner
-    ) -> tuple[CollectorEnvs, Explorer]:
-        """Return the environments of this process and its policy or, with actors, what replays theirs."""
-        if self.actors is None:
-            rng = random_stream("agent", trainer.global_rank)
-            policy = ExploringPolicy(learner.act_values, self.epsilon, data.n_actions, rng)
-            return self._guarded(data.envs, data.remake_envs, f"{data.env_id}"), policy
+    def _begin_rounds(self, num_actors: int, trainer: Trainer, data: ReplayDataModule, learner: Learner) -> Rounds:
+        """Start the actors, each with its share of the environments and a copy of the network."""
         assert isinstance(learner, ActingModule)
         settings = ActorSettings(
             f"{data.env_id}",
-            partial(data.factory.make_envs, data.num_envs // self.actors),
+            partial(data.factory.make_envs, data.num_envs // num_actors),
             learner.acting_copy(),
             self.epsilon,
             data.n_actions,
             data.obs_shape,
             data.obs_dtype,
-            self.actors,
+            num_actors,
             self.check_bounds,
             os.environ.get(SEED),
+            trainer.global_rank,
+            trainer.world_size,
         )
         self._workers = self._start_actors(settings)
-        self._rounds = Rounds(self._workers, data.num_envs, learner.acting_weights)
-        replayed = ReplayedPolicy(self._rounds)
-        return ReplayedEnvs(self._rounds, replayed), replayed
+        max_restarts = self.max_env_restarts if self.on_env_error == "restart" else None
+        return Rounds(self._workers, data.num_envs, learner.acting_weights, max_restarts, rank_zero_warn)
 
     def _start_actors(self, settings: ActorSettings) -> Workers:
         return RayActors(settings, self.ray_address)
 
     def _close_actors(self) -> None:
-        workers, self._workers, self._rounds = self._workers, None, None
+        workers, self._workers = self._workers, None
         if workers is not None:
             workers.close()
 
@@ -343,54 +358,11 @@ class AgentCallback(Callback):
         guarded.replace(fault, envs.seed, np.full(envs.num_envs, envs.num_steps - 1), self.progress)
         return int(random_stream(f"evaluation, fault {self.progress.env_faults}", rank).integers(2**31))
 
-    # Pace and budget
-
     @property
     def _budget(self) -> Budget:
         return Budget(self.max_env_steps, self.max_episodes)
-
-    def _take_rollout(self, trainer: Trainer) -> None:
-        """Take the env steps of the next rollout; if the budget ends within it, forgo the rest of them."""
-        self._collect(trainer, self._pace.due_env_steps(trainer.global_step))
-        self._pace.waive(trainer.global_step, self.progress.env_steps)
-
-    def _collect(self, trainer: Trainer, until_env_steps: float) -> None:
-        """Step the environments until this process has taken so many env steps, or the run's budget is used up."""
-        budget, num_processes = self._budget, trainer.world_size
-        while self.progress.env_steps < until_env_steps and budget.allows(self.progress, num_processes):
-            if self._rounds is not None:
-                self._start_round(until_env_steps)
-            num_lost = self.collector.step()
-            self._pace.unlearned_env_steps += num_lost
-            until_env_steps += num_lost
-        publish_progress(self.collector, self._run_progress, trainer.strategy.root_device)
-
-    def _start_round(self, until_env_steps: float) -> None:
-        """Let the actors take the env steps that are left until then, unless they are at it."""
-        assert self._rounds is not None
-        left = min(until_env_steps, self.max_env_steps or math.inf) - self.progress.env_steps
-        if left > 0 and self._rounds.is_stored:
-            self._rounds.start(math.ceil(left / self._rounds.num_envs))
-
-    def _store_round(self, trainer: Trainer) -> None:
-        """Store all rows of the round: what resets of environments took from it is left to the next one."""
-        assert self._rounds is not None
-        while not self._rounds.is_stored:
-            self.collector.step()
-        publish_progress(self.collector, self._run_progress, trainer.strategy.root_device)
 
     def _stop_at_budget(self, trainer: Trainer) -> None:
         """Let the fit loop end, or not begin, if the run's budget is used up."""
         if self._budget.is_used_up(self._run_progress):
             trainer.should_stop = True
-
-    def _warm_up(self, trainer: Trainer) -> None:
-        """Take the env steps that come before the first update."""
-        num_steps, start = self.cadence.warmup_env_steps, self.progress.env_steps
-        self._pace.unlearned_env_steps += num_steps
-        # Processes exchange their progress from time to time, since blocks count the episodes of all of them.
-        every = num_steps if trainer.world_size == 1 else min(num_steps, _PUBLISH_EVERY)
-        for until in (*range(every, num_steps, every), num_steps):
-            self._collect(trainer, start + until)
-        if not self._pace.learns_once:
-            self._stop_at_budget(trainer)

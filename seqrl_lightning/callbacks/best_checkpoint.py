@@ -6,11 +6,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqrl_lightning.data import LearnerDataModule
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 
 
 class BestOfBlock(Callback):
-    """Make each ``ModelCheckpoint`` keep the best checkpoint of the present block.
+    """Make each ``ModelCheckpoint`` keep the best checkpoint of the current block.
 
     The policy that was best before a switch may be worthless after it, but its return might never be beaten. At the
     first evaluation of a block, the checkpoint becomes the best one, whatever came before. The best checkpoints of
@@ -38,8 +38,8 @@ class BestOfBlock(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        block = state_dict["block"]  # None before the first evaluation
-        self._block = None if block is None else saved(block, int, "BestOfBlock's block")
+        block = state_dict.get("block")  # None before the first evaluation
+        self._block = None if block is None else saved_count(block, "BestOfBlock's block")
 
 
 def _forget_best(callback: ModelCheckpoint) -> None:

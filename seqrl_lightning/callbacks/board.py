@@ -110,7 +110,7 @@ class BoardPages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the choices of the evaluation under the present rule."""
+        """Count the choices of the evaluation under the current rule."""
         if self._confusion is not None and "" in batch.names:
             choices = ChoiceBuffer.of(self._data)
             choices.add([_trial_step(t, step) for t, step in enumerate(steps_of(outputs))])

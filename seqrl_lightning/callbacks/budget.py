@@ -1,97 +1,86 @@
-"""The budget of a run: its limits, and whether one of them is reached."""
+"""Whether a run ends, and what has ended it: the budget, a limit of the Trainer, or a callback."""
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities import rank_zero_warn
 
+from seqrl_lightning.collect.env_steps import Budget
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.trainer_access import attributes_of, is_limited
 from seqrl_lightning.types import Progress, require
 
 
-class Budget(NamedTuple):
-    """Env steps and episodes, over all environments and processes, after which a run ends; None for no limit."""
+def require_end(budget: Budget, trainer: Trainer, warmup_env_steps: int) -> None:
+    """Refuse a run that would never end, or would end before its first update.
 
-    max_env_steps: int | None
-    max_episodes: int | None
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    limit = budget.max_env_steps
+    must_be = f"more than agent.warmup_env_steps = {warmup_env_steps}"
+    require(limit is None or limit > warmup_env_steps, "agent.max_env_steps", limit, must_be)
+    ends = limit is not None or budget.max_episodes is not None or is_limited(trainer)
+    others = "agent.max_episodes, trainer.max_steps, trainer.max_epochs or trainer.max_time"
+    require(ends, "agent.max_env_steps", None, f"a number, or {others} must be set: nothing ends this run")
 
-    def check(self, trainer: Trainer, warmup_env_steps: int) -> None:
-        """Refuse a run that would never end, or would end before its first update.
 
-        Raises:
-            ConfigurationError: If it is one.
-        """
-        budget = self.max_env_steps
-        must_be = f"more than agent.warmup_env_steps = {warmup_env_steps}"
-        require(budget is None or budget > warmup_env_steps, "agent.max_env_steps", budget, must_be)
-        ends = budget is not None or self.max_episodes is not None or is_limited(trainer)
-        must_be = "a number, or one of agent.max_episodes, trainer.max_steps, trainer.max_epochs and trainer.max_time"
-        require(ends, "agent.max_env_steps", None, f"{must_be}: nothing ends this run")
-
-    def warn_of_blocks(self, data: ReplayDataModule) -> None:
-        """Say so if the budget of episodes ends before the task's last block begins."""
-        if data.block_of is None or self.max_episodes is None:
-            return
-        last = data.block_of(self.max_episodes - 1)
-        if last < data.num_blocks - 1:
-            rank_zero_warn(
-                f"agent.max_episodes = {self.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "
-                "from 0: the rules of later blocks are never learned."
-            )
-
-    def is_used_up(self, run: Progress) -> bool:
-        """Return whether a run with this progress, over all processes, is at its end."""
-        return run.env_steps >= (self.max_env_steps or math.inf) or run.episodes >= (self.max_episodes or math.inf)
-
-    def reached_limit(self, trainer: Trainer, run: Progress, updates: int, epochs: int) -> str | None:
-        """Return the limit that leaves a resumed run nothing to do, with its setting's name; None if there is none.
-
-        Args:
-            trainer: It counts what the run has done only once it fits.
-            run: The run's progress, over all processes.
-            updates: Updates that the run has made.
-            epochs: Epochs that it has finished.
-        """
-        limits = (
-            ("agent.max_env_steps", self.max_env_steps, run.env_steps),
-            ("agent.max_episodes", self.max_episodes, run.episodes),
-            ("trainer.max_steps", trainer.max_steps, updates),
-            ("trainer.max_epochs", trainer.max_epochs, epochs),
+def warn_of_later_blocks(budget: Budget, data: ReplayDataModule) -> None:
+    """Warn if the budget of episodes ends before the task's last block begins."""
+    if data.block_of is None or budget.max_episodes is None:
+        return
+    last = data.block_of(budget.max_episodes - 1)
+    if last < data.num_blocks - 1:
+        rank_zero_warn(
+            f"agent.max_episodes = {budget.max_episodes} ends the run in block {last} of {data.num_blocks}, counted "
+            "from 0: the rules of later blocks are never learned."
         )
-        for name, limit, done in limits:
-            if limit is not None and 0 <= limit <= done:
-                return f"{name} = {limit}"
-        return "trainer.max_time" if is_time_up(attributes_of(trainer).callbacks) else None
-
-    def allows(self, own: Progress, num_processes: int) -> bool:
-        """Return whether one of several processes, with this progress of its own, may take a further env step."""
-        share = (self.max_env_steps or math.inf) / num_processes
-        return own.env_steps < share and own.episodes < (self.max_episodes or math.inf)
-
-    def was_stopped(self, trainer: Trainer, run: Progress) -> bool:
-        """Return whether a callback has ended the run, and not one of its limits, which a resumed run may raise."""
-        callbacks = attributes_of(trainer).callbacks
-        has_reason = any(
-            isinstance(callback, EarlyStopping) and callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
-            for callback in callbacks
-        )
-        is_at_limit = self.is_used_up(run) or is_time_up(callbacks)
-        return trainer.should_stop and (has_reason or not is_at_limit)
 
 
 def warn_of_missed_blocks(data: ReplayDataModule, reached_block: int) -> None:
-    """Say so if a run has ended before a step was taken in the task's last block."""
+    """Warn if a run has ended before a step was taken in the task's last block."""
     reached = min(reached_block, data.progress.block)
     if reached < data.num_blocks - 1:
         rank_zero_warn(
             f"The run ended in block {reached} of {data.num_blocks}, counted from 0, after {data.progress.episodes} "
             "episodes: the rules of later blocks were never learned."
         )
+
+
+def was_stopped(trainer: Trainer, budget: Budget, run: Progress) -> bool:
+    """Return whether a callback has ended the run, and not one of its limits, which a resumed run may raise."""
+    callbacks = attributes_of(trainer).callbacks
+    has_reason = any(
+        isinstance(callback, EarlyStopping) and callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
+        for callback in callbacks
+    )
+    is_at_limit = budget.is_used_up(run) or is_time_up(callbacks)
+    return trainer.should_stop and (has_reason or not is_at_limit)
+
+
+def reached_limit(budget: Budget, trainer: Trainer, run: Progress, updates: int, epochs: int) -> str | None:
+    """Return the limit that leaves a resumed run nothing to do, with its setting's name; None if there is none.
+
+    Args:
+        budget: The run's own limits.
+        trainer: It counts what the run has done only once it fits.
+        run: The run's progress, over all processes.
+        updates: Updates that the run has made.
+        epochs: Epochs that it has finished.
+    """
+    limits = (
+        ("agent.max_env_steps", budget.max_env_steps, run.env_steps),
+        ("agent.max_episodes", budget.max_episodes, run.episodes),
+        ("trainer.max_steps", trainer.max_steps, updates),
+        ("trainer.max_epochs", trainer.max_epochs, epochs),
+    )
+    for name, limit, done in limits:
+        if limit is not None and 0 <= limit <= done:
+            return f"{name} = {limit}"
+    return "trainer.max_time" if is_time_up(attributes_of(trainer).callbacks) else None
 
 
 def is_time_up(callbacks: Sequence[Callback]) -> bool:

@@ -18,7 +18,7 @@ from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion
-from seqrl_lightning.saved_state import saved, saved_tensor
+from seqrl_lightning.saved_state import saved, saved_count, saved_tensor
 from seqrl_lightning.trainer_access import run_folder, update_of
 
 _OUTSIDE = "train/targets_outside_support"
@@ -114,11 +114,11 @@ class EnvStepLogger(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._interval.batches = saved(state_dict["batches"], int, "EnvStepLogger's batches")
-        self._unlogged = saved(state_dict["unlogged"], list[Episode], "EnvStepLogger's unlogged")
-        self._num_rows = saved(state_dict["rows"], int, "EnvStepLogger's rows")
+        self._interval.batches = saved_count(state_dict.get("batches"), "EnvStepLogger's batches")
+        self._unlogged = saved(state_dict.get("unlogged"), list[Episode], "EnvStepLogger's unlogged")
+        self._num_rows = saved_count(state_dict.get("rows"), "EnvStepLogger's rows")
         if self._criterion is not None and state_dict["criterion"] is not None:
-            criterion = saved(state_dict["criterion"], dict, "EnvStepLogger's criterion")
+            criterion = saved(state_dict.get("criterion"), dict, "EnvStepLogger's criterion")
             for name, own in self._criterion.state_dict().items():
                 saved_tensor(criterion.get(name), own.shape, own.dtype, f"EnvStepLogger's criterion, {name},")
             self._criterion.load_state_dict(criterion)

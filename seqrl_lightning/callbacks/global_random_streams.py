@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.saved_state import require_alike, require_saved, saved_tensor
 
 
 class GlobalRandomStreams(Callback):
@@ -29,8 +29,6 @@ class GlobalRandomStreams(Callback):
         version, words, gauss = self._resumed["python"]
         random.setstate((version, tuple(words), gauss))
         kind, words, position, *rest = self._resumed["numpy"]
-        is_within = 0 <= saved(position, int, "NumPy's position") <= len(words)
-        require_saved(is_within, "NumPy's position", position, "a word's")  # NumPy would read beyond them
         np.random.set_state((kind, np.array(words, np.uint32), position, *rest))  # noqa: NPY002  (the global stream is meant)
         if self._resumed["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self._resumed["cuda"], pl_module.device)
@@ -48,5 +46,25 @@ class GlobalRandomStreams(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned, once training starts."""
-        self._resumed = state_dict
+        """Restore what ``state_dict`` returned, once training starts.
+
+        Raises:
+            StateError: If the streams have no such state.
+        """
+        own = self.state_dict()
+        form = {**own, "cuda": None, "python": [*own["python"][:2], None]}  # the last is None, or a number left over
+        require_alike({**state_dict, "cuda": None}, form, "the global random streams")
+        (version, words, _), (kind, numpy_words, position, has_gauss, _) = state_dict["python"], state_dict["numpy"]
+        for label, value, is_so, must_be in (
+            ("Python's version", version, version == own["python"][0], str(own["python"][0])),
+            ("Python's words", words, max(words) < 2**32 and words[-1] < len(words), "numbers of 32 bits"),
+            ("NumPy's kind", kind, kind == own["numpy"][0], own["numpy"][0]),
+            ("NumPy's words", numpy_words, max(numpy_words) < 2**32, "numbers of 32 bits"),
+            ("NumPy's position", position, position <= len(numpy_words), "a word's"),  # it would read beyond them
+            ("NumPy's has_gauss", has_gauss, has_gauss in (0, 1), "0 or 1"),
+        ):
+            require_saved(is_so, label, value, must_be)
+        cuda = state_dict.get("cuda")
+        if cuda is not None:
+            saved_tensor(cuda, (None,) if own["cuda"] is None else own["cuda"].shape, torch.uint8, "CUDA's stream")
+        self._resumed = {**state_dict, "cuda": cuda}

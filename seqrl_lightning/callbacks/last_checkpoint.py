@@ -46,7 +46,7 @@ class LastCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._resumes_between_epochs = saved(
-            state_dict["is_between_epochs"], bool, "LastCheckpoint's is_between_epochs"
+            state_dict.get("is_between_epochs"), bool, "LastCheckpoint's is_between_epochs"
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
     def _break_evaluation_off(self) -> None:
         assert self._received is not None
         self._is_too_late = True
-        rank_zero_info("\nInterrupted in a long evaluation. Resume the run from the epoch before by --ckpt_path last.")
+        rank_zero_info("\nInterrupted in a long evaluation. Resume from the previous epoch with --ckpt_path last.")
         os.kill(os.getpid(), self._received)  # the main thread may be waiting for an environment
 
     def on_train_batch_end(
@@ -181,6 +181,7 @@ def _start_epoch_again(trainer: Trainer, pl_module: LightningModule) -> None:
             and kind.state_dict is Callback.state_dict
         ):
             rank_zero_info(
-                f"Not bitwise, if {hook} changes what is learned: it saves no state, and isn't called where a run is "
-                "resumed in mid-epoch."
+                f"Not bitwise, if {hook} changes what is learned: the run is resumed in mid-epoch, where the hook "
+                f"isn't called again, and {kind.__name__} saves no state. To resume exactly, give it `state_dict` and "
+                "`load_state_dict`."
             )

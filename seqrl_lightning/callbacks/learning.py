@@ -11,7 +11,7 @@ from seqrl_lightning.callbacks.choices import ChoiceBuffer
 from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.metrics import Completion, ErrorShares, PositionAccuracy, SwitchErrors
-from seqrl_lightning.saved_state import saved, saved_tensor
+from seqrl_lightning.saved_state import saved_count, saved_tensor
 
 _MAX_POSITIONS = 16  # with a curve of accuracy of their own
 
@@ -68,9 +68,9 @@ class LearningMetrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         if self._is_active and state_dict:
-            self._interval.batches = saved(state_dict["batches"], int, "LearningMetrics' batches")
+            self._interval.batches = saved_count(state_dict.get("batches"), "LearningMetrics' batches")
             shape = (len(self._choices.pending), None)
-            pending = saved_tensor(state_dict["pending"], shape, torch.int64, "LearningMetrics' pending")
+            pending = saved_tensor(state_dict.get("pending"), shape, torch.int64, "LearningMetrics' pending")
             self._choices.pending = pending.numpy()
 
     def _buffer_steps(self) -> None:

@@ -79,12 +79,12 @@ class TensorBoardPages(Pages):
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         super().__init__(logger)
-        self._writer: Any = logger.experiment
+        self._writer = logger.experiment
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Fill HPARAMS, and lay out CUSTOM SCALARS."""
         super().write_settings(settings)
-        for summary in hparams(settings, {RESULT: 0.0}):  # type: ignore[no-untyped-call]  # torch's
+        for summary in hparams(settings, {RESULT: 0.0}):
             self._writer.file_writer.add_summary(most_important_first(summary))
         self._writer.add_custom_scalars(_LAYOUT)
 
@@ -142,7 +142,7 @@ class MLflowPages(Pages):
 
     def __init__(self, logger: MLFlowLogger) -> None:
         super().__init__(logger)
-        self._client: Any = logger.experiment
+        self._client: Any = logger.experiment  # MLflow's types need it to be installed
         self._run_id = logger.run_id
 
     def write_settings(self, settings: dict[str, Any]) -> None:

@@ -9,11 +9,12 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from seqrl_lightning.algorithms.acting import ActingModule
+from seqrl_lightning.batches import Batch
 from seqrl_lightning.callbacks.writing import LogInterval, leaves_files, log_scalars
 from seqrl_lightning.networks.hidden_units import HiddenLayer, hidden_layers, mean_activations, recycle, reset
 from seqrl_lightning.random_streams import random_stream
-from seqrl_lightning.saved_state import saved
-from seqrl_lightning.types import Batch, require
+from seqrl_lightning.saved_state import restore_stream, saved_count
+from seqrl_lightning.types import require
 
 
 class FreshWeights(Callback):
@@ -71,8 +72,8 @@ class FreshWeights(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._num_times = saved(state_dict["times"], int, f"{type(self).__name__}'s times")
-        self._rng.bit_generator.state = state_dict["rng"]
+        self._num_times = saved_count(state_dict.get("times"), f"{type(self).__name__}'s times")
+        restore_stream(self._rng, state_dict.get("rng"), f"{type(self).__name__}'s random stream")
         self._is_resumed = True
 
 
@@ -139,7 +140,7 @@ class DormantUnits(FreshWeights):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         super().load_state_dict(state_dict)
-        self._interval.batches = saved(state_dict["batches"], int, "DormantUnits' batches")
+        self._interval.batches = saved_count(state_dict.get("batches"), "DormantUnits' batches")
 
     def _fractions(self, learner: ActingModule, batch: Batch) -> dict[str, float]:
         layers = hidden_layers(learner.policy_net)

@@ -3,10 +3,10 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from seqrl_lightning.batches import Batch
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.replay import write_priorities
 from seqrl_lightning.trainer_access import update_of
-from seqrl_lightning.types import Batch
 
 
 class PriorityWriter(Callback):

@@ -12,7 +12,7 @@ from seqrl_lightning.callbacks.trials import Row, header, played_rows
 from seqrl_lightning.callbacks.writing import gather, leaves_files
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import EvaluationTask
 
@@ -20,7 +20,7 @@ from seqrl_lightning.types import EvaluationTask
 class ProbeWriter(Callback):
     """Write ``probes.csv`` into the run's folder, for tasks that state the ``correct_action``.
 
-    Every choice of the evaluations under the present rule is a row: the run's ``env_steps`` at the evaluation, and the
+    Every choice of the evaluations under the current rule is a row: the run's ``env_steps`` at the evaluation, and the
     columns of ``trials.csv`` without Q-values, where ``episode`` counts the probes in each environment. The run is the
     same with and without it, and a resumed run ends with the rows of one that was never interrupted.
     """
@@ -47,7 +47,7 @@ class ProbeWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the choices under the present rule."""
+        """Keep the choices under the current rule."""
         if self._path is None or trainer.sanity_checking or "" not in batch.names or not (steps := steps_of(outputs)):
             return
         data = LearnerDataModule.of(trainer)
@@ -75,5 +75,5 @@ class ProbeWriter(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._num_rows = saved(state_dict["rows"], int, "ProbeWriter's rows")
-        self._num_probes = saved(state_dict["probes"], int, "ProbeWriter's probes")
+        self._num_rows = saved_count(state_dict.get("rows"), "ProbeWriter's rows")
+        self._num_probes = saved_count(state_dict.get("probes"), "ProbeWriter's probes")

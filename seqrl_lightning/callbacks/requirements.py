@@ -64,8 +64,8 @@ def require_fitting_actors(
     pace: Pace,
     updates_per_step: int,
     overlap: bool,
-    on_env_error: str,
     data: ReplayDataModule,
+    ray_address: str,
     num_processes: int,
 ) -> None:
     """Refuse what doesn't work with actors.
@@ -75,8 +75,8 @@ def require_fitting_actors(
         pace: The ratio of env steps and updates.
         updates_per_step: The number of updates in a training step.
         overlap: Whether ``agent.overlap`` is set.
-        on_env_error: What happens when an environment breaks.
         data: The datamodule.
+        ray_address: Where the actors are.
         num_processes: Number of processes that learn.
 
     Raises:
@@ -88,13 +88,12 @@ def require_fitting_actors(
     require(per_update <= most, "agent.env_steps_per_update", per_update, must_be)
     divides = data.num_envs % actors == 0
     require(divides, "agent.actors", actors, f"a divisor of data.num_envs = {data.num_envs}, so that shares are equal")
-    require(num_processes == 1, "agent.actors", actors, f"null with {num_processes} processes that learn")
     must_be = "null: the learner learns from whole rollouts, each by the weights that it was taken with"
     require(not pace.learns_once, "agent.actors", actors, must_be)
+    must_be = f"a cluster's with {num_processes} processes that learn, of which each would start Ray on this machine"
+    require(num_processes == 1 or ray_address != "local", "agent.ray_address", ray_address, must_be)
     must_be = "false with agent.actors, which act during the update anyway"
     require(not overlap, "agent.overlap", overlap, must_be)
-    must_be = "'raise' with agent.actors: the episodes of one actor can't be forgotten by themselves"
-    require(on_env_error == "raise", "agent.on_env_error", on_env_error, must_be)
 
 
 def require_one_process(bonus: ExplorationBonus | None, num_processes: int) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.checkpoints.sidecars import SUFFIX, SidecarIO, best_in_folder, sidecars_of, write_sidecar
 from seqrl_lightning.files import delete_unfinished
-from seqrl_lightning.saved_state import StateError, saved
+from seqrl_lightning.saved_state import StateError, require_saved, saved
 from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.types import RunError
 
@@ -51,6 +52,8 @@ class Sidecars(Callback):
         path = Path(str(trainer.ckpt_path))
         try:
             states = saved(checkpoint["callbacks"], dict, "the callbacks' state")
+            for key, state in states.items():  # Lightning saves none that is empty
+                require_saved(bool(saved(state, dict, f"{key}'s state")), f"{key}'s state", state, "of some keys")
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
                     state = states[callback.state_key] = _best_of(callback, states[callback.state_key], path)
@@ -118,10 +121,20 @@ def _best_of(callback: ModelCheckpoint, state: object, loaded: Path) -> dict[str
         state: Its saved state.
         loaded: The checkpoint that holds the state.
     """
-    state = saved(state, dict, "ModelCheckpoint's state")
+    state, fresh = saved(state, dict, "ModelCheckpoint's state"), callback.state_dict()
+    require_saved(
+        state.keys() == fresh.keys(), "a key of ModelCheckpoint's state", sorted(state), f"of {sorted(fresh)}"
+    )
     folder = os.fspath(callback.dirpath or "")
     before = {loaded.parent.resolve(), Path(str(state.get("dirpath"))).resolve()}
-    return best_in_folder(state, folder) if Path(folder).resolve() in before else callback.state_dict()
+    if Path(folder).resolve() not in before:
+        return fresh
+    found = best_in_folder(state, folder)
+    scores: dict[str, Tensor] = found["best_k_models"]
+    if scores:  # the worst of them is the next to be deleted
+        worst = (max if callback.mode == "min" else min)(scores, key=lambda name: float(scores[name]))
+        found |= {"kth_best_model_path": worst, "kth_value": scores[worst]}
+    return found
 
 
 def _delete_unnamed_sidecars(folder: Path, max_gib: float) -> None:

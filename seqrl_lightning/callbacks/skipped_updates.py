@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.callbacks.writing import LogInterval
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 from seqrl_lightning.trainer_access import run_folder, update_of
 from seqrl_lightning.types import DivergedError, require
 
@@ -53,7 +53,7 @@ class SkippedUpdates(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._interval.batches = saved(state_dict["batches"], int, "SkippedUpdates' batches")
+        self._interval.batches = saved_count(state_dict.get("batches"), "SkippedUpdates' batches")
 
     def _report(self, trainer: Trainer, num_skipped: int, outputs: Mapping[str, Tensor]) -> None:
         if num_skipped == self._num_reported:

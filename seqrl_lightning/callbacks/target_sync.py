@@ -9,7 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.hooks import RemovableHandle
 
 from seqrl_lightning.algorithms.acting import ActingModule
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import saved_count
 from seqrl_lightning.types import require
 
 _SOFT, _COPY = 0.005, 1.0
@@ -24,8 +24,8 @@ class TargetSync(Callback):
 
     Args:
         sync_every_updates: Updates of the network between two syncs.
-        tau: Size of the target's step towards the policy, in (0, 1]. None for 0.005 if there is a step at every update,
-            and for 1, a copy, if there are updates between two of them.
+        tau: Size of the target's step towards the policy, in (0, 1]. None for 0.005 if ``sync_every_updates`` is 1, and
+            for 1, a copy, if it is larger.
 
     Attributes:
         tau: Size of the step, by default or as it was given.
@@ -63,7 +63,7 @@ class TargetSync(Callback):
         self._hook = None
         if not _has_target(pl_module):
             return
-        move = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]  # torch's
+        move = get_ema_multi_avg_fn(1.0 - self.tau)
         target_net, policy_net = pl_module.target_net, pl_module.policy_net
         parameters = list(target_net.parameters()), list(policy_net.parameters())
         buffers = list(zip(target_net.buffers(), policy_net.buffers(), strict=True))
@@ -89,7 +89,7 @@ class TargetSync(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.updates = saved(state_dict["updates"], int, "TargetSync's updates")
+        self.updates = saved_count(state_dict.get("updates"), "TargetSync's updates")
 
 
 def _has_target(learner: ActingModule) -> bool:

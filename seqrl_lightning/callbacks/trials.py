@@ -17,7 +17,7 @@ from seqrl_lightning.collect import Step, TrialStep
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import UNFINISHED, add_rows, start_table, writing
 from seqrl_lightning.parts import PackedShape
-from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.saved_state import require_saved, saved, saved_count
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import Array, BoolArray, EvaluationTask, IntArray
 
@@ -100,9 +100,9 @@ class TrialWriter(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._interval.batches = saved(state_dict["batches"], int, "TrialWriter's batches")
-        self._num_rows = saved(state_dict["rows"], int, "TrialWriter's rows")
-        self._episodes = saved(state_dict["episodes"], list[int], "TrialWriter's episodes")
+        self._interval.batches = saved_count(state_dict.get("batches"), "TrialWriter's batches")
+        self._num_rows = saved_count(state_dict.get("rows"), "TrialWriter's rows")
+        self._episodes = saved(state_dict.get("episodes"), list[int], "TrialWriter's episodes")
 
     def _write(self) -> None:
         """Write the pending rows, batch by batch, so that a save between two intervals changes no row's place."""

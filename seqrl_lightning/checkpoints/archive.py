@@ -55,7 +55,7 @@ _NAMING = ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
 _MARKED = (pickletools.markobject, pickletools.stackslice)
 
 
-def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any:
+def read_archive(path: Path, max_gib: float = MAX_GIB, mmap: bool = True) -> Any:  # which the caller checks
     """Read a file written by ``torch.save``: tensors, numbers, texts and collections of them.
 
     Args:
@@ -184,7 +184,7 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
     marks: list[int] = []  # the number of entries on the stack
     memo: dict[int, _Entry] = {}
     num_opcodes = num_repeated = 0
-    argument: Any
+    argument: Any  # of the kind that the opcode takes
     for opcode, argument, _ in pickletools.genops(program):
         num_opcodes += 1
         if opcode.name in _NAMING and not (opcode.name == "GLOBAL" and _PICKLED.fullmatch(str(argument))):
@@ -215,7 +215,7 @@ def _check_program(program: bytes, sizes: Mapping[str, int]) -> int:
     return num_opcodes
 
 
-def _require_held(storage: Any, sizes: Mapping[str, int]) -> None:
+def _require_held(storage: tuple[Any, ...], sizes: Mapping[str, int]) -> None:
     """Refuse a storage, as a pickle names it, of more bytes than its record has."""
     _, kind, key, _, num_elements = storage
     num_bytes = num_elements * _STORAGES[str(kind).rpartition(" ")[2]]

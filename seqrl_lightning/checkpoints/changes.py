@@ -57,7 +57,7 @@ def changes(before: object, now: object) -> list[Change]:
     return [change for change in found if change.before != change.now]
 
 
-def _filled(value: object) -> Any:
+def _filled(value: object) -> object:
     """Return a setting's value; None for an empty collection, which stands for the same."""
     return None if value in ({}, []) else value
 

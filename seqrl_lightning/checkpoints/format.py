@@ -1,6 +1,7 @@
 """The format of a checkpoint: its version, its checksum, and the parts that every command relies on."""
 
 import hashlib
+import re
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive
 from seqrl_lightning.checkpoints.records import UnusableFileError
-from seqrl_lightning.saved_state import StateError, require_saved, saved
+from seqrl_lightning.saved_state import StateError, require_saved, saved, saved_count, saved_settings
 from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import shortened
 
@@ -23,6 +24,7 @@ DATAMODULES = ("ReplayDataModule", "LoggedTrials")
 """The classes under whose name a checkpoint holds its datamodule's state."""
 
 _PARTS: dict[str, type] = {
+    "pytorch-lightning_version": str,
     "state_dict": dict,
     "global_step": int,
     "epoch": int,
@@ -33,10 +35,19 @@ _PARTS: dict[str, type] = {
     "loops": dict,
     "optimizer_states": list,
     "lr_schedulers": list,
+    "sampler": dict,
+    "sidecars": dict,
+    "stopped_by_callback": bool,
     **dict.fromkeys(DATAMODULES, dict),
 }
-_NEEDED = ("state_dict", "global_step")
+NOT_IN_SIDECARS = tuple(name for name in _PARTS if name not in ("callbacks", *DATAMODULES))
+"""The parts that a sidecar can't replace. It holds those of the callbacks and the datamodule, of whatever class."""
+
+_NEEDED = ("pytorch-lightning_version", "state_dict", "global_step", "epoch")
 _NEEDED_TO_RESUME = ("hyper_parameters", "callbacks", "loops", "optimizer_states", "lr_schedulers")
+
+_SETTINGS = ("hyper_parameters", "datamodule_hyper_parameters", "policy", "sampler")
+_VERSION = re.compile(r"[2-9]\d{0,3}(\.\d{1,9}){1,3}((a|b|rc|\.dev|\.post)\d{1,9})*(\+[a-z0-9.]{1,40})?")  # Lightning's
 
 _KEY = "seqrl_lightning"  # in the checkpoint: {"format": FORMAT, "sha256": the rest's checksum}
 
@@ -68,7 +79,7 @@ def read_checkpoint(
         trust: If given, classes that the settings under ``used`` name and files may not name are refused.
         max_gib: Larger files are refused.
         mmap: See :func:`read_archive`.
-        to_resume: Whether a run is to be resumed from it, for which its format must be the present one.
+        to_resume: Whether a run is to be resumed from it, for which its format must be the current one.
         used: The key of the settings from which an object is built: the learner's, or the datamodule's.
         replaced: Settings that the caller gives, so that the names in the checkpoint's don't matter.
 
@@ -106,14 +117,20 @@ def _require_parts(contents: Mapping[str, Any], to_resume: bool) -> None:
     parts: dict[str, Any] = {
         name: saved(contents.get(name), _PARTS[name], name) for name in _PARTS if name in (*contents, *needed)
     }
+    version = parts["pytorch-lightning_version"]
+    require_saved(_VERSION.fullmatch(version) is not None, "pytorch-lightning_version", version, "2.0.0 or later")
+    for name in ("global_step", "epoch"):
+        saved_count(parts[name], name)
+    for name in _SETTINGS:
+        saved_settings(parts.get(name, {}), name)
     for name, weight in parts["state_dict"].items():
         require_saved(isinstance(weight, Tensor), f"state_dict[{name!r}]", weight, "a tensor")
     for name, count in _counts(parts.get("loops", {})):
-        require_saved(0 <= saved(count, int, name) < 2**63, name, count, "a count")
+        saved_count(count, name)
     for name in DATAMODULES:
         if name in parts:
             progress = saved(parts[name].get("progress"), dict, f"the progress of {name}")
-            saved(progress.get("env_steps"), int, "the progress.env_steps")
+            saved_count(progress.get("env_steps"), "the progress.env_steps")
 
 
 def _counts(loops: Mapping[str, Any], where: str = "loops") -> Iterator[tuple[str, object]]:

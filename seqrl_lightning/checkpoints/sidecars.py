@@ -16,10 +16,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from seqrl_lightning.checkpoints.archive import MAX_GIB, read_archive, write_archive
-from seqrl_lightning.checkpoints.format import read_checkpoint, seal
+from seqrl_lightning.checkpoints.format import NOT_IN_SIDECARS, read_checkpoint, seal
 from seqrl_lightning.checkpoints.records import UnusableFileError
 from seqrl_lightning.files import UNFINISHED, checksum, sync_folder, writing
-from seqrl_lightning.saved_state import require_saved, saved
+from seqrl_lightning.saved_state import StateError, require_saved, saved
 from seqrl_lightning.types import RunError, require
 
 SUFFIX = ".replay"
@@ -114,8 +114,15 @@ class SidecarIO(TorchCheckpointIO):
         name, found = list(sidecars.items())[self._rank]
         if (fault := _find_fault_in_sidecar(path.parent / name, found)) is not None:
             raise UnusableFileError(fault)
-        state = read_archive(path.parent / name, self._max_gib, mmap=False)
-        return state if isinstance(state, dict) else {}
+        try:
+            state = saved(read_archive(path.parent / name, self._max_gib, mmap=False), dict, f"{name}'s content")
+            for key, value in state.items():  # nothing that was checked in the checkpoint is replaced
+                must_be = "callbacks, or the datamodule"
+                require_saved(key not in NOT_IN_SIDECARS, f"a part of {name}", key, must_be)
+                saved(value, dict, key)
+        except StateError as error:
+            raise UnusableFileError(str(error)) from error
+        return state
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint and its sidecars, in a folder in which this process has saved one; nothing else."""
@@ -147,8 +154,8 @@ def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
         StateError: If it isn't such a state.
     """
 
-    def here(name: object) -> str:
-        path = Path(folder) / Path(str(name)).name
+    def here(name: str) -> str:
+        path = Path(folder) / Path(name).name
         is_own = bool(name) and path.suffix == ".ckpt" and path.is_file() and not path.is_symlink()
         return os.path.join(folder, path.name) if is_own else ""
 
@@ -158,8 +165,9 @@ def best_in_folder(state: Mapping[str, Any], folder: str) -> dict[str, Any]:
         require_saved(
             isinstance(score, Tensor) and score.numel() == 1, f"the score {name!r}", score, "a tensor of one number"
         )
-    scores = {here(name): score for name, score in scores.items() if here(name)}
-    return {**state, **{key: here(state.get(key)) for key in _PATHS}, "best_k_models": scores, "dirpath": folder}
+    own = {here(saved(name, str, "a name in best_k_models")): score for name, score in scores.items()}
+    paths = {key: here(saved(state.get(key, ""), str, f"ModelCheckpoint's {key}")) for key in _PATHS}
+    return {**state, **paths, "best_k_models": {name: own[name] for name in own if name}, "dirpath": folder}
 
 
 def predecessor_of(path: Path) -> Path:
@@ -219,7 +227,7 @@ def _moved_beside(checkpoint: Path, sidecar: Path) -> str:
     return sidecar.name
 
 
-def _without_large(value: object) -> Any:
+def _without_large(value: object) -> object:
     """Return the datamodule's state without its sidecar's part; any other state unchanged."""
     if not (isinstance(value, dict) and any(key in value for key in _LARGE)):
         return value

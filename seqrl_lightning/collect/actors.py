@@ -1,5 +1,6 @@
 """Actors: collectors in processes of their own, each of which takes its environments' steps of a round."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,12 @@ from seqrl_lightning.collect.episodes import EpisodeLog
 from seqrl_lightning.collect.faults import GuardedEnvs
 from seqrl_lightning.collect.policy import ExploringPolicy
 from seqrl_lightning.collect.recorder import TrialRecorder, TrialStep
-from seqrl_lightning.envs import Border
+from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.random_streams import SEED, random_stream
 from seqrl_lightning.replay import RingBuffer, UniformSampler
 from seqrl_lightning.saved_state import saved, saved_tensor
-from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, State
+from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, RunError, State
 
 Columns = dict[str, Array | None]
 """The steps of a round by name, ``[R, N, ...]`` of R rows and N environments; None for what no step has."""
@@ -56,9 +57,11 @@ class ActorSettings:
         n_actions: Number of actions.
         obs_shape: Shape of one observation.
         obs_dtype: Its dtype.
-        num_actors: Number of actors.
+        num_actors: Number of actors of one learner.
         check_bounds: Whether an observation outside its space's bounds is a fault.
         seed: The run's seed, as the environment variable has it; None if there is none.
+        learner_rank: Number of the process that learns from these actors.
+        num_learners: Number of such processes, each with as many actors.
     """
 
     env_id: str
@@ -71,6 +74,8 @@ class ActorSettings:
     num_actors: int
     check_bounds: bool
     seed: str | None
+    learner_rank: int = 0
+    num_learners: int = 1
 
 
 class Beginning(NamedTuple):
@@ -81,41 +86,70 @@ class Beginning(NamedTuple):
     remembers: bool  # whether the network carries a state
 
 
+class Taken(NamedTuple):
+    """The answer of an actor that has taken a round."""
+
+    columns: Columns  # [R, N, ...]
+    state: dict[str, Any] | None  # of the actor, after the round
+
+
+class Broken(NamedTuple):
+    """The placeholder for the answer of an actor that gave none."""
+
+    reason: str  # in one line
+    is_lost: bool  # its process is gone; otherwise an environment broke
+
+
+class BrokenEnvError(RunError):
+    """An actor's environment broke."""
+
+
+class _ActorEnvs(GuardedEnvs):
+    """Environments whose faults are the learner's to handle."""
+
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> Sequence[int]:
+        raise BrokenEnvError(self.described(fault, seed, lengths, progress)) from fault
+
+
 class Actor:
     """Collect in environments of its own, with a copy of the network.
 
     Args:
         settings: The settings of all actors.
-        rank: Number of this one.
+        rank: Number of this one among its learner's.
     """
 
     def __init__(self, settings: ActorSettings, rank: int) -> None:
         if settings.seed is not None:
             os.environ[SEED] = settings.seed
         self._envs = settings.make_envs()
-        env_id = f"{settings.env_id} of actor {rank} of {settings.num_actors}"
-        stream = random_stream("agent", rank)
+        self._num_actors = settings.num_actors
+        num_in_all = settings.num_actors * settings.num_learners
+        number = settings.learner_rank * settings.num_actors + rank  # among them
+        env_id = f"{settings.env_id} of actor {number} of {num_in_all}"
+        epsilon = settings.epsilon.of_actor(number, num_in_all)
+        stream = random_stream("agent", number)
         self._learner = settings.learner
         self._rank = rank
         self._states = _StateKeeper()
         self._recorder = TrialRecorder(tells_correct_action=True)
         self._steps = self._recorder.subscribe()
         self._collector = Collector(
-            GuardedEnvs(self._envs, settings.make_envs, env_id, check_bounds=settings.check_bounds),
-            ExploringPolicy(self._learner.act_values, settings.epsilon, settings.n_actions, stream),
+            _ActorEnvs(self._envs, settings.make_envs, env_id, check_bounds=settings.check_bounds),
+            ExploringPolicy(self._learner.act_values, epsilon, settings.n_actions, stream),
             RingBuffer(2 * self._envs.num_envs, self._envs.num_envs, settings.obs_shape, settings.obs_dtype),
             self._states,
             Progress(),
             EpisodeLog(),
             self._recorder,
-            rank,
-            settings.num_actors,
+            number,
+            num_in_all,
         )
         self._torch_stream = (
-            torch.Generator().manual_seed(int(random_stream("actor", rank).integers(2**63))).get_state()
+            torch.Generator().manual_seed(int(random_stream("actor", number).integers(2**63))).get_state()
         )
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: Any) -> Any:  # as the method has them
         """Call a method by its name, as :meth:`Workers.ask` sends it."""
         methods: dict[str, Callable[..., Any]] = {
             "begin": self.begin,
@@ -124,13 +158,16 @@ class Actor:
         }
         return methods[method](*arguments)
 
-    def begin(self, states: Sequence[Any] | None, is_anew: bool, env_steps: int, block: int | None) -> Beginning:
+    def begin(
+        self, states: Sequence[Any] | None, is_anew: bool, env_steps: int, env_faults: int, block: int | None
+    ) -> Beginning:
         """Start episodes, or continue those that ``states`` were taken of.
 
         Args:
             states: The states of all actors; None at a run's start.
             is_anew: Whether the episodes are new ones even so.
-            env_steps: Env steps of the run so far, over all actors.
+            env_steps: Env steps so far, over all actors of the learner.
+            env_faults: Faults so far, each of which has begun episodes of its own.
             block: The block of the next episodes, if the task leaves it to the learner.
         """
         collector, collected = self._collector, None
@@ -141,7 +178,8 @@ class Actor:
             vars(collector.progress).update(asdict(saved(state["progress"], Progress, "the actor's progress")))
             if is_anew:
                 collected["envs"] = None
-                collector.progress.env_steps = max(collector.progress.env_steps, env_steps // collector.world_size)
+                collector.progress.env_steps = max(collector.progress.env_steps, env_steps // self._num_actors)
+                collector.progress.env_faults = max(collector.progress.env_faults, env_faults)
         if block is not None:
             collector.envs.follow_block(block)
         with torch.random.fork_rng(devices=()):  # what it draws only finds out whether the network carries a state
@@ -149,19 +187,14 @@ class Actor:
         seed, shown = collector.episodes.seed, collector.episodes.shown._asdict()
         return Beginning(seed, _joined([shown], np.stack), collector.policy.remembers)
 
-    def take(self, num_rows: int, weights: Weights, block: int | None) -> Columns:
+    def take(self, num_rows: int, weights: Weights, block: int | None, keeps_state: bool) -> Taken | Broken:
         """Take a round's steps.
 
         Args:
             num_rows: R, the steps of each environment.
             weights: The weights to act by.
             block: The block of the next episodes, if the task leaves it to the learner.
-
-        Returns:
-            ``[R, N, ...]`` of this actor's N environments.
-
-        Raises:
-            RunError: If an environment breaks.
+            keeps_state: Whether the answer holds the actor's state, from which another one could continue.
         """
         collector = self._collector
         self._learner.load_state_dict(weights, strict=False)
@@ -170,11 +203,14 @@ class Actor:
         rows = []
         with self._own_torch_stream():
             for _ in range(num_rows):
-                collector.step()
+                try:
+                    collector.step()
+                except BrokenEnvError as error:
+                    return Broken(str(error), is_lost=False)
                 rows.append({**_columns(self._steps.pop()), "state": self._states.take()})
                 rows[-1]["epsilon"] = np.full(collector.num_envs, collector.policy.epsilon)
         collector.log.drain()  # the learner's side counts episodes
-        return _joined(rows, np.stack)
+        return Taken(_joined(rows, np.stack), copy.deepcopy(self.state_dict()) if keeps_state else None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the actor's state, as tensors and primitives."""

@@ -12,7 +12,8 @@ from seqrl_lightning.envs.state import plain
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.networks.normalization import ObservationNorm, RunningNorm
 from seqrl_lightning.parts import PackedShape, blank_observations
-from seqrl_lightning.saved_state import require_fitting_state, require_saved, saved_tensor
+from seqrl_lightning.saved_optimizer import require_optimizer_state
+from seqrl_lightning.saved_state import require_alike, require_saved, saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, ConfigurationError, FloatArray, IntArray, require
 
 
@@ -135,8 +136,8 @@ class CountBonus(ExplorationBonus):
         Raises:
             StateError: If it isn't that of such a table.
         """
-        places = saved_tensor(state_dict["places"], (None,), torch.int64, "the places that the bonus counts")
-        counts = saved_tensor(state_dict["counts"], (len(places),), torch.int64, "the bonus's counts")
+        places = saved_tensor(state_dict.get("places"), (None,), torch.int64, "the places that the bonus counts")
+        counts = saved_tensor(state_dict.get("counts"), (len(places),), torch.int64, "the bonus's counts")
         in_table = bool(((places >= 0) & (places < len(self.counts))).all())
         require_saved(in_table, "a place that the bonus counts", places, f"below {len(self.counts)}")
         self.counts[:] = 0
@@ -184,6 +185,7 @@ class RND(ExplorationBonus):
         with torch.random.fork_rng(devices=()):  # torch's global stream stays as it would be without a bonus
             torch.manual_seed(int(rng.integers(2**31)))
             target, predictor = (self._build(obs_shape) for _ in range(2))
+        self._form = obs_shape, torch.from_numpy(np.zeros(0, obs_dtype)).dtype  # of an observation
         self._observation_norm = ObservationNorm(obs_shape) if _has_floats(obs_shape, obs_dtype) else None
         self._error_norm = RunningNorm(())
         modules = {"target": target.requires_grad_(False), "predictor": predictor, "errors": self._error_norm}
@@ -235,7 +237,7 @@ class RND(ExplorationBonus):
         """Make one update of the prediction."""
         self._optimizer.zero_grad()
         with torch.enable_grad():
-            self._errors(rows).mean().backward()  # type: ignore[no-untyped-call]  # torch's
+            self._errors(rows).mean().backward()
         self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -251,12 +253,17 @@ class RND(ExplorationBonus):
         """Restore what :meth:`state_dict` returned.
 
         Raises:
-            StateError: If the optimizer's state doesn't fit the networks.
+            StateError: If it isn't that of these networks, their optimizer and such observations.
         """
+        require_alike(state_dict.get("modules"), self._modules.state_dict(), "the bonus's modules")
+        require_optimizer_state(state_dict.get("optimizer"), self._optimizer, "the bonus's optimizer")
+        waiting = saved(state_dict.get("waiting"), list, "the bonus's waiting")
+        require_saved(len(waiting) < self.batch_size, "the bonus's waiting", len(waiting), "fewer than a batch")
+        for row in waiting:
+            saved_tensor(row, *self._form, "an observation in the bonus's waiting")
         self._modules.load_state_dict(state_dict["modules"])
         self._optimizer.load_state_dict(state_dict["optimizer"])
-        require_fitting_state(self._optimizer)
-        self._waiting = list(state_dict["waiting"])
+        self._waiting = list(waiting)
 
 
 def _has_floats(obs_shape: tuple[int, ...], obs_dtype: str) -> bool:

@@ -1,6 +1,6 @@
 """The collector, which acts in environments and stores the transitions in the replay memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from seqrl_lightning.collect.recorder import TrialRecorder
 from seqrl_lightning.envs import EnvFault, Outcome, Shown
 from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import RingBuffer, Sampler
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import BoolArray, IntArray, Progress, require
 
 
@@ -38,8 +39,8 @@ class CollectorEnvs(Protocol):
     def follow_block(self, block: int) -> None:
         """Set the block of the episodes that start from now on."""
 
-    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
-        """Recreate the environments, and return the number of the broken one if it is known."""
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> Sequence[int]:
+        """Recreate the environments, and return the numbers of those that may be the broken one."""
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the environments' own state; None if it is unknown."""
@@ -114,11 +115,11 @@ class Collector:
         Returns:
             False if new episodes had to be started because ``state_dict`` doesn't hold the environments' state.
         """
-        is_known = state_dict is None or state_dict["envs"] is not None
+        is_known = state_dict is None or state_dict.get("envs") is not None
         if state_dict is not None:
-            self.policy.load_state_dict(state_dict["policy"])
+            self.policy.load_state_dict(saved(state_dict.get("policy"), dict, "the policy's state"))
             self._load_bonus(state_dict.get("bonus"))  # earlier versions had none
-            before = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
+            before = RunningEpisodes.from_state_dict(state_dict.get("episodes"), self.ring.num_envs)
             self._note_reached(before.shown, ~before.is_first)
         if state_dict is not None and is_known:
             self._continue_episodes(state_dict)
@@ -134,8 +135,8 @@ class Collector:
         Returns:
             The number of env steps that were lost with a broken episode, and have to be taken again.
         """
-        action = self._act()
         try:
+            action = self._act()  # asks actors, whose environments may have broken
             outcome = self.envs.step(action)
         except EnvFault as fault:
             return self._restart(fault)
@@ -202,7 +203,7 @@ class Collector:
         """Let the next episodes follow the rule of the block that the learner's finished episodes lead to."""
         if self.block_of is None:
             return
-        block = self.block_of(self.progress.episodes + self.episodes_elsewhere)
+        block = int(self.block_of(self.progress.episodes + self.episodes_elsewhere))
         if block != self.progress.block:
             self.progress.block = block
             self.envs.follow_block(block)
@@ -226,8 +227,7 @@ class Collector:
     def _restart(self, fault: EnvFault) -> int:
         """Replace the environments and forget the broken episode. Return the number of env steps lost with it."""
         lengths = self.episodes.lengths
-        broken = self.envs.replace(fault, self.episodes.seed, lengths, self.progress)
-        suspects = range(len(lengths)) if broken is None else [broken]
+        suspects = self.envs.replace(fault, self.episodes.seed, lengths, self.progress)
         num_lost = sum(self.ring.drop(env, int(lengths[env])) for env in suspects)
         self._start_episodes()
         return num_lost
@@ -242,7 +242,8 @@ class Collector:
             "bonus": None if self.bonus is None else self.bonus.state_dict(),
         }
 
-    def _load_bonus(self, state: dict[str, Any] | None) -> None:
+    def _load_bonus(self, state: object) -> None:
+        state = None if state is None else saved(state, dict, "the exploration bonus's state")
         must_be = "the one that the checkpoint was saved with"
         now = None if self.bonus is None else self.bonus.state_dict()
         is_alike = (now or {}).keys() == (state or {}).keys()
@@ -251,7 +252,7 @@ class Collector:
             self.bonus.load_state_dict(state)
 
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
-        self.envs.load_state_dict(state_dict["envs"])
+        self.envs.load_state_dict(saved(state_dict["envs"], dict, "the environments' state"))
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
         if self.normalization is not None:
             running = state_dict.get("normalization", {})  # earlier versions had none

@@ -9,7 +9,7 @@ import torch
 
 from seqrl_lightning.envs import Outcome, Shown
 from seqrl_lightning.envs.state import arrays, plain
-from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
+from seqrl_lightning.saved_state import require_saved, saved, saved_count, saved_tensor
 from seqrl_lightning.types import BoolArray, FloatArray, IntArray
 
 _MAX_WAITING_EPISODES = 100_000  # reached only in a run that never drains the log
@@ -103,23 +103,27 @@ class RunningEpisodes:
         return {**own, "shown": plain(self.shown._asdict())}
 
     @classmethod
-    def from_state_dict(cls, state_dict: dict[str, Any], num_envs: int) -> "RunningEpisodes":
+    def from_state_dict(cls, state: object, num_envs: int) -> "RunningEpisodes":
         """Return the episodes that ``state_dict`` saved.
 
         Raises:
             StateError: If they aren't those of ``num_envs`` environments.
         """
-        own = cls.after_reset(saved(state_dict["seed"], int, "the episodes' seed"), _saved_shown(state_dict, num_envs))
+        state_dict = saved(state, dict, "the episodes")
+        seed = saved_count(state_dict.get("seed"), "the episodes' seed")
+        own = cls.after_reset(seed, _saved_shown(state_dict, num_envs))
         for name, fresh in vars(own).items():
             if isinstance(fresh, np.ndarray):
-                dtype = torch.from_numpy(fresh).dtype
-                setattr(own, name, arrays(saved_tensor(state_dict[name], fresh.shape, dtype, f"the episodes' {name}")))
+                dtype, what = torch.from_numpy(fresh).dtype, f"the episodes' {name}"
+                setattr(own, name, arrays(saved_tensor(state_dict.get(name), fresh.shape, dtype, what)))
         return own
 
 
 def _saved_shown(state_dict: dict[str, Any], num_envs: int) -> Shown:
     """Return what the environments show: a row of each array for each of them."""
-    shown = arrays(saved(state_dict["shown"], dict, "the episodes' shown"))
+    shown = arrays(saved(state_dict.get("shown"), dict, "the episodes' shown"))
+    is_whole = shown.keys() == set(Shown._fields)
+    require_saved(is_whole, "the episodes' shown", f"one of {sorted(map(str, shown))}", f"one of {Shown._fields}")
     for name, array in shown.items():
         is_one = isinstance(array, np.ndarray) and array.ndim > 0 and len(array) == num_envs
         is_one = is_one or (array is None and name != "observation")

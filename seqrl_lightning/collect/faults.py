@@ -1,7 +1,7 @@
 """Environments that may break: each step is checked, and a fault replaces the environments or ends the run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqrl_lightning.envs import Border, EnvFault, Outcome, Shown
 from seqrl_lightning.random_streams import random_stream
+from seqrl_lightning.saved_state import StateError
 from seqrl_lightning.types import BoolArray, IntArray, Progress, RunError
 
 
@@ -95,7 +96,16 @@ class GuardedEnvs:
             reason = self.envs.fault_of(error).reason
             raise RunError(f"{self.env_id}: next_block can't be set to {block}: {reason}") from error
 
-    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
+    def described(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> str:
+        """Return where and when a fault happened, in one line. Args as for :meth:`replace`."""
+        which = "one of the environments" if fault.env is None else f"environment {fault.env}"
+        step = "" if fault.env is None else f" in step {lengths[fault.env] + 1} of its episode"
+        return (
+            f"{self.env_id}: {which} (seed {seed + (fault.env or 0)}) broke{step}, "
+            f"after {progress.env_steps} env steps: {fault.reason}"
+        )
+
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> Sequence[int]:
         """Count a fault and recreate the environments.
 
         Args:
@@ -105,18 +115,13 @@ class GuardedEnvs:
             progress: This process's progress so far.
 
         Returns:
-            The number of the broken environment; None if it isn't known.
+            The numbers of the environments that may be the broken one.
 
         Raises:
             RunError: If the run has to end.
         """
         progress.env_faults += 1
-        which = "one of the environments" if fault.env is None else f"environment {fault.env}"
-        step = "" if fault.env is None else f" in step {lengths[fault.env] + 1} of its episode"
-        message = (
-            f"{self.env_id}: {which} (seed {seed + (fault.env or 0)}) broke{step}, "
-            f"after {progress.env_steps} env steps: {fault.reason}"
-        )
+        message = self.described(fault, seed, lengths, progress)
         if self.on_error == "raise":
             raise RunError(f"{message} (agent.on_env_error: restart continues without its episode)") from fault
         if progress.env_faults > self.max_restarts:
@@ -124,7 +129,7 @@ class GuardedEnvs:
         self.warn(f"{message}; restarted")
         self.envs = self.remake()
         self.envs.check_bounds = self._check_bounds
-        return fault.env
+        return range(self.num_envs) if fault.env is None else [fault.env]
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the environments' own state, as tensors and primitives; None if it is unknown.
@@ -145,15 +150,18 @@ class GuardedEnvs:
         """Set the environments back to where ``state_dict`` was taken.
 
         Raises:
+            StateError: If no environment like these has such a state.
             RunError: If a task's ``load_state_dict`` raises.
         """
         try:
             self.envs.load_state_dict(state_dict)
+        except StateError:
+            raise
         except (Exception, SystemExit) as error:
             raise RunError(f"{self.env_id}: load_state_dict() fails: {self.envs.fault_of(error).reason}") from error
 
 
-def _first_unsaved(value: object) -> Any | None:
+def _first_unsaved(value: object) -> object:
     """Return the first value that a checkpoint can't hold; None if there is none."""
     if isinstance(value, dict):
         return _first_unsaved([*(key for key in value if not isinstance(key, str | int)), *value.values()])

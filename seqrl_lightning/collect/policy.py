@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from seqrl_lightning.exploration import EpsilonSchedule, explore, greedy
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import require_saved, restore_stream, saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, IntArray, State
 
 
@@ -130,8 +130,17 @@ class ExploringPolicy(Policy):
         self.remembers = False
 
     def find_memory(self, observation: Array) -> None:
-        """Find out whether the network carries a state, by letting it see [N, *obs] once."""
-        self.remembers = self.act_values(observation)[1] is not None
+        """Find out whether the network carries a state, by letting it see [N, *obs] once.
+
+        Raises:
+            StateError: If it carries one from a checkpoint in which it can't go on.
+        """
+        fresh = self.act_values(observation)[1]
+        self.remembers = fresh is not None
+        if self.state is not None:
+            shape, dtype = ((0,), torch.float32) if fresh is None else (fresh.shape, fresh.dtype)
+            state = saved_tensor(self.state, shape, dtype, "the policy's network_state")
+            require_saved(bool(state.isfinite().all()), "the policy's network_state", state, "finite")
 
     def act(
         self,
@@ -156,6 +165,6 @@ class ExploringPolicy(Policy):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.rng.bit_generator.state = state_dict["rng"]
-        state = state_dict["network_state"]
+        restore_stream(self.rng, state_dict.get("rng"), "the policy's random stream")
+        state = state_dict.get("network_state")
         self.state = None if state is None else saved(state, torch.Tensor, "the policy's network_state")

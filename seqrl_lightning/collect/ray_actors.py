@@ -1,10 +1,10 @@
 """Actors as Ray's: in processes of this machine, or of a cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from seqrl_lightning.collect.actors import Actor, ActorSettings
+from seqrl_lightning.collect.actors import Actor, ActorSettings, Broken
 from seqrl_lightning.ray_cluster import ray_session
 from seqrl_lightning.types import RunError, one_line, require
 
@@ -27,24 +27,41 @@ class RayActors:
         import ray
 
         self._ray = ray
-        num_cpus = int(ray.cluster_resources().get("CPU", 0))
-        if num_cpus < settings.num_actors:  # Ray would wait for more of them
+        num_cpus = self._num_cpus()
+        most = num_cpus // settings.num_learners
+        if most < settings.num_actors:  # Ray would wait for more CPUs
             self._open.close()
-            require(False, "agent.actors", settings.num_actors, f"at most {num_cpus}, the number of Ray's CPUs")
-        shared = ray.put(settings)
-        remote = ray.remote(num_cpus=1)(_Worker)
-        self._workers = [remote.remote() for _ in range(settings.num_actors)]
+            of_each = f" for each of {settings.num_learners} processes" if settings.num_learners > 1 else ""
+            require(False, "agent.actors", settings.num_actors, f"at most {most}, the number of Ray's CPUs{of_each}")
+        self._settings = ray.put(settings)
+        self._remote = ray.remote(num_cpus=1)(_Worker)
+        self._workers = [self._remote.remote() for _ in range(settings.num_actors)]
         try:
-            self._wait([worker.build.remote(shared, rank) for rank, worker in enumerate(self._workers)])
+            self._build(range(settings.num_actors))
         except BaseException:
             self.close()
             raise
 
-    def ask(self, method: str, *arguments: object) -> Callable[[], list[Any]]:
+    def ask(self, method: str, *arguments: object, ranks: Sequence[int] | None = None) -> Callable[[], list[Any]]:
         """Call a method of every actor, without waiting; see :class:`Workers`."""
         shared = self._ray.put(arguments)  # once for all of them
-        answers = [worker.call.remote(method, shared) for worker in self._workers]
+        asked = range(self.num_actors) if ranks is None else ranks
+        answers = {rank: self._workers[rank].call.remote(method, shared) for rank in asked}
         return lambda: self._wait(answers)
+
+    def restart(self, rank: int) -> None:
+        """Put a new actor in the place of one, wherever Ray has a CPU for it.
+
+        Raises:
+            RunError: If Ray has none.
+        """
+        self._ray.kill(self._workers[rank])  # a broken environment's process is still there
+        num_cpus = self._num_cpus()
+        if num_cpus < self.num_actors:
+            left = f"Ray has {num_cpus} CPUs left for agent.actors = {self.num_actors}"
+            raise RunError(f"actor {rank} of {self.num_actors} can't be restarted: {left}")
+        self._workers[rank] = self._remote.remote()
+        self._build([rank])
 
     def close(self) -> None:
         """End the actors."""
@@ -53,17 +70,31 @@ class RayActors:
         self._workers.clear()
         self._open.close()
 
-    def _wait(self, answers: list[Any]) -> list[Any]:
-        """Return all answers; raise what an actor raised."""
-        results = []
-        for rank, answer in enumerate(answers):
+    def _num_cpus(self) -> int:
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+    def _build(self, ranks: Sequence[int]) -> None:
+        """Build actors in their processes.
+
+        Raises:
+            RunError: If one is lost.
+        """
+        answers = {rank: self._workers[rank].build.remote(self._settings, rank) for rank in ranks}
+        for answer in self._wait(answers):
+            if isinstance(answer, Broken):
+                raise RunError(answer.reason)
+
+    def _wait(self, answers: dict[int, Any]) -> list[Any]:
+        """Return all answers, by the actors' numbers; raise what an actor raised."""
+        results: list[Any] = []
+        for rank, answer in answers.items():
             try:
                 results.append(self._ray.get(answer))
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except self._ray.exceptions.RayError as error:
                 reason = one_line(error).partition(" class_name:")[0]
-                raise RunError(f"actor {rank} of {self.num_actors} is lost: {reason}") from None
+                results.append(Broken(f"actor {rank} of {self.num_actors} is lost: {reason}", is_lost=True))
         return results
 
 

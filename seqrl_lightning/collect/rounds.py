@@ -1,16 +1,26 @@
 """Rounds: what actors did, replayed row by row, so that a collector stores it as if it had acted itself."""
 
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from seqrl_lightning.collect.actors import Actor, ActorSettings, Beginning, Columns, Weights, side_by_side
+from seqrl_lightning.collect.actors import (
+    Actor,
+    ActorSettings,
+    Beginning,
+    Broken,
+    Columns,
+    Taken,
+    Weights,
+    side_by_side,
+)
 from seqrl_lightning.envs import EnvFault, Outcome, Shown
 from seqrl_lightning.saved_state import require_saved, saved
-from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, State
+from seqrl_lightning.types import Array, BoolArray, IntArray, Progress, RunError, State
 
 MAX_ROWS = 128
 """Rows of a round at most, for which actors and learner have memory."""
@@ -21,16 +31,24 @@ class Workers(Protocol):
 
     num_actors: int
 
-    def ask(self, method: str, *arguments: object) -> Callable[[], list[Any]]:
+    def ask(self, method: str, *arguments: object, ranks: Sequence[int] | None = None) -> Callable[[], list[Any]]:
         """Call a method of every actor, without waiting.
 
         Args:
             method: A method of :class:`~seqrl_lightning.collect.actors.Actor`.
             arguments: Its arguments, the same for all.
+            ranks: The numbers of the actors to call; None for all.
 
         Returns:
-            A function that waits, and returns the answers in the actors' order. It raises what an actor raised, or a
-            ``RunError`` if one is lost.
+            A function that waits, and returns the answers in the actors' order, ``Broken`` for each that is lost. It
+            raises what an actor raised.
+        """
+
+    def restart(self, rank: int) -> None:
+        """Put a new actor, which has yet to begin, in the place of one.
+
+        Raises:
+            RunError: If there is no room for it.
         """
 
     def close(self) -> None:
@@ -46,12 +64,19 @@ class InProcess:
 
     def __init__(self, settings: ActorSettings) -> None:
         self.num_actors = settings.num_actors
+        self._settings = settings
         self._actors = [Actor(settings, rank) for rank in range(settings.num_actors)]
 
-    def ask(self, method: str, *arguments: object) -> Callable[[], list[Any]]:
+    def ask(self, method: str, *arguments: object, ranks: Sequence[int] | None = None) -> Callable[[], list[Any]]:
         """Call a method of every actor at once; see :class:`Workers`."""
-        answers = [actor.call(method, *arguments) for actor in self._actors]
+        asked = range(self.num_actors) if ranks is None else ranks
+        answers = [self._actors[rank].call(method, *arguments) for rank in asked]
         return lambda: answers
+
+    def restart(self, rank: int) -> None:
+        """Put a new actor in the place of one."""
+        self._actors[rank].close()
+        self._actors[rank] = Actor(self._settings, rank)
 
     def close(self) -> None:
         """Close the environments."""
@@ -65,22 +90,42 @@ class Rounds:
     A round is taken while the learner updates, by the weights of its start. Its rows are handed out one by one, the
     environments in the actors' order, so that the learner sees the same rows whatever an actor's speed.
 
+    An actor that is lost is restarted, if at all, from its state at the round's start, and takes the round again: its
+    rows are those that were lost. Where the state of its environments can't be saved, or an environment broke, which it
+    would do again, a fault is raised, and new episodes begin in all actors.
+
     Args:
         workers: The actors.
         num_envs: The number of environments of all actors.
-        weights: Returns the present weights, as a copy.
+        weights: Returns the current weights, as a copy.
+        max_restarts: Number of actors that are restarted; the next one that breaks ends the run. None for none at all.
+        warn: Tells the user about a restart.
     """
 
-    def __init__(self, workers: Workers, num_envs: int, weights: Callable[[], Weights]) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        num_envs: int,
+        weights: Callable[[], Weights],
+        max_restarts: int | None = None,
+        warn: Callable[[str], object] = warnings.warn,
+    ) -> None:
         self.num_envs = num_envs
+        self.num_actors = workers.num_actors
         self.remembers = False
         self.block: int | None = None
         self._workers = workers
         self._weights = weights
+        self._max_restarts = max_restarts
+        self._num_restarts = 0
+        self.warn = warn
         self._rows: deque[Columns] = deque()
-        self._answers: Callable[[], list[Columns]] | None = None  # of the round under way
+        self._call: tuple[Any, ...] = ()  # the round under way, or the last one, as it was asked for
+        self._answers: Callable[[], list[Taken | Broken]] | None = None  # of the round under way
+        self._states: list[Any] | None = None  # of all actors at the round's start, where they may be restarted
+        self._broken: list[int] = []  # the actors that a fault was raised for
 
-    def begin(self, states: list[Any] | None, is_anew: bool, env_steps: int) -> tuple[int, Shown]:
+    def begin(self, states: list[Any] | None, is_anew: bool, env_steps: int, env_faults: int = 0) -> tuple[int, Shown]:
         """Start or continue the episodes of all actors; see :meth:`Actor.begin`.
 
         Returns:
@@ -88,7 +133,10 @@ class Rounds:
         """
         must_be = f"a list for {self._workers.num_actors} actors, agent.actors"
         require_saved(states is None or len(states) == self._workers.num_actors, "the actors", states, must_be)
-        beginnings: list[Beginning] = self._workers.ask("begin", states, is_anew, env_steps, self.block)()
+        answers = self._workers.ask("begin", states, is_anew, env_steps, env_faults, self.block)()
+        beginnings: list[Beginning] = self._unbroken(answers)
+        if self._max_restarts is not None:
+            self._states = self._unbroken(self._workers.ask("state_dict")())
         self.remembers = beginnings[0].remembers
         shown = side_by_side([beginning.shown for beginning in beginnings])
         return beginnings[0].seed, _shown({name: _row(column, 0) for name, column in shown.items()})
@@ -96,7 +144,9 @@ class Rounds:
     def start(self, num_rows: int) -> None:
         """Let all actors take a round of ``num_rows`` steps in each environment, without waiting."""
         assert self.is_stored
-        self._answers = self._workers.ask("take", min(num_rows, MAX_ROWS), self._weights(), self.block)
+        keeps_state = self._max_restarts is not None
+        self._call = ("take", min(num_rows, MAX_ROWS), self._weights(), self.block, keeps_state)
+        self._answers = self._workers.ask(*self._call)
 
     @property
     def is_stored(self) -> bool:
@@ -105,13 +155,17 @@ class Rounds:
 
     @property
     def row(self) -> Columns:
-        """The first row that isn't handed out yet, of the round under way or, if there is none, of a new one."""
+        """The first row that isn't handed out yet, of the round under way or, if there is none, of a new one.
+
+        Raises:
+            EnvFault: If an actor broke in the round, and can't take it again.
+            RunError: If the run has to end for it.
+        """
         if not self._rows:
             if self._answers is None:
                 self.start(1)
-            assert self._answers is not None
-            columns, self._answers = side_by_side(self._answers()), None
-            num_rows = len(columns["action"])  # type: ignore[arg-type]  # never None
+            columns = side_by_side(self._finish())
+            num_rows = next(len(column) for column in columns.values() if column is not None)
             self._rows.extend({name: _row(column, i) for name, column in columns.items()} for i in range(num_rows))
         return self._rows[0]
 
@@ -124,7 +178,62 @@ class Rounds:
     def states(self) -> list[Any]:
         """Return the states of all actors, between two rounds."""
         assert self.is_stored
-        return self._workers.ask("state_dict")()
+        return self._unbroken(self._workers.ask("state_dict")()) if self._states is None else self._states
+
+    def replace_broken(self) -> list[int]:
+        """Restart the actors that the last fault was raised for, which have yet to begin, and return their numbers."""
+        broken, self._broken = self._broken, []
+        for rank in broken:
+            self._workers.restart(rank)
+        return broken
+
+    def _finish(self) -> list[Columns]:
+        """Wait for the round under way; actors that are lost in it take it again."""
+        assert self._answers is not None
+        answers, self._answers = self._answers(), None
+        while broken := {rank: answer for rank, answer in enumerate(answers) if isinstance(answer, Broken)}:
+            reason = "; ".join(answer.reason for answer in broken.values())
+            self._count(len(broken), reason)
+            if not all(answer.is_lost and self._is_known(rank) for rank, answer in broken.items()):
+                self._broken = list(broken)
+                raise EnvFault(None, reason)
+            self.warn(f"{reason}; restarted from the round's start, so that nothing is lost")
+            for rank, answer in zip(broken, self._take_again(list(broken)), strict=True):
+                answers[rank] = answer
+        taken: list[Taken] = self._unbroken(answers)
+        if self._states is not None:
+            self._states = [answer.state for answer in taken]
+        return [answer.columns for answer in taken]
+
+    def _take_again(self, ranks: list[int]) -> list[Taken | Broken]:
+        for rank in ranks:
+            self._workers.restart(rank)
+        _, _, _, block, _ = self._call
+        begun = self._workers.ask("begin", self._states, False, 0, 0, block, ranks=ranks)()
+        taken = self._workers.ask(*self._call, ranks=ranks)()
+        return [first if isinstance(first, Broken) else second for first, second in zip(begun, taken, strict=True)]
+
+    def _is_known(self, rank: int) -> bool:
+        """Whether the state of an actor's environments is known."""
+        return self._states is not None and self._states[rank]["collector"]["envs"] is not None
+
+    def _count(self, num_broken: int, reason: str) -> None:
+        if self._max_restarts is None:
+            raise RunError(f"{reason} (agent.on_env_error: restart continues with a new actor)")
+        self._num_restarts += num_broken
+        if self._num_restarts > self._max_restarts:
+            raise RunError(f"{reason}; that was more than agent.max_env_restarts = {self._max_restarts}")
+
+    def _unbroken(self, answers: list[Any]) -> list[Any]:
+        """Return answers of which none may be missing.
+
+        Raises:
+            RunError: If one is.
+        """
+        for answer in answers:
+            if isinstance(answer, Broken):
+                raise RunError(answer.reason)
+        return answers
 
 
 class ReplayedEnvs:
@@ -142,12 +251,12 @@ class ReplayedEnvs:
 
     def start_episodes(self, progress: Progress, rank: int) -> tuple[int, Shown]:
         """Start episodes in the environments of all actors."""
-        return self._rounds.begin(self._policy.states, True, progress.env_steps)
+        return self._rounds.begin(self._policy.states, True, progress.env_steps, progress.env_faults)
 
     def step(self, action: IntArray) -> Outcome:
         """Return what the actors' step led to."""
         row = self._rounds.take_row()
-        return Outcome(_shown(row), **{name: row[name] for name in Outcome._fields if name != "shown"})  # type: ignore[arg-type]
+        return Outcome._make(_shown(row) if name == "shown" else row[name] for name in Outcome._fields)
 
     def follow_block(self, block: int) -> None:
         """Note the block; the actors follow it from the next round on."""
@@ -172,9 +281,14 @@ class ReplayedEnvs:
         """Return what the step led to."""
         return self.step(np.empty(0, np.int64))
 
-    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> int | None:
-        """Raise the fault: what breaks in an actor ends the run there."""
-        raise fault
+    def replace(self, fault: EnvFault, seed: int, lengths: IntArray, progress: Progress) -> Sequence[int]:
+        """Restart the actors that broke, and return the numbers of their environments."""
+        progress.env_faults += 1
+        self._policy.states = self._rounds.states()
+        broken = self._rounds.replace_broken()
+        self._rounds.warn(f"{fault.reason}; restarted: all begin new episodes, and those of the actor are dropped")
+        share = self.num_envs // self._rounds.num_actors
+        return [env for rank in broken for env in range(rank * share, (rank + 1) * share)]
 
 
 class ReplayedPolicy:
@@ -184,7 +298,7 @@ class ReplayedPolicy:
         rounds: The rounds that are replayed.
 
     Attributes:
-        epsilon: The probability by which the last actions were random.
+        epsilon: The probability by which the last actions were random, on average over the environments.
         explores: Which of the last actions were random, [N] bool; None before the first.
         values: What the last actions were picked by, [N, A], NaN where an actor's network wasn't asked; None where none
             was.
@@ -227,7 +341,7 @@ class ReplayedPolicy:
         action, explores, epsilon, values = (row[name] for name in ("action", "explores", "epsilon", "q_values"))
         assert action is not None
         assert epsilon is not None
-        self.explores, self.epsilon = explores, float(epsilon[0])
+        self.explores, self.epsilon = explores, float(epsilon.mean())
         self.values = None if values is None or np.isnan(values).all() else values
         return action
 
@@ -249,4 +363,4 @@ def _row(column: Array | None, i: int) -> Array | None:
 
 
 def _shown(row: Columns) -> Shown:
-    return Shown(*(row[name] for name in Shown._fields))  # type: ignore[arg-type]  # its observation is never None
+    return Shown._make(row[name] for name in Shown._fields)

@@ -14,8 +14,8 @@ GROUPS = {
     },
     "Evaluate": {
         "test": "evaluate the greedy policy of a checkpoint",
-        "validate": "the same, under the names that a run's evaluations have (val/*)",
-        "predict": "play its episodes and write each choice to a table",
+        "validate": "the same, with the names of a run's own evaluations (val/*)",
+        "predict": "play greedy episodes of a checkpoint, and write each choice to a table",
         "export": "write a checkpoint's greedy policy to an ONNX, torch.export or safetensors file",
     },
     "Analyze": {

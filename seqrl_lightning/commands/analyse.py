@@ -1,15 +1,15 @@
 """Write a report on runs that differ in their seed alone: figures (PNG, SVG, PDF), tables (CSV) and a page (HTML)."""
 
 import os
-import shlex
-import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow, add_max_gib
+from seqrl_lightning.running.file_options import add_allow, add_max_gib
+from seqrl_lightning.running.messages import program, typed_command
+from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError
 
 
@@ -31,11 +31,6 @@ def add_axis(parser: ArgumentParser) -> None:
         help="what learning curves are drawn over: env_steps, episodes, trials (choices for which an action was right) "
         "or updates; by default, what all runs had the same budget of",
     )
-
-
-def typed_command() -> str:
-    """Return the command as it was typed."""
-    return f"seqrl {shlex.join(sys.argv[1:])}"
 
 
 def run(arguments: Namespace) -> None:
@@ -65,7 +60,7 @@ def write(arguments: Namespace) -> None:
     about = f"{len(runs)} run{'s' * (len(runs) > 1)} of {task} (seed{'s' * (len(runs) > 1)} {seeds}), from {common}."
     axis = axis_of(runs, arguments.axis)
     groups = {"all runs": runs}
-    sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command())]
+    sections = [*sections_on_one_condition(runs, axis), methods(groups, axis, typed_command(), program())]
     path = write_report(f"Learning {task}", about + warning(groups), sections, folder)
     if has_trials(groups):
         write_long_table(lambda: all_trials(groups), folder / "trials.csv")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.commands.analyse import add_axis, typed_command
+from seqrl_lightning.commands.analyse import add_axis
 from seqrl_lightning.errors import needs_extra, printable
-from seqrl_lightning.trust import Trust, add_allow, add_max_gib
+from seqrl_lightning.running.file_options import add_allow, add_max_gib
+from seqrl_lightning.running.messages import program, typed_command
+from seqrl_lightning.trust import Trust
 from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def write(arguments: Namespace) -> None:
     task = one_task(runs)
     about = ", ".join(f"{name} ({len(of_one)} run{'s' * (len(of_one) > 1)})" for name, of_one in groups.items()) + "."
     axis = axis_of(runs, arguments.axis)
-    sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command())]
+    sections = [*sections_on_conditions(groups, axis, effect), methods(groups, axis, typed_command(), program())]
     path = write_report(f"{len(groups)} conditions of {task}", about + warning(groups), sections, arguments.output)
     if has_trials(groups):
         write_long_table(lambda: all_trials(groups), arguments.output / "trials.csv")

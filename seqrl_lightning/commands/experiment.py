@@ -23,7 +23,8 @@ from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.defaults import OF_NETWORK
-from seqrl_lightning.running.messages import program
+from seqrl_lightning.running.messages import program, typed_command
+from seqrl_lightning.running.parser import as_argument
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _NAME = re.compile(r"[\w.+-]+")
@@ -79,7 +80,7 @@ def run(arguments: Namespace) -> None:
     with FolderLock(root):
         left = resume(run for of_seed in zip(*runs, strict=True) for run in of_seed)
         for condition in conditions:  # all of them: a new level moves the places of the others
-            write_levels(condition.levels, root / condition.name)
+            write_levels(condition.levels._replace(command=typed_command()), root / condition.name)
         received = launcher.run(left)
     if received:
         sys.stderr.write(
@@ -106,14 +107,14 @@ def read_design(path: Path) -> Design:
         ConfigurationError: If it isn't one, or an entry has another form.
     """
     if not path.is_file():
-        raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file")
+        raise ConfigurationError(f"the experiment is {str(path)!r}; it must be a YAML file that exists")
     try:
         entries = _with_names_as_written(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} isn't YAML: {one_line(error)}") from error
     known = {"config", "seeds", "factors"}
     is_known = isinstance(entries, dict) and {"config", "factors"} <= set(entries) <= known
-    require(is_known, str(path), entries, "a mapping with config, factors and, if it likes, seeds")
+    require(is_known, str(path), entries, "a mapping with the keys config and factors, and optionally seeds")
     config, seeds = entries["config"], entries.get("seeds", 5)
     configs = config if isinstance(config, list) else [config]
     require(bool(configs) and all(isinstance(file, str) for file in configs), "config", config, "a file, or a list")
@@ -171,7 +172,7 @@ def with_defaults_of_base(conditions: Iterable[Condition], design: Design) -> li
 def fit_arguments(condition: Condition, design: Design) -> list[str]:
     """Return the arguments of ``seqrl fit`` that make a condition."""
     configs = [f"--config={config}" for config in design.configs]
-    return [*configs, *(f"--{name}={_as_text(value)}" for name, value in condition.settings.items())]
+    return [*configs, *(as_argument(name, value) for name, value in condition.settings.items())]
 
 
 def check(condition: Condition, design: Design) -> dict[str, Any]:
@@ -256,7 +257,3 @@ def _levels(factor: str, levels: Any) -> dict[str, dict[str, Any]]:
 
 def _require_name(what: str, name: str) -> None:
     require(_NAME.fullmatch(name) is not None, what, name, "letters, digits and . + - _, as it names a folder")
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -12,10 +12,10 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.commands.analyse import typed_command
 from seqrl_lightning.errors import needs_extra, printable, refused_in_a_line
 from seqrl_lightning.files import require_file
-from seqrl_lightning.trust import add_max_gib
+from seqrl_lightning.running.file_options import add_max_gib
+from seqrl_lightning.running.messages import typed_command
 from seqrl_lightning.types import ConfigurationError, require
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def read(path: Path, max_gib: float) -> "pd.DataFrame":
     import pandas as pd
 
     if not path.is_file():
-        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file")
+        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file that exists")
     require_file(path, max_gib)
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, converters=dict.fromkeys(NAMES, str.strip))

@@ -34,9 +34,17 @@ def path_of(config: str) -> str:
     Raises:
         ConfigurationError: If there is no such config.
     """
-    if Path(config).exists() or Path(config).name != config or Path(config).suffix:
+    path = Path(config)
+    is_file_name = path.suffix in (".yaml", ".yml", ".json")
+    if path.exists() or (not is_file_name and (path.name != config or path.suffix)):
         return config
-    from seqrl_lightning.errors import require_known  # imports torch, which lists of configs don't need
+    from seqrl_lightning.errors import require_known, suggestion  # they import torch, which lists of configs don't need
+    from seqrl_lightning.types import ConfigurationError
 
+    if is_file_name:
+        packaged = path.stem if path.stem in configs() else ""
+        beside = suggestion(config, map(str, path.parent.glob(f"*{path.suffix}")))
+        hint = f"; did you mean {packaged!r}, which comes with the package?" if packaged else beside
+        raise ConfigurationError(f"--config is {config!r}; there is no such file{hint}")
     require_known("--config", config, configs())
     return str(configs()[config])

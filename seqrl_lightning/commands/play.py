@@ -17,7 +17,8 @@ from jsonargparse.typing import PositiveInt
 from seqrl_lightning.commands.envs import task_ids
 from seqrl_lightning.docstrings import description
 from seqrl_lightning.envs.task import TaskEnv
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import ConfigurationError
 
 # Terminal codes. The alternate screen has no scrollback, so that earlier observations can't be looked up.
 _ALTERNATE_SCREEN, _MAIN_SCREEN, _CLEAR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[2J\x1b[H"
@@ -54,7 +55,7 @@ def make_task(env_id: str, env_kwargs: dict[str, Any], reveal: bool) -> gym.Env[
         ConfigurationError: If the task is not one of them, or refuses its settings.
     """
     playable = [known for known in task_ids() if known != "seqrl/CartPoleNoVel-v1"]  # it needs answers in real time
-    require(env_id in playable, "--env", env_id, f"one of {', '.join(playable)}")
+    require_known("--env", env_id, playable)
     try:
         return gym.make(env_id, render_mode="ansi" if reveal else None, **env_kwargs)
     except TypeError as error:

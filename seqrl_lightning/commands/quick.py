@@ -9,7 +9,7 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from seqrl_lightning.commands import GROUPS, LIGHTNINGS
 from seqrl_lightning.commands.packaged import configs
@@ -17,6 +17,14 @@ from seqrl_lightning.commands.packaged import configs
 OVERVIEW = Path(__file__).with_name("overview.json")
 
 _INDENT = 26
+
+
+class _Overview(TypedDict):
+    """The contents of ``overview.json``: the first line on each thing, by its name."""
+
+    settings: dict[str, dict[str, str]]  # by the title of a group
+    algorithms: dict[str, dict[str, str]]  # by the title of a group
+    envs: dict[str, str]
 
 
 def answer(name: str, arguments: Sequence[str]) -> str | None:
@@ -67,8 +75,9 @@ def list_configs() -> str:
     return "\n".join([*lines, "", "`seqrl fit --config NAME` trains with one."])
 
 
-def _overview() -> Any:
-    return json.loads(OVERVIEW.read_text())
+def _overview() -> _Overview:
+    overview: _Overview = json.loads(OVERVIEW.read_text())
+    return overview
 
 
 def _entry(name: str, line: str, indent: int) -> str:

@@ -26,7 +26,7 @@ from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.launch import Job, Launcher, add_launcher, launcher_of
 from seqrl_lightning.launched import report
 from seqrl_lightning.lightning_messages import quiet
-from seqrl_lightning.trust import add_max_gib
+from seqrl_lightning.running.file_options import add_max_gib
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, require
 
 with needs_extra("sweep"):

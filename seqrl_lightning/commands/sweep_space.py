@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalChoiceType, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from seqrl_lightning.types import ConfigurationError, one_line, require
+from seqrl_lightning.running.parser import as_argument
+from seqrl_lightning.types import ConfigurationError, one_line, require, shortened
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]
@@ -35,7 +36,7 @@ def read_space(path: Path) -> Space:
         ConfigurationError: If there is no such file, or an entry is neither a range nor a list of choices.
     """
     if not path.is_file():
-        raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file")
+        raise ConfigurationError(f"--space is {str(path)!r}; it must be a YAML file that exists")
     try:
         entries = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -62,17 +63,20 @@ def boundary_values(space: Space) -> Iterator[dict[str, Any]]:
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:
     """Return settings as arguments of ``seqrl fit``."""
-    return [f"--{name}={as_text(value)}" for name, value in values.items()]
+    return [as_argument(name, _rounded(value)) for name, value in values.items()]
 
 
 def as_text(value: object) -> str:
-    """Return a value as text for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
-    if isinstance(value, float):
-        value = float(f"{value:.12g}")
-    return value if isinstance(value, str) else json.dumps(value)
+    """Return a value as text, to be shown."""
+    return value if isinstance(value, str) else json.dumps(_rounded(value))
 
 
-def suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
+def _rounded(value: object) -> object:
+    """Return a value for a config; fractions have twelve digits, since ten times 0.1 isn't exactly 1."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+def suggest(trial: Trial, name: str, distribution: Distribution) -> CategoricalChoiceType:
     """Draw a value for a setting.
 
     Raises:
@@ -96,12 +100,12 @@ def holds(distribution: Distribution, value: object) -> bool:
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _distribution(name: str, entry: Any) -> Distribution:
+def _distribution(name: str, entry: object) -> Distribution:
     if isinstance(entry, dict) and set(entry) == {"choices"}:
         return _choices(name, entry["choices"])
-    is_range = isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}
-    require(is_range, name, entry, _VALID_ENTRY)
-    return _range(name, **entry)
+    if isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log", "step"}:
+        return _range(name, **entry)
+    raise ConfigurationError(f"{name} is {shortened(repr(entry), 300)}; it must be {_VALID_ENTRY}")
 
 
 def _choices(name: str, choices: Any) -> CategoricalDistribution:

@@ -7,10 +7,12 @@ import numpy as np
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
+from seqrl_lightning.data.requirements import require_learner_of_logs
 from seqrl_lightning.data.shared import LearnerDataModule
 from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trainer_access import is_limited
 from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import require
@@ -92,7 +94,7 @@ class LoggedTrials(LearnerDataModule):
             ConfigurationError: If the learner can't, nothing ends the run, or there is no task to evaluate in.
         """
         if stage == "fit":
-            self._require_learner_of_logs()
+            require_learner_of_logs(self._learner, self.sampler)
             must_be = "a number, or trainer.max_epochs or trainer.max_time: nothing ends this run"
             require(self.trainer is None or is_limited(self.trainer), "trainer.max_steps", -1, must_be)
         else:
@@ -105,5 +107,5 @@ class LoggedTrials(LearnerDataModule):
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "sampler" in state:  # only a resumed run has read its sidecar
             must_be = "the tables that the checkpoint's run learned from: these have other contents"
-            require(state["trials"] == self._checksum, "data.trials", self.trials, must_be)
-            self._load_sampler(state["sampler"])
+            require(state.get("trials") == self._checksum, "data.trials", self.trials, must_be)
+            self._load_sampler(saved(state["sampler"], dict, "the sampler"))

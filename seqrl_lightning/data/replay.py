@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from seqrl_lightning.checkpoints.loading import load_from_checkpoint
 from seqrl_lightning.data.reading import read_logged
+from seqrl_lightning.data.requirements import require_learner_of_logs
 from seqrl_lightning.data.shared import LearnerDataModule
 from seqrl_lightning.env_ids import EnvMaker
 from seqrl_lightning.envs import Border, FollowsBlocks
@@ -18,6 +19,7 @@ from seqrl_lightning.envs.followed_blocks import block_after
 from seqrl_lightning.replay import RingBuffer
 from seqrl_lightning.replay.logged import dealt
 from seqrl_lightning.replay.room import require_room
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.trust import MAX_FILE_GIB, Allowed
 from seqrl_lightning.types import RunError, require
 
@@ -89,7 +91,7 @@ class ReplayDataModule(LearnerDataModule):
         """Make the environments that ``stage`` needs."""
         if stage == "fit":
             if self.trials is not None:
-                self._require_learner_of_logs()
+                require_learner_of_logs(self._learner, self.sampler)
             vars(self).pop("envs", None)  # those of an earlier fit are closed
         super().setup(stage)
 
@@ -110,12 +112,14 @@ class ReplayDataModule(LearnerDataModule):
 
         It raises a ``RunError`` where the task's own ``block_of`` raises, or returns anything but a block.
         """
-        follows_learner = self.num_blocks and isinstance(self.task, FollowsBlocks)
-        return self._block_after if follows_learner else None
+        if not self.num_blocks:
+            return None
+        task = self.task
+        return functools.partial(self._block_after, task) if isinstance(task, FollowsBlocks) else None
 
-    def _block_after(self, finished_episodes: int) -> int:
+    def _block_after(self, task: FollowsBlocks, finished_episodes: int) -> int:
         try:
-            return block_after(self.task, finished_episodes, self.num_blocks)
+            return block_after(task, finished_episodes, self.num_blocks)
         except EnvValueError as error:
             raise RunError(f"{self.env_id}: {error}") from error
 
@@ -124,7 +128,7 @@ class ReplayDataModule(LearnerDataModule):
 
     def _load_memory(self, state: dict[str, Any]) -> None:
         if "ring" in state:
-            self.ring.load_state_dict(state["ring"], self.n_actions)
-            self._load_sampler(state["sampler"])
+            self.ring.load_state_dict(saved(state["ring"], dict, "the replay memory"), self.n_actions)
+            self._load_sampler(saved(state.get("sampler"), dict, "the sampler"))
         elif self.save_replay and self.trainer is not None and self.trainer.state.fn == "fit":  # others need none
             rank_zero_info("The checkpoint holds no replay memory; a new one is filled before the run continues.")

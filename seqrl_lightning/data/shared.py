@@ -4,45 +4,34 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from seqrl_lightning.batches import Batch, Transitions, Windows, on_device
 from seqrl_lightning.collect import EvaluationTasks
+from seqrl_lightning.data.task_report import report_changed_returns, report_facts
 from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Border, EnvFactory, EnvFault, Wrapper
+from seqrl_lightning.envs.bare import BareTask
 from seqrl_lightning.envs.faults import close_quietly
 from seqrl_lightning.metrics import TaskFacts
-from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.random_streams import random_stream
 from seqrl_lightning.replay import (
-    LatestSampler,
     ReplayDataset,
     RingBuffer,
-    RolloutSampler,
     Sampler,
     UniformSampler,
 )
-from seqrl_lightning.saved_state import saved
+from seqrl_lightning.saved_state import restore_stream, saved
 from seqrl_lightning.trainer_access import attributes_of, learner_of
-from seqrl_lightning.types import (
-    Batch,
-    ConfigurationError,
-    EvaluationTask,
-    Learner,
-    Progress,
-    RunError,
-    Transitions,
-    Windows,
-    keep_plain,
-    require,
-)
+from seqrl_lightning.types import ConfigurationError, EvaluationTask, Learner, Progress, RunError, keep_plain, require
+
+T = TypeVar("T")
 
 # Of data.wrappers, Gymnasium's RescaleObservation is annotated with NumPy's numbers, which a config can't write.
 register_type(np.floating, serializer=float, deserializer=float)
@@ -52,8 +41,9 @@ class LearnerDataModule(LightningDataModule):
     """Batches for a learner, from a replay memory that a subclass fills, and environments to evaluate the learner in.
 
     Args:
-        env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name`` of a class or a
-            function that makes it; from Python, also the class or the function itself. None for no task.
+        env_id: Gymnasium id of the task (``package:Id`` imports a package first), or ``my_module:Name``, an environment
+            class or a function that returns an environment; from Python, also the class or function itself. None for
+            no task.
         env_kwargs: Arguments of the task.
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; by default a single environment is
             stepped directly, and several by the task's own vectorized implementation where it has one, else ``sync``.
@@ -61,8 +51,8 @@ class LearnerDataModule(LightningDataModule):
             if its ``metadata`` doesn't state it: ``NextStep``, ``SameStep`` or ``Disabled``.
         wrappers: Gymnasium wrappers around each single environment, in this order, like
             ``{class_path: TimeLimit, init_args: {max_episode_steps: 200}}``, or ``PreviousActionReward`` and
-            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then made one by
-            one, also those to evaluate in.
+            ``FlattenMultiDiscreteAction`` from :mod:`seqrl_lightning.envs.wrappers`. Environments are then
+            made one by one, also for evaluation, unless ``vectorization_mode`` is ``vector_entry_point``.
         frame_stack: k > 1 shows the last k observations as one (Gymnasium's ``FrameStackObservation``, outside
             ``wrappers``); the replay memory stores each of them once.
         flatten_observations: Whether observations with parts (Dict, Tuple) are flattened to one vector; otherwise
@@ -169,25 +159,8 @@ class LearnerDataModule(LightningDataModule):
         self.obs_is_binary = facts.obs_is_binary
         self.num_blocks = facts.num_blocks
         self.tells_correct_action = facts.tells_correct_action
-        if facts.flattened_space is not None:
-            rank_zero_info(
-                f"The observations of {self.env_id}, {facts.flattened_space}, are flattened to {self.obs_shape}; "
-                "Discrete parts become one-hot."
-            )
-        if isinstance(self.obs_shape, PackedShape):
-            rank_zero_info(f"The observations of {self.env_id} have parts: {self.obs_shape}.")
-        if facts.flattened_actions is not None:
-            rank_zero_info(
-                f"The actions of {self.env_id}, {facts.flattened_actions}, are flattened to {self.n_actions}: one for "
-                "each combination."
-            )
-        if facts.unrepeated is not None:
-            rank_zero_warn(
-                f"{facts.unrepeated} shows other observations or rewards when it is reset with the same seed again: "
-                "evaluations can't be repeated. If it learns a scale while it is used, then evaluation, a resumed run "
-                "and load_policy begin without it, and show the network what training didn't; it must be a fixed one, "
-                "like gymnasium.wrappers.RescaleObservation's or TransformReward's."
-            )
+        report_facts(factory.env_id, facts)
+        report_changed_returns(factory.env_id, factory.settings_of_returns())
 
     @classmethod
     def of(cls, trainer: Trainer) -> Self:
@@ -208,20 +181,6 @@ class LearnerDataModule(LightningDataModule):
             self._place_observations()
         if self._factory is not None:
             self.eval_envs = self._open(self.eval_num_envs, "data.eval_num_envs")
-
-    def _require_learner_of_logs(self) -> None:
-        """Refuse on-policy learners and samplers of the newest steps, since logged steps come from another policy.
-
-        Raises:
-            ConfigurationError: If it is one.
-        """
-        if (learner := self._learner) is None:
-            return
-        name, learns = type(learner).__name__, learner.cadence is None and not learner.needs_epsilon
-        require(learns, "model", name, "one that learns off-policy, like DQN or BehaviorCloning, with data.trials")
-        must_be = "one that draws from the whole replay memory, like UniformSampler, with data.trials"
-        draws = not isinstance(self.sampler, RolloutSampler | LatestSampler)
-        require(draws, "data.sampler", type(self.sampler).__name__, must_be)
 
     def _open(self, num_envs: int, setting: str = "data.num_envs") -> Border:
         envs = self.factory.make_envs(num_envs, setting)
@@ -288,13 +247,11 @@ class LearnerDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of batches from the replay memory."""
         learner = self._learner
-        batch_size = self.batch_size * (
-            learner.updates_per_step if learner else 1
-        )  # a training step's updates are drawn at once
+        num_updates = 1 if learner is None else learner.updates_per_step
         dataset = ReplayDataset(
             self.ring,
             self.sampler,
-            batch_size,
+            self.batch_size * num_updates,  # a training step's updates are drawn at once
             self.batches_per_epoch,
             self._rng,
             self.progress,
@@ -308,21 +265,9 @@ class LearnerDataModule(LightningDataModule):
         if self.take_rollout is not None:
             self.take_rollout()
 
-    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
         """Move transitions without waiting for the device; evaluation tasks stay as they are."""
-        if device.type == "cpu" or not isinstance(batch, Transitions | Windows):
-            return batch
-
-        def pinned(column: Tensor) -> Tensor:  # a copy is asynchronous from pinned memory only
-            needs_pinning = device.type == "cuda" and column.device.type == "cpu"
-            return column.pin_memory() if needs_pinning else column
-
-        def move(column: Tensor) -> Tensor:
-            return pinned(column).to(device, non_blocking=True)
-
-        if isinstance(batch, Windows):  # a network looks at is_first before it copies it
-            return batch.map(move)._replace(slot_batch=batch.slot_batch, is_first=pinned(batch.is_first))
-        return batch.map(move)._replace(slot_batch=batch.slot_batch)
+        return on_device(batch, device) if isinstance(batch, Transitions | Windows) else batch
 
     def val_dataloader(self) -> DataLoader[EvaluationTask] | list[DataLoader[EvaluationTask]]:
         """Return the loader of an evaluation's greedy episodes: each block's rule, or the task as it is.
@@ -345,7 +290,7 @@ class LearnerDataModule(LightningDataModule):
         return self._factory
 
     @property
-    def task(self) -> Any:
+    def task(self) -> BareTask:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return self.factory.task
 
@@ -365,11 +310,11 @@ class LearnerDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        progress = saved(state_dict["progress"], Progress, "the progress")
+        progress = saved(state_dict.get("progress"), Progress, "the progress")
         for name, value in asdict(progress).items():  # in place: others hold the same object
             setattr(self.progress, name, value)
         self._load_memory(state_dict)
-        self._rng.bit_generator.state = state_dict["rng"]
+        restore_stream(self._rng, state_dict.get("rng"), "the datamodule's random stream")
 
     @abstractmethod
     def _memory_state(self) -> dict[str, Any]:
@@ -390,5 +335,5 @@ def _loader(dataset: IterableDataset[Any]) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_identity)
 
 
-def _identity(batch: object) -> Any:
+def _identity(batch: T) -> T:
     return batch

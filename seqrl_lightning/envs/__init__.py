@@ -21,6 +21,7 @@ from seqrl_lightning.envs.minigrid import MinigridParts
 from seqrl_lightning.envs.n_back import NBackEnv, NBackVectorEnv
 from seqrl_lightning.envs.neurogym import NeuroGymTrials
 from seqrl_lightning.envs.picture_cue import PictureCueEnv, PictureCueVectorEnv
+from seqrl_lightning.envs.picture_recall import PictureRecallEnv, PictureRecallVectorEnv
 from seqrl_lightning.envs.recall import RecallEnv, RecallVectorEnv
 from seqrl_lightning.envs.sequence import SequenceEnv, SequenceVectorEnv
 from seqrl_lightning.envs.sequence_distractor import SequenceDistractorEnv, SequenceDistractorVectorEnv
@@ -66,6 +67,8 @@ __all__ = [
     "Outcome",
     "PictureCueEnv",
     "PictureCueVectorEnv",
+    "PictureRecallEnv",
+    "PictureRecallVectorEnv",
     "PreviousActionReward",
     "RecallEnv",
     "RecallVectorEnv",
@@ -99,6 +102,7 @@ _register("seqrl/HiddenSequence-v0", HiddenSequenceEnv)
 _register("seqrl/MemoryChain-v0", MemoryChainEnv)
 _register("seqrl/NBack-v0", NBackEnv)
 _register("seqrl/PictureCue-v0", PictureCueEnv)
+_register("seqrl/PictureRecall-v0", PictureRecallEnv)
 _register("seqrl/Recall-v0", RecallEnv)
 _register("seqrl/Sequence-v0", SequenceEnv)
 _register("seqrl/SequenceDistractor-v0", SequenceDistractorEnv)

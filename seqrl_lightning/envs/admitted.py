@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.core import RenderFrame
 
 from seqrl_lightning.envs.faults import EnvValueError, close_quietly, exit_refused, short
 from seqrl_lightning.envs.followed_blocks import FollowsBlocks, num_blocks_of
@@ -11,6 +12,7 @@ from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, TASK_
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.values import as_flag, as_reward, own_observation, stored_space
+from seqrl_lightning.saved_state import saved
 from seqrl_lightning.types import Array
 
 
@@ -89,7 +91,7 @@ class AdmittedEnv(gym.Wrapper[Array, Any, Any, Any]):
             own_info,
         )
 
-    def render(self) -> Any:
+    def render(self) -> RenderFrame | list[RenderFrame] | None:
         """Return the environment's picture. Raises what the environment raises."""
         try:
             return self.env.render()
@@ -148,7 +150,7 @@ class VectorizedEnv(AdmittedEnv):
         return result
 
     def close(self) -> None:
-        """Close the environment. Turn what it raises into a warning: the others are to be closed, too."""
+        """Close the environment, and turn its errors into warnings, so that the others are closed too."""
         close_quietly(self.env)
 
     @property
@@ -159,7 +161,7 @@ class VectorizedEnv(AdmittedEnv):
 
     @tracked_state.setter
     def tracked_state(self, state: dict[str, Any]) -> None:
-        self._ended = state["ended"]
+        self._ended = saved(state.get("ended"), bool, "whether the episode has ended")
         set_env_state(self.env, plain(state))
 
     @property

@@ -19,8 +19,11 @@ from seqrl_lightning.errors import extra_in
 from seqrl_lightning.signals import EndedBySignal
 from seqrl_lightning.types import ConfigurationError, one_line, require
 
+BareTask = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""A task without wrappers: a single environment, or a vector environment if there is no other."""
 
-def bare_task(env_id: str, env_kwargs: dict[str, Any], is_native: bool = False) -> Any:
+
+def bare_task(env_id: str, env_kwargs: dict[str, Any], is_native: bool = False) -> BareTask:
     """Return a task without wrappers, or as a vector environment if there is no other, to read its attributes.
 
     Args:
@@ -107,7 +110,9 @@ def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator
             message = f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {one_line(error)}"
             raise ConfigurationError(message) from error
         tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)
+        namesakes = [known for known in gym.registry if known.rpartition("/")[2] == env_id]
         reason = extra_in(str(error)) or one_line(error if tells_all else repr(error))
         if isinstance(error, ModuleNotFoundError) and Path(f"{error.name}.py").exists():
             reason += f" (`python -m seqrl_lightning` finds {error.name}.py in this folder, `seqrl` doesn't)"
+        reason += "".join(f" Did you mean: `{known}`?" for known in namesakes if known != env_id)
         raise ConfigurationError(f"data.env_id is {env_id!r}, which can't be made: {reason}") from error

@@ -188,9 +188,9 @@ class Border(ABC):
         self._has_masks = True
         is_stuck = ~mask.any(1)
         if np.count_nonzero(is_stuck):
-            goes_on = is_stuck if ended is None else is_stuck & ~ended
-            if np.count_nonzero(goes_on):
-                env = int(np.flatnonzero(goes_on)[0])
+            is_faulty = is_stuck if ended is None else is_stuck & ~ended
+            if np.count_nonzero(is_faulty):
+                env = int(np.flatnonzero(is_faulty)[0])
                 raise EnvFault(env, "info['action_mask'] allows no action, and the episode continues")
             mask[is_stuck] = True
         return mask

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from seqrl_lightning.envs.symbols import check_count
 from seqrl_lightning.envs.vector import Generators
+from seqrl_lightning.saved_state import restore_stream
 from seqrl_lightning.types import Array, BoolArray, FloatArray
 
 _SEEN = [0, 2]  # of CartPole's observation, which is position, velocity, angle and angular velocity
@@ -56,7 +57,7 @@ class CartPoleNoVelEnv(CartPoleEnv):
 
     def step(self, action: object) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Push the cart."""
-        observation, reward, terminated, _, info = super().step(action)  # type: ignore[no-untyped-call]  # Gymnasium's has none
+        observation, reward, terminated, _, info = super().step(action)  # type: ignore[no-untyped-call]  # Gymnasium's
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_episode_steps
         return observation[_SEEN], reward, terminated, truncated, info
@@ -75,7 +76,7 @@ class CartPoleNoVelEnv(CartPoleEnv):
         self.state = state_dict["state"].numpy().copy()
         self._steps = state_dict["steps"]
         self.steps_beyond_terminated = state_dict["steps_beyond_terminated"]
-        self.np_random.bit_generator.state = state_dict["rng"]
+        restore_stream(self.np_random, state_dict.get("rng"), "the task's random stream")
 
 
 class CartPoleNoVelVectorEnv(CartPoleVectorEnv):

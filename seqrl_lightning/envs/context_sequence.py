@@ -52,7 +52,7 @@ class ContextSequenceEnv(SequenceDistractorEnv):
 
     @property
     def num_contexts(self) -> int:
-        """Number of contexts; an observation ends with the present one, one-hot."""
+        """Number of contexts; an observation ends with the current one, one-hot."""
         return len(self.orders)
 
     @property

@@ -6,7 +6,7 @@ import inspect
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -71,9 +71,10 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
     Raises:
         StateError: If the task can't have left this state.
     """
+    state = f"the state of {type(task).__name__}"
+    require_saved(isinstance(own, dict), f"what is a task's own in {state}", own, "of type dict")
     if not own:
         return
-    state = f"the state of {type(task).__name__}"
     is_known = own_attributes(task) is not None
     require_saved(is_known, state, sorted(own), "left out: the task keeps some of its state elsewhere")
     settable = _settable(task)
@@ -296,7 +297,7 @@ def _is_fixed(task: object, chain: tuple[str, ...]) -> bool:
     return is_constant(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a value as a tensor, a number, a text, or ``{name of its type: list}``.
 
     Raises:
@@ -305,18 +306,19 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
-    if kind is np.ndarray and value.dtype.isnative and _owner(value).base is None:
+    if isinstance(value, np.ndarray) and kind is np.ndarray and value.dtype.isnative and _owner(value).base is None:
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
         return {"number": torch.from_numpy(np.array(value))}
-    if kind is deque:
+    if isinstance(value, deque) and kind is deque:
         return {"deque": [value.maxlen, *map(_plain, value)]}
     if kind in _COLLECTIONS.values():
-        return {kind.__name__: [_plain(item) for item in (value.items() if kind is dict else value)]}
+        items = value.items() if isinstance(value, dict) else cast(Iterable[object], value)
+        return {kind.__name__: [_plain(item) for item in items]}
     raise TypeError(f"{kind.__name__} is no plain value")
 
 
-def _unplain(value: Any) -> Any:
+def _unplain(value: object) -> object:
     """Return the value that :func:`_plain` converted to ``value``: its inverse."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()

@@ -53,7 +53,7 @@ class Closable(Protocol):
 
 
 def close_quietly(envs: Closable) -> None:
-    """Close environments, and turn their errors into warnings: the training is done."""
+    """Close environments, and turn their errors into warnings: nothing depends on the environments any more."""
     try:
         envs.close()
     except EndedBySignal:

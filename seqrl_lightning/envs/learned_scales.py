@@ -24,7 +24,7 @@ def require_no_statistics(env: Layered, env_id: str, place: str) -> None:
     """
     for layer in layers(env)[:-1]:
         keeps_statistics = any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
-        if keeps_statistics or hasattr(type(layer), "update_running_mean"):
+        if keeps_statistics or hasattr(type(layer), "update_running_mean"):  # as Gymnasium's wrappers have it
             scales_rewards = isinstance(layer, _REWARD_SCALES)
             reason, fixed, kind = _OF_REWARDS if scales_rewards else _OF_OBSERVATIONS
             raise ConfigurationError(

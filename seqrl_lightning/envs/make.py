@@ -1,18 +1,19 @@
 """Environments from an id and settings, single and side by side."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from seqrl_lightning.envs.admitted import AdmittedEnv, VectorizedEnv
-from seqrl_lightning.envs.bare import bare_task, make_native, make_task, task_spec
+from seqrl_lightning.envs.bare import BareTask, bare_task, make_native, make_task, task_spec
 from seqrl_lightning.envs.border import Border
 from seqrl_lightning.envs.facts import EnvFacts, read_facts
 from seqrl_lightning.envs.faults import close_quietly
@@ -32,7 +33,8 @@ from seqrl_lightning.envs.wrapping import (
     require_discrete,
     require_flat,
 )
-from seqrl_lightning.types import ConfigurationError, one_line, require
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import ConfigurationError, one_line, require, without_marks
 
 
 class EnvFactory:
@@ -69,14 +71,14 @@ class EnvFactory:
         flatten_observations: bool | None = None,
     ) -> None:
         modes = (None, *(mode.value for mode in gym.VectorizeMode))
-        require(vectorization_mode in modes, "data.vectorization_mode", vectorization_mode, f"one of {modes}")
+        require_known("data.vectorization_mode", vectorization_mode, modes)
         resets = (None, *(mode.value for mode in AutoresetMode))
-        require(autoreset_mode in resets, "data.autoreset_mode", autoreset_mode, f"one of {resets}")
+        require_known("data.autoreset_mode", autoreset_mode, resets)
         self._is_native = vectorization_mode == gym.VectorizeMode.VECTOR_ENTRY_POINT.value
         if self._is_native:
             reward_functions(wrappers)  # refuses all others
         self.env_id = env_id
-        self.env_kwargs = dict(env_kwargs or {})
+        self.env_kwargs = {name: without_marks(value) for name, value in (env_kwargs or {}).items()}
         self.wrappers = list(wrappers)
         self.frame_stack = frame_stack
         self.vectorization_mode = vectorization_mode
@@ -141,8 +143,23 @@ class EnvFactory:
         except ConfigurationError:  # it can't be played without its wrappers
             return False
 
+    def settings_of_returns(self) -> list[str]:
+        """Return the settings by which the task's own vectorized implementation changes what a return is.
+
+        ALE's clips rewards by default, and may end an episode with each life.
+        """
+        if self._has_single_env:
+            return []
+        entry_point = self._spec.vector_entry_point
+        maker = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        assert maker is not None
+        parameters = inspect.signature(maker).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        given = {**defaults, **self._spec.kwargs, **self.env_kwargs}
+        return [name for name in ("reward_clipping", "episodic_life") if name in parameters and given[name] is True]
+
     @functools.cached_property
-    def task(self) -> Any:
+    def task(self) -> BareTask:
         """The task itself: an environment without its wrappers, or a vector environment if there is no other."""
         return bare_task(self.env_id, self.env_kwargs, self._is_native)
 
@@ -163,10 +180,10 @@ class EnvFactory:
         close_quietly(envs)
         modes = [mode.value for mode in AutoresetMode]
         if declared is None:
-            must_be = f"one of {modes}, since {self.env_id} doesn't declare it in its metadata"
+            must_be = f"one of {', '.join(modes)}, since {self.env_id} doesn't declare it in its metadata"
             require(self.autoreset_mode is not None, "data.autoreset_mode", None, must_be)
             declared = self.autoreset_mode
-        must_be = f"one of {modes}"
+        must_be = f"one of {', '.join(modes)}"
         require(declared in (*AutoresetMode, *modes), f"metadata['autoreset_mode'] of {self.env_id}", declared, must_be)
         return AutoresetMode(declared)
 

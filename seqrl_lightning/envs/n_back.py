@@ -17,7 +17,7 @@ class NBackEnv(SymbolEnv):
       such steps.
     - Starting state: the symbols are drawn uniformly and independently.
     - Episode end: the episode terminates after n + T steps.
-    - Optimal return: 1. From the present symbol only: 2 / num_symbols - 1, which is chance.
+    - Optimal return: 1. From the current symbol only: 2 / num_symbols - 1, which is chance.
 
     Args:
         n: Number of steps to look back.

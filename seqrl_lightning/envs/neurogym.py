@@ -12,7 +12,7 @@ from seqrl_lightning.types import ConfigurationError
 
 @runtime_checkable
 class _Trials(Protocol):
-    def new_trial(self, **kwargs: Any) -> object: ...
+    def new_trial(self, **kwargs: object) -> object: ...
 
     def seed(self, seed: int | None = None) -> object: ...
 
@@ -44,7 +44,7 @@ class NeuroGymTrials(Stateless, gym.Wrapper[Any, Any, Any, Any]):
             self._task.seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))  # takes 32 bits
         return self.env.reset(seed=seed)  # its options are functions
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; the last one of a trial ends the episode."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, CORRECT_ACTION: info["gt"]} if "gt" in info else info

@@ -5,14 +5,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from seqrl_lightning.envs.pictures import BAR_LENGTH, as_pictures, draw_bars, draw_noise, has_vertical_bar
 from seqrl_lightning.envs.rule import Script
 from seqrl_lightning.envs.symbols import SymbolEnv, check_count
 from seqrl_lightning.envs.task import Board
 from seqrl_lightning.envs.vector import vectorized
 from seqrl_lightning.types import Array, FloatArray, IntArray
-
-_BAR_LENGTH = 4  # pixels
-_NOISE = 100  # the brightness that the background stays below; the bar's is 255
 
 
 class PictureCueEnv(SymbolEnv):
@@ -40,7 +38,7 @@ class PictureCueEnv(SymbolEnv):
 
     def __init__(self, num_choices: int = 4, size: int = 8, trials: int = 8, render_mode: str | None = None) -> None:
         check_count("num_choices", num_choices, at_least=2)
-        check_count("size", size, at_least=_BAR_LENGTH)
+        check_count("size", size, at_least=BAR_LENGTH)
         check_count("trials", trials)
         self.size = size
         reward = 1.0 / trials
@@ -52,42 +50,31 @@ class PictureCueEnv(SymbolEnv):
 
     def draw(self, rng: np.random.Generator) -> Script:
         """Draw the trials' pictures and numbers, each in a row."""
-        length, size = self.length, self.size
-        pictures = np.floor(_NOISE * rng.random((length, size, size)))
-        is_vertical = rng.random(length) < 0.5
-        lines, firsts = (rng.random((2, length)) * [[size], [size - _BAR_LENGTH + 1]]).astype(np.int64)
-        bars = firsts[:, None] + np.arange(_BAR_LENGTH)  # [T, 4], the places along each bar
-        across = np.broadcast_to(lines[:, None], bars.shape)
-        rows, columns = np.where(is_vertical[:, None], [bars, across], [across, bars])
-        pictures[np.arange(length)[:, None], rows, columns] = 255
-        numbers = (2.0 * rng.random((length, self.num_symbols)) - 1.0).astype(np.float32)
+        pictures = draw_noise(rng, self.length, self.size)
+        is_vertical = rng.random(self.length) < 0.5
+        draw_bars(rng, pictures, is_vertical)
+        numbers = (2.0 * rng.random((self.length, self.num_symbols)) - 1.0).astype(np.float32)
         correct: IntArray = np.where(is_vertical, numbers.argmin(1), numbers.argmax(1))
-        return Script(np.concatenate([pictures.reshape(length, -1), numbers], axis=1, dtype=np.float32), correct)
+        return Script(np.concatenate([pictures.reshape(self.length, -1), numbers], axis=1, dtype=np.float32), correct)
 
     def present(self, rows: FloatArray) -> dict[str, Array]:
         """Return rows of a script as pictures, ``[..., size, size] uint8``, and numbers, ``[..., num_choices]``."""
         num_pixels = self.size * self.size
-        pictures = rows[..., :num_pixels].astype(np.uint8)
-        shape = (*rows.shape[:-1], self.size, self.size)
-        return {"numbers": rows[..., num_pixels:].copy(), "picture": pictures.reshape(shape)}
+        return {"numbers": rows[..., num_pixels:].copy(), "picture": as_pictures(rows[..., :num_pixels], self.size)}
 
     def in_words(self, observation: Any, letters: str) -> str:
         """Describe the bar and the numbers."""
         if not observation["picture"].any():
             return "nothing"
-        bar = "a vertical bar" if self._is_vertical(observation["picture"]) else "a horizontal bar"
+        bar = "a vertical bar" if has_vertical_bar(observation["picture"]) else "a horizontal bar"
         numbers = ", ".join(f"{letter} {x:+.2f}" for letter, x in zip(letters, observation["numbers"], strict=False))
         return f"{bar}; {numbers}"
 
     def board(self, script: Script, block: int, state: int, pick: int) -> Board:
         """Return the bars seen so far, ``-`` or ``|``."""
         shown = self.present(script.shown[: min(state + 1, self.length)])["picture"]
-        bars = "".join("|" if self._is_vertical(picture) else "-" for picture in shown)
+        bars = "".join("|" if has_vertical_bar(picture) else "-" for picture in shown)
         return Board(bars, min(state, len(bars) - 1), None if pick < 0 else self.letters[pick])
-
-    @staticmethod
-    def _is_vertical(picture: Array) -> bool:
-        return bool(((picture == 255).sum(0) == _BAR_LENGTH).any())
 
 
 PictureCueVectorEnv = vectorized(PictureCueEnv)

@@ -7,7 +7,8 @@ import numpy as np
 from seqrl_lightning.envs.rule import Script
 from seqrl_lightning.envs.symbols import SymbolEnv, check_count, one_hot, random_symbols
 from seqrl_lightning.envs.vector import vectorized
-from seqrl_lightning.types import FloatArray, require
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import FloatArray
 
 _ORDERS = ("copy", "reverse")
 
@@ -48,7 +49,7 @@ class RecallEnv(SymbolEnv):
     ) -> None:
         check_count("length", length)
         check_count("num_symbols", num_symbols, at_least=2)
-        require(order in _ORDERS, "data.env_kwargs.order", order, f"one of {_ORDERS}")
+        require_known("data.env_kwargs.order", order, _ORDERS)
         self.order = order
         reward = 1.0 / length
         super().__init__(num_symbols, 2 * length, -reward, reward, previous_action_reward, render_mode)

@@ -1,7 +1,7 @@
 """Wrappers of rewards, for N environments at once."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 
@@ -35,5 +35,4 @@ def _reward_function(wrapper: Wrapper, setting: str) -> RewardFunction:
     must_be = f"{' or '.join(kind.__name__ for kind in _OF_REWARDS)} with data.vectorization_mode vector_entry_point"
     require(type(wrapped) in _OF_REWARDS, setting, wrapper if wrapped is None else type(wrapped).__name__, must_be)
     assert isinstance(wrapped, _OF_REWARDS)
-    change: RewardFunction = wrapped.reward  # type: ignore[assignment]  # Gymnasium's is annotated for one reward
-    return change
+    return cast(RewardFunction, wrapped.reward)  # Gymnasium annotates it for a single reward

@@ -9,6 +9,7 @@ from seqrl_lightning.envs.blocks import BlockSpec
 from seqrl_lightning.envs.ordered import OrderedEnv
 from seqrl_lightning.envs.rule import Rule
 from seqrl_lightning.envs.vector import vectorized
+from seqrl_lightning.errors import require_known
 from seqrl_lightning.types import FloatArray, require
 
 Backtrack = Literal["none", "first", "every"]
@@ -55,7 +56,7 @@ class SequenceDistractorEnv(OrderedEnv):
         render_mode: str | None = None,
     ) -> None:
         require(max_errors > 0, "data.env_kwargs.max_errors", max_errors, "at least 1")
-        require(backtrack in _BACKTRACKS, "data.env_kwargs.backtrack", backtrack, f"one of {_BACKTRACKS}")
+        require_known("data.env_kwargs.backtrack", backtrack, _BACKTRACKS)
         self.max_errors = max_errors
         self.backtrack = backtrack
         n = len(objects)

@@ -20,7 +20,7 @@ class Grammar(NamedTuple):
     next_symbol: FloatArray  # [states, S] float64, P(next symbol | state)
     successor: IntArray  # [states, S] int64, the state after that symbol
     start: FloatArray  # [states] float64, the distribution of the state in which the first prediction is made
-    seen: IntArray  # [states, k] int64, the symbols by which a state is recognized, the present one last
+    seen: IntArray  # [states, k] int64, the symbols by which a state is recognized, the current one last
 
     def after(self, distribution: FloatArray) -> FloatArray:
         """Return the distribution of the state one step later, ``[states]``."""
@@ -33,7 +33,7 @@ class Grammar(NamedTuple):
 class SerialReactionEnv(SymbolEnv):
     """Predict a stream of symbols: each action names the symbol that comes next (serial reaction time).
 
-    - Observation: the present symbol, one-hot ``[S]``. Then, by default, the previous action and reward (see
+    - Observation: the current symbol, one-hot ``[S]``. Then, by default, the previous action and reward (see
       :class:`seqrl_lightning.envs.symbols.SymbolEnv`).
     - Actions: ``Discrete(S)``. Action k predicts symbol k, and has no influence on which symbol comes.
     - Rewards: 1 if the predicted symbol comes next, 0 otherwise. ``info["correct_action"]`` is the symbol that comes,
@@ -51,7 +51,7 @@ class SerialReactionEnv(SymbolEnv):
         pattern: The pattern as letters, each of them once; symbol k is the k-th in the alphabet. Ignored with
             ``grammar``.
         grammar: P as a list of rows, ``[S ** k, S]``: row ``s_1 S^(k-1) + ... + s_k`` is the distribution after the
-            symbols s_1 to s_k, the last of them the present one.
+            symbols s_1 to s_k, the last of them the current one.
         trials: Number of predictions in an episode, T.
         previous_action_reward: Whether observations end with the last action and its reward.
         render_mode: ``ansi`` or ``rgb_array``.

@@ -16,7 +16,9 @@ from gymnasium.wrappers import vector as vector_wrappers
 from seqrl_lightning.envs.derived import is_ours, own_attributes, set_own_attributes
 from seqrl_lightning.envs.memoryless import has_no_memory
 from seqrl_lightning.envs.wrappers import FlattenMultiDiscreteAction
-from seqrl_lightning.saved_state import require_saved
+from seqrl_lightning.saved_state import require_alike, require_saved, restore_stream, saved
+
+_CHECKED_BY_THE_LAYER = ("own", "task", "start")  # parts of a layer's state that only it can check
 
 # Wrappers that carry nothing from step to step, checkers included. Their subclasses may add state.
 _TRANSFORMS = (gym.wrappers.TransformAction, gym.wrappers.TransformObservation, gym.wrappers.TransformReward)
@@ -94,24 +96,62 @@ def env_state(env: Layered) -> dict[str, Any] | None:
 def set_env_state(env: Layered, state: dict[str, Any]) -> None:
     """Restore an environment, which has been reset, to what ``env_state`` returned."""
     stack = layers(env)
-    for layer, layer_state in zip(stack, state["layers"], strict=True):
+    saved_layers = saved(saved(state, dict, "the environment's state").get("layers"), list, "the environment's layers")
+    is_whole = len(saved_layers) == len(stack)
+    require_saved(is_whole, "the environment's layers", f"{len(saved_layers)} states", f"{len(stack)} states")
+    for layer, layer_state in zip(stack, saved_layers, strict=True):
+        saved(layer_state, dict, _name_of(layer))
         if _is_stateful(layer):
+            _require_ours(layer, layer_state)
             layer.load_state_dict(layer_state)
             if _is_derived(layer):  # last, since the lookups above may have changed these attributes
                 set_own_attributes(layer, layer_state.get("own", {}))
         else:
             _set_changing_attributes(layer, layer_state)
-    if state["rng"] is not None:
-        stack[-1].np_random.bit_generator.state = state["rng"]
+    if state.get("rng") is not None:
+        restore_stream(stack[-1].np_random, state["rng"], "the task's random stream")
 
 
 def _set_changing_attributes(layer: Layered, state: dict[str, Any]) -> None:
     """Set those attributes of one of Gymnasium's layers that change, and no others, whatever the checkpoint holds."""
     for name in _CHANGING_ATTRIBUTES.get(type(layer), ()):
-        value, before = arrays(state[name]), getattr(layer, name)
-        is_its = value in _TEXTS[name] if name in _TEXTS else not isinstance(value, str)
-        require_saved(is_its, f"{name} in the state of {type(layer).__name__}", value, "what the task sets it to")
+        value, before, what = arrays(state.get(name)), getattr(layer, name), f"{name} in {_name_of(layer)}"
+        if name in _TEXTS:
+            require_saved(value in _TEXTS[name], what, value, "what the task sets it to")
+        elif before is None or isinstance(before, int | float | np.generic):
+            require_alike(value, plain(before), what)
+        else:
+            _require_numbers(value, before, what)
         setattr(layer, name, deque(value, before.maxlen) if isinstance(before, deque) else value)
+
+
+def _require_numbers(value: object, before: Any, name: str) -> None:
+    """Refuse anything but numbers in the shape in which a layer of Gymnasium's keeps them; cards in a hand vary."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # of lists of different lengths
+        found = np.asarray(None)
+    rows = found.shape[:1] if isinstance(before, list | deque) else np.shape(before)[:1]
+    is_numeric = found.dtype.kind in "biuf" and bool(np.isfinite(found).all())
+    fits = is_numeric and len(found.shape) > 0 and found.shape == (*rows, *np.shape(before)[1:])
+    require_saved(fits, name, value, f"finite numbers of shape {np.shape(before)}")
+
+
+def _require_ours(layer: Stateful, state: dict[str, Any]) -> None:
+    """Refuse a state that one of this package's own layers can't have left; a user's own layer restores what it likes.
+
+    What a user's class adds to one of ours is checked where it is restored.
+    """
+    own = layer.state_dict() if is_ours(type(layer)) or _is_derived(layer) else None
+    if own is not None:
+        kept, given = (
+            {key: value for key, value in part.items() if key not in _CHECKED_BY_THE_LAYER} for part in (own, state)
+        )
+        require_alike(given, plain(kept), _name_of(layer))
+
+
+def _name_of(layer: object) -> str:
+    return f"the state of {type(layer).__name__}"
 
 
 def _is_of_gymnasium(stream: object) -> bool:
@@ -172,7 +212,7 @@ def layers(env: Layered) -> list[Layered]:
     return layers
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> Any:  # of the value's own structure
     """Turn arrays into tensors, NumPy's numbers into Python's and tuples into lists: loading those runs no code."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
@@ -183,7 +223,7 @@ def plain(value: object) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple | deque) else value
 
 
-def arrays(value: object) -> Any:
+def arrays(value: object) -> Any:  # of the value's own structure
     """Turn tensors into arrays with memory of their own."""
     if isinstance(value, torch.Tensor):
         return value.numpy().copy()

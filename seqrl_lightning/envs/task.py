@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from seqrl_lightning.envs.drawing import draw_board, write_board
 from seqrl_lightning.envs.rule import RIGHT, UNCOUNTED, WRONG, Rule, Script, Scripts
+from seqrl_lightning.errors import require_known
+from seqrl_lightning.saved_state import restore_stream
 from seqrl_lightning.types import FloatArray, IntArray, Order, require
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -30,7 +32,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     :meth:`in_words`. What :meth:`script` needs must be set before ``__init__`` is called. The same class makes N
     environments that are stepped at once in NumPy: see :func:`seqrl_lightning.envs.vector.vectorized`.
 
-    - Observation: what the script shows in the present state, followed by ``rule.echo`` for the last action, if the
+    - Observation: what the script shows in the current state, followed by ``rule.echo`` for the last action, if the
       rule has one; ``[size] float32``, unless the task presents it in another way (:meth:`present`).
     - Info: the ``block`` (0 for a task without blocks) and the ``correct_action`` (-1 where no action counts).
 
@@ -44,7 +46,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
             episodes decide. Training sets it, so that blocks last as many episodes as the learner sees, over all
             environments.
         optimal_return: Expected undiscounted return of the best policy that remembers all it has seen.
-        memoryless_return: Expected undiscounted return of the best policy that sees the present observation only; None
+        memoryless_return: Expected undiscounted return of the best policy that sees the current observation only; None
             if it isn't known.
         num_positions: Length of the one-hot position that an observation begins with; None if it has no such part.
         num_states: Number of different observations if all of them are one-hot; None otherwise.
@@ -66,7 +68,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
     _STATE = ("block", "_is_fixed", "_finished_episodes", "_state", "_toward_limit", "_outcome", "_last_pick")
 
     def __init__(self, letters: str, rule: Rule, render_mode: str | None) -> None:
-        require(render_mode in (None, *RENDER_MODES), "render_mode", render_mode, f"one of {RENDER_MODES}")
+        require_known("render_mode", render_mode, (None, *RENDER_MODES))
         self.letters = letters
         self.rule = rule
         self.render_mode = render_mode
@@ -109,7 +111,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         Args:
             script: The script of the episode.
             block: The block of the episode.
-            state: The present state.
+            state: The current state.
             pick: The last action; -1 at an episode's start.
         """
 
@@ -228,7 +230,7 @@ class TaskEnv(gym.Env[Any, np.int64], ABC):
         if self.draws_scripts:
             self.scripts.load_state_dict(state_dict["scripts"])
         self._follow_script()
-        self.np_random.bit_generator.state = state_dict["rng"]
+        restore_stream(self.np_random, state_dict.get("rng"), "the task's random stream")
 
     def render(self) -> Picture | None:
         """Return the episode so far and the last pick, as text (``ansi``) or ``[H, W, 3] uint8`` (``rgb_array``)."""

@@ -1,12 +1,14 @@
 """The task's own reward, kept beside the one that wrappers make of it."""
 
 import copy
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
 from seqrl_lightning.envs.values import as_reward
+
+T = TypeVar("T")
 
 
 class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
@@ -48,7 +50,7 @@ class TaskReward(gym.Wrapper[Any, Any, Any, Any]):
         self._sum = 0.0
 
 
-def _copied(observation: object) -> Any:
+def _copied(observation: T) -> T:
     if isinstance(observation, np.ndarray) and type(observation) is np.ndarray and observation.dtype != object:
         return observation.copy()
     return copy.deepcopy(observation)  # several times as slow

@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.core import RenderFrame
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
@@ -12,6 +13,7 @@ from seqrl_lightning.envs.faults import EnvValueError, short
 from seqrl_lightning.envs.infos import ACTION_MASK, BLOCK, CORRECT_ACTION, masks_per_env, own_infos, values_per_env
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.values import as_flag
+from seqrl_lightning.saved_state import require_saved, saved
 
 _Start = tuple[Any, dict[str, Any]]
 
@@ -39,7 +41,7 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
         self._start: _Start | None = None  # of the episode that has begun in the last one's last step
 
     @property
-    def unwrapped(self) -> Any:
+    def unwrapped(self) -> Any:  # no Env, as Gymnasium has it
         """The task: the vector environment without its wrappers."""
         return self.envs.unwrapped
 
@@ -78,11 +80,13 @@ class UnvectorizedEnv(gym.Env[Any, Any]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        set_env_state(self.envs, state_dict["envs"])
-        start = arrays(state_dict["start"])
+        set_env_state(self.envs, saved(state_dict.get("envs"), dict, "the state of the vector environment"))
+        start = arrays(state_dict.get("start"))
+        is_start = start is None or (isinstance(start, list) and len(start) == 2 and isinstance(start[1], dict))
+        require_saved(is_start, "the start of the next episode", start, "an observation and its infos, or null")
         self._start = None if start is None else (start[0], start[1])
 
-    def render(self) -> Any:
+    def render(self) -> RenderFrame | None:
         """Return the environment's picture."""
         pictures = self.envs.render()
         return pictures if pictures is None else pictures[0]

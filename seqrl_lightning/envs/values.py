@@ -48,7 +48,7 @@ def as_array(value: object, name: str) -> Array:
         raise EnvValueError(f"{name} is {short(value)}; none of its values may be masked")
     try:
         return np.asarray(value)
-    except Exception as error:  # of whatever kind: an object may convert itself, and a tensor with gradients won't
+    except Exception as error:  # an object's own conversion may raise anything; a tensor with gradients refuses
         raise EnvValueError(f"{name} is {short(value)}, which is no array: {one_line(error)}") from error
 
 

@@ -13,6 +13,7 @@ from seqrl_lightning.envs.derived import own_attributes, set_own_attributes
 from seqrl_lightning.envs.rule import UNCOUNTED, Script
 from seqrl_lightning.envs.state import arrays, plain
 from seqrl_lightning.envs.task import Board, Picture, TaskEnv
+from seqrl_lightning.saved_state import restore_stream
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
 
@@ -156,7 +157,7 @@ class TaskVectorEnv(VectorEnv[Any, IntArray, Array]):
         self._first_cell = self._row * self._rule.num_states
 
     def _look_up(self) -> None:
-        """Look up the present state of each environment in its script."""
+        """Look up the current state of each environment in its script."""
         self._cell = self._first_cell + self._state
         self._correct_action = self._correct[self._cell]
 
@@ -250,4 +251,4 @@ class Generators:
     def load_state_dict(self, state_dict: list[dict[str, Any]]) -> None:
         """Set the generators back to states that :meth:`state_dict` returned."""
         for env, state in enumerate(state_dict):
-            self[env].bit_generator.state = state
+            restore_stream(self[env], state, f"the random stream of environment {env}")

@@ -27,6 +27,7 @@ from seqrl_lightning.envs.reward_wrappers import RewardFunction
 from seqrl_lightning.envs.state import arrays, env_state, plain, set_env_state
 from seqrl_lightning.envs.values import as_array, as_flag, as_reward, own_observation, stored_space
 from seqrl_lightning.envs.vector import TaskVectorEnv
+from seqrl_lightning.saved_state import require_saved, saved
 from seqrl_lightning.types import Array, BoolArray, IntArray
 
 _ANY_NUMBER = np.iinfo(np.int64).max
@@ -209,7 +210,9 @@ class VectorBorder(Border):
         self.envs.reset()
         self._ended = np.zeros(self.num_envs, np.bool_)
         if self._singles is not None:
-            self._singles.set_attr("tracked_state", [arrays(env_state) for env_state in state["envs"]])
+            states = saved(state.get("envs"), list[dict], "the environments' states")  # type: ignore[type-arg]
+            require_saved(len(states) == self.num_envs, "the environments' states", len(states), f"{self.num_envs}")
+            self._singles.set_attr("tracked_state", [arrays(env_state) for env_state in states])
         else:
             set_env_state(self.envs, state)
 

@@ -14,7 +14,7 @@ from gymnasium.vector.async_vector_env import _async_worker
 from seqrl_lightning.signals import ENDING_SIGNALS
 
 
-def worker(*args: Any) -> None:
+def worker(*args: Any) -> None:  # those of Gymnasium's
     """Run an environment as Gymnasium's own worker does, but leave it to the run when it ends.
 
     A Ctrl-C at the terminal, or a SIGTERM from a cluster, reaches the run and all of its workers.

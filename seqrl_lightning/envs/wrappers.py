@@ -194,6 +194,6 @@ class ScaleReward(Stateless, gym.RewardWrapper[Any, Any]):
         require(factor > 0, "the factor of ScaleReward", factor, "positive")
         self.factor = factor
 
-    def reward(self, reward: Any) -> Any:
+    def reward(self, reward: SupportsFloat) -> SupportsFloat:
         """Scale a reward, or those of several environments, [N]."""
         return self.factor * (reward if isinstance(reward, np.ndarray) else float(reward))

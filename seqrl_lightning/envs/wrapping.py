@@ -78,7 +78,7 @@ def make_wrapped(
 
 
 def _with_own_arguments(wrapper: Wrapper) -> Wrapper:
-    """Return a wrapper whose collections aren't those of the next environment's: it may change what it is given."""
+    """Return a wrapper with collections of its own: it may change them, and the next environment gets the same ones."""
     if not isinstance(wrapper, functools.partial):
         return wrapper
     own = {

@@ -25,15 +25,13 @@ from seqrl_lightning.functional.losses import choice_losses, huber_losses, weigh
 from seqrl_lightning.functional.moments import Moments, merge_moments, moments_of
 from seqrl_lightning.functional.policies import epsilon_greedy_policy, mask_actions, soft_policy, softmax_policy
 from seqrl_lightning.functional.rescaling import rescale_values, unscale_values
+from seqrl_lightning.functional.returns import bootstrap_discounts, lambda_returns, n_step_returns
 from seqrl_lightning.functional.targets import (
     bellman_target,
-    bootstrap_discounts,
     double_q_target,
     expected_sarsa_target,
     expected_value,
-    lambda_returns,
     munchausen_target,
-    n_step_returns,
     q_lambda_target,
     q_target,
     sarsa_target,

@@ -2,19 +2,13 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seqrl_lightning.types import Order, Task, stated
 
 
-def _attribute(task: Task, name: str, kind: type) -> Any:
-    """Return an attribute that has the package's meaning; None for one of another kind, which means something else."""
-    value = stated(task, name)
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None
-
-
 def _finite(value: object) -> float | None:
-    """Return a number that a float can hold; None for anything else."""
+    """Return a number that a float can hold; None for anything else, which means something else than a fact."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return None
     try:
@@ -26,8 +20,10 @@ def _finite(value: object) -> float | None:
 
 def _count(task: Task, name: str, largest: int = 4096) -> int | None:
     """Return a number of things; None for one beyond what tables of measures have room for."""
-    value = _attribute(task, name, Integral)
-    return int(value) if value is not None and 0 < value <= largest else None
+    value = stated(task, name)
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return None
+    return int(value) if 0 < int(value) <= largest else None
 
 
 class TaskFacts(NamedTuple):
@@ -42,7 +38,7 @@ class TaskFacts(NamedTuple):
     order: Order | None = None  # the objects' orders, where the block decides which one is right
     num_blocks: int = 1
     mastery_return: float | None = None  # return of a mastered episode: the best expected one
-    memoryless_return: float | None = None  # best expected one of policies that see the present observation only
+    memoryless_return: float | None = None  # best expected one of policies that see the current observation only
     num_symbols: int | None = None  # an observation begins with the symbol shown, one-hot or zeros, of this size
     num_contexts: int | None = None  # an observation ends with the context, one-hot, of this size
 
@@ -53,12 +49,12 @@ class TaskFacts(NamedTuple):
         Args:
             task: The environment itself, without wrappers. An attribute of it that raises is ignored, with a warning.
         """
-        optimal_return = _finite(stated(task, "optimal_return"))
+        optimal_return, order = _finite(stated(task, "optimal_return")), stated(task, "order_by_block")
         threshold = None if task.spec is None else _finite(task.spec.reward_threshold)
         return cls(
             num_positions=_count(task, "num_positions"),
             num_objects=_count(task, "num_objects"),
-            order=_attribute(task, "order_by_block", Order),
+            order=order if isinstance(order, Order) else None,
             num_blocks=_count(task, "num_blocks", 1_000_000) or 1,
             mastery_return=threshold if optimal_return is None else optimal_return,
             memoryless_return=_finite(stated(task, "memoryless_return")),

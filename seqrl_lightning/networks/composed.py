@@ -1,4 +1,4 @@
-"""Networks for observations that have parts, like a picture and numbers."""
+"""Torsos in front of any network: one for each part of an observation, or one for a picture."""
 
 from collections.abc import Mapping
 
@@ -8,25 +8,32 @@ from torch import Tensor, nn
 from seqrl_lightning.networks.cnn import NatureCNN, SmallCNN, image_shape
 from seqrl_lightning.networks.mlp import MLP
 from seqrl_lightning.networks.network import Network, NetworkCallable
-from seqrl_lightning.parts import PackedShape, Part
-from seqrl_lightning.types import ConfigurationError, State, require
+from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.types import State, require
+
+ARRAY = "observation"
+"""The name of the only part of an observation that is an array."""
 
 
 class Composed(Network):
     """A torso for each part of an observation; another network reads their features side by side.
 
-    By default a picture (uint8, of rank 2 or 3) is read by ``NatureCNN``, one that is too small for it by ``SmallCNN``,
-    and all other parts by an ``MLP``. The network that reads the features has the head; if it remembers, so does the
-    whole.
+    An observation that is an array, like a screen, is one part, named ``observation``: ``NatureCNN`` and an ``LSTM`` of
+    512 units are the network of R2D2 (Kapturowski et al., ICLR 2019).
+
+    By default a picture is read by ``NatureCNN``, one that is too small for it by ``SmallCNN``, and all other parts by
+    an ``MLP``. Pictures are parts of uint8 and rank 2 or 3, and arrays of rank 2 to 4. The network that reads the
+    features has the head; if it remembers, so does the whole. The rows and columns of a window are one batch to the
+    torsos.
 
     Args:
-        obs_shape: Shape of one observation, with its parts (:class:`~seqrl_lightning.parts.PackedShape`).
+        obs_shape: Shape of one observation, or its parts (:class:`~seqrl_lightning.parts.PackedShape`).
         out_shape: Shape of the outputs for one observation.
         torsos: Builds the torsos of some parts, by their names: networks without memory, whose heads aren't used.
         network: Builds the network that reads the features.
 
     Raises:
-        ConfigurationError: If observations have no parts, ``torsos`` names another part, or a network doesn't fit.
+        ConfigurationError: If ``torsos`` names another part, or a network doesn't fit.
     """
 
     reads_parts = True
@@ -38,19 +45,14 @@ class Composed(Network):
         torsos: dict[str, NetworkCallable] | None = None,
         network: NetworkCallable = MLP,
     ) -> None:
-        if not isinstance(obs_shape, PackedShape):
-            must_be = f"another one: the observations have no parts, but the shape {tuple(obs_shape)}"
-            raise ConfigurationError(f"model.network is 'Composed'; it must be {must_be}")
-        unknown = sorted(set(torsos or {}) - set(obs_shape.parts))
-        require(
-            not unknown, "model.network.torsos", unknown, f"of the observations' parts: {', '.join(obs_shape.parts)}"
-        )
-        builders = {name: (torsos or {}).get(name) for name in obs_shape.parts}
-        encoders = [_built(name, builders[name], obs_shape) for name in obs_shape.parts]
+        torsos, defaults = torsos or {}, default_torsos(obs_shape)
+        unknown = sorted(set(torsos) - set(defaults))
+        require(not unknown, "model.network.torsos", unknown, f"of the observations' parts: {', '.join(defaults)}")
+        encoders = [_built(name, torsos.get(name, default), shape) for name, (shape, default) in defaults.items()]
         size = sum(encoder.feature_size for encoder in encoders)
         core = _network("network", network, (size,), out_shape)
         super().__init__(core.feature_size, out_shape, lambda *_: core.take_head())
-        self.layout = obs_shape
+        self.layout = obs_shape if isinstance(obs_shape, PackedShape) else None
         self.encoders = nn.ModuleList(encoders)  # in the order of the parts, whose names may be no names of modules
         self.core = core
         self.remembers = core.remembers
@@ -59,11 +61,16 @@ class Composed(Network):
         """Return the features of all parts side by side, ``[T, B, F]``.
 
         Args:
-            observation: Packed observations, ``[T, B, *obs] uint8``, or their parts by name, each ``[T, B, *shape]``.
+            observation: Arrays, ``[T, B, *obs]``, packed ones, ``[T, B, *obs] uint8``, or parts by name, each
+                ``[T, B, *shape]``.
         """
+        if self.layout is None:
+            assert isinstance(observation, Tensor)
+            features: Tensor = self.encoders[0](observation)[0]
+            return features
         parts = observation if isinstance(observation, Mapping) else self.layout.unpack_tensor(observation)
-        features = [encoder(parts[name])[0] for name, encoder in zip(self.layout.parts, self.encoders, strict=True)]
-        return torch.cat(features, dim=-1)
+        pairs = zip(self.layout.parts, self.encoders, strict=True)
+        return torch.cat([encoder(parts[name])[0] for name, encoder in pairs], dim=-1)
 
     def run_torso(
         self, observation: Tensor | Mapping[str, Tensor], state: State = None, is_first: Tensor | None = None
@@ -79,17 +86,23 @@ class Composed(Network):
         return self.run_torso(observation, state, is_first)
 
 
-def default_torso(part: Part, shape: tuple[int, ...]) -> NetworkCallable:
-    """Return what builds the torso of a part whose shape, with its frames, is ``shape``."""
-    if not part.is_picture:
+def default_torsos(obs_shape: tuple[int, ...]) -> dict[str, tuple[tuple[int, ...], NetworkCallable]]:
+    """Return the shape of each part of an observation, with its frames, and what builds its torso."""
+    if not isinstance(obs_shape, PackedShape):
+        return {ARRAY: (obs_shape, _default_torso(obs_shape, is_picture=2 <= len(obs_shape) <= 4))}
+    shapes = {name: (part, obs_shape.shape_of(name)) for name, part in obs_shape.parts.items()}
+    return {name: (shape, _default_torso(shape, part.is_picture)) for name, (part, shape) in shapes.items()}
+
+
+def _default_torso(shape: tuple[int, ...], is_picture: bool) -> NetworkCallable:
+    if not is_picture:
         return lambda obs_shape, out_shape: MLP(obs_shape, out_shape, hidden_sizes=(128,))
     return NatureCNN if min(image_shape(shape)[1:]) >= 36 else SmallCNN
 
 
-def _built(name: str, builder: NetworkCallable | None, layout: PackedShape) -> Network:
+def _built(name: str, builder: NetworkCallable, shape: tuple[int, ...]) -> Network:
     """Build the torso of a part."""
-    part, shape = layout.parts[name], layout.shape_of(name)
-    torso = _network(f"torsos.{name}", builder or default_torso(part, shape), shape, (1,))
+    torso = _network(f"torsos.{name}", builder, shape, (1,))
     torso.take_head()
     with torch.no_grad():
         features, state = torso(torch.zeros(1, 1, *shape))

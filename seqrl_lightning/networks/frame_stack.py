@@ -14,12 +14,12 @@ class FrameStack(MLP):
     """An MLP on the last observations of the episode; those before its start are zero.
 
     The state is ``[length - 1, B, obs_size + 1]``: observations, and in the last column a mark of those that belong to
-    the present episode.
+    the current episode.
 
     Args:
         obs_shape: Shape of one observation.
         out_shape: Shape of the outputs for one observation.
-        length: Number of observations in the stack, including the present one.
+        length: Number of observations in the stack, including the current one.
         hidden_sizes: Units of each hidden layer.
         head: Builds the head.
         linear: Builds the hidden layers.
@@ -49,7 +49,7 @@ class FrameStack(MLP):
         """``[T, B, *obs] -> [T, B, feature_size]``."""
         inputs = observation.flatten(2).to(self.dtype)
         rows, _, episode, next_state = with_history(inputs, state, is_first, self.length - 1)
-        stacks = rows.unfold(0, self.length, 1).transpose(2, 3)  # [T, B, length, obs_size], the present one last
+        stacks = rows.unfold(0, self.length, 1).transpose(2, 3)  # [T, B, length, obs_size], the current one last
         episodes = episode.unfold(0, self.length, 1)
         is_seen = episodes == episodes[..., -1:]
         return super().torso(stacks * is_seen.unsqueeze(-1))[0], next_state

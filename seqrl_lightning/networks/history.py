@@ -21,7 +21,7 @@ def with_history(observation: Tensor, state: State, is_first: Tensor | None, len
     """Prepend the observations in a network's state to those of this call.
 
     The state holds the last ``length`` observations with a mark in the last column: 0 for a row that holds nothing, 1
-    for an observation of the present episode, 2 for the first one of that episode. It depends on no weights, so that a
+    for an observation of the current episode, 2 for the first one of that episode. It depends on no weights, so that a
     stored state never becomes stale.
 
     Args:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.functional import Moments, merge_moments, moments_of
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import saved_tensor
-from seqrl_lightning.types import Array, Batch, BoolArray, FloatArray, Transitions, require
+from seqrl_lightning.types import Array, BoolArray, FloatArray, require
 
 _LIMIT = 10.0  # normalized values are clipped to [-10, 10], as in OpenAI Baselines and Stable-Baselines3
 _EPSILON = 1e-8  # added to the variance, which is 0 of an element that never changes

@@ -33,7 +33,7 @@ class _LinearScan(torch.autograd.Function):
     """A scan whose gradient is a scan backward in time."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
+    def forward(ctx: Any, decay: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:  # torch's contexts have no type
         first = torch.addcmul(inputs[:1], decay[:1], initial)
         outputs = _scan(first, decay.expand_as(inputs)[1:], inputs[1:])
         ctx.save_for_backward(decay, outputs, initial)

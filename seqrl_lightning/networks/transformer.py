@@ -12,14 +12,14 @@ from seqrl_lightning.types import State, require
 
 
 class Transformer(Network):
-    """Causal self-attention over a window of the present episode (DTQN, arXiv:2206.01078).
+    """Causal self-attention over a window of the current episode (DTQN, arXiv:2206.01078).
 
     The gates around each part are GRU cells (GTrXL, arXiv:1910.06764, eq. 6) that start as identities. Time enters as a
     learned bias for each distance between two steps, and an additional input tells whether an episode starts. A layer
     looks back ``context_length - 1`` steps, so that all layers together look back ``num_layers`` times as far.
 
     The state holds the keys and values of that many rows for each layer, ``[num_layers * (context_length - 1), B,
-    2 * hidden_size + 1]``, with a mark of those of the present episode in the last column, so that acting computes one
+    2 * hidden_size + 1]``, with a mark of those of the current episode in the last column, so that acting computes one
     row a step. As long as the weights don't change, acting step by step gives the same outputs as reading the whole
     sequence.
 
@@ -29,7 +29,7 @@ class Transformer(Network):
         hidden_size: Units of each layer.
         num_layers: Number of layers.
         num_heads: Number of attention heads in each layer.
-        context_length: Number of observations that a layer attends to, including the present one.
+        context_length: Number of observations that a layer attends to, including the current one.
         head: Builds the head.
 
     Raises:
@@ -102,7 +102,7 @@ class Transformer(Network):
         return distance.clamp(0, self.context_length - 1), (is_near & is_same).unsqueeze(1)
 
     def _next_state(self, memories: list[Tensor], episode: Tensor) -> Tensor:
-        """Return the last rows of each layer, zero where they don't belong to the present episode."""
+        """Return the last rows of each layer, zero where they don't belong to the current episode."""
         reach = self.context_length - 1
         is_kept = (episode[-reach:] == episode[-1]).unsqueeze(-1)
         padding = (0, 0, 0, 0, reach - len(is_kept), 0)

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
+from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler
-from seqrl_lightning.types import Batch, ConfigurationError, Progress, Transitions
+from seqrl_lightning.types import ConfigurationError, Progress
 
 
 class ReplayDataset(IterableDataset[Batch]):
@@ -25,7 +26,7 @@ class ReplayDataset(IterableDataset[Batch]):
         rng: The sampler's own random stream.
         progress: How far training is, as the agent writes it.
         next_actions: Whether batches hold the actions taken in the next states.
-        epsilon: Whether batches hold the behavior policy's present epsilon.
+        epsilon: Whether batches hold the behavior policy's current epsilon.
         before_batch: Called before each batch is drawn.
     """
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.batches import Batch
 from seqrl_lightning.replay.samplers import Sampler
-from seqrl_lightning.types import Batch
 
 
 def write_priorities(sampler: Sampler, batch: Batch, errors: Tensor) -> None:

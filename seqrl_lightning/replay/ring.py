@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.batches import Transitions, Windows
 from seqrl_lightning.replay.rows import Rows
-from seqrl_lightning.types import BoolArray, FloatArray, IntArray, Transitions, Windows
+from seqrl_lightning.types import BoolArray, FloatArray, IntArray
 
 
 class RingBuffer(Rows):

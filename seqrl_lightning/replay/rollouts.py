@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import Sampler, saved_rows, saved_states
 from seqrl_lightning.saved_state import saved
-from seqrl_lightning.types import IntArray, State, Windows, require
+from seqrl_lightning.types import IntArray, State, require
 
 
 class RolloutSampler(Sampler):
@@ -95,8 +96,8 @@ class RolloutSampler(Sampler):
 
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
-        self._num_drawn = saved_rows(state_dict["num_drawn"], ring, "the sampler's num_drawn")
-        rows = saved(state_dict["rows"], list[int], "the sampler's rows")
+        self._num_drawn = saved_rows(state_dict.get("num_drawn"), ring, "the sampler's num_drawn")
+        rows = saved(state_dict.get("rows"), list[int], "the sampler's rows")
         if rows:
-            states = saved_states(state_dict["states"], (len(rows), None, ring.num_envs))
+            states = saved_states(state_dict.get("states"), (len(rows), None, ring.num_envs))
             self._states.extend(zip(rows, states, strict=True))

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
-from seqrl_lightning.types import Batch, FloatArray, IntArray, RunError, State, Transitions, require
+from seqrl_lightning.types import FloatArray, IntArray, RunError, State, require
 
 _MOST_ROUNDS = 100  # rounds in which slots are drawn again
 _LARGEST_WEIGHT = 1e100  # of a priority
@@ -137,7 +138,7 @@ class UniformSampler(TransitionSampler):
 def _listed_slots(
     ring: RingBuffer, batch_size: int, rng: np.random.Generator, next_actions: bool, weights: FloatArray | None = None
 ) -> IntArray:
-    """Draw from a list of all transitions, in proportion to their weights: slow in a large ring, but it always ends."""
+    """Draw from a list of all transitions by their weights: slow in a large ring, but it always ends."""
     slots = ring.slots(np.arange(1, ring.num_slots + 1))
     slots = slots[ring.is_transition(slots, next_actions)]
     weight = np.ones(len(slots)) if weights is None else weights[slots]
@@ -273,9 +274,9 @@ class PrioritizedSampler(TransitionSampler):
 
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
-        self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
-        self._max_weight = saved_max_weight(state_dict["max_weight"])
-        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring, self._max_weight)
+        self._rows_seen = saved_rows(state_dict.get("rows_seen"), ring, "the sampler's rows_seen")
+        self._max_weight = saved_max_weight(state_dict.get("max_weight"))
+        self._tree = saved_tree(state_dict.get("weights"), self._rows_seen, ring, self._max_weight)
         age = np.arange((ring.num_added - self._rows_seen) * ring.num_envs, ring.num_slots) + 1
         seen = ring.slots(age)
         weights = self._tree.weights[seen[ring.is_transition(seen)]]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl_lightning.batches import Windows
 from seqrl_lightning.replay.ring import RingBuffer
 from seqrl_lightning.replay.samplers import (
     Sampler,
@@ -20,7 +21,7 @@ from seqrl_lightning.replay.samplers import (
 )
 from seqrl_lightning.replay.sum_tree import SumTree
 from seqrl_lightning.saved_state import require_saved, saved, saved_tensor
-from seqrl_lightning.types import Array, FloatArray, IntArray, State, Windows, require
+from seqrl_lightning.types import Array, FloatArray, IntArray, State, require
 
 
 class SequenceSampler(Sampler):
@@ -118,7 +119,7 @@ class SequenceSampler(Sampler):
         self._ensure_windows(ring)
         slots = self._tree.find(stratified_mass(self._tree, batch_size, rng))
         while True:
-            is_gone = ~ring.is_transition(slots)  # the episode broke
+            is_gone = ~ring.is_transition(slots)  # the episode broke, and its rows are marked as final
             if count := np.count_nonzero(is_gone):
                 self._tree.update(slots[is_gone], np.zeros(count))
             redraw = np.flatnonzero(self._tree.weights[slots] == 0.0)  # gone, or found by rounding
@@ -255,20 +256,20 @@ class SequenceSampler(Sampler):
 
     def load_state_dict(self, state_dict: dict[str, Any], ring: RingBuffer) -> None:
         """Restore what ``state_dict`` returned; see :class:`Sampler`."""
-        self._rows_seen = saved_rows(state_dict["rows_seen"], ring, "the sampler's rows_seen")
-        self._max_weight = saved_max_weight(state_dict["max_weight"])
-        self._tree = saved_tree(state_dict["weights"], self._rows_seen, ring, self._max_weight)
+        self._rows_seen = saved_rows(state_dict.get("rows_seen"), ring, "the sampler's rows_seen")
+        self._max_weight = saved_max_weight(state_dict.get("max_weight"))
+        self._tree = saved_tree(state_dict.get("weights"), self._rows_seen, ring, self._max_weight)
         num_envs = ring.num_envs if self._rows_seen else 0
-        self._step = saved_tensor(state_dict["step"], (num_envs,), torch.int64, "the sampler's step").numpy().copy()
-        self._incomplete = saved(state_dict["waiting"], list[list[int]], "the sampler's waiting")
+        self._step = saved_tensor(state_dict.get("step"), (num_envs,), torch.int64, "the sampler's step").numpy().copy()
+        self._incomplete = saved(state_dict.get("waiting"), list[list[int]], "the sampler's waiting")
         require_saved(len(self._incomplete) == num_envs, "the sampler's waiting", self._incomplete, f"{num_envs} lists")
-        slots = state_dict["state_slots"]
-        if isinstance(slots, list):  # as it was saved before
+        slots = state_dict.get("state_slots")
+        if isinstance(slots, list):  # the form of earlier versions
             slots = torch.tensor(saved(slots, list[int], "the sampler's state_slots"), dtype=torch.int64)
         slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()
         for slot in (*slots, *itertools.chain.from_iterable(self._incomplete)):
             require_saved(0 <= slot < self._tree.size, "a slot of the sampler", slot, f"in [0, {self._tree.size})")
-        states = saved_states(state_dict["states"], (len(slots),)).numpy() if slots else ()
+        states = saved_states(state_dict.get("states"), (len(slots),)).numpy() if slots else ()
         self._states = {slot: state.copy() for slot, state in zip(slots, states, strict=True)}
-        self._longest = saved(state_dict["longest"], int, "the sampler's longest")
+        self._longest = saved(state_dict.get("longest"), int, "the sampler's longest")
         require_saved(self._longest > 0, "the sampler's longest", self._longest, "positive")

@@ -63,28 +63,23 @@ _NO_BUDGET = {
 
 
 def set_defaults_by_kind(
-    parser: LightningArgumentParser, fit: LightningArgumentParser, words: object, has_agent: bool = True
+    fit: LightningArgumentParser, arguments: list[str] | dict[str, Any], has_agent: bool = True
 ) -> None:
     """Set the defaults that follow from the arguments of ``fit``, and note those of the kind of learner and network.
 
     Args:
-        parser: Reads the arguments.
-        fit: Its part for the subcommand ``fit``, which gets the defaults.
-        words: The arguments: words of a command line, or settings by name, which need no note. Those of other
-            subcommands change nothing.
+        fit: The parser of the subcommand, which gets the defaults.
+        arguments: Words of a command line, or settings by name, which need no note.
         has_agent: Whether an agent acts.
     """
-    if isinstance(words, list) and words[:1] == ["fit"]:
-        given = parser.parse_args(options_of_kind(*words), defaults=False).fit
+    if isinstance(arguments, list):
+        given = fit.parse_args(options_of_kind(arguments), defaults=False)
         reason, of_kind = defaults_by_kind(given, has_agent)
-        if chosen := without_given(of_kind, given, words):
+        if chosen := without_given(of_kind, given, arguments):
             note(f"defaults for {reason}: {', '.join(chosen)}")
-    elif isinstance(words, dict) and words["subcommand"] == "fit":
-        linked = {"max_gib": None, **words["fit"]}
-        given = parser.parse_object({**words, "fit": linked}, defaults=False).fit
-        _, of_kind = defaults_by_kind(given, has_agent)
     else:
-        return
+        given = fit.parse_object({"max_gib": None, **arguments}, defaults=False)  # it is linked
+        _, of_kind = defaults_by_kind(given, has_agent)
     names = ("data.sampler", "agent.epsilon") if has_agent else ("data.sampler",)
     defaults = {name: of_kind.get(name, fit.get_default(name)) for name in names}
     defaults["model"] = _of_learner(given.model, of_kind)
@@ -140,7 +135,7 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
     return reason, defaults
 
 
-def of_named_classes(given: object, default: Any) -> Any:
+def of_named_classes(given: object, default: object) -> object:
     """Return the default that a given value replaces; if the value names another class, that class's own defaults.
 
     Args:
@@ -150,8 +145,9 @@ def of_named_classes(given: object, default: Any) -> Any:
     default = default.as_dict() if isinstance(default, Namespace) else default
     if not isinstance(given, Namespace) or "class_path" not in given:
         return default
-    is_same = isinstance(default, dict) and default.get("class_path") == given.class_path
-    settings = dict(default.get("init_args", {})) if is_same else {}
+    settings: dict[str, object] = {}
+    if isinstance(default, dict) and default.get("class_path") == given.class_path:
+        settings |= default.get("init_args", {})
     for name, value in _settings_of(given):
         if (inner := of_named_classes(value, settings.get(name))) is not None:
             settings[name] = inner
@@ -206,10 +202,10 @@ def _shown(class_path: str, settings: dict[str, Any]) -> str:
     return f"{name} ({values})" if values else name
 
 
-def options_of_kind(command: str, *words: str) -> list[str]:
-    """Return the words of a command line that determine defaults; other words may be valid only with these defaults."""
+def options_of_kind(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line that determine defaults; others may be valid only with these defaults."""
     # Required, the default, or linked.
-    kept, is_kept = [command, "--data.env_id=any", "--data.trials=any", "--model=DQN", "--max_gib=null"], True
+    kept, is_kept = ["--data.env_id=any", "--data.trials=any", "--model=DQN", "--max_gib=null"], True
     for word in words:
         if word.startswith("--") or word == "-c":
             kinds = ("-c", "--config", "--model", "--data_class", "--agent.max_", "--target_sync", "--trainer")

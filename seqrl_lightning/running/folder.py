@@ -16,6 +16,7 @@ from seqrl_lightning.checkpoints.last import run_of
 from seqrl_lightning.files import LOCK, FolderLock, require_own_files, write_file
 from seqrl_lightning.trainer_access import run_folder
 from seqrl_lightning.types import require
+from seqrl_lightning.versions import versions
 
 LAST = ("checkpoints", "last.ckpt")
 """The path of the last checkpoint within a run's folder."""
@@ -23,6 +24,8 @@ LAST = ("checkpoints", "last.ckpt")
 
 class RunConfig(SaveConfigCallback):
     """Write ``config.yaml``, which starts the same run from scratch: a resumed run's names no checkpoint either.
+
+    It begins with a comment for each package that results depend on, with its version.
 
     A resumed run's file replaces that of the run before once nothing refuses to continue from the checkpoint.
 
@@ -55,7 +58,8 @@ class RunConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file whole or not at all: a signal must not leave an empty one, with which no run resumes."""
-        text = self.parser.dump(self.config, skip_none=False)
+        self.parser.dump_header = versions()
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # it was, when it was parsed
         write_file(self._folder / self.config_filename, lambda file: file.write(text.encode()))
 
 

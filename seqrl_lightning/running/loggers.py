@@ -25,14 +25,14 @@ def with_tensorboard(named: object, make_own: Callable[[], TensorBoardLogger]) -
     return [*(boards or [make_own()]), *others]
 
 
-def runs_of_loggers(run: Path | None, now: Mapping[str, Any]) -> list[str]:
+def runs_of_loggers(run: Path, now: Mapping[str, Any]) -> list[str]:
     """Return the ids of the runs that a run's loggers keep elsewhere, if it has the same loggers now.
 
     Args:
-        run: The run's folder; None for a new one.
+        run: The run's folder.
         now: The present config, as plain values.
     """
-    if run is None or not (ids := noted_runs(run)):
+    if not (ids := noted_runs(run)):
         return []
     trainer = read_config(run / "config.yaml").get("trainer")
     before = trainer.get("logger") if isinstance(trainer, dict) else None

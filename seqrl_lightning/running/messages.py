@@ -26,6 +26,11 @@ def program() -> str:
     return "seqrl" if Path(sys.argv[0]).stem == "seqrl" else "python -m seqrl_lightning"
 
 
+def typed_command() -> str:
+    """Return the command as it was typed."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
 def print_summary(trainer: Trainer) -> None:
     """Print the run's folder, its results, and the next commands."""
     folder = os.path.relpath(run_folder(trainer))  # asked for in every process, so that they agree on it
@@ -50,6 +55,23 @@ def _outcome(trainer: Trainer, data: LearnerDataModule) -> str:
     if not data.has_agent:
         return f"{found}, after {trainer.global_step:,} updates from logged trials"
     return f"{found}, after {progress.env_steps:,} env steps and {progress.episodes:,} episodes"
+
+
+def print_results(trainer: Trainer, stage: str) -> None:
+    """Print the results of an evaluation, one a line.
+
+    Args:
+        trainer: It has evaluated.
+        stage: The results' prefix, ``val`` or ``test``.
+    """
+    if not trainer.is_global_zero:
+        return
+    data, metrics = LearnerDataModule.of(trainer), trainer.callback_metrics
+    lines = {name: f"{float(value):.6g}" for name, value in metrics.items() if name.startswith(f"{stage}/")}
+    if data.has_agent:
+        lines["trained for"] = f"{data.progress.env_steps:,} env steps"
+    width = max(map(len, lines), default=0)
+    print(*("", *(f"{name:{width}}  {value}" for name, value in lines.items())), sep="\n")
 
 
 def print_rules(trainer: Trainer, stage: str) -> None:

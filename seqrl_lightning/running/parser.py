@@ -1,18 +1,23 @@
 """The parser of the command line, whose errors are one line and suggest a name where one was misspelled."""
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import gymnasium
 import torch
 import yaml
-from jsonargparse import set_dumper
-from lightning.pytorch import Trainer
+from jsonargparse import get_loader, set_dumper, set_loader
+from jsonargparse.typing import register_type
+from lightning.pytorch import Trainer, loggers
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
-from seqrl_lightning import algorithms, exploration, networks, replay
+from seqrl_lightning import algorithms, callbacks, exploration, networks, replay
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.data import LoggedTrials, ReplayDataModule
@@ -21,7 +26,7 @@ from seqrl_lightning.errors import OneLineErrors, shorten_message
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import Network
 from seqrl_lightning.replay import Sampler
-from seqrl_lightning.types import require
+from seqrl_lightning.types import Text, require
 
 SETTINGS_OF: dict[str, type[Any]] = {
     "data": ReplayDataModule,
@@ -34,6 +39,10 @@ SETTINGS_OF: dict[str, type[Any]] = {
 
 
 _MODULES = (algorithms, networks, replay, exploration)
+_OTHER_MODULES = (torch.optim, torch.optim.lr_scheduler, loggers, lightning_callbacks, callbacks, gymnasium.wrappers)
+"""Where classes come from that a setting may name without their module."""
+
+_OF_RUNS = {"config", "ckpt_path", "seed_everything", "torch_threads", "data_class", "allow", "max_gib", "print_config"}
 _PARTS: dict[str, type[Any]] = {
     "model": ActingModule,
     "model.network": Network,
@@ -45,13 +54,65 @@ _PARTS: dict[str, type[Any]] = {
 _FROM_THE_TASK = {"obs_shape", "out_shape", "n_actions", "feature_size", "params", "lr", "args", "kwargs"}
 
 
+register_type(Text, serializer=lambda text: text)
+
+
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
     """YAML in which texts like ``1e5`` and ``1.5e3``, which jsonargparse reads as numbers, are quoted."""
 
 
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Represent a text; line separators other than a newline come back only from double quotes."""
+    style = None if all(letter.isprintable() or letter in "\n\t" for letter in text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+for _kind in (str, Text):
+    _Dumper.add_representer(_kind, _represent_text)
 set_dumper("yaml", partial(yaml.dump, Dumper=_Dumper, allow_unicode=True, sort_keys=False))
+
+
+def with_texts(settings: object, is_of_task: bool = False) -> Any:
+    """Return settings in which the texts of a task's settings (``env_kwargs``) stay what they are.
+
+    Args:
+        settings: Settings as a file or a call from Python gives them.
+        is_of_task: Whether they are the task's.
+    """
+    if isinstance(settings, dict):
+        return {key: with_texts(value, is_of_task or key == "env_kwargs") for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [with_texts(value, is_of_task) for value in settings]
+    return Text(settings) if is_of_task and isinstance(settings, str) else settings
+
+
+_read_yaml = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """Read YAML as jsonargparse does; a text in quotes, like ``--data.env_kwargs.rule='"2"'``, stays one."""
+    found = _read_yaml(text)
+    is_quoted = isinstance(found, str) and text.strip()[:1] in ("'", '"')
+    return Text(found) if is_quoted else with_texts(found)
+
+
+def as_argument(name: str, value: object) -> str:
+    """Return a setting as an argument of ``seqrl fit``.
+
+    A task's text that would be read as something else is quoted; JSON of a list or mapping is left as it is.
+    """
+    text = value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str) and "env_kwargs" in name.split(".") and value[:1] not in ("[", "{"):
+        with suppress(yaml.YAMLError):
+            text = text if _read_yaml(value) == value else json.dumps(value)
+    return f"--{name}={text}"
+
+
+set_loader("yaml", _load, (yaml.YAMLError,))
 
 
 def explain(message: str) -> str:
@@ -62,7 +123,8 @@ def explain(message: str) -> str:
     for prefix, base in _PARTS.items():
         classes += [(prefix, cls) for cls in (*parts.values(), *optimizers) if issubclass(cls, base)]
     settings = {f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls) - _FROM_THE_TASK}
-    return shorten_message(message, settings, parts)
+    others = {name for module in _OTHER_MODULES for name, value in vars(module).items() if isinstance(value, type)}
+    return shorten_message(message, settings | _OF_RUNS, {*parts, *others})
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
@@ -71,6 +133,12 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
     def explain(self, message: str) -> str:
         """Return a message as one line."""
         return explain(message)
+
+    def hint_of_missing(self, names: list[str]) -> str:
+        """Say what a run needs."""
+        if "data.env_id" in names:
+            return "name a task (--data.env_id CartPole-v1) or a config that has one (--config sequence_dqn)"
+        return super().hint_of_missing(names)
 
 
 def require_kept(given: object, kept: object, name: str) -> None:

@@ -5,20 +5,18 @@
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
 
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import nn
 
+from seqrl_lightning.batches import BatchT, Update
 from seqrl_lightning.speed import compiled
 from seqrl_lightning.speed.cuda_graph import GraphedStep
 from seqrl_lightning.speed.numpy_forward import NumPyForward
 from seqrl_lightning.speed.plain_step import PlainStep
-from seqrl_lightning.types import CompileMode, Update, require
+from seqrl_lightning.types import CompileMode, require
 
 __all__ = ["NumPyForward", "PlainStep", "compiled_loss", "is_enabled", "numpy_forward", "plain_step"]
-
-B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
 
 
 def is_enabled() -> bool:
@@ -32,8 +30,8 @@ def numpy_forward(net: nn.Module) -> NumPyForward | None:
 
 
 def plain_step(
-    module: LightningModule, optimize_model: Callable[[B], Update], mode: CompileMode = False
-) -> PlainStep[B] | None:
+    module: LightningModule, optimize_model: Callable[[BatchT], Update], mode: CompileMode = False
+) -> PlainStep[BatchT] | None:
     """Return an update without Lightning's hooks around it, or None where something depends on them.
 
     Args:
@@ -54,6 +52,6 @@ def plain_step(
     return GraphedStep(module, optimize_model, mode == "compiled_cuda_graphs") if is_enabled() else None
 
 
-def compiled_loss(optimize_model: Callable[[B], Update]) -> Callable[[B], Update]:
+def compiled_loss(optimize_model: Callable[[BatchT], Update]) -> Callable[[BatchT], Update]:
     """Return ``optimize_model`` as ``torch.compile`` makes it."""
     return compiled.compiled_loss(optimize_model) if is_enabled() else optimize_model

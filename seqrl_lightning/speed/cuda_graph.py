@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Generic, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
+from seqrl_lightning.batches import BatchT, Minibatch, Update, Windows
 from seqrl_lightning.speed.fused_adam import FusedAdamStep
 from seqrl_lightning.speed.plain_step import PlainStep
-from seqrl_lightning.types import Minibatch, Update, Windows, require
-
-B = TypeVar("B", bound=tuple[Tensor | None, ...])  # a kind of batch
+from seqrl_lightning.types import require
 
 Recorder = Callable[[Callable[[], Update]], tuple[Callable[[], None], Update]]
 """Record a function's kernels without running them: return what runs them again, and the memory of the results."""
@@ -21,7 +20,7 @@ Recorder = Callable[[Callable[[], Update]], tuple[Callable[[], None], Update]]
 _WARM_UP = 3  # updates before one is recorded, in which libraries choose their kernels
 
 
-class RecordedUpdate(Generic[B]):
+class RecordedUpdate(Generic[BatchT]):
     """An update that can be repeated, and the memory that it reads and writes.
 
     Args:
@@ -29,7 +28,7 @@ class RecordedUpdate(Generic[B]):
         columns: Those columns, by number.
     """
 
-    def __init__(self, batch: B, columns: dict[int, Tensor]) -> None:
+    def __init__(self, batch: BatchT, columns: dict[int, Tensor]) -> None:
         own = {index: column.clone(memory_format=torch.contiguous_format) for index, column in columns.items()}
         self.columns = list(own.values())
         self.batch = with_columns(batch, own)
@@ -38,7 +37,7 @@ class RecordedUpdate(Generic[B]):
         self.results: Update | None = None
 
 
-class GraphedStep(PlainStep[B]):
+class GraphedStep(PlainStep[BatchT]):
     """One update by a CUDA graph: loss, gradient, its limits, and Adam's step.
 
     The first updates from batches of a shape are made as usual, then one is recorded. All others are replayed, after
@@ -55,7 +54,7 @@ class GraphedStep(PlainStep[B]):
     def __init__(
         self,
         module: LightningModule,
-        optimize_model: Callable[[B], Update],
+        optimize_model: Callable[[BatchT], Update],
         compile: bool,
         record: Recorder | None = None,
     ) -> None:
@@ -69,7 +68,7 @@ class GraphedStep(PlainStep[B]):
         self.adam.learning_rate = torch.tensor(self.learning_rate, dtype=torch.float32, device=module.device)
         self.constants = self._constants()
         self.record = record or CudaRecorder(module.device)
-        self.recorded: dict[object, RecordedUpdate[B]] = {}
+        self.recorded: dict[object, RecordedUpdate[BatchT]] = {}
 
     @staticmethod
     def fits_precision(precision: Precision) -> bool:
@@ -77,7 +76,7 @@ class GraphedStep(PlainStep[B]):
         is_unscaled = isinstance(precision, MixedPrecision) and precision.scaler is None
         return is_unscaled or PlainStep.fits_precision(precision)
 
-    def __call__(self, batch: B) -> Update:
+    def __call__(self, batch: BatchT) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached, in memory of its own."""
         self._follow_scheduler()
         batch = with_starts_on_device(batch, self.module.device)
@@ -118,7 +117,7 @@ class GraphedStep(PlainStep[B]):
             self.learning_rate = self.adam.group["lr"]
             self.adam.learning_rate.fill_(self.learning_rate)
 
-    def _update(self, batch: B) -> Update:
+    def _update(self, batch: BatchT) -> Update:
         """Make all of an update that runs on the device."""
         unused = [tuple(p.shape) for p in self.adam.parameters if p not in self.optimizer.state]
         must_be = "one whose weights are all learned and used in the loss with CUDA graphs"
@@ -155,18 +154,18 @@ class CudaRecorder:
         return graph.replay, update
 
 
-def with_starts_on_device(batch: B, device: torch.device) -> B:
+def with_starts_on_device(batch: BatchT, device: torch.device) -> BatchT:
     """Move ``is_first``, on which no kernel's launch may then depend, to the device, if any episode starts."""
     if not isinstance(batch, Windows | Minibatch) or batch.is_first is None:
         return batch
     if batch.is_first.any():
-        return cast(B, batch._replace(is_first=batch.is_first.to(device, non_blocking=True)))
-    return cast(B, batch._replace(is_first=None)) if isinstance(batch, Minibatch) else batch
+        return cast(BatchT, batch._replace(is_first=batch.is_first.to(device, non_blocking=True)))
+    return cast(BatchT, batch._replace(is_first=None)) if isinstance(batch, Minibatch) else batch
 
 
-def with_columns(batch: B, columns: dict[int, Tensor]) -> B:
+def with_columns(batch: BatchT, columns: dict[int, Tensor]) -> BatchT:
     """Return the batch with other columns in the places of those numbers."""
-    build: Callable[..., B] = type(batch)  # a NamedTuple's class takes its columns one by one
+    build: Callable[..., BatchT] = type(batch)  # a NamedTuple's class takes its columns one by one
     return build(*(columns.get(index, column) for index, column in enumerate(batch)))
 
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn, tensor
 from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import DQN, IQN, QRDQN
+from seqrl_lightning.batches import Transitions
 from seqrl_lightning.collect import Policy
 from seqrl_lightning.networks import MLP, Table
-from seqrl_lightning.types import ConfigurationError, Transitions
+from seqrl_lightning.types import ConfigurationError
 
 POLICY = tensor([[1.0, 2.0], [4.0, 3.0], [0.0, 6.0]])  # Q-values of three states and two actions
 TARGET = tensor([[0.5, 1.5], [5.0, 7.0], [9.0, 8.0]])

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
+from seqrl_lightning.batches import Transitions
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.functional import huber_losses
 from seqrl_lightning.networks import GRU, MLP, DuelingHead
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, UniformSampler
-from seqrl_lightning.types import ConfigurationError, Transitions
+from seqrl_lightning.types import ConfigurationError
 from tests.running import fit, seqrl
 
 OPTIMAL = 0.8 ** np.arange(4, -1, -1)  # of going on, in the corridor's five states

@@ -32,7 +32,7 @@ def make_run(
         seed: Its seed.
         returns: The episodes' returns, by block.
         lengths: Env steps of each episode.
-        curve: The greedy policy's return under the present rule, by env steps; by default, the best one all along.
+        curve: The greedy policy's return under the current rule, by env steps; by default, the best one all along.
         trials: (episode, block, object chosen, whether at random), each episode from the first position on.
         probes: The same of evaluations, of which each has one episode, at the env steps 10, 20 and so on.
         settings: ``data.env_kwargs`` and the like, by section, in addition.

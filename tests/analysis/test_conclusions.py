@@ -18,15 +18,18 @@ from seqrl_lightning.analysis.curves import (
     evaluations,
     mean_over_training,
     note_on_lengths,
+    note_on_training,
     on_grid,
     shared_axis,
     unfinished,
 )
 from seqrl_lightning.analysis.figures import draw_curves, new_figure
+from seqrl_lightning.analysis.levels import Levels, write_levels
 from seqrl_lightning.analysis.looks import looks_of
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
-from seqrl_lightning.analysis.outcomes import compare, has_every_run, outcomes
+from seqrl_lightning.analysis.outcomes import compare, has_every_run, note_on_rules, outcomes
 from seqrl_lightning.analysis.report import Section
+from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.trials import accuracy_of_probes
 from seqrl_lightning.types import ConfigurationError
 from tests.analysis.made_runs import BEST, make_run
@@ -362,3 +365,59 @@ def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_
     }
     why = "the conditions have at most one evaluation in common"
     assert f"Left out, because {why}: mean return over training episodes in block 1." in text["tests"]
+
+
+def test_reports_say_that_conditions_trained_unequally(tmp_path: Path) -> None:
+    """In as many episodes, longer ones are more to learn from."""
+    short, long = make_run(tmp_path / "short"), make_run(tmp_path / "long", lengths=9)
+    unequal = {"short": [short], "long": [long]}
+    note = " Conditions differ in how much they trained (medians): env steps from 120 (short) to 360 (long)."
+    assert note_on_training(unequal).startswith(note)
+    assert note_on_training({"short": [short], "same": [short]}) == ""
+    found = {section.name: section.text for section in sections_on_conditions(unequal, EPISODES)}
+    assert note in found["learning"]
+    assert note in found["tests"]
+    assert note in sections.warning(unequal)
+
+
+def test_reports_say_that_final_returns_are_under_different_rules(tmp_path: Path) -> None:
+    second, first = make_run(tmp_path / "second"), make_run(tmp_path / "first", returns=([0.0] * 20, []))
+    note = "Runs ended in different blocks (0 to 1), so their final returns are under different rules."
+    groups = {"second": [second], "first": [first]}
+    assert note in sections.returns(groups).text
+    assert note in {section.name: section.text for section in sections_on_conditions(groups, EPISODES)}["outcomes"]
+    assert note_on_rules({"second": [second]}) == ""
+
+
+def test_captions_define_what_they_show(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
+    found = {section.name: section for section in sections_on_conditions(groups, EPISODES)}
+    for name in ("learning", "criterion", "outcomes", "profiles"):
+        assert "n = 5 seeds in each condition" in found[name].text
+    assert "mastered if its return is at least 3." in found["criterion"].text
+    shown = [outcome for outcome in outcomes(groups, EPISODES) if outcome.is_met is None]
+    assert all(outcome.definition for outcome in shown if has_every_run(outcome))
+    for outcome in shown:
+        assert not has_every_run(outcome) or outcome.definition in found["outcomes"].text
+    few = {"fast": groups["fast"], "slow": groups["slow"][:4]}
+    assert "n = 5 (fast); 4 (slow) seeds" in sections.learning(few, EPISODES, {}).text
+
+
+def test_methods_state_settings_seeds_versions_and_commands(tmp_path: Path) -> None:
+    model = {
+        "class_path": "a.DQN",
+        "init_args": {"gamma": 0.9, "network": {"class_path": "b.GRU", "init_args": {"hidden_size": 8}}},
+    }
+    runs = [make_run(tmp_path / "one" / str(seed), seed, model=model, data={"batch_size": 8}) for seed in (1, 2)]
+    for run in runs:
+        config = run.folder / "config.yaml"
+        config.write_text("# torch 2.9\n# numpy 2.4\n" + config.read_text())
+    text = sections.methods({"all runs": runs}, EPISODES, "seqrl analyse one").text
+    assert "network GRU (hidden_size 8), discount factor 0.9, batch size 8, training episodes 40." in text
+    assert "The seeds were 1, 2. Runs were trained with torch 2.9, numpy 2.4." in text
+    assert f"by `seqrl fit --config {runs[0].folder}/config.yaml --seed_everything SEED --trainer." in text
+    for place, run in enumerate(runs):
+        write_levels(Levels(place, {"a": str(place)}, "seqrl experiment x.yaml"), run.folder)
+    again = [Run(run.folder) for run in runs]
+    text = sections.methods({"a=0": again[:1], "a=1": again[1:]}, EPISODES, "seqrl compare one").text
+    assert "The seeds were 1 (a=0); 2 (a=1)." in text
+    assert "The runs were trained by `seqrl experiment x.yaml`." in text

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.statistics import SCORES, rejections_of_effects
 from seqrl_lightning.analysis.comparison import sections_on_conditions
 from seqrl_lightning.analysis.conditions import conditions_of
 from seqrl_lightning.analysis.curves import Axis
@@ -75,20 +76,20 @@ def test_contrasts_of_more_than_two_levels_are_differences_from_the_first() -> N
     }
 
 
+def test_without_an_effect_few_intervals_of_a_larger_design_exclude_zero() -> None:
+    """300 experiments of 3 x 2 conditions with five runs each, five effects in each: about one in twenty."""
+    rates = rejections_of_effects(SCORES["normal"], (3, 2), 5, 300)
+    assert len(rates) == 5
+    assert 0.02 <= np.mean(list(rates.values())) <= 0.08
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", ["normal", "exponential"])
-def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(draw: str) -> None:
+@pytest.mark.parametrize("scores", ["normal", "exponential"])
+@pytest.mark.parametrize("design", [(2, 2), (3, 2), (3, 3), (5, 2)])
+def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(design: tuple[int, int], scores: str) -> None:
     """With five runs a condition: a percentile interval excludes it twice as often."""
-    rng = np.random.default_rng(0)
-    excluded = np.zeros(3)
-    crossing = Crossing(("a", "b"), ("12", "12"), "wxyz")
-    for _ in range(num := 1000):
-        samples = list(getattr(rng, draw)(size=(4, 5)))
-        for i, weights in enumerate(contrasts(crossing).values()):
-            lower, upper = studentized_interval(samples, weights)
-            excluded[i] += lower > 0 or upper < 0
-    assert (excluded / num > 0.03).all()
-    assert (excluded / num < 0.07).all()
+    rates = rejections_of_effects(SCORES[scores], design, 5, 5000 if design == (3, 2) else 1000)
+    assert 0.035 <= np.mean(list(rates.values())) <= 0.065
 
 
 def test_an_interval_without_variance_is_a_point() -> None:

@@ -19,6 +19,7 @@ from seqrl_lightning.analysis.figures import add_legend, as_text, new_figure, wr
 from seqrl_lightning.analysis.report import Section, defused, write_long_table, write_report, write_table
 from tests.running import seqrl
 
+pytestmark = pytest.mark.usefixtures("all_formats")
 HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(1)>'
 
 

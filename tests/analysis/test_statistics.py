@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.statistics import SCORES, coverage_of_improvement, coverage_of_middle
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
     bootstrap_interval,
@@ -179,14 +180,17 @@ def test_without_an_effect_five_in_a_hundred_experiments_of_five_seeds_are_rejec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", ["normal", "exponential", "uniform"])
-def test_the_interval_of_ten_seeds_covers_the_interquartile_mean(draw: str) -> None:
-    rng = np.random.default_rng(0)
-    middle = np.linspace(0.25, 0.75, 100_001)
-    quantile = {"normal": stats.norm.ppf, "exponential": stats.expon.ppf, "uniform": stats.uniform.ppf}[draw]
-    true = quantile(middle).mean()
-    intervals = np.array([interquartile_mean_interval(seeds) for seeds in getattr(rng, draw)(size=(2000, 10))])
-    assert np.mean((intervals[:, 0] <= true) & (true <= intervals[:, 1])) >= 0.92
+@pytest.mark.parametrize("scores", SCORES)
+def test_the_interval_of_ten_seeds_covers_the_interquartile_mean(scores: str) -> None:
+    assert coverage_of_middle(SCORES[scores], 10, 2000) >= 0.91
+
+
+@pytest.mark.parametrize("scores", SCORES)
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_interval_of_a_probability_covers_it_for_scores_that_are_not_normal(scores: str, shift: float) -> None:
+    true, covered = coverage_of_improvement(SCORES[scores], shift, 10, 1000)
+    assert true == pytest.approx(0.5) if shift == 0 else 0.7 < true < 0.9
+    assert 0.92 <= covered <= 0.98
 
 
 def test_no_p_is_smaller_than_that_of_samples_that_do_not_overlap() -> None:

@@ -43,6 +43,7 @@ def test_a_report_on_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_formats")
 def test_all_that_can_be_asked_for(tmp_path: Path) -> None:
     grouped(tmp_path / "choices.csv", 12, 60)
     models = "Chance,QLearning,QLearning+forgetting"
@@ -72,6 +73,7 @@ def test_one_subject_has_no_group(tmp_path: Path) -> None:
     assert "Left out: --recover" in html
 
 
+@pytest.mark.usefixtures("all_formats")
 def test_a_runs_own_table_is_read(tmp_path: Path) -> None:
     """As TrialWriter writes it: with episodes, no blocks, and no right action in some of the trials."""
     rng = np.random.default_rng(0)

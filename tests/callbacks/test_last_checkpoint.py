@@ -196,6 +196,7 @@ def test_a_callback_that_may_have_prepared_an_epoch_is_named(tmp_path: Path, cap
     with caplog.at_level("INFO"):
         run(tmp_path, 15, Diary(), resumes=True, callbacks=[Saving()])
     assert [line for line in caplog.messages if "bitwise" in line] == [
-        "Not bitwise, if Diary.on_train_epoch_start() changes what is learned: it saves no state, and isn't called "
-        "where a run is resumed in mid-epoch."
+        "Not bitwise, if Diary.on_train_epoch_start() changes what is learned: the run is resumed in mid-epoch, where "
+        "the hook isn't called again, and Diary saves no state. To resume exactly, give it `state_dict` and "
+        "`load_state_dict`."
     ]

@@ -22,7 +22,7 @@ from seqrl_lightning.collect import RND, CountBonus
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, MLP, Composed, NoisyLinear, Transformer
+from seqrl_lightning.networks import GRU, LSTM, MLP, Composed, NoisyLinear, Transformer
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from seqrl_lightning.types import ConfigurationError
 from tests.running import assert_identical, fit
@@ -102,6 +102,17 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
         {"network": Composed},
         {},
         {"env_id": "seqrl/PictureCue-v0", "env_kwargs": {"size": 5}, "num_envs": 2, "frame_stack": 2},
+    ),
+    "pictures in a memory": (
+        DQN,
+        {"network": functools.partial(Composed, network=functools.partial(LSTM, hidden_size=8)), "double": True},
+        {},
+        {
+            "env_id": "seqrl/PictureRecall-v0",
+            "env_kwargs": {"size": 5, "delay": 3},
+            "num_envs": 2,
+            "sampler": SequenceSampler(6, 3, 2, prioritized=True),
+        },
     ),
     "parts in a memory": (
         DQN,

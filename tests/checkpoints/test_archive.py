@@ -296,7 +296,7 @@ def test_records_behind_four_gibibytes_are_found(tmp_path: Path) -> None:
 
 
 def test_a_change_is_noticed(archive: Path) -> None:
-    whole = {**CONTENTS, "state_dict": {}, "global_step": 1}
+    whole = {**CONTENTS, "pytorch-lightning_version": "2.6.0", "epoch": 0, "state_dict": {}, "global_step": 1}
     torch.save(seal(whole), archive)
     assert read_checkpoint(archive).keys() == whole.keys()
     contents = torch.load(archive, weights_only=True)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ def save(root: Path, step: int) -> Path:
     weights = {"weight": torch.full((40,), float(step))}
     checkpoint = {
         **{"state_dict": weights, "global_step": step, "hyper_parameters": {}, "callbacks": {}, "loops": {}},
+        **{"pytorch-lightning_version": "2.6.0", "epoch": 0},
         **{"optimizer_states": [], "lr_schedulers": [], "Data": {"block": 1, "ring": ring}},
     }
     sidecars.on_save_checkpoint(trainer, None, checkpoint)  # type: ignore[arg-type]
@@ -240,7 +242,9 @@ def test_no_file_outside_is_touched(
     elif action == "remove":
         checkpoint_io.remove_checkpoint(path)
     elif action == "load":
-        with pytest.raises(RunError, match=r"can't be used: (it names the sidecar|its sidecar .* is a symbolic link)"):
+        with pytest.raises(
+            RunError, match=r"can't be used: (it names the sidecar|its sidecar .* is a symbolic link|sidecars in the)"
+        ):
             checkpoint_io.load_checkpoint(path)
     else:
         sidecars = Sidecars()
@@ -296,15 +300,17 @@ def test_the_best_checkpoints_are_those_of_the_runs_own_folder(
     torch.save(large, sidecar)
     contents["sidecars"] = {sidecar.name: checksum(sidecar)}
     torch.save(seal(contents), folder / "last.ckpt")
-    fit(
-        tmp_path / "run",
-        data,
-        {},
-        {"warmup_env_steps": 16},
-        callbacks=[best(), LastCheckpoint()],
-        max_steps=60,
-        ckpt_path=str(folder / "last.ckpt"),
-    )
+    incomplete = pytest.raises(RunError, match="a key of ModelCheckpoint's state") if leaves_out else nullcontext()
+    with incomplete:
+        fit(
+            tmp_path / "run",
+            data,
+            {},
+            {"warmup_env_steps": 16},
+            callbacks=[best(), LastCheckpoint()],
+            max_steps=60,
+            ckpt_path=str(folder / "last.ckpt"),
+        )
     assert target.read_text() == "precious"
 
 

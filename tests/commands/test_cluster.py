@@ -155,7 +155,7 @@ def test_seeds_on_a_cluster(folder: Path) -> None:
         (['--submitit={"cluster": "local"}'], "--submitit is {'cluster': 'local'}; it must be left out without "),
         (["--launcher=submitit", '--submitit={"cluster": "local", "slurm_colour": 1}'], "it must be parameters of "),
         (["--launcher=submitit", '--submitit={"cluster": "pbs"}'], "it must be parameters of submitit.AutoExecutor"),
-        (["--launcher=submitit", "--submitit=[1]"], "submitit: Expected a"),
+        (["--launcher=submitit", "--submitit=[1]"], "submitit is '[1]'; it must be a mapping"),
         (["--launcher=cloud"], "--launcher"),
     ],
 )

@@ -84,7 +84,8 @@ def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path)
     assert len(events(tmp_path)) == 8
     assert {"gamma_zero 0.0 1", "gamma_zero 0.0 2"} < set(events(tmp_path))
     run = tmp_path / "runs" / "gamma_low" / "seed_1" / "lightning_logs" / "version_0"
-    assert read_levels(run) == Levels(1, {"gamma": "low"})
+    command = f"seqrl experiment {tmp_path}/design.yaml --output={tmp_path}/runs"  # the last one
+    assert read_levels(run) == Levels(1, {"gamma": "low"}, command)
 
 
 def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start: Any, tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start:
     ("entries", "message"),
     [
         ({"seeds": 0}, "seeds is 0; it must be at least 1"),
-        ({"factor": {}}, "it must be a mapping with config, factors and"),
+        ({"factor": {}}, "it must be a mapping with the keys config and factors"),
         ({"factors": {"gamma": [0.5, 0.9]}}, "factor gamma is [0.5, 0.9]; it must be factors by their names"),
         ({"factors": {"gamma": {"low": 0.5}}}, "level low of gamma is 0.5; it must be settings by their names"),
         ({"factors": {"a/b": GAMMA}}, "factor is 'a/b'; it must be letters, digits and"),

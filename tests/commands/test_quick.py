@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.scripts import overview
+from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS
 from seqrl_lightning.commands.packaged import configs, with_paths
 from seqrl_lightning.commands.quick import OVERVIEW
@@ -76,6 +77,16 @@ def test_a_misspelled_name_is_answered_with_the_nearest(arguments: list[str], ne
     assert len(errors.splitlines()) == 1
 
 
+def test_the_settings_of_one_command_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    add = SeqRLCLI.add_arguments_to_parser
+    monkeypatch.setattr(SeqRLCLI, "add_arguments_to_parser", lambda cli, parser: built.append(add(cli, parser)))
+    status, out, err = seqrl("validate", "--data.env_id=CartPole-v1", "--print_config")
+    assert status == 0, err
+    assert "env_id: CartPole-v1" in out
+    assert len(built) == 1
+
+
 def test_an_unknown_key_of_a_file_is_a_setting_too() -> None:
     message = "Subcommand 'fit' does not accept option 'data.batchsize'"
     told = shorten_message(message, ["data.batch_size"])
@@ -114,8 +125,15 @@ def test_a_packaged_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.
     ]
     Path("sequence_dqn").write_text("mine")
     assert with_paths(["--config", "sequence_dqn"]) == ["--config", "sequence_dqn"]
-    assert with_paths(["--config", "missing.yaml"]) == ["--config", "missing.yaml"]  # the parser refuses it
-    with pytest.raises(ConfigurationError, match="did you mean 'sequence_dqn'"):
-        with_paths(["--config", "sequence_dq"])
+    Path("mine.yaml").write_text("mine")
+    assert with_paths(["--config", "mine.yaml"]) == ["--config", "mine.yaml"]
+    for wrong, hint in (
+        ("sequence_dq", "did you mean 'sequence_dqn'"),
+        ("nothing_near.yml", "^--config is 'nothing_near.yml'; there is no such file$"),
+        ("mime.yaml", "there is no such file; did you mean 'mine.yaml'"),
+        ("configs/sequence_dqn.yaml", "did you mean 'sequence_dqn', which comes with the package"),
+    ):
+        with pytest.raises(ConfigurationError, match=hint):
+            with_paths(["--config", wrong])
     for line in seqrl("configs")[1].splitlines()[:-2]:
         assert configs()[line.split()[0]].read_text().startswith(f"# {line.split(maxsplit=1)[1]}")

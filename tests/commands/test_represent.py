@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqrl_lightning.analysis import figures
 from tests.running import seqrl
 
 CONFIG = """
@@ -47,14 +45,6 @@ SECTIONS = [
     "Contributions to the choice",
 ]
 FEW = ("--episodes=120", "--shuffles=5")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _figures_of_one_format() -> Iterator[None]:
-    """Writing figures takes most of the time; tests/commands/test_analyse.py has all formats."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "SUFFIXES", ("png",))
-        yield
 
 
 @pytest.fixture(scope="module")

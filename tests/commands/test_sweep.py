@@ -247,7 +247,7 @@ def test_a_metric_that_is_none(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "seqrl_lightning.commands.sweep")
-    status, _, err = seqrl("sweep", "--config=x.yaml", "--space=y.yaml")
+    status, _, err = seqrl("sweep", "--config=sequence_dqn", "--space=y.yaml")
     assert status == 2
     assert err.startswith("seqrl: error: this needs optuna, which the extra `sweep` installs: pip install ")
 

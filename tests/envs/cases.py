@@ -16,6 +16,7 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
     ("seqrl/MemoryChain-v0", {"memory_length": 5, "num_symbols": 3}),
     ("seqrl/NBack-v0", {"n": 2, "trials": 4, "num_symbols": 3}),
     ("seqrl/PictureCue-v0", {"num_choices": 3, "size": 5, "trials": 4}),
+    ("seqrl/PictureRecall-v0", {"delay": 2, "size": 5}),
     ("seqrl/Recall-v0", {"length": 3, "order": "reverse", "num_symbols": 3}),
     ("seqrl/Chunks-v0", {"chunks": ["ABC", "CAB"]}),
     ("seqrl/SerialReaction-v0", {"pattern": "BAC", "trials": 7}),
@@ -84,6 +85,7 @@ SETTINGS: dict[str, Any] = {
     "seqrl/PictureCue-v0": st.fixed_dictionaries(
         {"num_choices": _num_symbols, "size": st.integers(4, 9), "trials": st.integers(1, 5)}
     ),
+    "seqrl/PictureRecall-v0": st.fixed_dictionaries({"delay": st.integers(0, 5), "size": st.integers(4, 9)}),
     "seqrl/Recall-v0": _symbols(num_symbols=_num_symbols, length=_few, order=st.sampled_from(["copy", "reverse"])),
     "seqrl/Chunks-v0": _symbols(chunks=st.sampled_from([("ABC", "BAC", "CDB"), ("AB", "BA"), ("AA", "AA")])),
     "seqrl/SerialReaction-v0": _symbols(

@@ -397,6 +397,35 @@ class PictureCue(Symbols):
         return bars, min(self.t, len(bars) - 1)
 
 
+class PictureRecall(Symbols):
+    def __init__(self, delay: int = 10, size: int = 8) -> None:
+        super().__init__(2, size * size, previous_action_reward=False)
+        self.delay = delay
+        self.width = size
+        self.observation_space = gym.spaces.Box(0, 255, (size, size), np.uint8)
+
+    def draw(self) -> list[tuple[list[float], int]]:
+        noise = self.np_random.random((self.delay + 2, self.width, self.width)).tolist()
+        pictures = [[[float(int(100 * uniform)) for uniform in row] for row in picture] for picture in noise]
+        self.is_vertical = [uniform < 0.5 for uniform in self.np_random.random(self.delay + 1).tolist()]
+        lines, firsts = self.np_random.random((2, self.delay + 1)).tolist()
+        for t, is_vertical in enumerate(self.is_vertical):
+            line, first = int(lines[t] * self.width), int(firsts[t] * (self.width - 3))
+            for k in range(4):
+                row, column = (first + k, line) if is_vertical else (line, first + k)
+                pictures[t][row][column] = 255.0
+        correct = [-1] * (self.delay + 1) + [int(self.is_vertical[0])]
+        return [([pixel for row in pictures[t] for pixel in row], correct[t]) for t in range(self.delay + 2)]
+
+    def _result(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super()._result()
+        return observation.astype(np.uint8).reshape(self.width, self.width), info
+
+    def board(self) -> tuple[str, int]:
+        bars = ["|" if is_vertical else "-" for is_vertical in self.is_vertical] + ["."]
+        return "".join(bars[: self.t + 1]), min(self.t, len(bars) - 1)
+
+
 class Chunks(Symbols):
     reward_right, reward_wrong = 1.0, 0.0
 

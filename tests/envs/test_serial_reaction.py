@@ -80,7 +80,7 @@ def test_trigram_returns() -> None:
 
     assert mean_return(ENV_ID, remembering, grammar=TRIGRAM, trials=20) == pytest.approx(expected, abs=0.25)
 
-    # Without memory: the best guess from the present symbol alone.
+    # Without memory: the best guess from the current symbol alone.
     joint = (pi[:, None] * probability).reshape(3, 3, 3).sum(0)  # P(present, next)
     memoryless = 20 * float(joint.max(axis=1).sum())
     assert memoryless < expected - 1
@@ -101,7 +101,7 @@ def test_alternating_returns() -> None:
 
     assert mean_return(ENV_ID, counting) == pytest.approx(expected, abs=0.2)
     assert mean_return(ENV_ID, at_random(4)) == pytest.approx(10, abs=0.2)
-    # The present symbol alone says nothing: a random symbol comes next, or follows on one that is not seen any more.
+    # The current symbol alone says nothing: a random symbol comes next, or follows on one that is not seen any more.
     assert mean_return(ENV_ID, lambda history: following[symbols_of(history[-1:], 4)[-1]]) == pytest.approx(10, abs=0.2)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning import networks
-from seqrl_lightning.networks import GRU, Network
+from seqrl_lightning.networks import GRU, LSTM, Network
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.types import State
 
@@ -19,11 +19,12 @@ NETWORKS: dict[str, type[Network]] = {
     for name, exported in sorted(vars(networks).items())
     if name in networks.__all__ and isclass(exported) and issubclass(exported, Network) and exported is not Network
 }
-_SHAPES: dict[str, tuple[int, ...]] = {  # what networks read that don't read vectors
+_SHAPES: dict[str, tuple[int, ...]] = {  # what networks, or cases of them, read that don't read vectors
     "Composed": PackedShape({"numbers": ("float32", (4,)), "flags": ("uint8", (3,))}),
     "ImpalaResNet": (3, 16, 16),
     "NatureCNN": (3, 36, 36),
     "SmallCNN": (3, 8, 8),
+    "Composed of a picture": (5, 5),
 }
 _SMALL: dict[str, dict[str, Any]] = {  # settings with which the tests are quick, in place of the defaults
     "DeltaNet": {"hidden_size": 8},
@@ -38,6 +39,7 @@ _SMALL: dict[str, dict[str, Any]] = {  # settings with which the tests are quick
 }
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Composed that remembers": ("Composed", {"network": functools.partial(GRU, hidden_size=8)}),
+    "Composed of a picture": ("Composed", {"network": functools.partial(LSTM, hidden_size=8)}),
     "FrameStack of the whole": ("FrameStack", {"length": T, "hidden_sizes": (8,)}),
     "GRU of three layers": ("GRU", {"hidden_size": 8, "num_layers": 3, "chrono_init": 20}),
     "GRU with encoder": ("GRU", {"hidden_size": 8, "encoder_size": 16, "chrono_init": 20}),
@@ -61,7 +63,7 @@ def build(case: str) -> tuple[Network, Tensor]:
     """A network, and observations that it reads, [T, B, *obs]."""
     torch.manual_seed(0)
     network, settings = CASES[case]
-    shape = shape_read_by(network.__name__)
+    shape = _SHAPES.get(case) or shape_read_by(network.__name__)
     net = network(shape, OUT, **settings).eval()
     for name, parameter in net.named_parameters():
         if "distance_bias" in name:  # it is zero at first

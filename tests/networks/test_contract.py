@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from seqrl_lightning.types import State
 from tests.networks.exported import CASES, OUT, B, T, build, remembers, some_state, starts
+from tests.running import skip_without_bfloat16_lstm
 
 parametrize_all = pytest.mark.parametrize("case", CASES)
 
@@ -84,6 +86,8 @@ def test_what_comes_later_is_not_seen(case: str) -> None:
 @parametrize_all
 def test_mixed_precision(case: str) -> None:
     net, observation = build(case)
+    if any(isinstance(part, nn.LSTM) for part in net.modules()):
+        skip_without_bfloat16_lstm()
     expected, _ = net(observation, None, starts())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, state = net(observation)

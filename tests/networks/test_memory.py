@@ -145,7 +145,7 @@ def test_lstm_state_is_h_and_c() -> None:
 
 
 def test_a_frame_stack_by_hand() -> None:
-    """The MLP has no hidden layer, so that the features are what is seen: the present observation is the last."""
+    """The MLP has no hidden layer, so that the features are what is seen: the current observation is the last."""
     net = FrameStack((1,), (2,), length=3, hidden_sizes=())
     observation = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)
     is_first = torch.tensor([True, False, True, False]).view(4, 1)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from seqrl_lightning.batches import Transitions
 from seqrl_lightning.networks.normalization import Normalization, RunningNorm
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.saved_state import StateError
-from seqrl_lightning.types import ConfigurationError, Transitions
+from seqrl_lightning.types import ConfigurationError
 
 ROWS = np.random.default_rng(0).normal([0.0, 3000.0, 0.001], [1.0, 50.0, 0.01], (40, 3)).astype(np.float32)
 

@@ -1,5 +1,6 @@
 """Updates by CUDA graphs: on the CPU with a recorder that runs the update again, on a GPU with real graphs."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ from seqrl_lightning import speed
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, training
 from seqrl_lightning.algorithms.trainer_settings import require_gpu_for_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
+from seqrl_lightning.batches import Update
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, LSTM, MLP, MinGRU, Transformer
+from seqrl_lightning.networks import GRU, LSTM, MLP, Composed, MinGRU, Transformer
 from seqrl_lightning.replay import PrioritizedSampler, RolloutSampler, Sampler, SequenceSampler
 from seqrl_lightning.speed.cuda_graph import GraphedStep
-from seqrl_lightning.types import ConfigurationError, Update
+from seqrl_lightning.types import ConfigurationError
 from tests.running import fit
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -59,6 +61,11 @@ CASES: dict[str, tuple[type[TrainingModule[Any]], dict[str, Any], Sampler | None
     "discrete_sac": (DiscreteSAC, {}, None),
     "gru": (DQN, {"network": GRU, "double": True}, SequenceSampler(length=6, burn_in=2, prioritized=True, n_step=2)),
     "lstm": (DQN, {"network": LSTM, "value_rescaling": 1e-3}, SequenceSampler(length=6)),
+    "pictures": (
+        DQN,
+        {"network": functools.partial(Composed, network=functools.partial(LSTM, hidden_size=8))},
+        SequenceSampler(length=6, burn_in=2),
+    ),
     "min_gru": (DQN, {"network": MinGRU}, SequenceSampler(length=6)),
     "transformer": (DQN, {"network": Transformer}, SequenceSampler(length=6)),
     "q_lambda": (DQN, {"network": GRU, "lambda_": 0.8}, SequenceSampler(length=6)),
@@ -79,7 +86,8 @@ def run(
         **model,
     }
     agent: dict[str, Any] = {"epsilon": ConstantEpsilon(1.0)}
-    data = {"env_id": "seqrl/NBack-v0", "batch_size": 8, "num_envs": 2, "capacity": 400, "sampler": sampler}
+    env_id = "seqrl/PictureRecall-v0" if case == "pictures" else "seqrl/NBack-v0"
+    data = {"env_id": env_id, "batch_size": 8, "num_envs": 2, "capacity": 400, "sampler": sampler}
     if learner is not PQN:
         model, agent = {"updates_per_step": 2, **model}, {"warmup_env_steps": 60, "updates_per_collect": 2, **agent}
     sync = {} if learner is PQN else {"sync_every_updates": 3, "tau": 0.5}

@@ -24,6 +24,33 @@ def by_value(values: Mapping[str, T]) -> dict[T, list[str]]:
     return found
 
 
+def stated(values: Mapping[str, T], separator: str = "; ") -> str:
+    """State a value of each condition: once if they agree, otherwise each distinct one with its conditions.
+
+    >>> stated({"delay=2": 3, "delay=4": 3}), stated({"delay=2": 3, "delay=4": 5})
+    ('3', '3 (delay=2); 5 (delay=4)')
+    """
+    found = by_value(values)
+    if len(found) == 1:
+        return str(next(iter(found)))
+    return separator.join(f"{value} ({', '.join(names)})" for value, names in found.items())
+
+
+def number_of_seeds(groups: Groups) -> str:
+    """State the n of a caption, like ``n = 5 seeds in each condition``."""
+    sizes = {name: len(runs) for name, runs in groups.items()}
+    if len(set(sizes.values())) > 1:
+        return f"n = {stated(sizes)} seeds"
+    (size, *_) = sizes.values()
+    return f"n = {size} seed{'s' * (size > 1)}{' in each condition' if len(groups) > 1 else ''}"
+
+
+def mastery_in_words(groups: Groups) -> str:
+    """State the return of a mastered episode."""
+    returns = {name: facts.mastery_return for name, facts in facts_of(groups).items()}
+    return stated({name: f"{value:g}" for name, value in returns.items() if value is not None})
+
+
 def facts_of(groups: Groups) -> dict[str, TaskFacts]:
     """Return the facts about each condition's task."""
     return {name: runs[0].facts for name, runs in groups.items()}

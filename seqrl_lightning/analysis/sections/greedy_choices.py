@@ -6,7 +6,7 @@ import pandas as pd
 
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.conditions import Groups
-from seqrl_lightning.analysis.looks import looks_of
+from seqrl_lightning.analysis.definitions import GREEDY, KINDS_OF_ERRORS
 from seqrl_lightning.analysis.measures import (
     accuracy_by_position,
     confusion,
@@ -15,7 +15,7 @@ from seqrl_lightning.analysis.measures import (
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.sections.agreement import block_titles, reference_lines
+from seqrl_lightning.analysis.sections.agreement import block_titles, number_of_seeds, reference_lines
 from seqrl_lightning.analysis.statistics import SPREAD, interquartile_mean
 from seqrl_lightning.functional import ERROR_KINDS
 from seqrl_lightning.types import Order
@@ -29,21 +29,15 @@ def positions(groups: Groups) -> Section:
         return Section("positions", "Accuracy by serial position", _NO_PROBES)
     data = probed_accuracy(groups)
     blocks = sorted(data["block"].unique())
-    titles, looks = block_titles(groups), looks_of(groups)
+    titles = block_titles(groups)
     references = reference_lines(
         "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
     )
-    figure, panels = figures.new_figure(figures.width_of(len(blocks)), 2.8, len(blocks), sharey=True)
-    for axes, block in zip(panels, blocks, strict=True):
-        of_block = data[data["block"] == block].groupby("condition", sort=False)
-        seeds = {name: of_one.pivot(index="seed", columns="position", values="accuracy") for name, of_one in of_block}
-        figures.draw_positions(axes, seeds, looks, references)
-        figures.title_panel(axes, figures.as_text(titles[block]))
-    panels[0].set_ylabel("fraction right")
-    figures.add_legend(figure, panels)
+    figure = figures.draw_positions({titles[block]: _by_condition(data, block) for block in blocks}, references)
     text = (
-        "Fraction of right choices at each serial position, of the greedy policy in the last evaluation of each block "
-        f"(probes.csv). Each seed (thin), and {SPREAD}."
+        f"Fraction of right choices at each serial position ({_position_in_words(groups)}), of the greedy policy in "
+        f"the last evaluation of each block (probes.csv). {GREEDY}. Each seed (thin), and {SPREAD}; "
+        f"{number_of_seeds(groups)}."
     )
     if references:
         text += " Random choices: one over the number of actions."
@@ -51,6 +45,18 @@ def positions(groups: Groups) -> Section:
         accuracy=("accuracy", interquartile_mean), seeds=("accuracy", "size"), choices=("choices", "sum")
     )
     return Section("positions", "Accuracy by serial position", text, figure, table, data)
+
+
+def _position_in_words(groups: Groups) -> str:
+    if all(run.facts.num_positions is not None for runs in groups.values() for run in runs):
+        return "the place in the sequence that is due"
+    return "the number of the trial in its episode"
+
+
+def _by_condition(data: pd.DataFrame, block: int) -> dict[str, pd.DataFrame]:
+    """Return the accuracies in a block, a row for each seed and a column for each position, by condition."""
+    of_block = data[data["block"] == block].groupby("condition", sort=False)
+    return {str(name): rows.pivot(index="seed", columns="position", values="accuracy") for name, rows in of_block}
 
 
 def probed_accuracy(groups: Groups) -> pd.DataFrame:
@@ -93,7 +99,7 @@ def probed_errors(groups: Groups) -> Section:
     table = data.groupby(["condition", "block", "evaluation"], sort=False)[kinds].mean()
     text = (
         "Share of choices of each kind in the first and in the last evaluation of each block (probes.csv), in which no "
-        "choice is random; mean over seeds. The kinds are those of training choices, below."
+        f"choice is random; mean over seeds, {number_of_seeds(groups)}. {KINDS_OF_ERRORS}"
     )
     return Section("probed_errors", title, text, None, table, data)
 
@@ -112,8 +118,8 @@ def confusions(runs: Sequence[Run], order: Order | None) -> Section:
     marks = {f"block {block}": right[block].to_dict() for block in of_block}
     text = (
         f"Share of each object in the choices {'at each serial position' if by_position else 'for each right object'}, "
-        "of the greedy policy in the last evaluation of each block; the right object is framed. All seeds together "
-        f"(n = {len(runs)})."
+        "of the greedy policy, which makes no random choices, in the last evaluation of each block; the right object "
+        f"is framed. All seeds together, {number_of_seeds({'': runs})}."
     )
     if not by_position:
         text += " At one position, different objects are right in different episodes, so positions are not shown."

@@ -7,14 +7,13 @@ import pandas as pd
 
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.chance import Chance
-from seqrl_lightning.analysis.measures import (
-    criterion_by_block,
-)
+from seqrl_lightning.analysis.definitions import SAVINGS, episodes_to_criterion
+from seqrl_lightning.analysis.measures import criterion_by_block
 from seqrl_lightning.analysis.outcomes import savings_in
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
+from seqrl_lightning.analysis.sections.agreement import mastery_in_words, number_of_seeds
 from seqrl_lightning.analysis.statistics import kaplan_meier
-from seqrl_lightning.functional import CRITERION_EPISODES
 
 
 def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
@@ -30,17 +29,15 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     data = pd.concat(of_seed, names=["seed"]).reset_index()
     by_block = {f"block {block}": rows.set_index("seed") for block, rows in data.groupby("block")}
     table = _table(by_block, of_seed, facts.num_blocks)
-    figure, (axes,) = figures.new_figure(max(3.5, 1.5 * len(by_block)), 3.2)
+    figure, (axes,) = figures.new_figure(figures.COLUMN, figures.height_of_points(len(by_block)))
     points = {name: rows["episodes"].to_numpy(float) for name, rows in by_block.items()}
     met = {name: rows["is_met"].to_numpy() for name, rows in by_block.items()}
     figures.draw_points(axes, points, "episodes to criterion", met)
     text = (
-        f"Episodes to criterion in each block: the first of {CRITERION_EPISODES} training episodes in a row, over all "
-        f"environments, whose return is at least {facts.mastery_return:g}; random choices count. Line: Kaplan-Meier "
-        f"median (n = {len(runs)}). A hollow triangle, and > in the table, is a block that ended without the "
-        "criterion; it counts as slower than that. Savings: (first - later) / max(first, later), with the episodes to "
-        "criterion of the first and of the later block; none if a block did not meet it, or the first met it at once. "
-        + by_chance(chances, dict.fromkeys(chances, runs))
+        f"{episodes_to_criterion(mastery_in_words({'': runs}))} Each seed, and as a line their Kaplan-Meier median; "
+        f"{number_of_seeds({'': runs})}. A hollow triangle, and > in the table, is a block that ended without the "
+        f"criterion; it counts as slower than that. {SAVINGS} There are none if a block did not meet the criterion, or "
+        "the first met it at once. " + by_chance(chances, dict.fromkeys(chances, runs))
     )
     return Section("criterion", "Episodes to criterion", text, figure, table, data)
 

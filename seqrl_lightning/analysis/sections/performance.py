@@ -8,14 +8,29 @@ import pandas as pd
 from seqrl_lightning.analysis import figures
 from seqrl_lightning.analysis.chance import Chance
 from seqrl_lightning.analysis.conditions import Groups
-from seqrl_lightning.analysis.curves import VALIDATION, Axis, curves_of_block, evaluations, note_on_lengths
-from seqrl_lightning.analysis.outcomes import final_returns
+from seqrl_lightning.analysis.curves import (
+    VALIDATION,
+    Axis,
+    curves_of_block,
+    evaluations,
+    note_on_lengths,
+    note_on_training,
+)
+from seqrl_lightning.analysis.definitions import FINAL_RETURN, GREEDY
+from seqrl_lightning.analysis.outcomes import final_returns, note_on_rules
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.sections.agreement import block_titles, facts_of, reference_lines
+from seqrl_lightning.analysis.sections.agreement import (
+    block_titles,
+    by_value,
+    facts_of,
+    number_of_seeds,
+    reference_lines,
+)
 from seqrl_lightning.analysis.statistics import SPREAD, summarize
 
-_TOLERANCE_OF_CHANCE = 0.05  # the return of random choices is measured
+_TOLERANCE_OF_CHANCE = 0.05
+_ERRORS_OF_CHANCE = 4  # measured returns of random choices that differ by fewer standard errors count as one
 
 
 def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Section:
@@ -31,29 +46,42 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
     memoryless = reference_lines(
         "without memory", "--", {name: of_one.memoryless_return for name, of_one in facts.items()}
     )
+    errors = [chance.error / max(1.0, abs(chance.mean_return)) for chance in chances.values()]
+    tolerance = max([_TOLERANCE_OF_CHANCE, *(_ERRORS_OF_CHANCE * error for error in errors)])
     random = reference_lines(
-        "random choices", "-.", {name: chance.mean_return for name, chance in chances.items()}, _TOLERANCE_OF_CHANCE
+        "random choices", "-.", {name: chance.mean_return for name, chance in chances.items()}, tolerance
     )
     figure = figures.draw_learning(
         curves, xlabel, [*mastery, *memoryless, *random], [titles[block] for block in curves]
     )
     ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
     text = (
-        f"Return of the greedy policy under the present rule, over {axis.label} ({axis.reason}): each seed (thin), and "
-        f"{SPREAD}. Between two evaluations the earlier one holds, and a run that ended keeps its last value. "
-        f"{ended if len(titles) > 1 else ''}"
-        "Random choices: the mean return of playing the task at random." + note_on_lengths(groups, axis)
+        f"Return of the greedy policy under the current rule, over {axis.label} ({axis.reason}): the mean over the "
+        f"{_episodes_of_evaluations(groups)} of each evaluation. {GREEDY}. Each seed (thin), and {SPREAD}; "
+        f"{number_of_seeds(groups)}. Between two evaluations the earlier one holds, and a run that ended keeps its "
+        f"last value. {ended if len(titles) > 1 else ''}"
+        "Random choices: the mean return of playing the task at random."
+        + (note_on_lengths(groups, axis) or note_on_training(groups))
     )
     if mastery:
         text += " Mastery: the task's best expected return or, failing that, the threshold that it is registered with."
     if memoryless:
-        text += " Without memory: the best expected return of a policy that sees the present observation only."
+        text += " Without memory: the best expected return of a policy that sees the current observation only."
     data = pd.concat(
         table.assign(condition=name, seed=run.seed)
         for name, runs in groups.items()
         for run, table in zip(runs, tables[name], strict=True)
     )
     return Section("learning", "Learning", text, figure, None, data[["condition", "seed", "block", "x", "return"]])
+
+
+def _episodes_of_evaluations(groups: Groups) -> str:
+    """State how many episodes an evaluation has; a run of another program's config may not tell."""
+    counts = by_value({name: runs[0].config["data"].get("eval_episodes") for name, runs in groups.items()})
+    if len(counts) > 1 or None in counts:
+        return "episodes"
+    (count,) = counts
+    return f"{count} episode{'s' * (count != 1)}"
 
 
 def _curves_by_block(
@@ -81,9 +109,11 @@ def returns(groups: Groups) -> Section:
     if not table["n"].any():
         return Section("returns", "Final return", f"No run has logged {VALIDATION}.")
     text = (
-        "Return of the greedy policy in the last evaluation of each run, under the rule of its last block: "
-        f"{SPREAD}; with fewer seeds, their range. The final policy is evaluated, not the best one during training."
+        f"{FINAL_RETURN} {GREEDY}. Shown are {SPREAD}; with fewer seeds, their range. The final policy is evaluated, "
+        "not the best one during training."
     )
+    if note := note_on_rules(groups):
+        text += f" {note}"
     return Section("returns", "Final return", text, None, table)
 
 

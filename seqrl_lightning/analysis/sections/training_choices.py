@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from seqrl_lightning.analysis import figures
+from seqrl_lightning.analysis.definitions import KINDS_OF_ERRORS
 from seqrl_lightning.analysis.measures import (
     action_values,
     error_shares,
@@ -30,10 +31,8 @@ def errors(tables: Mapping[int, pd.DataFrame], facts: TaskFacts) -> Section:
     shares = _pooled_shares(rows, starts, width)
     text = (
         "Share of choices that were errors, by kind, of all training choices, random ones included; seeds together "
-        f"(n = {len(tables)}), {width} episode{'s' * (width > 1)} a point. Distractor: the object is never right. "
-        "Perseverative: the choice repeats an error of the episode (the choice before, or one at the same position). "
-        "Rule-breaking: after an error the last right object must be chosen again, and was not. Exploration: any other "
-        "error. A dashed line marks each switch of the rule."
+        f"(n = {len(tables)}), {width} episode{'s' * (width > 1)} a point. {KINDS_OF_ERRORS} A "
+        "dashed line marks each switch of the rule."
     )
     line = None
     if "previous_order" in shares:
@@ -76,7 +75,8 @@ def transfer(tables: Mapping[int, pd.DataFrame], order: Order) -> Section:
     text = (
         "In the first five episodes after a switch: Spearman's correlation of the position at which an object was "
         "chosen with its rank in the old order and in the new one. Then, at the first position that changed, over the "
-        "whole block: how often the new object was chosen at once, and how often it was chosen next after the old one."
+        "whole block: how often the new object was chosen at once, and how often it was chosen next after the old one. "
+        f"n = {len(tables)} seed{'s' * (len(tables) > 1)}."
     )
     return Section("transfer", "Transfer of rank order", text, None, table)
 

@@ -1,0 +1,22 @@
+"""Requirements of learning from logged steps."""
+
+from seqrl_lightning.replay import LatestSampler, RolloutSampler, Sampler
+from seqrl_lightning.types import Learner, require
+
+
+def require_learner_of_logs(learner: Learner | None, sampler: Sampler) -> None:
+    """Refuse on-policy learners and samplers of the newest steps, since logged steps come from another policy.
+
+    Args:
+        learner: The learner; None outside a Trainer, where nothing is learned.
+        sampler: Draws its batches.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    if learner is None:
+        return
+    name, learns = type(learner).__name__, learner.cadence is None and not learner.needs_epsilon
+    require(learns, "model", name, "one that learns off-policy, like DQN or BehaviorCloning, with data.trials")
+    must_be = "one that draws from the whole replay memory, like UniformSampler, with data.trials"
+    require(not isinstance(sampler, RolloutSampler | LatestSampler), "data.sampler", type(sampler).__name__, must_be)
