@@ -19,6 +19,7 @@ from seqrl_lightning.saved_state import StateError, require_alike, require_saved
 _LARGEST_RATE = 1e6  # of the run's own learning rates: what a scheduler makes of them stays far below
 _CYCLED = ("betas", "momentum")  # what OneCycleLR and CyclicLR also change
 _MOVING = ("last_epoch", "T_cur", "T_i")  # what a scheduler changes, besides attributes with an underscore
+_STAYING = ("_schedule_phases",)  # of those with an underscore, which otherwise change
 _OF_ANY_FORM = (LBFGS, SparseAdam)  # optimizers whose state follows from more than the parameters' forms
 _OF_CALLBACKS = ("initial_lr", "swa_lr")  # rates that StochasticWeightAveraging adds in the midst of a run
 _OF_EARLIER_TORCH = ("verbose",)
@@ -117,7 +118,7 @@ def _require_scheduler(state: Mapping[str, Any], own: Mapping[str, Any], most: f
             require_alike(value, own[key], what)
             for rate in value if isinstance(value, list) else [value]:
                 _require_rate(rate, most, what)
-        elif key.startswith("_") or key in _MOVING:
+        elif key in _MOVING or (key.startswith("_") and key not in _STAYING):
             require_alike(value, own[key], what)
         else:
             _require_own(value, own[key], what)
@@ -154,6 +155,8 @@ def _require_own(value: object, own: object, name: str) -> None:
 
 def _as_lists(value: object) -> object:
     """Return a setting in a form that compares: a tuple as a list, and a tensor, which no setting is, as its text."""
+    if isinstance(value, dict):
+        return {key: _as_lists(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_as_lists(item) for item in value]
     return repr(value) if isinstance(value, Tensor) else value

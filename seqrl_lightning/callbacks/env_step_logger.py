@@ -18,7 +18,7 @@ from seqrl_lightning.collect import Episode, EpisodeLog
 from seqrl_lightning.data import LearnerDataModule
 from seqrl_lightning.files import add_rows, start_table
 from seqrl_lightning.metrics import EpisodesToCriterion
-from seqrl_lightning.saved_state import saved, saved_count, saved_tensor
+from seqrl_lightning.saved_state import require_saved, saved, saved_count, saved_tensor
 from seqrl_lightning.trainer_access import run_folder, update_of
 
 _OUTSIDE = "train/targets_outside_support"
@@ -117,8 +117,9 @@ class EnvStepLogger(Callback):
         self._interval.batches = saved_count(state_dict.get("batches"), "EnvStepLogger's batches")
         self._unlogged = saved(state_dict.get("unlogged"), list[Episode], "EnvStepLogger's unlogged")
         self._num_rows = saved_count(state_dict.get("rows"), "EnvStepLogger's rows")
+        require_saved("criterion" in state_dict, "EnvStepLogger's state", sorted(state_dict), "with criterion")
         if self._criterion is not None and state_dict["criterion"] is not None:
-            criterion = saved(state_dict.get("criterion"), dict, "EnvStepLogger's criterion")
+            criterion = saved(state_dict["criterion"], dict, "EnvStepLogger's criterion")
             for name, own in self._criterion.state_dict().items():
                 saved_tensor(criterion.get(name), own.shape, own.dtype, f"EnvStepLogger's criterion, {name},")
             self._criterion.load_state_dict(criterion)

@@ -254,8 +254,8 @@ class Collector:
     def _continue_episodes(self, state_dict: dict[str, Any]) -> None:
         self.envs.load_state_dict(saved(state_dict["envs"], dict, "the environments' state"))
         self.episodes = RunningEpisodes.from_state_dict(state_dict["episodes"], self.ring.num_envs)
-        if self.normalization is not None:
-            running = state_dict.get("normalization", {})  # earlier versions had none
+        if self.normalization is not None and "normalization" in state_dict:  # earlier versions had none
+            running = saved(state_dict["normalization"], dict, "the normalization of running episodes")
             self.normalization.load_running_state(running, self.ring.num_envs)
         self.envs.remember(self.episodes.shown, self.episodes.is_restarting)
         if self.block_of is not None:

@@ -108,7 +108,8 @@ def set_env_state(env: Layered, state: dict[str, Any]) -> None:
                 set_own_attributes(layer, layer_state.get("own", {}))
         else:
             _set_changing_attributes(layer, layer_state)
-    if state.get("rng") is not None:
+    require_saved("rng" in state, "the environment's state", sorted(state), "with rng")
+    if state["rng"] is not None:
         restore_stream(stack[-1].np_random, state["rng"], "the task's random stream")
 
 

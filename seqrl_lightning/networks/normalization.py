@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqrl_lightning.batches import Batch, Transitions
 from seqrl_lightning.functional import Moments, merge_moments, moments_of
 from seqrl_lightning.parts import PackedShape
-from seqrl_lightning.saved_state import saved_tensor
+from seqrl_lightning.saved_state import require_saved, saved_tensor
 from seqrl_lightning.types import Array, BoolArray, FloatArray, require
 
 _LIMIT = 10.0  # normalized values are clipped to [-10, 10], as in OpenAI Baselines and Stable-Baselines3
@@ -248,7 +248,9 @@ class Normalization(nn.Module):
         Raises:
             StateError: If it isn't that of ``num_envs`` environments.
         """
-        if self.rewards is not None and "returns" in state:
+        names = [] if self.rewards is None else ["returns"]
+        require_saved(list(state) == names, "the normalization of running episodes", list(state), str(names))
+        if self.rewards is not None:
             returns = saved_tensor(state["returns"], (num_envs,), torch.float64, "the returns of running episodes")
             self.rewards.returns = returns.numpy()
 

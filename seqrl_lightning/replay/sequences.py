@@ -269,6 +269,8 @@ class SequenceSampler(Sampler):
         slots = saved_tensor(slots, (None,), torch.int64, "the sampler's state_slots").tolist()
         for slot in (*slots, *itertools.chain.from_iterable(self._incomplete)):
             require_saved(0 <= slot < self._tree.size, "a slot of the sampler", slot, f"in [0, {self._tree.size})")
+        has_all = bool(slots) or state_dict.get("states") is None
+        require_saved(has_all, "the sampler's state_slots", slots, "those of its states")
         states = saved_states(state_dict.get("states"), (len(slots),)).numpy() if slots else ()
         self._states = {slot: state.copy() for slot, state in zip(slots, states, strict=True)}
         self._longest = saved(state_dict.get("longest"), int, "the sampler's longest")
