@@ -315,9 +315,14 @@ def test_a_signal_ends_a_command_and_its_processes_in_any_phase(
         time.sleep(0.01)
     (os.killpg if to_all else os.kill)(process.pid, signum)
     output, _ = process.communicate(timeout=120)
-    is_in_loop = phase != "start-up"
-    assert process.returncode == (1 if is_in_loop and signum == signal.SIGINT else 128 + signum), output
-    last_line = "attempting graceful shutdown" if is_in_loop and signum == signal.SIGINT else "seqrl: ended by"
+    lightning_ends_it = signum == signal.SIGINT and phase != "start-up"
+    assert process.returncode == (1 if lightning_ends_it else 128 + signum), output
+    if lightning_ends_it:
+        last_line = "attempting graceful shutdown"
+    elif phase == "evaluation":
+        last_line = "Resume from the previous epoch with --ckpt_path last."
+    else:
+        last_line = "seqrl: ended by"
     assert last_line in output.rstrip().splitlines()[-1], output
     assert "Traceback" not in output
     assert "rror" not in output
