@@ -84,11 +84,13 @@ def test_without_an_effect_few_intervals_of_a_larger_design_exclude_zero() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scores", ["normal", "exponential"])
-@pytest.mark.parametrize("design", [(2, 2), (3, 2), (3, 3), (5, 2)])
-def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(design: tuple[int, int], scores: str) -> None:
-    """With five runs a condition: a percentile interval excludes it twice as often."""
-    rates = rejections_of_effects(SCORES[scores], design, 5, 5000 if design == (3, 2) else 1000)
+@pytest.mark.parametrize(("scores", "design"), [("normal", (2, 2)), ("exponential", (3, 2))])
+def test_without_an_effect_five_in_a_hundred_intervals_exclude_zero(scores: str, design: tuple[int, int]) -> None:
+    """With five runs a condition: a percentile interval excludes it twice as often.
+
+    `python -m benchmarks.statistics` has more designs and distributions of scores.
+    """
+    rates = rejections_of_effects(SCORES[scores], design, 5, 1000)
     assert 0.035 <= np.mean(list(rates.values())) <= 0.065
 
 
