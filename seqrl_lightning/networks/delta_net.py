@@ -1,6 +1,7 @@
 """A memory of associations, written by the delta rule."""
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -67,10 +68,16 @@ class DeltaNetLayer(ParallelLayer):
         query, key = (F.normalize(F.silu(x), dim=-1) for x in (query, key))
         strength = self.strength(inputs).sigmoid().unsqueeze(-1)
         matrix = memory.view(inputs.shape[1], self.num_heads, key.shape[-1], -1)
-        with torch.autocast(inputs.device.type, enabled=False):  # there is no triangular solver of half precision
+        with _full_precision(inputs.device.type):  # there is no triangular solver of half precision
             query, key, value, strength = (x.to(memory.dtype) for x in (query, key, value, strength))
             found, matrix = delta_rule(query, key, value, strength, is_first, matrix)
         return self.read(self.read_norm(found).flatten(2)), matrix.reshape(memory.shape)
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[object]:
+    """Switch autocast off, on devices that have it: ``meta``, on which the networks of files are built, hasn't."""
+    has_autocast = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if has_autocast else nullcontext()
 
 
 def delta_rule(

@@ -63,12 +63,17 @@ def build(case: str) -> tuple[Network, Tensor]:
     """A network, and observations that it reads, [T, B, *obs]."""
     torch.manual_seed(0)
     network, settings = CASES[case]
-    shape = _SHAPES.get(case) or shape_read_by(network.__name__)
+    shape = shape_of(case)
     net = network(shape, OUT, **settings).eval()
     for name, parameter in net.named_parameters():
         if "distance_bias" in name:  # it is zero at first
             torch.nn.init.normal_(parameter)
     return net, observations(shape)
+
+
+def shape_of(case: str) -> tuple[int, ...]:
+    """The shape of one observation of a case."""
+    return _SHAPES.get(case) or shape_read_by(CASES[case][0].__name__)
 
 
 def shape_read_by(network: str) -> tuple[int, ...]:

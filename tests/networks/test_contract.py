@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seqrl_lightning.types import State
-from tests.networks.exported import CASES, OUT, B, T, build, remembers, some_state, starts
+from tests.networks.exported import CASES, OUT, B, T, build, remembers, shape_of, some_state, starts
 from tests.running import skip_without_bfloat16_lstm
 
 parametrize_all = pytest.mark.parametrize("case", CASES)
@@ -40,6 +40,22 @@ def test_the_contract(case: str) -> None:
         assert state.shape[1] == B
         assert state.dtype == torch.float32
         assert net(observation[:1], state)[1].shape == state.shape
+
+
+@parametrize_all
+def test_it_is_built_and_read_without_memory(case: str) -> None:
+    """Like the networks of checkpoints, which are compared with the weights before memory is taken."""
+    net, observation = build(case)
+    network, settings = CASES[case]
+    with torch.device("meta"):
+        blank = network(shape_of(case), OUT, **settings)
+        outputs, state = blank(torch.empty_like(observation, device="meta"))
+    assert {name: tensor.shape for name, tensor in blank.state_dict().items()} == {
+        name: tensor.shape for name, tensor in net.state_dict().items()
+    }
+    assert outputs.shape == (T, B, *OUT)
+    expected = net(observation)[1]
+    assert (None if state is None else state.shape) == (None if expected is None else expected.shape)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not remembers(case)])
