@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -59,16 +60,36 @@ def new_figure(
     """Make a figure with panels side by side, without a window.
 
     Args:
-        width: In inches.
+        width: In inches, at most a page's.
         height: In inches.
         panels: Number of panels in a row.
         sharey: Whether the panels have one y axis.
         rows: Number of rows of panels.
     """
+    assert width <= PAGE, f"a figure of {width} inches doesn't fit on a page"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(rows, panels, squeeze=False, sharey=sharey)
         return figure, list(axes.flat)
+
+
+def new_grid(
+    count: int, inches: float, most_in_a_row: int = _MOST_COLUMNS, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels in rows, at most as wide as a page.
+
+    Args:
+        count: Number of panels.
+        inches: The height of a row.
+        most_in_a_row: Number of panels in a row; with more of them there are more rows.
+        sharey: Whether the panels have one y axis.
+    """
+    rows = -(-count // most_in_a_row)
+    columns = -(-count // rows)
+    figure, panels = new_figure(width_of(columns), inches * rows, columns, sharey, rows)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, panels[:count]
 
 
 def new_panels(
@@ -139,6 +160,20 @@ def layout_of(facets: int, columns: int) -> tuple[tuple[int, int], list[int]]:
 def title_panel(axes: Axes, title: str) -> None:
     """Set a panel's title, in the size of figures' texts: Matplotlib takes the size from its own settings."""
     axes.set_title(title, fontsize=STYLE["axes.titlesize"])
+
+
+def label_rows(panels: Sequence[Axes], label: str) -> None:
+    """Set the y label of the first panel of each row."""
+    for axes in panels:
+        place = axes.get_subplotspec()
+        if place is None or place.is_first_col():
+            axes.set_ylabel(label)
+
+
+def add_colorbar(figure: Figure, colors: ScalarMappable, panels: Sequence[Axes], label: str) -> None:
+    """Add the scale of the colors of some panels, in the size of figures' texts."""
+    with matplotlib.rc_context(STYLE):
+        figure.colorbar(colors, ax=panels, label=label, shrink=0.8)
 
 
 def as_text(name: str) -> str:

@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seqrl_lightning.analysis.canvas import (
-    COLUMN,
     PAGE,
+    add_colorbar,
     add_legend,
-    layout_of,
     new_figure,
+    new_grid,
     new_panels,
     title_panel,
-    width_of,
     wrapped,
 )
 from seqrl_lightning.analysis.curves import on_grid
@@ -223,14 +222,9 @@ def draw_outcomes(outcomes: Mapping[str, Mapping[str, FloatArray]]) -> Figure:
     """
     facets = panels_of(name for of_one in outcomes.values() for name in of_one)
     looks = {name: look for facet in facets for name, look in facet.looks.items()}
-    rows = -(-len(outcomes) // 3)
-    columns = -(-len(outcomes) // rows)
-    height = rows * (0.2 + height_of_points(len(looks)))
-    figure, panels = new_figure(PAGE if columns > 1 else COLUMN, height, columns, sharey=True, rows=rows)
-    for axes, (name, points) in zip(panels, outcomes.items(), strict=False):
+    figure, panels = new_grid(len(outcomes), 0.2 + height_of_points(len(looks)), most_in_a_row=3, sharey=True)
+    for axes, (name, points) in zip(panels, outcomes.items(), strict=True):
         draw_points(axes, points, wrapped(name, 32), looks=looks)
-    for axes in panels[len(outcomes) :]:
-        axes.set_visible(False)
     return figure
 
 
@@ -327,14 +321,14 @@ def draw_position_map(accuracy: pd.DataFrame) -> Figure:
         accuracy: A row for each evaluation, by its env steps, and a column for each position, from 0; NaN, drawn white,
             where the position was not reached.
     """
-    figure, (axes,) = new_figure(9.0, 3.4)
+    figure, (axes,) = new_figure(PAGE, 2.8)
     axes.grid(visible=False)
     places = accuracy.columns.to_numpy() + 1
     cells = axes.pcolormesh(accuracy.index, places, accuracy.T, shading="nearest", cmap="viridis", vmin=0.0, vmax=1.0)
     axes.set(xlabel="env steps", ylabel="serial position")
     axes.yaxis.set_major_locator(MaxNLocator(9, integer=True))
     axes.invert_yaxis()
-    figure.colorbar(cells, ax=axes, label="fraction right, greedy policy")
+    add_colorbar(figure, cells, [axes], "fraction right, greedy policy")
     return figure
 
 
@@ -373,11 +367,8 @@ def draw_matrices(
         marks: The right object in each row, by the block's name.
         by_position: Whether the rows are serial positions; otherwise they are right objects.
     """
-    (rows, columns), _ = layout_of(1, len(matrices))
-    figure, panels = new_figure(width_of(columns), 2.4 * rows, columns, rows=rows)
-    for axes in panels[len(matrices) :]:
-        axes.set_visible(False)
-    for axes, (name, matrix) in zip(panels, matrices.items(), strict=False):
+    figure, panels = new_grid(len(matrices), 2.4)
+    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
         names = list(letters) or [str(action) for action in range(matrix.shape[1])]
         image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.grid(False)
@@ -390,7 +381,7 @@ def draw_matrices(
         axes.set_xticklabels(names)
         positions = [str(position + 1) for position in range(matrix.shape[0])]
         axes.set_yticklabels(positions if by_position else names[: matrix.shape[0]])
-    figure.colorbar(image, ax=panels, label="share of choices", shrink=0.8)
+    add_colorbar(figure, image, panels, "share of choices")
     return figure
 
 

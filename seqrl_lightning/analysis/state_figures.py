@@ -9,12 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqrl_lightning.analysis.canvas import add_legend, as_text, new_figure
+from seqrl_lightning.analysis.canvas import (
+    PAGE,
+    add_colorbar,
+    add_legend,
+    as_text,
+    label_rows,
+    new_figure,
+    new_grid,
+    title_panel,
+    width_of,
+)
 from seqrl_lightning.analysis.looks import COLORS, looks_of
 from seqrl_lightning.types import BoolArray, FloatArray
 
 MOST_PANELS = 4
 """Positions that have a panel of their own: the first ones."""
+
+_MOST_NARROW_COLUMNS = 24  # of a map of which four fit side by side
 
 
 def draw_maps(
@@ -36,9 +48,9 @@ def draw_maps(
         diverging: Whether the colors diverge from 0.
     """
     first = next(iter(maps.values()))
-    width = 1.6 + min(0.22 * first.shape[1] + 1.2, 5.0) * len(maps)
-    height = 1.2 + min(max(0.22 * len(rows), 1.6), 4.0)
-    figure, panels = new_figure(max(4.2, width), height, len(maps), sharey=True)
+    has_many_columns = first.shape[1] > _MOST_NARROW_COLUMNS
+    height = 0.7 + min(max(0.14 * len(rows), 1.3), 3.5)
+    figure, panels = new_grid(len(maps), height, most_in_a_row=2 if has_many_columns else MOST_PANELS, sharey=True)
     largest = max(float(np.nanmax(np.abs(values))) for values in maps.values())
     low, high = limits or ((-largest, largest) if diverging else (0.0, largest))
     for axes, (title, values) in zip(panels, maps.items(), strict=True):
@@ -46,12 +58,13 @@ def draw_maps(
         colors = "RdBu_r" if diverging else "viridis"
         image = axes.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
         y, x = np.nonzero(marks[title])
-        size = float(np.clip(200 / max(values.shape) ** 2 * 2, 1.5, 14))
+        size = float(np.clip(200 / max(values.shape) ** 2, 1.0, 8))
         axes.scatter(x, y, s=size, color="black" if diverging else "white", linewidths=0)
-        axes.set(title=as_text(title), xlabel=labels[1])
+        title_panel(axes, as_text(title))
+        axes.set_xlabel(labels[1])
         _number(axes, values.shape[1], rows)
-    panels[0].set_ylabel(labels[0])
-    figure.colorbar(image, ax=panels, label=labels[2])
+    label_rows(panels, labels[0])
+    add_colorbar(figure, image, panels, labels[2])
     return figure
 
 
@@ -72,17 +85,18 @@ def draw_trajectories(
         starts: The step at which the item is shown, by the title; earlier steps are drawn gray.
         explained: ``[2]``, the components' shares of the variance.
     """
-    figure, panels = new_figure(max(4.0, 2.9 * len(paths)), 3.3, len(paths), sharey=True)
+    figure, panels = new_grid(len(paths), 2.4, sharey=True)
     for axes, (title, of_items) in zip(panels, paths.items(), strict=True):
         start = starts[title]
         for name, (color, _, _) in looks_of(of_items).items():
             path = of_items[name]
             axes.plot(*path[: start + 1].T, color="0.7", linewidth=0.8)
-            axes.plot(*path[start:].T, color=color, marker=".", markersize=4, linewidth=1.4, label=as_text(name))
-            axes.plot(*path[start], color=color, marker="o", markersize=6)
-            axes.plot(*path[-1], color=color, marker="s", markersize=6)
-        axes.set(title=as_text(title), xlabel=f"PC 1 ({explained[0]:.0%} of the variance)")
-    panels[0].set_ylabel(f"PC 2 ({explained[1]:.0%})")
+            axes.plot(*path[start:].T, color=color, marker=".", markersize=3, linewidth=1.2, label=as_text(name))
+            axes.plot(*path[start], color=color, marker="o", markersize=4.5)
+            axes.plot(*path[-1], color=color, marker="s", markersize=4.5)
+        title_panel(axes, as_text(title))
+        axes.set_xlabel(f"PC 1 ({explained[0]:.0%} of variance)")
+    label_rows(panels, f"PC 2 ({explained[1]:.0%} of variance)")
     add_legend(figure, panels)
     return figure
 
@@ -103,7 +117,7 @@ def draw_lines(
         x: The places; by default, steps from 1.
         limits: Of the y axis.
     """
-    figure, (axes,) = new_figure(5.2, 3.2)
+    figure, (axes,) = new_figure(width_of(2), 2.8)
     looks = looks_of(lines)
     for name, values in lines.items():
         color, line, _ = looks[name]
@@ -126,7 +140,8 @@ def draw_comparison(accuracy: pd.DataFrame, training: pd.DataFrame, chance: floa
             ``accuracy``, the mean over positions. Without rows, there is no such panel.
         chance: The level of chance.
     """
-    figure, panels = new_figure(7.4 if len(training) else 4.6, 3.2, 2 if len(training) else 1, sharey=True)
+    count = 2 if len(training) else 1
+    figure, panels = new_figure(PAGE if count > 1 else width_of(2), 2.8, count, sharey=True)
     looks = looks_of(str(name) for name in accuracy.index)
     for name, values in accuracy.iterrows():
         color, line, _ = looks[str(name)]

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from seqrl_lightning.analysis.canvas import add_legend, as_text, new_figure
+from seqrl_lightning.analysis.canvas import PAGE, add_legend, as_text, new_figure, new_grid, title_panel
 from seqrl_lightning.analysis.looks import COLORS
 from seqrl_lightning.analysis.report import Section, written_by
 from seqrl_lightning.behavior.checks import MEASURES, check, score_name
@@ -116,7 +116,7 @@ def models(compared: Comparison, seed: int) -> Section:
     table = model_table(compared, seed)
     names = list(compared.fits)
     criterion = "iBIC" if compared.is_hierarchical else "BIC"
-    figure, (left, right) = new_figure(9.0, 1.6 + 0.3 * len(names), 2)
+    figure, (left, right) = new_figure(PAGE, 1.0 + 0.22 * len(names), 2)
     left.barh(names, (table[criterion] - table[criterion].min())[names], color=COLORS[0])
     left.set(xlabel=f"{criterion}, less the lowest")
     right.barh(names, table["protected_exceedance"][names], color=COLORS[1])
@@ -163,7 +163,7 @@ def parameters(compared: Comparison) -> Section:
     if not best.model.free:
         return Section("parameters", "Parameters", f"{compared.best} has no parameters.", None, None, data)
     names = list(best.model.free)
-    figure, panels = new_figure(max(4.0, 1.9 * len(names)), 3.0, len(names))
+    figure, panels = new_grid(len(names), 2.2)
     group = compared.histories.group
     for axes, name in zip(panels, names, strict=True):
         for g in range(len(compared.histories.groups)):
@@ -171,7 +171,7 @@ def parameters(compared: Comparison) -> Section:
             spread = g + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [g]
             axes.scatter(spread, values, s=12, alpha=0.7, color=COLORS[g % len(COLORS)], linewidths=0)
             axes.hlines(np.median(values), g - 0.3, g + 0.3, color=COLORS[g % len(COLORS)], linewidth=2)
-            axes.set(title=name)
+            title_panel(axes, name)
         axes.set(xticks=range(len(compared.histories.groups)), xlim=(-0.6, len(compared.histories.groups) - 0.4))
         axes.set_xticklabels([as_text(label) for label in compared.histories.groups])
     text = f"Parameters of {compared.best}, a point for each subject, and the median. "
@@ -214,7 +214,7 @@ def checks(best: Fit, histories: Histories, seed: int) -> Section:
     """The posterior predictive checks of the best model."""
     table = check(best, histories, seed=seed)
     shown = list(dict.fromkeys(table["measure"]))
-    figure, panels = new_figure(3.2 * len(shown), 3.2, len(shown))
+    figure, panels = new_grid(len(shown), 2.4)
     for axes, name in zip(panels, shown, strict=True):
         of_one = table[table["measure"] == name]
         axes.fill_between(of_one["x"], of_one["lower"], of_one["upper"], color=COLORS[1], alpha=0.25, linewidth=0)
@@ -241,12 +241,13 @@ def recovered_parameters(best: Fit, histories: Histories, seed: int) -> Section:
         return Section("recovery", title, f"{best.model.name} has no parameters.")
     recovered = recover_parameters(best, histories, seed)
     table = summarize_recovery(recovered)
-    figure, panels = new_figure(max(4.0, 2.4 * len(table)), 2.8, len(table))
+    figure, panels = new_grid(len(table), 2.2)
     for axes, (name, of_one) in zip(panels, recovered.groupby("parameter", sort=False), strict=True):
         axes.scatter(of_one["true"], of_one["found"], s=12, alpha=0.7, color=COLORS[0], linewidths=0)
         ends = of_one[["true", "found"]].to_numpy()
         axes.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="0.4", linestyle=":", linewidth=1)
-        axes.set(title=name, xlabel="true", ylabel="found")
+        title_panel(axes, name)
+        axes.set(xlabel="true", ylabel="found")
     text = (
         f"As many subjects as in the table were simulated by {best.model.name}, in the table's task, with parameters "
         "from the distribution that was fitted, and fitted again. Correlations and the mean error are on the "
@@ -305,16 +306,25 @@ def _parameters_of(found: Fit) -> pd.DataFrame:
 
 def _draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw matrices of probabilities, with their numbers."""
-    size = max(3.4, 0.75 * max(len(matrix) for matrix in matrices.values()))
-    figure, panels = new_figure(2 * size + 1.5, size + 1.0, len(matrices))
+    figure, panels = new_figure(PAGE, 3.6, len(matrices))
+    digits = min(8.0, 44 / max(len(matrix) for matrix in matrices.values()))  # that fit into a cell
     for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        axes.imshow(matrix.to_numpy(), cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(matrix.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.grid(visible=False)
         for row, column in np.ndindex(matrix.shape):
             value = matrix.iloc[row, column]
             color = "white" if value > 0.6 else "black"
-            axes.text(column, row, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color=color)
-        axes.set(title=title, xlabel="best", ylabel="simulated")
+            axes.text(
+                column,
+                row,
+                "" if np.isnan(value) else f"{value:.2f}",
+                ha="center",
+                va="center",
+                color=color,
+                size=digits,
+            )
+        title_panel(axes, title)
+        axes.set(xlabel="best", ylabel="simulated")
         axes.set(xticks=range(matrix.shape[1]), yticks=range(len(matrix)))
         axes.set_xticklabels(matrix.columns, rotation=40, ha="right")
         axes.set_yticklabels(matrix.index if axes is panels[0] else [""] * len(matrix))
