@@ -55,7 +55,7 @@ class EnvStepLogger(Callback):
         self._unlogged: list[Episode] = []  # in the file, but not yet in a mean
         self._num_rows = 0  # of the file
         self._path: Path | None = None  # of the file, in the process that writes it
-        self._last = _Moment(0.0, 0, 0)  # when speed was last measured
+        self._last: _Moment | None = None  # when speed was last measured; None unless this process trains
         self._episode_log = EpisodeLog()  # the agent's, from on_fit_start on
         self._has_warned = False  # of targets outside the support
         self._criterion: EpisodesToCriterion | None = None  # None for tasks that don't tell when they are mastered
@@ -71,6 +71,7 @@ class EnvStepLogger(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file of episodes; a resumed run keeps those up to its checkpoint."""
+        self._last = None  # a resumed run that is over doesn't train
         agent = AgentCallback.needed_by(trainer)
         folder = run_folder(trainer)  # asked for in every process, so that they agree on it
         self._path = None
@@ -170,7 +171,7 @@ class EnvStepLogger(Callback):
     def _speed(self, trainer: Trainer) -> dict[str, float]:
         """Return the speed since the last time that there were new env steps; they come in bunches."""
         then, now = self._last, _now(trainer)
-        if now.position == then.position:
+        if then is None or now.position == then.position:
             return {}
         self._last = now
         seconds = now.seconds - then.seconds
