@@ -1,9 +1,9 @@
 """Train over many blocks, with and without remedies for lost plasticity: ``python -m benchmarks.plasticity``.
 
-Runs ``configs/block_switch_many_blocks.yaml`` under each condition with each seed, and writes the lengths of episodes
-in early and late blocks and the fractions of dormant units to ``benchmarks/results/plasticity.json``. Runs that are in
-there are skipped, so that the same command continues after a kill. ``python -m docs.scripts.results`` writes the table
-in ``docs/plasticity.md``.
+Runs ``configs/block_switch_many_blocks.yaml`` under each condition with each seed, and writes to
+``benchmarks/results/plasticity.json`` the returns of episodes in early and late blocks and the fractions of mastered
+episodes and of dormant units. Runs that are in there are skipped, so that the same command continues after a kill.
+``python -m docs.scripts.results`` writes the table in ``docs/plasticity.md``.
 """
 
 import argparse
@@ -31,6 +31,7 @@ CONDITIONS: dict[str, list[dict[str, Any]]] = {
     "head reset": [_MEASURE, _RESET],
 }
 BLOCKS = 10  # early ones, after the first, and late ones
+BEST_RETURN = 5
 PATH = RESULTS / "plasticity.json"
 
 
@@ -74,20 +75,21 @@ def train(condition: str, root: Path, seed: int) -> Path:
 
 
 def figures(run: Path) -> dict[str, float]:
-    """Env steps of an episode in early and late blocks; dormant units in the first and the last fourth of the run."""
+    """Mean returns in early and late blocks, mastered episodes, and dormant units at both ends of the run."""
     episodes = read_episodes(run / "episodes.csv")
     last = max(int(row["block"]) for row in episodes)
 
-    def length(first: int) -> float:
+    def mean_return(first: int) -> float:
         rows = [row for row in episodes if first <= int(row["block"]) < first + BLOCKS]
-        return round(mean(int(row["episode_length"]) for row in rows), 2)
+        return round(mean(float(row["episode_return"]) for row in rows), 2)
 
     dormant = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload().Scalars("plasticity/dormant")
     fraction = [event.value for event in dormant]
     fourth = len(fraction) // 4
     return {
-        "early": length(1),
-        "late": length(last - BLOCKS + 1),
+        "early": mean_return(1),
+        "late": mean_return(last - BLOCKS + 1),
+        "mastered": mean(float(row["episode_return"]) == BEST_RETURN for row in episodes),
         "dormant_early": round(mean(fraction[:fourth]), 3),
         "dormant_late": round(mean(fraction[-fourth:]), 3),
     }
@@ -95,11 +97,11 @@ def figures(run: Path) -> dict[str, float]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table: each seed's, in their order."""
-    lines = ["| | env steps of an episode, early blocks | late blocks | dormant in the first fourth | in the last |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    titles = ("return, early blocks", "late blocks", "mastered", "dormant in the first fourth", "in the last")
+    lines = [f"| | {' | '.join(titles)} |", f"| --- |{' --- |' * len(titles)}"]
     for condition in CONDITIONS:
         rows = [row for row in results if row["condition"] == condition]
-        names = ("early", "late", "dormant_early", "dormant_late")
+        names = ("early", "late", "mastered", "dormant_early", "dormant_late")
         columns = (", ".join(f"{row[name]:.3g}" for row in rows) for name in names)
         lines.append(f"| {condition} | {' | '.join(columns)} |")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ table of all configs and one for each config, the learning curves of each task (
 rows of ``README_CONFIGS`` in ``README.md`` between its two markers, the first line of each config, and, in the other
 pages of ``docs/``, the text between ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of
 each config named there. The tables between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` come from the
-results of ``throughput``, ``replay``, ``gpu`` and ``bunching``. None of these are edited by hand.
+results of ``throughput``, ``replay``, ``gpu``, ``bunching`` and ``plasticity``. None of these are edited by hand.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks import bunching, gpu, replay, throughput
+from benchmarks import bunching, gpu, plasticity, replay, throughput
 from benchmarks.learning import RESULTS
 from seqrl_lightning.analysis.statistics import interquartile_mean, interquartile_mean_interval
 from seqrl_lightning.functional import CRITERION_EPISODES
@@ -38,6 +38,7 @@ BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str, str]] = {  # the ta
     "gpu": (gpu.table, "gpu", "updates per second"),
     "gpu_losses": (gpu.losses_table, "gpu", "losses"),
     "bunching_sequence_dqn": (bunching.table, "bunching_sequence_dqn", "seeds"),
+    "plasticity": (plasticity.table, "plasticity", "runs"),
 }
 README_CONFIGS = (  # one for each kind of task, algorithm and memory, the reference's failure included
     "cartpole_dqn",
