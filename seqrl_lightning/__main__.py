@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from seqrl_lightning import __version__
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS, PASS_ARGUMENTS_TO_FIT, quick
 from seqrl_lightning.commands.packaged import with_paths
-from seqrl_lightning.launched import ENDS_WITH_PARENT, end_with_standard_input
+from seqrl_lightning.launched import ENDS_WITH_PARENT, end_with_standard_input, finds_modules_in_the_current_folder
 from seqrl_lightning.signals import signals_end_in_a_line
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def main() -> None:
         from seqrl_lightning.errors import one_line_errors
 
         with one_line_errors():
+            if not finds_modules_in_the_current_folder(sys.path):  # nor shall the processes that libraries start
+                os.environ.setdefault("PYTHONSAFEPATH", "1")
             run_command(name, with_paths(arguments))
 
 

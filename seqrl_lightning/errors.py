@@ -5,7 +5,6 @@ import os
 import re
 import sys
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -13,7 +12,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser
 
 from seqrl_lightning.launched import ERROR, report
-from seqrl_lightning.types import ConfigurationError, RunError, one_line, shortened
+from seqrl_lightning.types import ConfigurationError, RunError, one_line, printable, shortened
 
 _KEY = re.compile(r'Parser key "([\w.]+)":')
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
@@ -172,19 +171,6 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.stderr.write(f"seqrl: error: {line}\n")
     report(ERROR + line)
     sys.exit(status)
-
-
-def printable(text: str, kept: str = "\n") -> str:
-    """Return a text that may quote a file without control characters: a terminal obeys them, and XML has none.
-
-    Args:
-        text: The text; spaces of any width stay.
-        kept: Those that stay as they are; by default lines do.
-    """
-    return "".join(
-        letter if letter.isprintable() or letter in kept or unicodedata.category(letter) == "Zs" else repr(letter)[1:-1]
-        for letter in text
-    )
 
 
 class OneLineErrors(ArgumentParser):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,15 @@ REPORT_TO = "SEQRL_REPORT_TO"
 
 ERROR = "error: "
 """The beginning of a report on why the program ends."""
+
+
+def finds_modules_in_the_current_folder(path: Sequence[str]) -> bool:
+    """Whether Python looks for modules in the current folder: as ``python -m`` it does, as ``seqrl`` it doesn't.
+
+    Args:
+        path: The folders in which it looks, like ``sys.path``.
+    """
+    return not {"", os.getcwd()}.isdisjoint(path)
 
 
 def end_with_standard_input() -> None:

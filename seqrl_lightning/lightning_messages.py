@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from seqrl_lightning.errors import printable
+from seqrl_lightning.types import printable
 
 _WARNINGS = (
     # Batches are drawn from the replay memory when they are asked for: workers would only delay them.

@@ -1,5 +1,6 @@
 """Types shared by all rooms: arrays, the protocols by which rooms meet, and errors."""
 
+import unicodedata
 import warnings
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -170,20 +171,33 @@ def shortened(message: str, most: int = 1500) -> str:
     return message if len(message) <= most else f"{message[: most - end]} [...] {message[-end:]}"
 
 
+def printable(text: str, kept: str = "\n") -> str:
+    """Return a text that may quote a file without control characters: a terminal obeys them, and XML has none.
+
+    Args:
+        text: The text; spaces of any width stay.
+        kept: Those that stay as they are; by default lines do.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in kept or unicodedata.category(letter) == "Zs" else repr(letter)[1:-1]
+        for letter in text
+    )
+
+
 class ConfigurationError(Exception):
     """A setting that can't work. The message is one line: the setting, its value, and what would work instead."""
 
     def __str__(self) -> str:
-        """Return the message as one line, whatever is quoted in it, shortened."""
-        return shortened(" ".join(super().__str__().splitlines()))
+        """Return the message as one line that a terminal shows as text, whatever is quoted in it, shortened."""
+        return printable(shortened(" ".join(super().__str__().splitlines())))
 
 
 class RunError(RuntimeError):
     """An error that ends a running run, like a full disk or a damaged checkpoint. Its message is one line."""
 
     def __str__(self) -> str:
-        """Return the message as one line, whatever is quoted in it, shortened."""
-        return shortened(" ".join(super().__str__().splitlines()))
+        """Return the message as one line that a terminal shows as text, whatever is quoted in it, shortened."""
+        return printable(shortened(" ".join(super().__str__().splitlines())))
 
 
 class DivergedError(RunError):

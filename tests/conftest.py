@@ -10,6 +10,7 @@ import torch
 import tests.tasks  # noqa: F401  (registers the tests' own environments)
 
 torch.set_num_threads(1)
+os.environ.setdefault("PYTHONSAFEPATH", "")  # `seqrl`, called in this process, would set it for all later tests
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; child processes inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # For tests/mutations.py, which asks only whether a test fails.

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shutil
+import subprocess
 import sys
 import warnings
 from collections import deque
@@ -848,6 +849,33 @@ def test_no_name_of_a_file_commands_the_terminal(checkpoint: Path, tmp_path: Pat
     status, out, err = seqrl("export", f"--ckpt_path={path}", "--format=torch_export")
     assert status == 0, err
     assert "\x1b[31m" not in out + err
+
+    # Python shows an error's text as it is.
+    edit = set_in("datamodule_hyper_parameters", "env_kwargs", value={"\x1b[31mred": 1})
+    with pytest.raises(ConfigurationError, match=r"unexpected keyword argument '\\x1b\[31mred'") as refusal:
+        load_policy(edited(checkpoint, edit, tmp_path / "red.ckpt")).make_env()
+    assert str(refusal.value).isprintable()
+
+
+def test_processes_of_the_program_find_no_module_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries start Python: the command line's to find types, torch's to try what it compiled."""
+    (tmp_path / "json.py").write_text("open('imported', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    start = [sys.executable, "-c", "import json"]
+
+    monkeypatch.delenv("PYTHONSAFEPATH")
+    with monkeypatch.context() as patch:  # like `python -m seqrl_lightning`
+        patch.syspath_prepend(tmp_path)
+        seqrl("analyse", "nothing")
+    subprocess.run(start, check=True)
+    assert (tmp_path / "imported").exists()
+
+    (tmp_path / "imported").unlink()
+    seqrl("analyse", "nothing")
+    subprocess.run(start, check=True)
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize(

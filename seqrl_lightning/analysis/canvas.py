@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from seqrl_lightning.analysis.looks import COLORS
-from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes
+from seqrl_lightning.types import printable
 
 if not Path(matplotlib.matplotlib_fname()).is_absolute():
     matplotlib.rcdefaults()  # a `matplotlibrc` in the current folder may come from the runs' author, and start LaTeX

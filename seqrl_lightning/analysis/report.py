@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from seqrl_lightning.analysis.canvas import PAGE, save
-from seqrl_lightning.errors import printable
 from seqrl_lightning.files import write_bytes, write_file
+from seqrl_lightning.types import printable
 from seqrl_lightning.versions import versions
 
 _STYLE = """

@@ -7,9 +7,8 @@ from pathlib import Path
 from seqrl_lightning.checkpoints.archive import MAX_GIB
 from seqrl_lightning.checkpoints.format import find_fault, read_checkpoint
 from seqrl_lightning.checkpoints.sidecars import find_fault_in_run, predecessor_of
-from seqrl_lightning.errors import printable
 from seqrl_lightning.files import LOCK, require_own_files
-from seqrl_lightning.types import ConfigurationError, shortened
+from seqrl_lightning.types import ConfigurationError, printable, shortened
 
 
 def newest_checkpoint(root: Path, resumes: bool = True, max_gib: float = MAX_GIB) -> Path:

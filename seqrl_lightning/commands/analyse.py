@@ -6,11 +6,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.errors import needs_extra, printable
+from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.running.file_options import add_allow, add_max_gib
 from seqrl_lightning.running.messages import program, typed_command
 from seqrl_lightning.trust import Trust
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, printable
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from seqrl_lightning.checkpoints.last import newest_checkpoint
-from seqrl_lightning.errors import printable
 from seqrl_lightning.export import SUFFIXES, export_policy, signature
 from seqrl_lightning.policy import load_policy
 from seqrl_lightning.running.file_options import add_allow, add_max_gib
+from seqrl_lightning.types import printable
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -12,11 +12,11 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from seqrl_lightning.checkpoints.archive import limited_memory
-from seqrl_lightning.errors import needs_extra, printable, refused_in_a_line
+from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.files import require_file
 from seqrl_lightning.running.file_options import add_max_gib
 from seqrl_lightning.running.messages import typed_command
-from seqrl_lightning.types import ConfigurationError, require
+from seqrl_lightning.types import ConfigurationError, printable, require
 
 if TYPE_CHECKING:
     import pandas as pd

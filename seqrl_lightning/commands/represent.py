@@ -18,13 +18,13 @@ from jsonargparse.typing import PositiveInt
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.checkpoints.format import read_checkpoint
 from seqrl_lightning.checkpoints.last import usable_checkpoint
-from seqrl_lightning.errors import needs_extra, printable
+from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import require_file
 from seqrl_lightning.policy import Policy, load_policy
 from seqrl_lightning.running.file_options import add_allow, add_max_gib
 from seqrl_lightning.running.messages import typed_command
 from seqrl_lightning.trust import Trust
-from seqrl_lightning.types import ConfigurationError
+from seqrl_lightning.types import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from seqrl_lightning.analysis.representations import Representation

@@ -21,13 +21,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from seqrl_lightning.checkpoints.archive import limited_memory
 from seqrl_lightning.checkpoints.changes import flat
 from seqrl_lightning.commands.fitting import DryFit, Fit, name_of
-from seqrl_lightning.errors import needs_extra, printable
+from seqrl_lightning.errors import needs_extra
 from seqrl_lightning.files import require_own_files, write_file
 from seqrl_lightning.launch import Job, Launcher, add_launcher, launcher_of
 from seqrl_lightning.launched import report
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.file_options import add_max_gib
-from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, require
+from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, printable, require
 
 with needs_extra("sweep"):
     import optuna

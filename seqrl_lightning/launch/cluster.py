@@ -5,8 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import submitit
 
 _FOLDER = Path("runs/submitit")  # of submitted commands, and of output from nodes before a job's log begins
-_SAFE_PATH = "PYTHONSAFEPATH"  # the environment variable for `python -P`
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -77,7 +75,6 @@ class Command:
         self.job = job
         self.command = tuple(jobs_of.SEQRL)  # of the submitting process; on the node, it is submitit's
         self.folder = Path.cwd()
-        self.has_safe_path = _SAFE_PATH in os.environ
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -92,8 +89,6 @@ class Command:
             Its exit status.
         """
         os.chdir(self.folder)
-        if not self.has_safe_path:  # needed by submitit's process only
-            os.environ.pop(_SAFE_PATH, None)
         self._process = start_process(self.job, self.command, start_new_session=False)
         while (status := self._process.poll()) is None:
             if self.is_stopped:
@@ -118,29 +113,13 @@ class Command:
         return DelayedSubmission(self)
 
 
-@contextmanager
-def _safe_path() -> Iterator[None]:
-    """Let submitit's process, which inherits this environment, find no module in the current folder, like this one."""
-    before = os.environ.get(_SAFE_PATH)
-    if "-P" in jobs_of.SEQRL:
-        os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(_SAFE_PATH, None)
-        if before is not None:
-            os.environ[_SAFE_PATH] = before
-
-
 class _Submitted(Running):
     """A job that was submitted."""
 
     def __init__(self, executor: "submitit.AutoExecutor", job: Job) -> None:
         super().__init__(job)
         job.begin()
-        command = Command(job)
-        with _safe_path():
-            self._submitted = executor.submit(command)
+        self._submitted = executor.submit(Command(job))
 
     def send(self, signum: int) -> None:
         is_waiting = self._submitted.state == "PENDING"  # perhaps for hours, with nothing to save

@@ -1,20 +1,13 @@
 """A command of ``seqrl`` that runs on its own, and the interface for running it."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from seqrl_lightning.launched import ERROR
+from seqrl_lightning.launched import ERROR, finds_modules_in_the_current_folder
 
-
-def safe_path_option(path: Sequence[str]) -> tuple[str, ...]:
-    """Return ``-P`` for ``python -m`` where modules aren't looked for in the current folder: `seqrl` doesn't either."""
-    return () if {"", os.getcwd()} & set(path) else ("-P",)
-
-
-SEQRL = (sys.executable, *safe_path_option(sys.path), "-m", "seqrl_lightning")
+SEQRL = (sys.executable, *(() if finds_modules_in_the_current_folder(sys.path) else ("-P",)), "-m", "seqrl_lightning")
 """The command that starts a job's process, which finds the same modules as this one."""
 
 STARTING = "starting"

@@ -9,10 +9,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqrl_lightning.data import LearnerDataModule
-from seqrl_lightning.errors import printable
 from seqrl_lightning.running.folder import LAST
 from seqrl_lightning.trainer_access import attributes_of, run_folder
-from seqrl_lightning.types import shortened
+from seqrl_lightning.types import printable, shortened
 
 
 @rank_zero_only

@@ -34,7 +34,6 @@ with open(arguments["--events"], "a") as events:
     print(arguments.get("--name", "run"), arguments.get("--ckpt_path", "anew"), file=events)
 pathlib.Path(os.environ["SEQRL_REPORT_TO"]).write_text("env steps 5/10")
 print("a line of the log")
-pathlib.Path("safe_path").write_text(str(os.environ.get("PYTHONSAFEPATH")))
 time.sleep(0 if arguments.get("--ckpt_path") else float(arguments["--seconds"]))
 sys.exit(int(arguments.get("--status", 0)))
 """
@@ -180,14 +179,3 @@ def test_no_result_is_read_that_lay_there_before(folder: Path) -> None:
     assert len(folders) == 2
     assert all(list(path.glob("*_result.pkl")) for path in folders)
     assert not list((folder / "runs/submitit").glob("*.pkl"))
-
-
-def test_a_module_in_the_current_folder_is_not_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "cloudpickle.py").write_text("open('imported', 'w').close()\nraise AssertionError")
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    monkeypatch.setattr(job, "SEQRL", (sys.executable, "-P", "-c", STAND_IN))
-    assert Submitit(None, {"cluster": "local"}).run([one := make(folder, "one")]) == 0
-    assert one.status == 0
-    assert not (folder / "imported").exists()
-    assert "PYTHONSAFEPATH" not in os.environ  # what this process starts next finds its modules as before
-    assert (folder / "safe_path").read_text() == "None"  # and so does what the job starts

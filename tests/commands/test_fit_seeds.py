@@ -75,12 +75,6 @@ def events(root: Path) -> list[str]:
     return (root / "events").read_text().splitlines()
 
 
-def test_a_seeds_process_finds_the_modules_that_this_one_finds() -> None:
-    assert job.safe_path_option(["/usr/bin"]) == ("-P",)  # `seqrl`: the folder may be a stranger's
-    assert job.safe_path_option([os.getcwd(), "/usr/bin"]) == ()  # `python -m seqrl_lightning`
-    assert job.safe_path_option([""]) == ()
-
-
 def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     status, out, err = seqrl(*arguments(root, "--jobs", "2"))
