@@ -14,6 +14,7 @@ from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.budget import (
     reached_limit,
     require_end,
+    require_epochs,
     warn_of_later_blocks,
     warn_of_missed_blocks,
     was_stopped,
@@ -257,6 +258,7 @@ class AgentCallback(Callback):
             rank_zero_info(str(change))
         self._resumed_updates = checkpoint["global_step"]
         self._resumed_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        require_epochs(trainer, self._resumed_epochs)
         if checkpoint.get(_STOPPED, False):
             trainer.should_stop = True
             rank_zero_info("A callback, like EarlyStopping, has ended this run: resuming it makes no further update.")

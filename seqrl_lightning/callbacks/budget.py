@@ -61,6 +61,16 @@ def was_stopped(trainer: Trainer, budget: Budget, run: Progress) -> bool:
     return trainer.should_stop and (has_reason or not is_at_limit)
 
 
+def require_epochs(trainer: Trainer, epochs: int) -> None:
+    """Refuse to resume a run with fewer epochs than it has finished, as Lightning would after its files are written.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    is_enough = trainer.max_epochs in (None, -1) or trainer.max_epochs >= epochs
+    require(is_enough, "trainer.max_epochs", trainer.max_epochs, f"at least {epochs}, the epochs that the run finished")
+
+
 def reached_limit(budget: Budget, trainer: Trainer, run: Progress, updates: int, epochs: int) -> str | None:
     """Return the limit that leaves a resumed run nothing to do, with its setting's name; None if there is none.
 

@@ -27,12 +27,13 @@ class RunConfig(SaveConfigCallback):
 
     It begins with a comment for each package that results depend on, with its version.
 
-    A resumed run's file replaces that of the run before once nothing refuses to continue from the checkpoint.
+    A resumed run's file replaces that of the run before once it trains: nothing refuses to continue from the
+    checkpoint, and the run isn't over.
 
     Args:
         parser: Knows the settings.
         config: The settings.
-        print_notes: Prints the notes on them, at the same moment.
+        print_notes: Prints the notes on them, before training.
         kwargs: Those of Lightning's callback.
     """
 
@@ -52,8 +53,11 @@ class RunConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the notes, and write a resumed run's file."""
+        """Print the notes."""
         self._print_notes()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a resumed run's file."""
         super().setup(trainer, pl_module, "fit")  # does nothing if the file is written
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -371,6 +371,16 @@ def test_a_raised_budget_goes_on_unless_a_callback_ended_the_run(tmp_path: Path,
     assert updates == ([24, 24, 24] if stops else [24, 44, 64])
 
 
+def test_fewer_epochs_than_are_finished_are_refused(tmp_path: Path) -> None:
+    """Lightning would refuse them too late: after the files are written."""
+    data = {"env_id": "seqrl/Sequence-v0", "batch_size": 8, "capacity": 60, "batches_per_epoch": 4}
+    settings: dict[str, Any] = {"callbacks": [LastCheckpoint()]}
+    fit(tmp_path, data, {}, {"warmup_env_steps": 16}, max_epochs=2, **settings)
+    last = str(tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(ConfigurationError, match=r"^trainer\.max_epochs is 1; it must be at least 2"):
+        fit(tmp_path, data, {}, {"warmup_env_steps": 16}, max_epochs=1, ckpt_path=last, **settings)
+
+
 STACKS: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": None, "frame_stack": 3}
 MORE: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "IQN with priorities and noise": (

@@ -212,10 +212,27 @@ def test_every_setting_is_refused_or_told_by_its_own_name(
 
 
 @pytest.mark.parametrize(
-    ("path", "value"), [("data.flatten_observations", False), ("agent.max_env_steps", 30), ("data.eval_num_envs", 3)]
+    ("path", "value"),
+    [
+        ("data.flatten_observations", False),
+        ("agent.max_env_steps", 30),
+        ("data.eval_num_envs", 3),
+    ],
 )
 def test_a_refused_resumption_writes_nothing(
     base: tuple[Path, list[str]], path: str, value: Any, tmp_path: Path
 ) -> None:
     shutil.copytree(base[0], tmp_path / "copy")
     assert outcome_of(tmp_path / "copy", base[1], path, value) is None
+
+
+@pytest.mark.slow
+def test_a_run_that_is_over_keeps_its_config(base: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """With a lower limit it has nothing to do, and its ``config.yaml`` still starts the same run."""
+    shutil.copytree(base[0], tmp_path / "copy")
+    before = (run_folder(base[0]) / "config.yaml").read_text()
+    more = f"--trainer.default_root_dir={tmp_path / 'copy'}", "--ckpt_path=last"
+    assert seqrl(*base[1], *more, "--trainer.max_steps=2")[0] == 0
+    assert (run_folder(tmp_path / "copy") / "config.yaml").read_text() == before
+    assert seqrl(*base[1], *more, "--trainer.max_steps=5")[0] == 0
+    assert "max_steps: 5" in (run_folder(tmp_path / "copy") / "config.yaml").read_text()
