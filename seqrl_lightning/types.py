@@ -98,8 +98,17 @@ class Learner(Protocol):
         """Whether batches must hold the behavior policy's epsilon."""
 
     @property
-    def cadence(self) -> Cadence | None:
-        """The one cadence that works; None if the user may choose it."""
+    def is_on_policy(self) -> bool:
+        """Whether it learns about the policy that acts, so that it can't learn from a log of another one's steps."""
+
+    def required_cadence(self) -> Cadence | None:
+        """Return the one cadence that works; None if the user may choose it.
+
+        It is no property: ``isinstance`` reads a protocol's properties (Python 3.11), and this may raise.
+
+        Raises:
+            ConfigurationError: If the data's settings allow none.
+        """
 
     def act_values(
         self, observation: Array, state: State = None, is_first: BoolArray | None = None

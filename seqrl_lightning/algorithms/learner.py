@@ -89,7 +89,7 @@ class LearnerModule(TrainingModule[Batch]):
         require(is_divisible, "model.updates_per_step", self.updates_per_step, must_be)
         must_be = f"one without memory: {type(self).__name__} learns from single steps"
         can_train = self.trains_memory or not self.remembers
-        require(can_train, "model.network", "a network that remembers", must_be)
+        require(can_train, "model.network", type(self.networks[0]).__name__, must_be)
         must_be = "SequenceSampler for a network that remembers"
         fits = sampler.gives_windows or not self.remembers
         require(fits, "data.sampler", type(sampler).__name__, must_be)

@@ -54,6 +54,8 @@ class PQN(TrainingModule[Minibatch]):
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
     """
 
+    is_on_policy = True
+
     def __init__(
         self,
         obs_shape: ObsShape,
@@ -113,12 +115,11 @@ class PQN(TrainingModule[Minibatch]):
             ConfigurationError: If rollouts don't divide into minibatches.
         """
         if stage == "fit":
-            self.updates_per_step = self.cadence.updates_per_collect
+            self.updates_per_step = self.required_cadence().updates_per_collect
         super().setup(stage)
 
-    @property
-    def cadence(self) -> Cadence:
-        """One rollout for each training step.
+    def required_cadence(self) -> Cadence:
+        """Return one rollout for each training step.
 
         Raises:
             ConfigurationError: If rollouts don't divide into minibatches.
@@ -165,7 +166,7 @@ class PQN(TrainingModule[Minibatch]):
         It is the same for all rollouts, whatever the number of their final observations, as the agent counts updates;
         but one that the run's budget cut short has as many as its share of a rollout's env steps.
         """
-        num_steps, whole = batch.weight_batch.count_nonzero().float(), self.cadence.warmup_env_steps
+        num_steps, whole = batch.weight_batch.count_nonzero().float(), self.required_cadence().warmup_env_steps
         if self.trainer.world_size > 1:
             num_steps = torch.as_tensor(self.trainer.strategy.reduce(num_steps, reduce_op="mean"))
         if num_steps > whole - batch.weight_batch.shape[1]:  # environments step side by side

@@ -36,6 +36,7 @@ class OnPolicyModule(LearnerModule):
     """
 
     needs_epsilon = True
+    is_on_policy = True
 
     def __init__(
         self,

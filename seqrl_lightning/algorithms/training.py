@@ -37,6 +37,7 @@ _RENAMED_METHODS = {
     "next_state_values": "optimize_model of a LearnerModule, or target of a DQN",
     "targets": "optimize_model of a LearnerModule, or target of a DQN",
     "discounts": "returns_and_discounts",
+    "cadence": "required_cadence()",
 }
 
 
@@ -80,6 +81,9 @@ class TrainingModule(ActingModule, Generic[BatchT]):
 
     needs_epsilon: bool = False
     """Whether batches have to hold the behavior policy's current epsilon."""
+
+    is_on_policy: bool = False
+    """Whether it learns about the policy that acts, so that it can't learn from a log of another one's steps."""
 
     _builders = (*ActingModule._builders, "optimization")
 
@@ -147,9 +151,8 @@ class TrainingModule(ActingModule, Generic[BatchT]):
             ConfigurationError: If the sampler doesn't fit.
         """
 
-    @property
-    def cadence(self) -> Cadence | None:
-        """The only cadence of env steps and updates that works; None leaves it to the agent's settings."""
+    def required_cadence(self) -> Cadence | None:
+        """Return the only cadence of env steps and updates that works; None leaves it to the agent's settings."""
         return None
 
     # Before training

@@ -45,7 +45,7 @@ class Pace:
         Raises:
             ConfigurationError: If a setting contradicts it.
         """
-        needed = learner.cadence
+        needed = learner.required_cadence()
         self.learns_once = needed is not None
         self.cadence = _DEFAULT._replace(**self.given) if needed is None else needed
         for name, value in self.given.items():

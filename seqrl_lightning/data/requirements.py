@@ -12,11 +12,11 @@ def require_learner_of_logs(learner: Learner | None, sampler: Sampler) -> None:
         sampler: Draws its batches.
 
     Raises:
-        ConfigurationError: If it is one.
+        ConfigurationError: If learner or sampler is one of these.
     """
     if learner is None:
         return
-    name, learns = type(learner).__name__, learner.cadence is None and not learner.needs_epsilon
-    require(learns, "model", name, "one that learns off-policy, like DQN or BehaviorCloning, with data.trials")
+    must_be = "one that learns off-policy, like DQN or BehaviorCloning, with data.trials"
+    require(not learner.is_on_policy, "model", type(learner).__name__, must_be)
     must_be = "one that draws from the whole replay memory, like UniformSampler, with data.trials"
     require(not isinstance(sampler, RolloutSampler | LatestSampler), "data.sampler", type(sampler).__name__, must_be)

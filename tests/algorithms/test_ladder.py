@@ -228,7 +228,7 @@ def test_settings_that_cannot_work(module_class: type[DQN], settings: dict[str, 
     ("module_class", "message"),
     [
         (DQN, "data.sampler is 'UniformSampler'; it must be SequenceSampler for a network that remembers"),
-        (DiscreteSAC, "model.network is 'a network that remembers'; it must be one without memory"),
+        (DiscreteSAC, "model.network is 'GRU'; it must be one without memory"),
     ],
 )
 def test_a_network_that_remembers_needs_windows(tmp_path: Path, module_class: type[DQN], message: str) -> None:

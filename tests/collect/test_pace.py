@@ -10,7 +10,7 @@ from seqrl_lightning.types import Cadence, ConfigurationError, Learner
 
 
 def learner(cadence: Cadence | None) -> Learner:
-    return cast(Learner, SimpleNamespace(cadence=cadence))
+    return cast(Learner, SimpleNamespace(required_cadence=lambda: cadence))
 
 
 def test_steps_are_due_at_visits_only() -> None:
