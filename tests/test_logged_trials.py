@@ -1,6 +1,7 @@
 """Learning from tables of trials: contents of the replay memory, refusals, and runs."""
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,32 @@ def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path, contents: bytes, 
     with pytest.raises(ConfigurationError) as error:
         LoggedTrials(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [
+        ("PLAIN", r"the bytes that .* unfolds to is \d{9}; it must be at most"),  # pages of zeros, compressed
+        ("RLE_DICTIONARY", "it takes more memory than there is, or than the limit max_gib"),  # one text, many times
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+def test_parquet_unfolds_to_no_more_than_the_limit(encoding: str, line: str, tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    num_rows = 2_000_000
+    zeros = pa.array(np.zeros(num_rows))
+    state = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, np.int32)), pa.array([json.dumps([0] * 100)]))
+    rows = pa.table({"episode": zeros, "action": zeros, "reward": zeros, "more": zeros, "state": state})
+    path = tmp_path / "bomb.parquet"
+    is_plain = encoding == "PLAIN"
+    more = {"use_dictionary": False} if is_plain else {}
+    parquet.write_table(
+        rows.drop_columns("state") if is_plain else rows, path, compression="zstd", store_schema=False, **more
+    )
+    assert path.stat().st_size < 2**20
+    assert encoding in parquet.ParquetFile(path).metadata.row_group(0).column(0).encodings
+    with pytest.raises(ConfigurationError, match=line):
+        LoggedTrials(str(path), max_gib=2**-4)
 
 
 def test_the_table_must_be_of_the_task(tmp_path: Path) -> None:
