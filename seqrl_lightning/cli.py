@@ -174,7 +174,7 @@ class SeqRLCLI(LightningCLI):
             self.config_dump = self._plain_config(skip_link_targets=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run the subcommand; where its error doesn't tell what it comes from, say so in a line."""
+        """Run the subcommand; where its error doesn't state the cause, add it in one line."""
         if subcommand == "fit" and not attributes_of(self.trainer).fast_dev_run:
             folder = run_folder(self.trainer)
             require_no_other_run(folder, self._origin.checkpoint)

@@ -184,7 +184,7 @@ def _functions_by_default(cls: Callable[..., Any]) -> dict[str, dict[str, Any]]:
 
 
 def _parameters(cls: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
-    """Return the parameters of a class or function; None if it doesn't tell, like some that are written in C."""
+    """Return the parameters of a class or function; None if it has no signature, like some that are written in C."""
     try:
         return inspect.signature(cls).parameters
     except (TypeError, ValueError):

@@ -87,7 +87,7 @@ def write_played(policy: Policy, path: Path, num_episodes: int, seed: int = 0, e
 
 
 def facts_of(policy: Policy, table: Path) -> TaskFacts:
-    """Return what the policy's task tells about itself, as far as it holds for a table of trials.
+    """Return the facts that the policy's task states, as far as they hold for a table of trials.
 
     Raises:
         ConfigurationError: If the task can't be made, or the table can't be read.
@@ -180,7 +180,7 @@ def contributions(
         policy: The policy.
         seen: Observations of N episodes of T steps, all of one length.
         action: ``[T, N]`` int64, the choices.
-        num_shuffles: How often the episodes are shuffled.
+        num_shuffles: Number of times that the episodes are shuffled.
         rng: The source of the shuffles.
 
     Returns:
@@ -247,7 +247,7 @@ def measure_states(policy: Policy, states: States, num_shuffles: int = 100, seed
     Args:
         policy: The policy whose network it is.
         states: From :func:`states_in`.
-        num_shuffles: How often labels are shuffled, for each measure.
+        num_shuffles: Number of times that labels are shuffled, for each measure.
         seed: Of folds and shuffles; the same for networks that are compared.
 
     Raises:

@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 class StateError(ValueError):
-    """A saved state isn't one that this run can go on from. The message is one line."""
+    """A saved state isn't one that this run can continue from. The message is one line."""
 
 
 def saved(value: object, kind: type[T], name: str) -> T:
@@ -193,7 +193,7 @@ def require_saved(is_so: bool, name: str, value: object, must_be: str) -> None:
     """Refuse a part of a saved state that this run can't have left.
 
     Raises:
-        StateError: If it is one.
+        StateError: If this run can't have left it.
     """
     if not is_so:
         _refuse(name, repr(value), must_be)

@@ -63,7 +63,7 @@ class Progress:
         episodes: Finished episodes.
         block: The lowest block that any environment is in; 0 for tasks without blocks.
         epsilon: The probability of a random action, as of the newest one.
-        env_faults: How often environments broke.
+        env_faults: Number of times that environments broke.
     """
 
     env_steps: int = 0

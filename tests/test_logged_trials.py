@@ -391,7 +391,10 @@ def test_conservative_values_prefer_what_the_log_holds(tmp_path: Path, log: Path
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--trainer.max_steps=5", "--model=PQN", "--data.batch_size=6"], "'PQN'; it must be one that learns off-policy"),
+        (
+            ["--trainer.max_steps=5", "--model=PQN", "--data.batch_size=6"],
+            "'PQN'; it must be one that learns off-policy",
+        ),
         (["--trainer.max_steps=5", "--model=SARSA"], "model is 'SARSA'; it must be one that learns off-policy"),
         ([], "trainer.max_steps is -1; it must be a number, or trainer.max_epochs"),
         (["--trainer.max_steps=5", "--data.sampler=LatestSampler"], "data.sampler is 'LatestSampler'; it must be one"),

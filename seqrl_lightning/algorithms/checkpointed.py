@@ -77,7 +77,7 @@ class CheckpointedModule(GreedyEvaluation):
             max_gib: Larger files are refused.
 
         Raises:
-            ConfigurationError: If it can't be used, or its network is another one.
+            ConfigurationError: If it can't be used, or is of another network.
         """
         try:
             weights = read_checkpoint(Path(checkpoint_path), max_gib=max_gib)["state_dict"]

@@ -104,7 +104,7 @@ class PQN(TrainingModule[Minibatch]):
         """Refuse anything but rollouts.
 
         Raises:
-            ConfigurationError: If the sampler is another one.
+            ConfigurationError: If the sampler is not of rollouts.
         """
         require(isinstance(sampler, RolloutSampler), "data.sampler", type(sampler).__name__, "RolloutSampler")
 

@@ -23,11 +23,11 @@ class Chance(NamedTuple):
 
     mean_return: float
     fewest: float  # expected episodes to criterion: the ends of the 95 % interval that follows from the episodes played
-    most: float  # infinite, like `fewest`, if no episode was mastered; NaN if the task doesn't tell when
+    most: float  # infinite, like `fewest`, if no episode was mastered; NaN if the task doesn't state when
     error: float = 0.0  # of the mean return: its standard error
 
     def is_likely_within(self, num_episodes: int) -> bool:
-        """Whether random choices meet the criterion within so many episodes with a probability above 5 %."""
+        """Whether random choices meet the criterion within that many episodes with a probability above 5 %."""
         return bool(1 - np.exp(-num_episodes / self.most) > 0.05)
 
 

@@ -73,7 +73,7 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
     """The fraction of runs that have met the criterion, over the episodes and over the trials of each block."""
     times = [outcome for outcome in found if outcome.is_met is not None]
     if not times:
-        return [Section("criterion", "Learning the rule", "The task does not tell when it is mastered.")]
+        return [Section("criterion", "Learning the rule", "The task does not state when it is mastered.")]
     return [
         _criterion_over(unit, of_unit, groups, chances)
         for unit in ("episodes", "trials")
@@ -89,7 +89,7 @@ def _criterion_over(unit: str, times: Sequence[Outcome], groups: Groups, chances
     curves = {title_of[outcome.name]: _survival(outcome) for outcome in times}
     figure = figures.draw_survival(curves, num_runs, f"{unit} of the block")
     text = (
-        f"Fraction of runs that have met the criterion after so many {unit} of the block, by the Kaplan-Meier "
+        f"Fraction of runs that have met the criterion after that many {unit} of the block, by the Kaplan-Meier "
         "estimate, in which runs that never meet it count. A curve ends where the last run met it or the block ended; "
         f"{number_of_seeds(groups)}. {episodes_to_criterion(mastery_in_words(groups))}"
     )

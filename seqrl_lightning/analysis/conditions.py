@@ -88,7 +88,7 @@ def has_trials(groups: Groups) -> bool:
 
 
 def all_trials(groups: Groups) -> Iterator[pd.DataFrame]:
-    """Give the tables of trials of all runs that have one, one after the other.
+    """Yield the tables of trials of all runs that have one.
 
     Yields:
         A run's table, with the columns ``condition`` and ``seed`` in addition and, for observations that are vectors,

@@ -46,7 +46,7 @@ def axis_of(runs: Sequence[Run], name: str | None) -> Axis:
         return shared_axis(runs)
     counts_trials = all(run.trials is not None for run in runs)
     names = [axis for axis in AXES if axis != "trials" or counts_trials]
-    why = "" if counts_trials else " (the task does not tell which action is right, so there are no trials)"
+    why = "" if counts_trials else " (the task does not state which action is right, so there are no trials)"
     require(name in names, "--axis", name, f"one of {', '.join(names)}{why}")
     return Axis(name, "as asked for")
 
@@ -94,14 +94,14 @@ def unfinished(run: Run) -> str | None:
 
 
 def evaluations(run: Run, axis: str) -> pd.DataFrame:
-    """Return the evaluations of the rule that held, aligned to the start of its block.
+    """Return a run's evaluations, each under the rule of the current block, aligned to the start of that block.
 
     Args:
         run: A run.
         axis: One of ``AXES``.
 
     Returns:
-        A row for each evaluation: ``block``; ``x``, how much of the axis has passed since the block's start; and
+        A row for each evaluation: ``block``; ``x``, how much of the axis has passed since the block's start;
         ``return``, the mean return of the greedy policy under the block's rule; and ``end``, the x at which the run's
         block ended, infinite if the run ended in it.
     """
@@ -188,7 +188,7 @@ def on_grid(curves: Sequence[pd.Series]) -> pd.DataFrame:
 
     A run that ended keeps its last value, because its policy changes no more. So the mean at the end is the mean of all
     runs, and not of the longest ones or of the time before the shortest one ended. But a block that ended keeps
-    nothing, because the policy goes on to learn another rule.
+    nothing, because the policy then learns another rule.
 
     Args:
         curves: The curve of each run (:func:`curves_of_block`).

@@ -91,7 +91,7 @@ def decode_over_time(
     Args:
         units: ``[E, T, U]`` float.
         labels: ``[E]`` int64.
-        num_shuffles: How often the labels are shuffled over episodes.
+        num_shuffles: Number of times that the labels are shuffled over episodes.
         rng: The source of folds and shuffles.
         across: Whether a decoder that was fitted at one step is tested at all steps (cross-temporal generalization).
 
@@ -130,7 +130,7 @@ def decode_steps(units: FloatArray, labels: IntArray, num_shuffles: int, rng: np
     Args:
         units: ``[E, T, U]`` float.
         labels: ``[E, T]`` int64.
-        num_shuffles: How often the labels are shuffled over all steps.
+        num_shuffles: Number of times that the labels are shuffled over all steps.
         rng: The source of folds and shuffles.
     """
     num_episodes, num_steps, num_units = units.shape

@@ -140,7 +140,7 @@ def draw_references(axes: Axes, references: Sequence[ReferenceLine], facet: Pane
         label, color = reference.label, "0.4"
         if here and not facet.title:
             color = facet.looks[here[0]].color
-        elif here:  # the panel tells for which conditions it holds, but for those in the panel
+        elif here:  # the panel's title names the conditions that it holds for, except for those in the panel
             is_shared = len(here) == len(facet.looks)
             label = reference.name if is_shared else f"{reference.name} ({'; '.join(facet.labels[n] for n in here)})"
             color = color if is_shared else facet.looks[here[0]].color

@@ -33,7 +33,7 @@ def item_variance(units: FloatArray, labels: IntArray, num_shuffles: int, rng: n
     Args:
         units: ``[E, T, U]`` float.
         labels: ``[E]`` int64, the item of each episode.
-        num_shuffles: How often the labels are shuffled.
+        num_shuffles: Number of times that the labels are shuffled.
         rng: The source of the shuffles.
 
     Returns:
@@ -72,7 +72,7 @@ def dimension(units: FloatArray, num_shuffles: int, rng: np.random.Generator) ->
 
     Args:
         units: ``[E, T, U]`` float.
-        num_shuffles: How often.
+        num_shuffles: Number of shuffles.
         rng: The source of the shuffles.
 
     Returns:
@@ -122,7 +122,7 @@ def subspace_angles(units: FloatArray, items: IntArray, num_shuffles: int, rng: 
     Args:
         units: ``[E, U]`` float, at one step.
         items: ``[P, E]`` int64, the item at each position.
-        num_shuffles: How often the items are shuffled over episodes.
+        num_shuffles: Number of times that the items are shuffled over episodes.
         rng: The source of halves and shuffles.
 
     Returns:
@@ -146,7 +146,7 @@ def similarity(units: FloatArray, items: IntArray, num_shuffles: int, rng: np.ra
     Args:
         units: ``[E, T, U]`` float.
         items: ``[P, E]`` int64, the item at each position.
-        num_shuffles: How often the items are shuffled over episodes.
+        num_shuffles: Number of times that the items are shuffled over episodes.
         rng: The source of the shuffles.
 
     Returns:

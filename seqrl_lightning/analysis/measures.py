@@ -15,11 +15,11 @@ def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame
 
     Args:
         episodes: A run's ``episodes.csv``: a row for each training episode, in the order in which they ended.
-        facts: What the task tells about itself; it must tell ``mastery_return``.
+        facts: Facts about the task, ``mastery_return`` among them.
 
     Returns:
         A row for each ``block`` that had an episode: ``episodes`` to criterion; ``env_steps`` of the block's episodes
-        up to and with that one; and ``is_met``. Where the criterion was not met, the two are lower bounds on
+        up to and including that one; and ``is_met``. Where the criterion was not met, the two are lower bounds on
         its beginning (:func:`seqrl_lightning.functional.episodes_without_criterion`).
     """
     assert facts.mastery_return is not None
@@ -36,7 +36,7 @@ def criterion_by_block(episodes: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame
 
 
 def trials_to_criterion(criterion: pd.DataFrame, trials: pd.DataFrame) -> pd.Series:
-    """Count each block's trials up to and with the episode that met the criterion.
+    """Count each block's trials, up to and including the episode that met the criterion.
 
     Args:
         criterion: The run's :func:`criterion_by_block`.
@@ -71,7 +71,7 @@ def measure_episodes(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
 
     Args:
         trials: The table of trials.
-        facts: What the task tells about itself.
+        facts: Facts about the task.
 
     Returns:
         A row for each episode, by its ``number``: ``env``, ``block``, ``completion``

@@ -83,8 +83,8 @@ def has_every_run(outcome: Outcome) -> bool:
 def speed(groups: Groups) -> list[Outcome]:
     """Measure episodes and trials to criterion in each block, and savings.
 
-    There is none if the task doesn't tell when it is mastered, and trials are counted only if it tells which action is
-    right.
+    There is none if the task doesn't state when it is mastered, and trials are counted only if it states which action
+    is right.
     """
     if any(run.facts.mastery_return is None for runs in groups.values() for run in runs):
         return []
@@ -169,7 +169,7 @@ def final_returns(runs: Sequence[Run]) -> FloatArray:
 
 
 def behavior(groups: Groups) -> list[Outcome]:
-    """Measure errors and the accuracy at the end; none if the task doesn't tell which action is right."""
+    """Measure errors and the accuracy at the end; none if the task doesn't state which action is right."""
     tables = {name: [run.trials for run in runs if run.trials is not None] for name, runs in groups.items()}
     if any(len(tables[name]) < len(runs) for name, runs in groups.items()):
         return []

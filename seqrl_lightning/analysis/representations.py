@@ -66,7 +66,7 @@ def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int) -> Repr
     Args:
         name: The network's name.
         aligned: Its states.
-        num_shuffles: How often labels are shuffled, for each measure.
+        num_shuffles: Number of times that labels are shuffled, for each measure.
         seed: Of folds and shuffles; the same for networks that are compared.
 
     Raises:

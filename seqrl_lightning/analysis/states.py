@@ -104,7 +104,7 @@ def labels_of(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:
 
     Args:
         trials: A table of :func:`ordered`, M rows.
-        facts: What the task tells about itself.
+        facts: Facts about the task.
 
     Returns:
         ``[M]`` rows: ``episode``, ``trial`` (the step in it), ``position`` (the serial position), ``item`` (the symbol

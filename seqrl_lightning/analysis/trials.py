@@ -38,7 +38,7 @@ def read_table(path: Path, numbers: Sequence[str], counts: Sequence[str] = (), *
         options: Further arguments of ``pandas.read_csv``.
 
     Raises:
-        ConfigurationError: If it isn't a table, has no rows, or one of the columns is another one.
+        ConfigurationError: If it isn't a table, has no rows, or lacks one of the columns in this form.
     """
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, **options)
@@ -56,7 +56,7 @@ def require_numbers(table: pd.DataFrame, path: Path, numbers: Sequence[str], cou
         counts: Columns of whole numbers from 0 on.
 
     Raises:
-        ConfigurationError: If it is one.
+        ConfigurationError: If a row, a column or a number is missing.
     """
     must_be = f"a table with rows and {', '.join((*counts, *numbers))}"
     require({*counts, *numbers} <= set(table), f"the columns of {path}", list(table), must_be)
@@ -105,8 +105,8 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
     Args:
         path: ``trials.csv`` or ``predictions.csv``, or a table of people's or animals' choices with the columns
             ``episode``, ``trial``, ``action``, ``correct_action`` and, optionally, ``subject``, ``session``, ``env``,
-            ``block``, ``state``, ``terminated``, ``truncated``. Episodes may be numbered anew for each of them.
-        facts: What the task tells about itself.
+            ``block``, ``state``, ``terminated``, ``truncated``. Episodes may be numbered separately for each of them.
+        facts: Facts about the task.
 
     Returns:
         The table with these columns in addition:
@@ -153,7 +153,7 @@ def with_observation_columns(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataF
 
     Args:
         trials: The table of trials.
-        facts: What the task tells about itself.
+        facts: Facts about the task.
 
     Returns:
         The table with the columns ``at_position_1`` and so on for the serial position that an observation begins with,
@@ -179,7 +179,7 @@ def accuracy_of_probes(path: Path, facts: TaskFacts) -> pd.DataFrame:
 
     Args:
         path: ``probes.csv``.
-        facts: What the task tells about itself.
+        facts: Facts about the task.
 
     Returns:
         A row for each evaluation, by its ``env_steps``, and a column for each position, from 0; NaN where there were no
@@ -211,7 +211,7 @@ def _order_of_ends(episode: IntArray) -> dict[int, int]:
 
 
 def has_ended(trials: pd.DataFrame) -> pd.Series:
-    """Whether each trial's episode ended; all do in tables that don't tell."""
+    """Whether each trial's episode ended; all did in tables that don't state it."""
     ends = [trials[column].astype(bool) for column in ("terminated", "truncated") if column in trials]
     if not ends:
         return pd.Series(True, index=trials.index)

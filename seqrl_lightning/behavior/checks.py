@@ -20,7 +20,7 @@ _AROUND_SWITCH = 10  # trials before and after
 
 
 def score(histories: Histories) -> FloatArray:
-    """Return whether each choice was right or, if the table tells no right action, its reward, [T, N]; else NaN."""
+    """Return whether each choice was right or, if the table states no right action, its reward, [T, N]; else NaN."""
     if (histories.correct_action < 0).all():
         return np.where(histories.is_choice, histories.reward, np.nan)
     is_right = np.where(histories.correct_action >= 0, histories.action == histories.correct_action, np.nan)
@@ -63,7 +63,7 @@ def check(found: Fit, histories: Histories, copies: int = 20, seed: int = 0) -> 
     Args:
         found: The fit.
         histories: The choices of N subjects.
-        copies: How often each subject is simulated.
+        copies: Number of times that each subject is simulated.
         seed: Seed of the simulations.
 
     Returns:

@@ -57,7 +57,7 @@ class Histories:
     reward: Array  # [T, N] float64
     next_state: IntArray  # [T, N] int64
     is_last: BoolArray  # [T, N] bool
-    correct_action: IntArray  # [T, N] int64; -1 where the table tells none
+    correct_action: IntArray  # [T, N] int64; -1 where the table states none
     fold: IntArray  # [T, N] int64: the session or block, numbered from 0
     table_row: IntArray  # [T, N] int64: the row in the table, from 0; -1 where a shorter history is padded
     subjects: tuple[str, ...]  # N names
@@ -220,8 +220,8 @@ def _allowed(table: pd.DataFrame, actions: IntArray, num_actions: int) -> BoolAr
     if "allowed" not in table:
         return np.ones((len(table), num_actions), bool)
     is_missed = actions == NO_ACTION
-    told = table["allowed"].mask(is_missed & table["allowed"].isna(), " ".join(map(str, range(num_actions))))
-    numbers = told.astype(str).str.split().explode()
+    stated = table["allowed"].mask(is_missed & table["allowed"].isna(), " ".join(map(str, range(num_actions))))
+    numbers = stated.astype(str).str.split().explode()
     each = _whole_numbers(numbers, 0, "an action in allowed")
     allowed = np.zeros((len(table), max(num_actions, int(each.max()) + 1)), bool)
     allowed[numbers.index, each] = True

@@ -182,7 +182,7 @@ class TwoStep(Model):
     10.1016/j.neuron.2011.02.027. An episode is two choices: the first one in one state, the second one in the state
     that the first led to. ``weight`` is that of the model-based values, ``lambda`` the share of the second prediction
     error that the first choice's value takes part in. The transition probabilities are those counted so far; in the
-    paper, they are one of two pairs that the subject was told of.
+    paper, they are one of two pairs that the subject knew of.
 
     Options: ``alpha_second``, a learning rate of its own for second choices.
     """

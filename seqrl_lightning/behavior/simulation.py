@@ -1,4 +1,4 @@
-"""Simulated subjects in the task of a table, as far as the table tells of it."""
+"""Simulated subjects in the task of a table, as far as the table shows it."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class TableTask:
     An episode begins as the subject's episode that began at about that time. The outcome of a choice (reward, next
     state, end of the episode) is that of a row of the same subject with the same action in the same state, near in time
     and of the same session or block if there is one, so that a reversal stays where it was. Where each choice is an
-    episode, states follow as in the table, and if it tells the right action, an outcome is copied from a choice in the
+    episode, states follow as in the table, and if it states the right action, an outcome is copied from a choice in the
     state that was right, or one that was wrong; without one there, from such a choice in another state. For an action
     that the subject never chose in the state, it is the row with the least reward there. A trial that the subject
     missed is missed again.

@@ -76,7 +76,7 @@ class AgentCallback(Callback):
             (``data.vectorization_mode: async``). That step's actions come from the weights before the update. It pays
             for slow environments: an iteration takes as long as the slower of the two, not as both.
         on_env_error: What happens when an environment raises, loses its process, or shows a value that isn't finite or
-            is outside its space. ``raise`` ends the run. ``restart`` makes all environments anew, removes the broken
+            is outside its space. ``raise`` ends the run. ``restart`` remakes all environments, removes the broken
             episode from the replay memory, and continues with new episodes. With ``actors``, it also restarts one that
             is lost, which takes the round again: if the state of its environments can be saved, nothing changes.
         max_env_restarts: Restarts in this process; the fault after the last of them ends the run.

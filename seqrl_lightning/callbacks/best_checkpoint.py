@@ -1,4 +1,4 @@
-"""Start the search for the best checkpoint anew where the rule of the task changes."""
+"""Restart the search for the best checkpoint where the rule of the task changes."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ def require_end(budget: Budget, trainer: Trainer, warmup_env_steps: int) -> None
     """Refuse a run that would never end, or would end before its first update.
 
     Raises:
-        ConfigurationError: If it is one.
+        ConfigurationError: If it would.
     """
     limit = budget.max_env_steps
     must_be = f"more than agent.warmup_env_steps = {warmup_env_steps}"

@@ -18,7 +18,7 @@ from seqrl_lightning.types import require
 
 
 class FreshWeights(Callback):
-    """The base of callbacks that give weights new values every so many updates, at the end of a training step.
+    """The base of callbacks that give weights new values at intervals of updates, at the end of a training step.
 
     All processes draw the same new weights. The target network follows by its synchronization, as in the papers.
 

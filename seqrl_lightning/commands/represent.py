@@ -67,7 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="what is analyzed: what the network's head reads (of a GRU, its units), or all that it carries (of an "
         "LSTM, its cells too)",
     )
-    parser.add_argument("--shuffles", type=PositiveInt, default=100, help="how often labels are shuffled")
+    parser.add_argument("--shuffles", type=PositiveInt, default=100, help="number of times that labels are shuffled")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes, the folds and the shuffles")
     parser.add_argument(
         "--output", type=Path, help="the report's folder; by default `represent` in the runs' common folder"

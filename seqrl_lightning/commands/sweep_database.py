@@ -34,7 +34,7 @@ def require_own_database(url: str, max_gib: float) -> None:
         max_gib: Larger files are refused.
 
     Raises:
-        ConfigurationError: If it is another one.
+        ConfigurationError: If it isn't.
     """
     try:
         parts = make_url(url)

@@ -39,7 +39,7 @@ def read_logged(
         trials: A table's path, ``minari:ID`` for a Minari data set, or several of them.
         obs_shape: Shape of an observation; None for that of the first log.
         obs_dtype: NumPy's name of its dtype; None for one that suits the first log's.
-        n_actions: Number of actions; None for the largest that any log tells.
+        n_actions: Number of actions; None for the largest that any log states.
         max_gib: Tables that are larger, or take more memory, are refused.
 
     Raises:

@@ -296,7 +296,7 @@ class LearnerDataModule(LightningDataModule):
 
     @property
     def task_facts(self) -> TaskFacts:
-        """Facts that the task tells about itself; none if there is no task."""
+        """Facts that the task states about itself; none if there is no task."""
         return TaskFacts() if self._factory is None else TaskFacts.of(self.task)
 
     def evaluation_names(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ class BlockSwitchEnv(SequenceDistractorEnv):
     - Observation, actions, rewards, transitions and episode end: as in :class:`SequenceDistractorEnv`, with
       ``backtrack: first`` by default.
     - Blocks: after every ``episodes_per_block`` episodes, ``switch`` changes the order. Either two positions are
-      swapped (ABCDE, ADCBE, ABCDE, ...) or the whole order is reversed (ABCDE, EDCBA, ABCDE, ...). No observation tells
-      the block.
+      swapped (ABCDE, ADCBE, ABCDE, ...) or the whole order is reversed (ABCDE, EDCBA, ABCDE, ...). No observation
+      shows the block.
     - Optimal return: n in each episode, once the order is relearned.
 
     Args:

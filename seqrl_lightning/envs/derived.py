@@ -46,8 +46,8 @@ def own_attributes(task: object) -> dict[str, Any] | None:
     Returns:
         The attributes by name, of this package's class, too, as far as they are numbers, texts, arrays or collections,
         and nothing else holds the same array or collection; without texts that only a setting can have given, since
-        they don't change. None if that isn't so of one of the derived class, or if its methods may change any other
-        attribute or a text that isn't a constant of theirs, or remember something elsewhere.
+        they don't change. None if an attribute of the derived class is of another kind, or if its methods may change
+        any other attribute or a text that isn't a constant of theirs, or remember something elsewhere.
     """
     kind: type = type(task)
     derived, inherited = _split(kind)
@@ -72,7 +72,7 @@ def set_own_attributes(task: object, own: dict[str, Any]) -> None:
         StateError: If the task can't have left this state.
     """
     state = f"the state of {type(task).__name__}"
-    require_saved(isinstance(own, dict), f"what is a task's own in {state}", own, "of type dict")
+    require_saved(isinstance(own, dict), f"the task's own attributes in {state}", own, "of type dict")
     if not own:
         return
     is_known = own_attributes(task) is not None

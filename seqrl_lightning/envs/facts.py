@@ -120,7 +120,7 @@ def _are_alike(seen: Sequence[Shown], again: Sequence[Shown]) -> bool:
 
 
 def _num_blocks(envs: Border, shown: Shown, env_id: str) -> int:
-    """Return the number of blocks of a task that tells them; 0 for others."""
+    """Return the number of blocks that a task states; 0 if it states none."""
     task = _outermost(envs).unwrapped
     num_blocks = num_blocks_of(task)
     if num_blocks < 2 or shown.block is None:

@@ -28,7 +28,7 @@ def as_mask(value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     """Return a copy of an action mask, [..., A].
 
     Raises:
-        EnvValueError: If it hasn't a 0 or 1 for each action. (A bias of 0 or -inf, for example, means the opposite.)
+        EnvValueError: If it doesn't have a 0 or 1 for each action. (A bias of 0 or -inf means the opposite.)
     """
     array = as_array(value, "info['action_mask']")
     if array.shape != shape or array.dtype.kind not in "biuf":

@@ -20,8 +20,8 @@ class _Trials(Protocol):
 class NeuroGymTrials(Stateless, gym.Wrapper[Any, Any, Any, Any]):
     """Make an episode of each trial of a NeuroGym task, and seed it.
 
-    NeuroGym's tasks go on for ever, one trial after the other, tell the right choice as ``info["gt"]``, and draw from a
-    generator that ``reset(seed=...)`` doesn't seed. Here an episode ends where a trial does, the right choice is
+    NeuroGym's tasks continue forever, one trial after the other, state the right choice as ``info["gt"]``, and draw
+    from a generator that ``reset(seed=...)`` doesn't seed. Here an episode ends where a trial does, the right choice is
     ``info["correct_action"]``, and the same seed gives the same trials.
 
     Args:

@@ -88,7 +88,7 @@ class OrderedEnv(TaskEnv):
         return Script(self._shown_in_state, correct)
 
     def order_name(self, script: Script, block: int) -> str:
-        """Return the objects in the order that holds, as letters."""
+        """Return the current order of the objects, as letters."""
         return self.schedule.names[block]
 
     def in_words(self, observation: FloatArray, letters: str) -> str:

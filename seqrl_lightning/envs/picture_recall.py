@@ -1,4 +1,4 @@
-"""seqrl/PictureRecall-v0: which way the bar of the first picture lay."""
+"""seqrl/PictureRecall-v0: remember the direction of the bar in the first picture."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from seqrl_lightning.types import Array, FloatArray
 
 
 class PictureRecallEnv(SymbolEnv):
-    """Remember over ``delay`` pictures which way the bar of the first one lay.
+    """Remember the direction of the bar in the first picture over ``delay`` further pictures.
 
     - Observation: a picture, ``[size, size] uint8``. At step 0, the cue: a bar of 4 pixels somewhere in noise,
       horizontal or vertical. At steps 1 to ``delay``, distractors: others like it. At step ``delay + 1``, the question:

@@ -22,7 +22,7 @@ def reward_functions(wrappers: Sequence[Wrapper]) -> list[RewardFunction]:
         wrappers: ``ClipReward`` or ``ScaleReward``, with their settings.
 
     Raises:
-        ConfigurationError: If one is another, which has to wrap each environment by itself.
+        ConfigurationError: If there is any other wrapper, which has to wrap each environment by itself.
     """
     return [_reward_function(wrapper, f"data.wrappers[{k}]") for k, wrapper in enumerate(wrappers)]
 

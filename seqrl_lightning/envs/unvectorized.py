@@ -21,8 +21,8 @@ _Start = tuple[Any, dict[str, Any]]
 class UnvectorizedEnv(gym.Env[Any, Any]):
     """A vector environment of one environment, as a single environment.
 
-    Several environments with same-step or disabled autoreset are several of these. A vector environment steps all of
-    its environments at once: one whose episode has ended would be stepped where the others continue, and have to be
+    With same-step or disabled autoreset, N environments are N of these. A single vector environment would step all of
+    its environments at once: one whose episode has ended would be stepped while the others continue, and have to be
     reset once more. A task whose episodes follow from its resets (levels, a curriculum) would show only some of them.
 
     Of the infos only the package's labels are kept.

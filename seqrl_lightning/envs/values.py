@@ -62,8 +62,8 @@ def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str
         name: Its name in an error.
 
     Raises:
-        EnvValueError: If the shape is another, or the kind of dtype is (floats under a space of integers), or the dtype
-            can't hold one of the values.
+        EnvValueError: If its shape or its kind of dtype differs from the space's (floats under a space of integers), or
+            the dtype can't hold one of the values.
     """
     dtype = space.dtype
     if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:

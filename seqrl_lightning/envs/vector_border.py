@@ -217,7 +217,7 @@ class VectorBorder(Border):
             set_env_state(self.envs, state)
 
     def fault_of(self, error: BaseException) -> EnvFault:
-        """Return the fault that an error tells of: which environment raised it, or which one's process is dead."""
+        """Return the fault that an error describes: which environment raised it, or which one's process is dead."""
         fault = super().fault_of(error)
         if isinstance(self._task, SyncVectorEnv) and fault.env is None:
             failed = (i for i, env in enumerate(self._task.envs) if isinstance(env, VectorizedEnv) and env.failed)

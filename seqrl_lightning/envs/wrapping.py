@@ -39,12 +39,13 @@ def make_wrapped(
         env_kwargs: Arguments of the task.
         wrappers: Wrappers, the innermost first.
         frame_stack: Number of observations that are shown as one.
-        native_mode: Makes it from the task's own vectorized implementation, which resets then; None from the task.
+        native_mode: When the task's own vectorized implementation, of which it is then made, resets; None makes it of
+            the task itself.
         flatten_observations: See :class:`EnvFactory`.
 
     Returns:
         The environment, with a Box observation space and Discrete actions; and the layer that keeps the task's own
-        reward, None without wrappers and stacks, which alone could change or keep what it returns.
+        reward, None where no wrapper or stack could change what the task returns.
 
     Raises:
         ConfigurationError: If the environment can't be made, can't be wrapped, or has other spaces.

@@ -27,9 +27,9 @@ def _count(task: Task, name: str, largest: int = 4096) -> int | None:
 
 
 class TaskFacts(NamedTuple):
-    """Facts that a task tells about itself; None for each one that it doesn't tell.
+    """Facts that a task states about itself; None for each one that it doesn't state.
 
-    A task tells them as attributes of these names, the order as ``order_by_block`` and ``mastery_return`` as
+    A task states them as attributes of these names, the order as ``order_by_block`` and ``mastery_return`` as
     ``optimal_return`` or, failing that, as the ``reward_threshold`` that it is registered with in Gymnasium.
     """
 

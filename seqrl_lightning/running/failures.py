@@ -36,7 +36,7 @@ def cause_of(error: Exception, trainer: Trainer, checkpoint: str | None, resumed
     if isinstance(error, RuntimeError) and "onnection" in reason and trainer.world_size > 1:
         return f"rank {trainer.global_rank}: {lost_process(trainer)} was lost, so the run ends ({reason})"
     if isinstance(error, StateError):
-        return f"{checkpoint} can't be used: {reason}; give another checkpoint, or start anew without one"
+        return f"{checkpoint} can't be used: {reason}; give another checkpoint, or start a new run without one"
     if resumed_updates is not None and trainer.global_step <= resumed_updates:
         what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         return f"the run can't continue from {checkpoint} (SEQRL_TRACEBACK=1 shows where): {what}"

@@ -21,7 +21,7 @@ def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     facts = runs[0].facts
     if facts.mastery_return is None:
         why = (
-            "The task does not tell when it is mastered: it has neither an attribute optimal_return nor a "
+            "The task does not state when it is mastered: it has neither an attribute optimal_return nor a "
             "reward_threshold in its registration."
         )
         return Section("criterion", "Episodes to criterion", why)
@@ -70,8 +70,8 @@ def by_chance(chances: Mapping[str, Chance], groups: Mapping[str, Sequence[Run]]
     by_name = "; ".join(f"{name}: {word}" for name, word in zip(chances, words, strict=True))
     named = words[0] if len(set(words)) == 1 else by_name
     text = (
-        "By chance alone, with random choices, it would be met after so many episodes on average (95 % interval, from "
-        f"playing the task): {named}."
+        "By chance alone, with random choices, it would be met after that many episodes on average (95 % interval, "
+        f"from playing the task): {named}."
     )
     lengths = {name: max(_longest_block(run) for run in runs) for name, runs in groups.items()}
     likely = [name for name, chance in chances.items() if chance.is_likely_within(lengths[name])]

@@ -19,7 +19,7 @@ def sections_on_one_condition(runs: Sequence[Run], axis: Axis) -> list[Section]:
     sections = [learning(groups, axis, chances), returns(groups), episodes(runs), criterion(runs, chances)]
     tables = {run.seed: run.trials for run in runs if run.trials is not None}
     if len(tables) < len(runs):
-        why = "The task does not tell which action is right, so there is no table of trials (trials.csv)."
+        why = "The task does not state which action is right, so there is no table of trials (trials.csv)."
         return [*sections, Section("trials", "Trials", why)]
     sections += [positions({"seeds": runs}), confusions(runs, facts.order)]
     if facts.num_positions is None or facts.num_objects is None:

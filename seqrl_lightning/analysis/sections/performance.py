@@ -76,7 +76,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
 
 
 def _episodes_of_evaluations(groups: Groups) -> str:
-    """State how many episodes an evaluation has; a run of another program's config may not tell."""
+    """State how many episodes an evaluation has; the config of another program's run may not state it."""
     counts = by_value({name: runs[0].config["data"].get("eval_episodes") for name, runs in groups.items()})
     if len(counts) > 1 or None in counts:
         return "episodes"

@@ -46,7 +46,7 @@ def errors(tables: Mapping[int, pd.DataFrame], facts: TaskFacts) -> Section:
 
 
 def _pooled_shares(rows: pd.DataFrame, starts: pd.Series, width: int) -> pd.DataFrame:
-    """Pool so many episodes to a point; no point has episodes of two blocks.
+    """Pool ``width`` episodes to a point; no point has episodes of two blocks.
 
     Args:
         rows: Counts of choices of each kind in each episode, by its ``number``.
