@@ -11,13 +11,8 @@ import numpy as np
 from scipy import stats
 
 from seqrl_lightning.analysis.factors import Crossing, contrasts, studentized_interval
-from seqrl_lightning.analysis.statistics import (
-    LEVEL,
-    interquartile_means,
-    log_rank_test,
-    permutation_test,
-    probability_interval,
-)
+from seqrl_lightning.analysis.statistics import LEVEL, interquartile_means, permutation_test, probability_interval
+from seqrl_lightning.analysis.survival import log_rank_test
 from seqrl_lightning.types import FloatArray
 
 SCORES: Mapping[str, stats.rv_continuous] = {

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from docs.scripts.results import ROOT, table
-from seqrl_lightning.analysis.statistics import MIN_SEEDS, kaplan_meier, summarize
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, summarize
+from seqrl_lightning.analysis.survival import kaplan_meier
 
 STUDIES = ROOT / "docs" / "studies"
 COPIED = {

@@ -29,13 +29,12 @@ from seqrl_lightning.analysis.statistics import (
     LEVEL,
     MIN_SEEDS,
     SPREAD,
-    Survival,
     holm,
-    kaplan_meier,
     performance_profile,
     seeds_needed,
     smallest_p,
 )
+from seqrl_lightning.analysis.survival import Survival, kaplan_meier
 
 _SEEDS_OF_SMALLEST_P = 20  # from fewer on, more seeds make no p smaller: not all divisions are tried
 

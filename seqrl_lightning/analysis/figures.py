@@ -22,15 +22,8 @@ from seqrl_lightning.analysis.canvas import (
 )
 from seqrl_lightning.analysis.curves import on_grid
 from seqrl_lightning.analysis.looks import COLORS, Look, Panel, panels_of
-from seqrl_lightning.analysis.statistics import (
-    MIN_SEEDS,
-    Summary,
-    Survival,
-    interquartile_mean,
-    interquartile_means,
-    kaplan_meier,
-    summarize,
-)
+from seqrl_lightning.analysis.statistics import MIN_SEEDS, Summary, interquartile_mean, interquartile_means, summarize
+from seqrl_lightning.analysis.survival import Survival, kaplan_meier
 from seqrl_lightning.types import BoolArray, FloatArray
 
 T = TypeVar("T")

@@ -30,14 +30,12 @@ from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.statistics import (
     MIN_SEEDS,
     holm,
-    kaplan_meier,
-    log_rank_test,
     permutation_test,
     probability_interval,
     probability_of_improvement,
-    probability_of_taking_longer,
     summarize,
 )
+from seqrl_lightning.analysis.survival import kaplan_meier, log_rank_test, probability_of_taking_longer
 from seqrl_lightning.analysis.trials import counted_trials
 from seqrl_lightning.functional import ERROR_KINDS, savings
 from seqrl_lightning.types import BoolArray, FloatArray

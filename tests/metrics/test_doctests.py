@@ -10,6 +10,7 @@ MODULES = (
     "seqrl_lightning.analysis.report",
     "seqrl_lightning.analysis.states",
     "seqrl_lightning.analysis.statistics",
+    "seqrl_lightning.analysis.survival",
     "seqrl_lightning.behavior.comparison",
     "seqrl_lightning.behavior.model",
     "seqrl_lightning.behavior.recovery",

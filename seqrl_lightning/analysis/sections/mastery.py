@@ -13,7 +13,7 @@ from seqrl_lightning.analysis.outcomes import savings_in
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.sections.agreement import mastery_in_words, number_of_seeds
-from seqrl_lightning.analysis.statistics import kaplan_meier
+from seqrl_lightning.analysis.survival import kaplan_meier
 
 
 def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
