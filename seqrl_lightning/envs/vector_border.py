@@ -210,7 +210,7 @@ class VectorBorder(Border):
         self.envs.reset()
         self._ended = np.zeros(self.num_envs, np.bool_)
         if self._singles is not None:
-            states = saved(state.get("envs"), list[dict], "the environments' states")  # type: ignore[type-arg]
+            states = saved(state.get("envs"), list[dict], "the environments' states")  # type: ignore[type-arg]  # it checks the dicts' type alone
             require_saved(len(states) == self.num_envs, "the environments' states", len(states), f"{self.num_envs}")
             self._singles.set_attr("tracked_state", [arrays(env_state) for env_state in states])
         else:
