@@ -166,10 +166,9 @@ class Trust:
             module = name.rpartition(".")[0] if isinstance(name, str) else ""
         module = shortened(module, 100) or "my_module"
         shown = shortened(repr(name), 300)
-        advice = (
-            f"If you trust {module}: --allow {module} (from Python: allow=[{module!r}]); a run of your own also "
-            "resumes with its --config"
-        )
+        advice = f"If you trust {module}: --allow {module} (from Python: allow=[{module!r}])"
+        if self.names:  # the command takes a config
+            advice += "; a run of your own also resumes with its --config"
         if module == "__main__":
             advice = _of_a_script(str(name))
             if str(name).startswith("python/"):

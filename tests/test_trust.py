@@ -663,6 +663,7 @@ def test_a_run_folder_names_its_task(own_module: Path, run: Path, tmp_path: Path
             assert status == 2
             assert "names 'their_module'" in err
             assert "--allow their_module" in err
+            assert "--config" not in err  # which it doesn't take
     assert not own_module.exists()
     status, _, err = seqrl("analyse", str(folder), f"--output={tmp_path / 'report'}", "--allow=their_module")
     assert status == 0, err
