@@ -65,7 +65,7 @@ def require_epochs(trainer: Trainer, epochs: int) -> None:
     """Refuse to resume a run with fewer epochs than it has finished, as Lightning would after its files are written.
 
     Raises:
-        ConfigurationError: If it is one.
+        ConfigurationError: If there are fewer.
     """
     is_enough = trainer.max_epochs in (None, -1) or trainer.max_epochs >= epochs
     require(is_enough, "trainer.max_epochs", trainer.max_epochs, f"at least {epochs}, the epochs that the run finished")
