@@ -212,7 +212,7 @@ class SeqRLCLI(LightningCLI):
         """Apply the settings of the process; a run trains with no setting that its checkpoints couldn't hold."""
         if self.subcommand == "fit":
             plain = self._plain_config()
-            for group in ("model", "data"):
+            for group in ("model", "data", "agent"):
                 require_kept(self.config["fit"][group].as_dict(), plain[group], group)
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 
 import seqrl_lightning
 from seqrl_lightning import Agent, algorithms
@@ -166,6 +167,20 @@ def test_a_missing_callback_is_named(missing: type[Callback], tmp_path: Path) ->
     left = [callback for callback in callbacks if not isinstance(callback, missing)]
     with pytest.raises(ConfigurationError, match=rf"trainer.callbacks has no {missing.__name__}\b.*must have one"):
         start(tmp_path, left, sampler=PrioritizedSampler())
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [LearningRateFinder(), BatchSizeFinder(), ModelPruning("l1_unstructured")],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_callback_that_cant_do_its_work_is_named(unfit: Callback, tmp_path: Path) -> None:
+    callbacks = run_callbacks(AgentCallback(warmup_env_steps=8), progress_bar=False)
+    with pytest.raises(
+        ConfigurationError, match=rf"trainer.callbacks has {type(unfit).__name__}; it must have none: it"
+    ):
+        start(tmp_path, [unfit, *callbacks])
+    assert not list(tmp_path.iterdir())
 
 
 def test_priorities_come_before_the_agent(tmp_path: Path) -> None:

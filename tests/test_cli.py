@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning
@@ -279,6 +280,14 @@ def test_a_setting_is_suggested_where_it_is(given: str, hint: str) -> None:
     prefix, _, name = given.rpartition(".")
     message = f"Parser key \"{prefix}\":\n Key '{name}' is not expected"
     assert explain(message) == f"{given} is not a setting{hint}"
+
+
+def test_a_default_of_any_kind_can_be_written() -> None:
+    """``Timer``'s interval is a member of an enumeration."""
+    timer = ("--trainer.callbacks+=Timer", "--trainer.callbacks.duration=01:00:00:00")
+    status, out, err = running.seqrl("fit", f"--config={Q_LEARNING}", *timer, "--print_config")
+    assert status == 0, err
+    assert yaml.safe_load(out)["trainer"]["callbacks"][0]["init_args"]["interval"] == "step"
 
 
 def test_the_program_knows_its_version_and_its_commands() -> None:

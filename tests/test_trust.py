@@ -513,6 +513,29 @@ def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Pat
     assert all(each == ({1: 0.5, 2: 1.5}, {"a", "b"}, timedelta(minutes=1), (1, "x")) for each in got)
 
 
+DEFAULT_OBJECT = """
+from torch import nn
+from seqrl_lightning.networks import MLP
+
+class OwnNet(MLP):
+    def __init__(self, obs_shape, out_shape, activation=nn.ELU()):
+        super().__init__(obs_shape, out_shape, hidden_sizes=(6,))
+"""
+
+
+def test_an_object_that_a_checkpoint_could_not_hold_is_refused_before_training(
+    own_module: Path, tmp_path: Path
+) -> None:
+    """The parser's writer puts a description in its place, with which no network could be built again."""
+    (tmp_path / "their_module.py").write_text(DEFAULT_OBJECT)
+    arguments = [argument for argument in TINY if "network" not in argument]
+    arguments += ["--model.network=their_module.OwnNet", f"--trainer.default_root_dir={tmp_path}"]
+    status, _, err = seqrl("fit", *arguments)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "model.network.activation is ELU(alpha=1.0); it must be a number, a text, or of a type that its class" in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     text: str, own_module: Path, tmp_path: Path

@@ -1,6 +1,7 @@
 """Refuse a run whose parts don't fit each other, before it starts."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 
 from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks.global_random_streams import GlobalRandomStreams
@@ -15,14 +16,27 @@ from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.trainer_access import attributes_of
 from seqrl_lightning.types import ConfigurationError, Learner, require
 
+_TRIALS = "it tries settings by training without the run's agent (seqrl sweep searches for settings)"
+_UNFIT: dict[type[Callback], str] = {
+    BatchSizeFinder: _TRIALS,
+    LearningRateFinder: _TRIALS,
+    ModelPruning: "it replaces the weights that acting and the target network read",
+}
+"""Lightning's callbacks that can't do their work in a run, and why."""
+
 
 def require_callbacks(trainer: Trainer, agent: Callback, learner: LightningModule, data: ReplayDataModule) -> None:
-    """Refuse a run without the callbacks that its parts rely on; it would silently learn something else.
+    """Refuse a run without the callbacks that its parts rely on, which would silently learn something else.
 
     Raises:
-        ConfigurationError: If one is missing, or stands behind the agent where it must stand before it.
+        ConfigurationError: If one is missing, or stands behind the agent where it must stand before it; or if there is
+            one that can't do its work in a run.
     """
     callbacks = attributes_of(trainer).callbacks
+    for callback in callbacks:
+        for kind, reason in _UNFIT.items():
+            if isinstance(callback, kind):
+                raise ConfigurationError(f"trainer.callbacks has {kind.__name__}; it must have none: {reason}")
     before = callbacks[: callbacks.index(agent)]
     has_target = isinstance(learner, ActingModule) and learner.target_net is not learner.policy_net
     saves = bool(trainer.checkpoint_callbacks)

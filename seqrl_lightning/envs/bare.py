@@ -106,7 +106,8 @@ def _one_line(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Iterator
     except (ConfigurationError, EndedBySignal):
         raise
     except (Exception, SystemExit) as error:  # an environment, and its module, may raise anything
-        if env_kwargs is not None and isinstance(error, TypeError | ValueError):
+        is_of_arguments = isinstance(error, TypeError | ValueError) and bool(env_kwargs or "argument" in str(error))
+        if env_kwargs is not None and is_of_arguments:
             message = f"data.env_kwargs is {env_kwargs}, which {env_id} refuses: {one_line(error)}"
             raise ConfigurationError(message) from error
         tells_all = isinstance(error, gym.error.Error | ModuleNotFoundError | MemoryError)

@@ -69,6 +69,8 @@ def own_observation(value: object, space: Box, shape: tuple[int, ...], name: str
     if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
         return value.copy()
     array = as_array(value, name)
+    if array.dtype == object and array.shape == ():  # None, for example
+        raise EnvValueError(f"{name} is {short(value)}; it must be {dtype}{shape}, as its space says")
     if array.shape != shape:
         raise EnvValueError(f"{name}.shape is {array.shape}; it must be {shape}, as its space says")
     kind, own_kind = array.dtype.kind, np.dtype(dtype).kind

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,7 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 for _kind in (str, Text):
     _Dumper.add_representer(_kind, _represent_text)
+_Dumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))  # a default of Timer's
 set_dumper("yaml", partial(yaml.dump, Dumper=_Dumper, allow_unicode=True, sort_keys=False))
 
 
@@ -141,8 +143,14 @@ class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
         return super().hint_of_missing(names)
 
 
+_DESCRIBED = "Unable to serialize instance"
+"""The beginning of the text that jsonargparse writes for an object."""
+
+
 def require_kept(given: object, kept: object, name: str) -> None:
-    """Refuse a text that a checkpoint would hold as another type, which happens in settings of any type.
+    """Refuse what a checkpoint can't hold, which happens in settings of any type.
+
+    A text may become another type, and an object, like the default ``activation=nn.ELU()``, only its description.
 
     Args:
         given: A setting, or a collection of them.
@@ -159,6 +167,9 @@ def require_kept(given: object, kept: object, name: str) -> None:
     elif isinstance(given, list | tuple) and isinstance(kept, list) and len(given) == len(kept):
         for number, (value, kept_value) in enumerate(zip(given, kept, strict=True)):
             require_kept(value, kept_value, f"{name}[{number}]")
+    elif isinstance(kept, str) and kept.startswith(_DESCRIBED):
+        must_be = "a number, a text, or of a type that its class states, like nn.Module: a checkpoint can't hold it"
+        require(False, name, given, must_be)
     elif isinstance(given, str):
         must_be = f"of a type that its class states, like list[str], or another text: a checkpoint would hold {kept!r}"
         require(isinstance(kept, str), name, given, must_be)

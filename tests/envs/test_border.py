@@ -742,6 +742,20 @@ class Unmade(Light):
         raise SystemExit("no license")
 
 
+class NoEnv:
+    """A class that has everything but the base class."""
+
+
+class Needing(Light):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Blind(Light):
+    def step(self, action: Any) -> Any:
+        return None, *super().step(action)[1:]
+
+
 @pytest.mark.parametrize(
     ("env_class", "message"),
     [
@@ -750,6 +764,9 @@ class Unmade(Light):
         (NoSeed, r"whose reset\(\) fails: .*unexpected keyword argument 'seed'"),
         (Endless, r"the observation space of tests/Endless-v0 is .*Sequence.*; it must be of a fixed size"),
         (Unmade, r"data.env_id is 'tests/Unmade-v0', which can't be made: SystemExit\('no license'\)"),
+        (NoEnv, r"data.env_id is 'tests/NoEnv-v0', which can't be made: .*must inherit from the gymnasium.Env class"),
+        (Needing, r"data.env_kwargs is \{\}, which tests/Needing-v0 refuses: .*missing 1 required .* 'size'"),
+        (Blind, r"whose step\(\) fails: observation is None; it must be float32\(2,\), as its space says"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
