@@ -26,6 +26,13 @@ def require_end(budget: Budget, trainer: Trainer, warmup_env_steps: int) -> None
     ends = limit is not None or budget.max_episodes is not None or is_limited(trainer)
     others = "agent.max_episodes, trainer.max_steps, trainer.max_epochs or trainer.max_time"
     require(ends, "agent.max_env_steps", None, f"a number, or {others} must be set: nothing ends this run")
+    limits = {
+        "limit_train_batches": trainer.limit_train_batches,
+        "max_steps": trainer.max_steps,
+        "max_epochs": trainer.max_epochs,
+    }
+    for name, value in limits.items():
+        require(value != 0, f"trainer.{name}", value, "more than 0: this run would make no update")
 
 
 def warn_of_later_blocks(budget: Budget, data: ReplayDataModule) -> None:

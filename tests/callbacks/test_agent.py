@@ -149,6 +149,12 @@ def test_a_run_that_nothing_ends_is_refused(tmp_path: Path) -> None:
         fit(tmp_path, DIARY, {}, {"warmup_env_steps": 8})
 
 
+@pytest.mark.parametrize("limit", ["limit_train_batches", "max_steps", "max_epochs"])
+def test_a_run_that_makes_no_update_is_refused(tmp_path: Path, limit: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"trainer.{limit} is 0; it must be more than 0"):
+        fit(tmp_path, DIARY, {}, {"warmup_env_steps": 8, "max_env_steps": 20}, **{limit: 0})
+
+
 PQN_DATA = {"env_id": "tests/Corridor-v0", "num_envs": 4, "batch_size": 8, "capacity": 100}
 
 
