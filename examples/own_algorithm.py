@@ -40,7 +40,7 @@ class MellowmaxDQN(LearnerModule):
 
 
 def main() -> None:
-    """Trains with it."""
+    """Train with it."""
     settings = "--data.env_id seqrl/SequenceDistractor-v0 --data.batch_size 32 --data.capacity 500"
     settings += " --data.batches_per_epoch 100 --model own_algorithm.MellowmaxDQN --model.omega 20 --model.gamma 0.5"
     settings += " --agent.warmup_env_steps 64 --agent.max_env_steps 1000 --target_sync.tau 0.05"

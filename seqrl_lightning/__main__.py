@@ -72,8 +72,8 @@ def run_command(name: str, arguments: list[str]) -> None:
         require_known("the command", name, (*LIGHTNINGS, *COMMANDS))
     from seqrl_lightning.cli import SeqRLCLI
 
-    if name in LIGHTNINGS and arguments[-2:] == ["--help", "all"]:
-        arguments.pop()
+    if name in LIGHTNINGS and (arguments[-2:] == ["--help", "all"] or arguments[-1:] == ["--help=all"]):
+        arguments = ["--help"]
     sys.argv[1:] = [name, *arguments]
     SeqRLCLI()
 

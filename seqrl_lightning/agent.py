@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from argparse import ArgumentError
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
@@ -182,6 +183,7 @@ class Agent:
         Raises:
             ConfigurationError: If a setting can't work, or another run was started in ``folder`` meanwhile.
         """
+        require(isinstance(env_steps, Integral) and env_steps > 0, "env_steps", env_steps, "a whole number above 0")
         before = self._env_steps
         if before:
             saves = self._config["trainer"].get("enable_checkpointing") is not False

@@ -44,7 +44,7 @@ from seqrl_lightning.running.parser import SeqRLArgumentParser, require_kept
 from seqrl_lightning.signals import signals_end_in_a_line
 from seqrl_lightning.trainer_access import attributes_of, run_folder
 from seqrl_lightning.trust import MAX_FILE_GIB
-from seqrl_lightning.types import ConfigurationError, RunError, one_line
+from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser's own, several times as fast
 
@@ -208,6 +208,12 @@ class SeqRLCLI(LightningCLI):
         except SystemExit as error:
             raise exit_refused(error) from error
 
+    def _set_seed(self) -> None:
+        """Seed all random streams; a seed that NumPy doesn't take is refused by its name."""
+        seed = self.config[self.config.subcommand].seed_everything
+        require(isinstance(seed, bool) or 0 <= seed < 2**32, "seed_everything", seed, f"from 0 to {2**32 - 1}")
+        super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         """Apply the settings of the process; a run trains with no setting that its checkpoints couldn't hold."""
         if self.subcommand == "fit":
@@ -263,7 +269,7 @@ class SeqRLCLI(LightningCLI):
         kwargs["logger"] = with_tensorboard(config.get("logger"), self._tensorboard_logger)
         try:
             return super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError) as error:  # Lightning's for an accelerator, a number of devices and the like
+        except (TypeError, ValueError, MisconfigurationException) as error:  # an accelerator, a time and the like
             raise ConfigurationError(f"trainer: {one_line(error)}") from error
 
     @property

@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from seqrl_lightning.launched import ERROR, report
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, printable, shortened
 
-_KEY = re.compile(r'Parser key "([\w.]+)":')
+KEY = re.compile(r'Parser key "([\w.]+)":')
+"""The setting, or a part of its name, in jsonargparse's messages."""
 _NESTING = re.compile(  # jsonargparse's lines on the types that it tried, around the one line with the reason
     r"\s*(-? ?Does not validate against.*|Subtypes: .*|Errors:|Given value.*|- Expected a <class 'NoneType'>"
     r"|- Expected a path .*|-? ?Problem with given class_path '.*':)"
@@ -61,8 +62,8 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
         settings: Names of settings, with their prefixes, to suggest where one was misspelled.
         classes: Names of classes, likewise.
     """
-    key = ".".join(_KEY.findall(message))
-    lines = [_CALLABLE.sub("", line) for line in _KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
+    key = ".".join(KEY.findall(message))
+    lines = [_CALLABLE.sub("", line) for line in KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
     if expected := _expected(lines, message):
         return f"{key} {expected}"
     reason = one_line(" ".join(lines)).removeprefix("- ")
@@ -132,7 +133,10 @@ def require_known(setting: str, value: object, known: Iterable[str | None]) -> N
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the question whether another name was meant; empty if none is near."""
-    return "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, list(known), 1))
+    names = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    near = near or [other for other in names if len(name) > 2 and name.lower() in other][:1]  # seqrl/Recall-v0
+    return "".join(f"; did you mean {names[other]!r}?" for other in near)
 
 
 def suggested_setting(setting: str, known: Iterable[str]) -> str:
@@ -174,7 +178,13 @@ def fail(message: str, status: int = 2) -> NoReturn:
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser whose error messages are one line, without the list of all options."""
+    """A parser whose error messages are one line, without the list of all options.
+
+    It refuses an abbreviated name like any other that isn't one, as files and Python do.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def explain(self, message: str) -> str:
         """Return a message as one line."""

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from seqrl_lightning.types import printable
 
@@ -70,12 +71,15 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+_PACKAGE = Path(__file__).parent
 _plain_format = warnings.formatwarning
 
 
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
+    if Path(filename).is_relative_to(_PACKAGE):  # about a run's settings or its task, not about the line of code
+        return f"seqrl: warning: {printable(str(message))}\n"
     return printable(_plain_format(message, category, filename, lineno, line))
 
 

@@ -134,6 +134,7 @@ def test_environments_of_one_name_are_told_apart() -> None:
         ({"gamma": 3.0}, r"model.gamma is 3.0; it must be in \[0, 1\]"),
         ({"learner": "DQNN"}, "model is 'DQNN'; .* did you mean 'DQN'"),
         ({"num_envs": 0}, "data.num_envs is 0"),
+        ({"seed": -1}, "seed_everything is -1; it must be from 0 to 4294967295"),
         ({"env": "CartPole-v7"}, "data.env_id is 'CartPole-v7'"),
         ({"sampler": UniformSampler()}, "sampler is an object; it must be UniformSampler, or"),
         ({"exploration_bonus": CountBonus()}, "exploration_bonus is an object; it must be CountBonus, or"),
@@ -143,6 +144,12 @@ def test_what_cannot_work_is_an_exception_of_one_line(settings: dict[str, Any], 
     with pytest.raises(ConfigurationError, match=message) as refusal:
         Agent(**{"env": "CartPole-v1", **settings})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("env_steps", ["x", 0, 2.5])
+def test_env_steps_are_a_number(env_steps: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"env_steps is {env_steps!r}; it must be a whole number above 0"):
+        Agent("CartPole-v1").learn(env_steps)
 
 
 def test_nothing_is_saved_before_learning(tmp_path: Path) -> None:

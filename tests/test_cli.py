@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqrl_lightning
+from seqrl_lightning import callbacks
 from seqrl_lightning.cli import SeqRLCLI, main
+from seqrl_lightning.errors import suggestion
+from seqrl_lightning.lightning_messages import silence_misleading_messages
 from seqrl_lightning.running.parser import explain
 from tests import running
 
@@ -290,6 +294,35 @@ def test_a_default_of_any_kind_can_be_written() -> None:
     assert yaml.safe_load(out)["trainer"]["callbacks"][0]["init_args"]["interval"] == "step"
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("model is dqn", "; did you mean 'DQN'?"),
+        ("model.network is gru", "; did you mean 'GRU'?"),
+        ("agent.epsilon is Linear", "; did you mean 'LinearEpsilon'?"),  # and not torch's LinearLR
+        ("data.sampler is prioritized", "; did you mean 'PrioritizedSampler'?"),
+        ("model.network is DQN", ""),  # a learner
+    ],
+)
+def test_a_class_is_suggested_that_fits_the_setting(given: str, hint: str) -> None:
+    key, _, name = given.partition(" is ")
+    told = explain(f'Parser key "{key}":\n  Expected a dot import path string: {name}')
+    assert told == f"{key} is {name!r}; it must be the name of a class, or where to import it from{hint}"
+
+
+def test_a_task_is_suggested_by_a_part_of_its_id() -> None:
+    assert suggestion("nback", ["seqrl/Recall-v0", "seqrl/NBack-v0"]) == "; did you mean 'seqrl/NBack-v0'?"
+
+
+def test_a_warning_of_the_package_names_no_line_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings():
+        silence_misleading_messages()
+        warned = warnings.formatwarning("the budget is short", UserWarning, callbacks.__file__, 3)
+        assert warned == "seqrl: warning: the budget is short\n"
+        assert "/x/y.py:3" in warnings.formatwarning("another's", UserWarning, "/x/y.py", 3)
+
+
 def test_the_program_knows_its_version_and_its_commands() -> None:
     assert running.seqrl("--version")[1] == f"seqrl-lightning {seqrl_lightning.__version__}\n"
     for wrong, right in (("fti", "fit"), ("analyze", "analyse")):
@@ -317,6 +350,9 @@ BAD = {
         "data.sampler has settings but no class; name one first, as in --data.sampler UniformSampler",
     ),
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
+    "an abbreviation": (["--data.num_env=3"], "data.num_env is not a setting; did you mean 'data.num_envs'?"),
+    "seed": (["--seed_everything=-1"], "seed_everything is -1; it must be from 0 to 4294967295"),
+    "time": (["--trainer.max_time=abc"], "trainer: `Timer(duration='abc')` is not a valid duration"),
     "wrong type": (["--model.gamma=high"], "model.gamma is 'high'; it must be a number"),
     "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),
     "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),

@@ -1,6 +1,7 @@
 """The table of trials: a row for every choice, with what was shown, chosen and right."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -193,7 +194,7 @@ class PredictionWriter(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the table's path, after the progress bar's last line."""
         if stage == "predict" and self._unfinished is None:
-            rank_zero_info(f"Episodes written to {self._path}")
+            rank_zero_info(f"Episodes written to {os.path.relpath(self._path)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Delete an incomplete table."""

@@ -13,7 +13,7 @@ from seqrl_lightning.errors import require_known
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the names of the classes to describe in full."""
-    parser.add_argument("names", nargs="*", help="classes to describe in full; by default, a line for each")
+    parser.add_argument("names", nargs="*", default=[], help="classes to describe in full; by default, a line for each")
 
 
 def run(arguments: Namespace) -> None:

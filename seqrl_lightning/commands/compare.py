@@ -24,7 +24,7 @@ _MUST_BE = "NAME=FOLDERS, several of them with commas between, like dqn=lightnin
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the conditions, and the report's folder."""
-    parser.add_argument("folders", nargs="*", metavar="RUNS", help="folders of runs of several conditions")
+    parser.add_argument("folders", nargs="*", default=[], metavar="RUNS", help="folders of runs of several conditions")
     parser.add_argument("--runs", metavar="NAME=FOLDERS,...", help="a name and folders for each condition instead")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="the report's folder")
     parser.add_argument(

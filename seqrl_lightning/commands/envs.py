@@ -14,7 +14,7 @@ from seqrl_lightning.types import stated
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the ids of the tasks to describe in full."""
-    parser.add_argument("env_ids", nargs="*", help="tasks to describe in full; by default, a line for each")
+    parser.add_argument("env_ids", nargs="*", default=[], help="tasks to describe in full; by default, a line for each")
 
 
 def run(arguments: Namespace) -> None:

@@ -20,8 +20,8 @@ def require_room(capacity: int, slot_bytes: int) -> None:
     """
     most, needed = memory_bytes(), capacity * slot_bytes
     must_be = (
-        f"at most {most // max(slot_bytes, 1):,}: they would take {needed / 2**30:.3g} GiB, and the machine "
-        f"has {most / 2**30:.3g} GiB (data.mmap_dir keeps them in a file)"
+        f"at most {most // max(slot_bytes, 1):,}: its observations would take {needed / 2**30:,.1f} GiB, and the "
+        f"machine has {most / 2**30:,.1f} GiB (data.mmap_dir keeps them in a file)"
     )
     require(needed <= most, "data.capacity", capacity, must_be)
 

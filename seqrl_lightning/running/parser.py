@@ -23,7 +23,7 @@ from seqrl_lightning.algorithms.acting import ActingModule
 from seqrl_lightning.callbacks import AgentCallback, SkippedUpdates, TargetSync
 from seqrl_lightning.data import LoggedTrials, ReplayDataModule
 from seqrl_lightning.docstrings import setting_names
-from seqrl_lightning.errors import OneLineErrors, shorten_message
+from seqrl_lightning.errors import KEY, OneLineErrors, shorten_message
 from seqrl_lightning.exploration import EpsilonSchedule
 from seqrl_lightning.networks import Network
 from seqrl_lightning.replay import Sampler
@@ -126,7 +126,9 @@ def explain(message: str) -> str:
         classes += [(prefix, cls) for cls in (*parts.values(), *optimizers) if issubclass(cls, base)]
     settings = {f"{prefix}.{name}" for prefix, cls in classes for name in setting_names(cls) - _FROM_THE_TASK}
     others = {name for module in _OTHER_MODULES for name, value in vars(module).items() if isinstance(value, type)}
-    return shorten_message(message, settings | _OF_RUNS, {*parts, *others})
+    key = ".".join(KEY.findall(message))
+    fitting = {cls.__name__ for prefix, cls in classes if prefix == key}
+    return shorten_message(message, settings | _OF_RUNS, fitting or {*parts, *others})
 
 
 class SeqRLArgumentParser(OneLineErrors, LightningArgumentParser):
