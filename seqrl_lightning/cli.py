@@ -219,7 +219,8 @@ class SeqRLCLI(LightningCLI):
         if self.subcommand == "fit":
             plain = self._plain_config()
             for group in ("model", "data", "agent"):
-                require_kept(self.config["fit"][group].as_dict(), plain[group], group)
+                if group in plain:  # logged trials need no agent
+                    require_kept(self.config["fit"][group].as_dict(), plain[group], group)
         torch.set_num_threads(self.config[self.subcommand].torch_threads)
 
     def before_fit(self) -> None:
