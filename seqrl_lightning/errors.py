@@ -251,7 +251,8 @@ def refused_in_a_line(source: str) -> Iterator[None]:
         raise ConfigurationError(f"{source} can't be used: {error}") from error
     except MemoryError as error:
         reason = "it takes more memory than there is, or than the limit max_gib"
-        raise ConfigurationError(f"{source} can't be used: {reason} ({error})") from error
+        detail = f" ({error})" if str(error) else ""
+        raise ConfigurationError(f"{source} can't be used: {reason}{detail}") from error
     except Exception as error:  # whatever a class makes of settings that don't fit it
         raise ConfigurationError(
             f"{source} can't be used: {shortened(shorten_message(str(error)), 600) or type(error).__name__}"
