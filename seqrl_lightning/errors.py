@@ -133,10 +133,16 @@ def require_known(setting: str, value: object, known: Iterable[str | None]) -> N
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the question whether another name was meant; empty if none is near."""
-    names = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), names, 1)
-    near = near or [other for other in names if len(name) > 2 and name.lower() in other][:1]  # seqrl/Recall-v0
+    names = {_own_part(other): other for other in known}
+    meant = _own_part(name)
+    near = difflib.get_close_matches(meant, names, 1)
+    near = near or [other for other in names if len(meant) > 2 and meant in other][:1]
     return "".join(f"; did you mean {names[other]!r}?" for other in near)
+
+
+def _own_part(name: str) -> str:
+    """Return what distinguishes a name from others, in lower case: ``recall`` of ``seqrl/Recall-v0``."""
+    return re.sub(r"^.*/|-v\d+$", "", name.lower())
 
 
 def suggested_setting(setting: str, known: Iterable[str]) -> str:
