@@ -92,7 +92,24 @@ def with_texts(settings: object, is_of_task: bool = False) -> Any:
     return Text(settings) if is_of_task and isinstance(settings, str) else settings
 
 
-_read_yaml = get_loader("yaml")
+_read_as_jsonargparse = get_loader("yaml")
+
+
+def _read_yaml(text: str) -> Any:
+    """Read YAML as jsonargparse does, which takes a key alone for a text (``x:``), but fails on a number (``1:``)."""
+    try:
+        return _read_as_jsonargparse(text)
+    except TypeError:
+        return text
+
+
+def _is_number(text: str) -> bool:
+    """Return whether Python reads a text as a number, like jsonargparse where YAML leaves it a text: ``08``."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _load(text: str) -> Any:
@@ -110,7 +127,7 @@ def as_argument(name: str, value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     if isinstance(value, str) and "env_kwargs" in name.split(".") and value[:1] not in ("[", "{"):
         with suppress(yaml.YAMLError):
-            text = text if _read_yaml(value) == value else json.dumps(value)
+            text = text if _read_yaml(value) == value and not _is_number(value) else json.dumps(value)
     return f"--{name}={text}"
 
 
