@@ -319,11 +319,14 @@ def draw_panel(axes: Any, name: str, seeds: list[Curve]) -> None:
     """Draw the curve of each seed of one config, and their mean."""
     from matplotlib.ticker import EngFormatter
 
-    for curve in seeds:
-        axes.plot(*zip(*curve, strict=True), color="tab:blue", alpha=0.3, linewidth=0.8)
     points = list(zip(*seeds, strict=False))  # as far as all seeds go
+    marker = "o" if len(points) == 1 else None  # a single evaluation makes no line
+    for curve in seeds:
+        axes.plot(
+            *zip(*curve, strict=True), color="tab:blue", alpha=0.3, linewidth=0.8, marker=marker, clip_on=not marker
+        )
     means = [sum(value for _, value in row) / len(seeds) for row in points]
-    axes.plot([row[0][0] for row in points], means, color="tab:blue", linewidth=2)
+    axes.plot([row[0][0] for row in points], means, color="tab:blue", linewidth=2, marker=marker, clip_on=not marker)
     axes.set_title(name, fontsize="small")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
