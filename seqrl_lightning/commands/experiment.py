@@ -7,6 +7,7 @@ and interrupted ones are resumed, so the same command continues after a kill, an
 import itertools
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -23,7 +24,7 @@ from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.defaults import OF_NETWORK
-from seqrl_lightning.running.messages import program, typed_command
+from seqrl_lightning.running.messages import allowing, program, typed_command
 from seqrl_lightning.running.parser import as_argument
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, require
 
@@ -94,7 +95,8 @@ def run(arguments: Namespace) -> None:
         raise RunError(f"{len(failed)} of {len(runs)} conditions have failed runs ({', '.join(failed)}): see {root}")
     print(f"\n{root}: {len(runs)} conditions with {seeds} seed{'s' * (seeds > 1)} each")
     command = "compare" if len(runs) > 1 else "analyse"
-    print(f"{program()} {command} {root} --output {root / 'report'}{allowing(tasks)}")
+    folder, report = (shlex.quote(str(path)) for path in (root, root / "report"))
+    print(f"{program()} {command} {folder} --output {report}{allowing(tasks)}")
 
 
 def read_design(path: Path) -> Design:
@@ -199,12 +201,6 @@ def runs_of(condition: Condition, config: dict[str, Any], design: Design, root: 
     folder = root / condition.name
     arguments = [*fit_arguments(condition, design), f"--trainer.default_root_dir={folder}"]
     return [FitRun(f"{condition.name}, seed {seed}", seed, folder, arguments, config) for seed in range(1, seeds + 1)]
-
-
-def allowing(tasks: Iterable[str]) -> str:
-    """Return the option by which a command may import the design's own tasks: `` --allow my_tasks``, or nothing."""
-    modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
-    return "".join(f" --allow {module}" for module in modules)
 
 
 def _part_of(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

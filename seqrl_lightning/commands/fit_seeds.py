@@ -6,6 +6,7 @@ all runs, and the same command with --ckpt_path last resumes those that hadn't f
 of `seqrl fit`.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from seqrl_lightning.files import FolderLock, require_own_files
 from seqrl_lightning.launch import FitRun, add_launcher, launcher_of
 from seqrl_lightning.launch.fit_run import resume
 from seqrl_lightning.lightning_messages import quiet
+from seqrl_lightning.running.messages import allowing, program
 from seqrl_lightning.types import ConfigurationError, RunError, require
 
 
@@ -54,7 +56,8 @@ def run(arguments: Namespace) -> None:
         sys.exit(128 + received)
     if failed := [str(seed.seed) for seed in seeds if seed.status]:
         raise RunError(f"{len(failed)} of {len(seeds)} seeds failed ({', '.join(failed)}): see {root}/seed_*/fit.log")
-    print(f"{root}: seeds 1 to {len(seeds)}\nseqrl analyse {root}")
+    allow = allowing([config["data"].get("env_id") or ""])
+    print(f"{root}: seeds 1 to {len(seeds)}\n{program()} analyse {shlex.quote(str(root))}{allow}")
 
 
 def require_room(seeds: Sequence[FitRun], root: Path, ckpt_path: str | None) -> None:

@@ -6,6 +6,7 @@ continues when it is started again, up to --trials in all; trials that a killed 
 further arguments, like --trainer.max_steps 1000, are those of `seqrl fit`.
 """
 
+import shlex
 import sys
 import time
 import warnings
@@ -27,6 +28,7 @@ from seqrl_lightning.launch import Job, Launcher, add_launcher, launcher_of
 from seqrl_lightning.launched import report
 from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.running.file_options import add_max_gib
+from seqrl_lightning.running.messages import program
 from seqrl_lightning.types import ConfigurationError, DivergedError, RunError, one_line, printable, require
 
 with needs_extra("sweep"):
@@ -214,7 +216,7 @@ class Sweep:
         print(f"{finished} of {self.total} trials, {pruned} of them pruned. The best, trial {best.number}:")
         print(f"  {self.metric}: {best.value}")
         print("\n".join(f"  {name}: {as_text(value)}" for name, value in best.params.items()))
-        print(f"seqrl fit --config {path}")
+        print(f"{program()} fit --config {shlex.quote(str(path))}")
 
     def _count(self, *states: TrialState) -> int:
         return len(self.study.get_trials(deepcopy=False, states=states))

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -25,6 +26,12 @@ def program() -> str:
     return "seqrl" if Path(sys.argv[0]).stem == "seqrl" else "python -m seqrl_lightning"
 
 
+def allowing(tasks: Iterable[str]) -> str:
+    """Return the option by which a report may import users' own tasks: `` --allow my_tasks``, or nothing."""
+    modules = sorted({task.rpartition(":")[0] for task in tasks} - {""})
+    return "".join(f" --allow {module}" for module in modules)
+
+
 def typed_command() -> str:
     """Return the command as it was typed."""
     return f"{program()} {shlex.join(sys.argv[1:])}"
@@ -36,14 +43,12 @@ def print_summary(trainer: Trainer) -> None:
     if not trainer.is_global_zero or attributes_of(trainer).fast_dev_run:
         return
     data = LearnerDataModule.of(trainer)
-    module = (data.env_id or "").rpartition(":")[0]
-    allow = f" --allow {module}" if module else ""  # reports import the task by the name in the run's config
     config, last = (shlex.quote(os.path.join(folder, *name)) for name in (["config.yaml"], LAST))
     print(
         f"\nRun folder:     {printable(folder)}\n"
         f"Greedy policy:  {_outcome(trainer, data)}\n"
         f"Next:           {program()} test --config {config} --ckpt_path {last}\n"
-        f"                {program()} analyse {shlex.quote(folder)}{allow}"
+        f"                {program()} analyse {shlex.quote(folder)}{allowing([data.env_id or ''])}"
     )
 
 

@@ -75,6 +75,17 @@ def events(root: Path) -> list[str]:
     return (root / "events").read_text().splitlines()
 
 
+def test_the_command_that_comes_next_works_with_a_task_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch)
+    root = tmp_path / "my runs"
+    options = ["--data.env_id=tests.tasks:Corridor", "--agent.max_env_steps=2000"]
+    status, out, err = seqrl("fit", "--seeds=1", *options, f"--trainer.default_root_dir={root}")
+    assert status == 0, err
+    assert out.splitlines()[-1] == f"seqrl analyse '{root}' --allow tests.tasks"
+
+
 def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     status, out, err = seqrl(*arguments(root, "--jobs", "2"))
