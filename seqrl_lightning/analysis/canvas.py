@@ -84,8 +84,7 @@ def new_grid(
         most_in_a_row: Number of panels in a row; with more of them there are more rows.
         sharey: Whether the panels have one y axis.
     """
-    rows = -(-count // most_in_a_row)
-    columns = -(-count // rows)
+    rows, columns = _rows_and_columns(count, most_in_a_row)
     figure, panels = new_figure(width_of(columns), inches * rows, columns, sharey, rows)
     for axes in panels[count:]:
         axes.set_visible(False)
@@ -140,12 +139,17 @@ def _short(number: float, _: object = None) -> str:
     return f"{number / 1000:g}k" if abs(number) >= 10_000 else f"{number:g}"
 
 
+def _rows_and_columns(count: int, most_in_a_row: int) -> tuple[int, int]:
+    """Divide panels into as few rows as can be, of as equal a length as can be."""
+    rows = -(-count // most_in_a_row)
+    return rows, -(-count // rows)
+
+
 def layout_of(facets: int, columns: int) -> tuple[tuple[int, int], list[int]]:
     """Return the rows and columns of a grid, and each panel's place in it: the columns of a facet stay together."""
     if min(facets, columns) == 1:
         count = facets * columns
-        num_rows = -(-count // (3 if count <= 6 else _MOST_COLUMNS))
-        return (num_rows, -(-count // num_rows)), list(range(count))
+        return _rows_and_columns(count, 3 if count <= 6 else _MOST_COLUMNS), list(range(count))
     width = min(columns, _MOST_COLUMNS)
     side_by_side, rows_of_one = min(facets, _MOST_COLUMNS // width), -(-columns // width)
     across = side_by_side * width

@@ -171,7 +171,7 @@ def parameters(compared: Comparison) -> Section:
             spread = g + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [g]
             axes.scatter(spread, values, s=12, alpha=0.7, color=COLORS[g % len(COLORS)], linewidths=0)
             axes.hlines(np.median(values), g - 0.3, g + 0.3, color=COLORS[g % len(COLORS)], linewidth=2)
-            title_panel(axes, name)
+        title_panel(axes, name)
         axes.set(xticks=range(len(compared.histories.groups)), xlim=(-0.6, len(compared.histories.groups) - 0.4))
         axes.set_xticklabels([as_text(label) for label in compared.histories.groups])
     text = f"Parameters of {compared.best}, a point for each subject, and the median. "
