@@ -127,12 +127,12 @@ def _set_changing_attributes(layer: Layered, state: dict[str, Any]) -> None:
 
 
 def _require_numbers(value: object, before: Any, name: str) -> None:
-    """Refuse anything but numbers in the shape in which a layer of Gymnasium's keeps them; cards in a hand vary."""
+    """Refuse anything but numbers in the shape that Gymnasium keeps; a list (a hand of cards) may vary in length."""
     try:
         found = np.asarray(value)
     except ValueError:  # of lists of different lengths
         found = np.asarray(None)
-    rows = found.shape[:1] if isinstance(before, list | deque) else np.shape(before)[:1]
+    rows = found.shape[:1] if isinstance(before, list) else np.shape(before)[:1]
     is_numeric = found.dtype.kind in "biuf" and bool(np.isfinite(found).all())
     fits = is_numeric and len(found.shape) > 0 and found.shape == (*rows, *np.shape(before)[1:])
     require_saved(fits, name, value, f"finite numbers of shape {np.shape(before)}")
