@@ -8,7 +8,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from seqrl_lightning.commands.sweep_storage import SweepStorage
 from seqrl_lightning.types import ConfigurationError, one_line
@@ -40,9 +41,17 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, ValueError, LookupError) as error:
             if not attempts_left:
                 reason = str(error).splitlines()[0]
-                raise ConfigurationError(f"--storage is {url!r}, which can't be opened: {reason}") from error
+                raise ConfigurationError(f"--storage is {_public(url)!r}, which can't be opened: {reason}") from error
             time.sleep(1)  # another process may be making it at this moment
     raise AssertionError
+
+
+def _public(url: str) -> str:
+    """Return a database's URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
 
 
 def open_storage(url: str) -> SweepStorage:
