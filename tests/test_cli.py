@@ -419,6 +419,7 @@ def test_a_checkpoint_of_another_task_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(run: Path, tmp_path: Path) -> None:
     args = ["fit", "--config", Q_LEARNING, "--trainer.default_root_dir", str(tmp_path), "--agent.max_episodes", "60"]
     process = subprocess.Popen(

@@ -135,6 +135,7 @@ def test_a_job_that_was_stopped_stays_stopped_when_it_is_preempted(folder: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_seeds_on_a_cluster(folder: Path) -> None:
     root = folder / "seeds"
     fit = ["fit", "--data.env_id=CartPole-v1", f"--trainer.default_root_dir={root}", "--agent.max_episodes=3"]

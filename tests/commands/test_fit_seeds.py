@@ -161,6 +161,7 @@ def test_bad_input_gets_one_line(more: list[str], message: str, root: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> None:
     command = [sys.executable, "-m", "seqrl_lightning", *arguments(root), "--trainer.max_steps=3000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -185,6 +186,7 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -> None:
     command = [sys.executable, "-m", "seqrl_lightning", *arguments(root, "--jobs=2"), "--trainer.max_steps=100000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

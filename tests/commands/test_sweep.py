@@ -89,6 +89,7 @@ def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_sweep_goes_on_to_its_total(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(swept)
     template = study.best_trial
@@ -184,6 +185,7 @@ def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_sweep_ends_beside_trials_that_claim_to_run(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(swept)
     for _ in range(3):
@@ -258,6 +260,7 @@ def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> None:
     quick = "from seqrl_lightning.commands import sweep_study as s; s.HEARTBEAT_SECONDS, s.GRACE_SECONDS = 1, 10; "
     program = ["-c", quick + "from seqrl_lightning.__main__ import main; main()"]
@@ -279,6 +282,7 @@ def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_jobs_train_the_trials_side_by_side(tmp_path: Path) -> None:
     status, out, err = seqrl("sweep", *write(tmp_path), "--trials=4", "--jobs=2")
     assert status == 0, err
@@ -292,6 +296,7 @@ def test_jobs_train_the_trials_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     process = start(["-m", "seqrl_lightning"], tmp_path, "--trials=2", "--trainer.max_steps=100000")
     while not list(tmp_path.glob("swept/trial_0000/lightning_logs/version_0/checkpoints/last.ckpt")):
