@@ -108,6 +108,7 @@ def test_learning_twice_is_learning_once(tmp_path: Path) -> None:
         assert torch.equal(weights, twice.module.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_another_run_in_its_folder_is_not_continued(tmp_path: Path) -> None:
     first = Agent("CartPole-v1", folder=tmp_path, **SMALL).learn(30)
     Agent("CartPole-v1", folder=tmp_path, **SMALL).learn(30)
@@ -115,12 +116,14 @@ def test_another_run_in_its_folder_is_not_continued(tmp_path: Path) -> None:
         first.learn(30)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env", [Corridor, lambda **settings: Corridor(10), partial(Corridor, length=10)])
 def test_an_environment_needs_no_registration(env: Any, tmp_path: Path) -> None:
     agent = Agent(env, folder=tmp_path, num_envs=2, **SMALL).learn(40)
     assert agent.evaluate() <= (20.0 if env is Corridor else 10.0)
 
 
+@pytest.mark.slow
 def test_environments_of_one_name_are_told_apart() -> None:
     ids = [Agent(env).data.env_id for env in (Corridor, lambda: Corridor(5), lambda: Corridor(6), Corridor)]
     assert ids == [f"{__name__}:Corridor", ids[1], ids[2], f"{__name__}:Corridor"]

@@ -282,6 +282,7 @@ def test_commands_are_read_by_their_parsers(
                 pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("block", of("yaml"))
 def test_configs_are_built_over_the_defaults(
@@ -301,6 +302,7 @@ def test_configs_are_built_over_the_defaults(
     assert values.shape == (2, built.data.n_actions)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("block", [block for block in of("python") if "docs/start.md" not in block.id])
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -175,6 +175,7 @@ def task_within(maker: str) -> Edit:
     return lambda c: c["datamodule_hyper_parameters"].update(env_id=maker, env_kwargs=WITHIN)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -496,6 +497,7 @@ class OwnNet(MLP):
 """
 
 
+@pytest.mark.slow
 def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Path, tmp_path: Path) -> None:
     (tmp_path / "their_module.py").write_text(TYPED_MODULE)
     arguments = [argument for argument in TINY if "network" not in argument]
@@ -536,6 +538,7 @@ def test_an_object_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     text: str, own_module: Path, tmp_path: Path
@@ -551,6 +554,7 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training(text: str, tmp_path: Path) -> None:
     kwargs = json.dumps({"a": {"b": ["x y", text]}})
@@ -571,6 +575,7 @@ def test_a_text_of_a_setting_that_may_be_one_is_read_as_it_was_written(text: str
     assert parser.parse_string(written).name == text
 
 
+@pytest.mark.slow
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
     """Every network that can be trained can be tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
@@ -631,6 +636,7 @@ def test_a_text_that_a_parser_may_take_for_more_is_refused(text: str) -> None:
     assert rebuild(make, {"size": 1, "anything": text}, Trust(names=[text]), "a file", is_parsed=True)
 
 
+@pytest.mark.slow
 def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -902,6 +908,7 @@ def test_processes_of_the_program_find_no_module_in_the_current_folder(
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -948,6 +955,7 @@ def test_a_refusal_quotes_little_of_a_file(edit: Edit, checkpoint: Path, tmp_pat
     assert len(str(refusal.value.args[0])) < 1000 + len(str(path))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("edit", [lambda c: c.update(sidecars={}), lambda c: c.pop("sidecars")])
 def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path, dirs_exist_ok=True)
@@ -963,6 +971,7 @@ def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Pa
     assert refused or "The checkpoint holds no replay memory; a new one is filled before the run continues." in told
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -1013,6 +1022,7 @@ def test_images_that_no_weight_depends_on_take_little_memory() -> None:
         rebuild_learner(algorithm, huge, weights, Trust(), "a file")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -1176,6 +1186,7 @@ def test_lightnings_own_way_to_load_is_as_strict(
     assert not called
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["escaped", "named", "LambdaLR", "MultiplicativeLR", "CyclicLR"])
 def test_a_parser_sees_no_name_in_a_text(
     kind: str, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1236,6 +1247,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("value", [NO_NAMES, *NAMES], ids=repr)
 def test_no_parser_follows_a_text_in_any_setting(
     value: Any, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1286,6 +1298,7 @@ def test_keys_that_a_parser_takes_apart_are_refused(key: str) -> None:
         Trust().require_names({"a": [{key: "torch.nn.Linear"}]}, "a file")
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("linear", "reason"),
     [
@@ -1342,6 +1355,7 @@ def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Pa
         load_policy(path).make_env().close()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
 def test_whether_to_compile_is_not_the_files_to_decide(
     theirs: bool, ours: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1387,6 +1401,7 @@ class OwnNet(MLP):
 """
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("act", [None, "torch.tanh", "torch.nn.functional.gelu", "torch.special.expit"])
 def test_a_function_as_a_setting_of_an_own_network_resumes(act: str | None, own_module: Path, tmp_path: Path) -> None:
     """Also torch's own, which are written in C, and defaults: by the config, and mostly by the module alone."""
@@ -1475,6 +1490,7 @@ def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_policy(path)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
 def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
     """Any folder names will do: nothing is written there, and links are not followed."""
@@ -1506,6 +1522,7 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
     return last
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [

@@ -197,6 +197,7 @@ def record(data: bytes, length: int | None = None) -> bytes:
 VERSION = record(Event(file_version="brain.Event:2").SerializeToString())
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [

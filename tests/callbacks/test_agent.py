@@ -38,6 +38,7 @@ def run(tmp_path: Path, data: dict[str, Any] | None = None, **agent: Any) -> tup
     return recorder, AgentCallback.of(trainer), datamodule
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize(("vectorization_mode", "overlap"), [("sync", False), ("async", False), ("async", True)])
 def test_no_bogus_transition_is_ever_sampled(

@@ -73,6 +73,7 @@ def swept(sweep_of_two: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Path) -> None:
     best = open_study(swept).best_trial
     path = swept / "swept" / "best.yaml"
@@ -204,6 +205,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("case", HOSTILE)
 def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, tmp_path: Path) -> None:
     space, message = HOSTILE[case]

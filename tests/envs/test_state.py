@@ -86,6 +86,7 @@ def test_they_go_on_as_if_nothing_had_happened(env_id: str, num_envs: int, mode:
     assert_goes_on_alike(env_id, num_envs, mode, tmp_path)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4", "stack", "tests/Growing-v0"])
 def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, 2, "async", tmp_path)
