@@ -88,7 +88,17 @@ BLOCKS = [block for path in PAGES for block in blocks_of(path)]
 
 
 def of(language: str) -> list[Any]:
-    return [pytest.param(block, id=str(block)) for block in BLOCKS if block.language == language]
+    return [
+        pytest.param(block, id=str(block), marks=[pytest.mark.slow] if takes_long(block) else [])
+        for block in BLOCKS
+        if block.language == language
+    ]
+
+
+def takes_long(block: Block) -> bool:
+    """Whether Lightning's parser reads a command of it, which takes half a second; the README's is always tried."""
+    by_lightning = rf"(seqrl|seqrl_lightning) ({'|'.join((*LIGHTNINGS, 'sweep'))}) "
+    return block.language == "sh" and block.page != "README.md" and bool(re.search(by_lightning, block.code))
 
 
 def commands_of(code: str) -> Iterator[list[str]]:

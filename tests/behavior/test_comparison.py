@@ -96,6 +96,7 @@ def test_a_fit_that_failed_is_said() -> None:
     assert said.startswith("Logit fits worse than chance")
 
 
+@pytest.mark.slow
 def test_small_groups_are_told_apart_by_a_t_test() -> None:
     """With so many choices that a subject's fraction is its probability, it is that of the fractions' logits."""
     rng = np.random.default_rng(0)

@@ -122,6 +122,7 @@ def test_choices_do_not_follow_the_outcomes(told: Histories) -> None:
     assert (simulated.action == told.correct_action).mean() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_parameters_that_differ_are_recovered() -> None:
     told = read_histories(bandit(20, 200, beta=(1.5, 6.0)))
     learned = fit(find_model("QLearning"), told)
