@@ -87,6 +87,7 @@ def test_it_learns_evaluates_and_saves_a_policy(tmp_path: Path) -> None:
     assert f"{found:g}" in tested[1]
 
 
+@pytest.mark.slow
 def test_it_is_the_run_of_the_command_line(tmp_path: Path) -> None:
     agent = Agent("CartPole-v1", "QRDQN", seed=3, folder=tmp_path, epsilon=ConstantEpsilon(0.5), **SMALL).learn(50)
     config = Path(str(agent.trainer.log_dir)) / "config.yaml"
@@ -130,6 +131,7 @@ def test_environments_of_one_name_are_told_apart() -> None:
     assert ids[1] != ids[2]
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -149,6 +151,7 @@ def test_what_cannot_work_is_an_exception_of_one_line(settings: dict[str, Any], 
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env_steps", ["x", 0, 2.5])
 def test_env_steps_are_a_number(env_steps: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"env_steps is {env_steps!r}; it must be a whole number above 0"):

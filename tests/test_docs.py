@@ -312,7 +312,7 @@ def test_configs_are_built_over_the_defaults(
     assert values.shape == (2, built.data.n_actions)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("block", [block for block in of("python") if "docs/start.md" not in block.id])
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -64,6 +64,7 @@ def test_a_run_on_another_task_is_shown_under_that_one(reports: Reports) -> None
     assert elsewhere["command"] in measured(elsewhere["config"], ROOT, reports)
 
 
+@pytest.mark.slow
 def test_the_pages_of_the_tasks_say_what_the_tasks_are() -> None:
     for path, text in tasks.pages().items():
         assert path.read_text() == text, f"run python -m docs.scripts.tasks ({path})"

@@ -175,7 +175,7 @@ def task_within(maker: str) -> Edit:
     return lambda c: c["datamodule_hyper_parameters"].update(env_id=maker, env_kwargs=WITHIN)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -971,7 +971,7 @@ def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Pa
     assert refused or "The checkpoint holds no replay memory; a new one is filled before the run continues." in told
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -1087,7 +1087,7 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     """Any value of the file replaced by any other, with a checksum that fits or without."""
     called: list[Any] = []
     monkeypatch.setattr("os.system", called.append)
-    folder = set(tmp_path.parent.rglob("*"))
+    files = {path for folder in (tmp_path, checkpoint.parent) for path in folder.rglob("*")}
     contents = read_checkpoint(checkpoint, mmap=False)
     parts = {key: contents[key] for key in ("hyper_parameters", "datamodule_hyper_parameters", "policy", "state_dict")}
     place = data.draw(st.sampled_from(list(_places(parts))))
@@ -1102,7 +1102,7 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     assert "\n" not in refusal
     path.unlink()
     assert not called
-    assert set(tmp_path.parent.rglob("*")) == folder
+    assert {path for folder in (tmp_path, checkpoint.parent) for path in folder.rglob("*")} == files
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -1247,7 +1247,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("value", [NO_NAMES, *NAMES], ids=repr)
 def test_no_parser_follows_a_text_in_any_setting(
     value: Any, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1355,7 +1355,7 @@ def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Pa
         load_policy(path).make_env().close()
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
 def test_whether_to_compile_is_not_the_files_to_decide(
     theirs: bool, ours: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1373,6 +1373,7 @@ def test_whether_to_compile_is_not_the_files_to_decide(
     assert bool(compiled) is ours
 
 
+@pytest.mark.slow
 def test_wrappers_and_functions_of_ones_own_resume_by_the_config(own_module: Path, tmp_path: Path) -> None:
     (tmp_path / "their_module.py").write_text(OWN_MODULE + "\nclass Wrap(gym.Wrapper):\n    pass\n")
     arguments = [argument for argument in TINY if "network" not in argument]
@@ -1401,7 +1402,7 @@ class OwnNet(MLP):
 """
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [None, "torch.tanh", "torch.nn.functional.gelu", "torch.special.expit"])
 def test_a_function_as_a_setting_of_an_own_network_resumes(act: str | None, own_module: Path, tmp_path: Path) -> None:
     """Also torch's own, which are written in C, and defaults: by the config, and mostly by the module alone."""
@@ -1522,7 +1523,7 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
     return last
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [

@@ -76,7 +76,7 @@ def test_evaluations_come_when_they_would_have_come(tmp_path: Path, every: int, 
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("moment", "flags"),

@@ -80,6 +80,7 @@ def test_the_curves_of_a_csv_logger_are_on_the_disk_after_each_evaluation(tmp_pa
     assert Looks.seen[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_made", [True, False])
 def test_an_agent_takes_a_logger_that_was_made_or_is_to_be_made(is_made: bool, tmp_path: Path) -> None:
     maker = partial(CSVLogger, save_dir=str(tmp_path / "csv"))

@@ -62,7 +62,7 @@ def run(
     return trainer, torch.cat(weights)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "data",
     [
