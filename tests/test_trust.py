@@ -139,12 +139,15 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     gym.registry.pop("Own-v0", None)
 
 
-def edited(path: Path, edit: Edit, target: Path, is_sealed: bool = True) -> Path:
+def edited(path: Path, edit: Edit, target: Path) -> Path:
     """The checkpoint as a stranger may hand it over: changed, and with a checksum that fits."""
-    contents = read_checkpoint(path, mmap=False)
+    save_edited(read_checkpoint(path, mmap=False), edit, target)
+    return target
+
+
+def save_edited(contents: dict[str, Any], edit: Edit, target: Path, is_sealed: bool = True) -> None:
     edit(contents)
     torch.save(seal(contents) if is_sealed else {**contents, "seqrl_lightning": seal({})["seqrl_lightning"]}, target)
-    return target
 
 
 def popen(marker: Path) -> dict[str, Any]:
@@ -1079,10 +1082,15 @@ def load_if_possible(path: Path) -> tuple[Policy | None, str]:
     return policy, ""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def policy(checkpoint: Path) -> Policy:
+    return load_policy(checkpoint)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_edit_is_refused_in_a_line_or_changes_nothing(
-    data: st.DataObject, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: st.DataObject, checkpoint: Path, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any value of the file replaced by any other, with a checksum that fits or without."""
     called: list[Any] = []
@@ -1093,8 +1101,8 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     place = data.draw(st.sampled_from(list(_places(parts))))
     value = data.draw(SCALARS)
     is_sealed = data.draw(st.booleans())
-    path = edited(checkpoint, set_in(*place, value=value), tmp_path / "edited.ckpt", is_sealed)
-    policy = load_policy(checkpoint)
+    path = tmp_path / "edited.ckpt"
+    save_edited(contents, set_in(*place, value=value), path, is_sealed)
     again, refusal = load_if_possible(path)
     if again is not None:
         observations = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
@@ -1108,7 +1116,7 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_changes_nothing(
-    position: float, bit: int, checkpoint: Path, tmp_path: Path
+    position: float, bit: int, checkpoint: Path, policy: Policy, tmp_path: Path
 ) -> None:
     whole = checkpoint.read_bytes()
     content = bytearray(whole)
@@ -1117,7 +1125,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
     path.write_bytes(content)
     again, refusal = load_if_possible(path)
     if again is not None:
-        weights = load_policy(checkpoint).module.state_dict()
+        weights = policy.module.state_dict()
         assert all(torch.equal(tensor, weights[name]) for name, tensor in again.module.state_dict().items())
     assert "\n" not in refusal
 
