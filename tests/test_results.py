@@ -47,6 +47,7 @@ def test_the_page_of_a_study_shows_its_report() -> None:
         assert (ROOT / "docs" / "studies" / f"{name}.md").read_text() == text, "run python -m docs.scripts.studies"
 
 
+@pytest.mark.slow
 def test_every_page_shows_the_measured_results(reports: Reports) -> None:
     pages = list((ROOT / "docs").rglob("*.md"))
     assert sum("<!-- measured: " in path.read_text() for path in pages) > 20

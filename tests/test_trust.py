@@ -434,6 +434,7 @@ def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path
     assert load_policy(path, allow="their_module").act(np.ones(4, np.float32)) in (0, 1)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in TINY if "network" not in argument]
     layers = "--model.network.layers.inner.size=SMALL"

@@ -46,6 +46,7 @@ def run(root: Path, logger: str, *more: str, updates: int = 90) -> Path:
     return root / "lightning_logs" / "version_0"
 
 
+@pytest.mark.slow
 def test_a_csv_logger_has_it_all_beside_its_curves(tmp_path: Path) -> None:
     folder = run(tmp_path, "CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'csv'}")
     own = tmp_path / "csv" / "lightning_logs" / "version_0"

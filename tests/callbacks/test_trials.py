@@ -93,6 +93,7 @@ gym.register("tests/Query-v0", Query)
 gym.register("tests/LateQuery-v0", LateQuery)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("num_envs", [1, 2])
 @pytest.mark.parametrize("env_id", ["tests/Query-v0", "tests/LateQuery-v0"])
 def test_rows_are_of_whole_episodes_where_the_right_action_is_stated_late(

@@ -86,6 +86,8 @@ def test_the_command_that_comes_next_works_with_a_task_of_ones_own(
     assert out.splitlines()[-1] == f"seqrl analyse '{root}' --allow tests.tasks"
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     status, out, err = seqrl(*arguments(root, "--jobs", "2"))
