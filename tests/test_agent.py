@@ -117,7 +117,7 @@ def test_another_run_in_its_folder_is_not_continued(tmp_path: Path) -> None:
         first.learn(30)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [Corridor, lambda **settings: Corridor(10), partial(Corridor, length=10)])
 def test_an_environment_needs_no_registration(env: Any, tmp_path: Path) -> None:
     agent = Agent(env, folder=tmp_path, num_envs=2, **SMALL).learn(40)

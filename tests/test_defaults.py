@@ -41,7 +41,7 @@ def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[st
     assert said.count("\n") == 1
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["DQN", "IQN", "QRDQN"])
 def test_munchausen_selects_by_its_own_policy(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Double Q-learning would be refused with it: no default may be what the user then has to take back."""
@@ -91,7 +91,7 @@ def test_settings_that_are_given_as_a_group(group: str, values: dict, capsys: py
     assert not any(f"{group}.{name}" in said for name in values)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["--target_sync.sync_every_updates=500", '--target_sync={"sync_every_updates": 500}'])
 def test_syncs_that_are_rare_are_copies(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model.network=GRU", given)
@@ -188,6 +188,7 @@ def test_a_class_that_is_named_in_a_file_or_from_python_has_its_own_defaults(
     assert written["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
+@pytest.mark.slow
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model=PQN")
     assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
@@ -206,6 +207,7 @@ def test_composed_remembers_if_its_network_does(capsys: pytest.CaptureFixture[st
         assert settings["data"]["num_envs"] == num_envs
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_remembers_if_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     own = f"{__name__}.Total"
     for words in ([f"--model.network={own}"], ["--model.network=Composed", f"--model.network.network={own}"]):

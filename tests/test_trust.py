@@ -863,6 +863,7 @@ def test_what_is_allowed_can_be_imported(allow: str, own_module: Path) -> None:
     assert Trust("__main__").allow == ("__main__",)
 
 
+@pytest.mark.slow
 def test_no_name_of_a_file_commands_the_terminal(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "\x1b[31mred"
     folder.mkdir()
@@ -1500,7 +1501,7 @@ def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_policy(path)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
 def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
     """Any folder names will do: nothing is written there, and links are not followed."""

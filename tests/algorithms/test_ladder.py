@@ -93,7 +93,7 @@ def test_returns_over_several_steps_are_partly_those_of_the_policy_that_acts(tmp
     assert of_a_greedy_one[4, 1] == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["C51", "QR-DQN", "IQN"])
 def test_not_without_the_bootstrap(tmp_path: Path, name: str) -> None:
     module_class, model, data = LADDER[name]

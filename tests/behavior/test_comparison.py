@@ -109,6 +109,7 @@ def test_small_groups_are_told_apart_by_a_t_test() -> None:
     assert row["p"] == pytest.approx(exact.pvalue, abs=0.01)
 
 
+@pytest.mark.slow
 def test_groups_are_told_apart_if_they_differ() -> None:
     rng = np.random.default_rng(2)
     for probability, differs in ((0.75, True), (0.3, False)):

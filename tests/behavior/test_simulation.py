@@ -180,6 +180,7 @@ def test_position_is_measured_in_episodes() -> None:
     assert values["position"].to_dict() == {1: 0.5, 2: 0.5}
 
 
+@pytest.mark.slow
 def test_a_good_model_does_as_the_subjects_do_and_chance_does_not(told: Histories, learned: Fit) -> None:
     outside = {}
     for found in (learned, fit(find_model("Chance"), told)):

@@ -202,6 +202,7 @@ def test_a_lost_actor_ends_the_run_if_the_settings_say_so(
         run(tmp_path, agent=agent)
 
 
+@pytest.mark.slow
 def test_actors_of_a_run_from_the_command_line_can_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line's networks and optimizers hold on to its parser, which can't be."""
     received: list[ActorSettings] = []

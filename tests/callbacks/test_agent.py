@@ -99,6 +99,7 @@ def test_with_many_environments_the_ratio_holds_on_average(tmp_path: Path) -> No
     assert (np.array(recorder.env_steps) < due + 3).all()
 
 
+@pytest.mark.slow
 def test_an_overlapped_run_takes_the_same_steps_and_is_deterministic(tmp_path: Path) -> None:
     data = {"num_envs": 2, "vectorization_mode": "async"}
     runs = [run(tmp_path, data, overlap=True, env_steps_per_update=2) for _ in range(2)]

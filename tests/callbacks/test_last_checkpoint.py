@@ -126,6 +126,7 @@ def test_a_long_evaluation_is_broken_off(
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
+@pytest.mark.slow
 def test_a_callback_with_a_monitored_key_resumes(tmp_path: Path) -> None:
     def stopping() -> EarlyStopping:
         return EarlyStopping("val/return_mean", mode="max", patience=100)

@@ -62,6 +62,7 @@ def run_of(trainer: Any) -> Run:
     return Run(folder)
 
 
+@pytest.mark.slow
 def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> None:
     callbacks = [TrialWriter(), LearningMetrics(), EnvStepLogger()]
     trainer, _ = run(tmp_path, callbacks, **LEARNS, log_every_n_steps=10_000)  # written once, at the end

@@ -96,6 +96,7 @@ def test_an_agent_takes_a_logger_that_was_made_or_is_to_be_made(is_made: bool, t
     assert is_made or config["trainer"]["logger"]["init_args"]["save_dir"] == str(tmp_path / "csv")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("named", "kinds"),
     [

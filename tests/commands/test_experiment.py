@@ -90,6 +90,8 @@ def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path)
     assert read_levels(run) == Levels(1, {"gamma": "low"}, command)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start: Any, tmp_path: Path) -> None:
     status, _, err = start(fails=0.5)
     assert status == 1

@@ -262,6 +262,7 @@ def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path:
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["notes.txt", "lightning_logs/version_0/checkpoints/epoch=3-step=40.ckpt"])
 def test_nothing_is_deleted_that_a_run_did_not_write_or_that_may_be_wanted(root: Path, name: str) -> None:
     saved = root / "seed_1/lightning_logs/version_0/checkpoints/last.ckpt"
