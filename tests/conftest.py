@@ -17,6 +17,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 hypothesis.settings.register_profile("first_failure", phases=[hypothesis.Phase.generate], database=None)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the cases as slow whose place in any of their test's tables is beyond the count of ``slow_after``."""
+    marker = item.get_closest_marker("slow_after")
+    if marker is not None and max(item.callspec.indices.values()) >= marker.args[0]:  # type: ignore[attr-defined]
+        item.add_marker(pytest.mark.slow)
+
+
 _FIGURES = "seqrl_lightning.analysis.canvas"
 
 

@@ -87,6 +87,7 @@ def test_it_learns_evaluates_and_saves_a_policy(tmp_path: Path) -> None:
     assert f"{found:g}" in tested[1]
 
 
+@pytest.mark.slow
 def test_it_is_the_run_of_the_command_line(tmp_path: Path) -> None:
     agent = Agent("CartPole-v1", "QRDQN", seed=3, folder=tmp_path, epsilon=ConstantEpsilon(0.5), **SMALL).learn(50)
     config = Path(str(agent.trainer.log_dir)) / "config.yaml"
@@ -108,6 +109,7 @@ def test_learning_twice_is_learning_once(tmp_path: Path) -> None:
         assert torch.equal(weights, twice.module.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_another_run_in_its_folder_is_not_continued(tmp_path: Path) -> None:
     first = Agent("CartPole-v1", folder=tmp_path, **SMALL).learn(30)
     Agent("CartPole-v1", folder=tmp_path, **SMALL).learn(30)
@@ -115,18 +117,21 @@ def test_another_run_in_its_folder_is_not_continued(tmp_path: Path) -> None:
         first.learn(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [Corridor, lambda **settings: Corridor(10), partial(Corridor, length=10)])
 def test_an_environment_needs_no_registration(env: Any, tmp_path: Path) -> None:
     agent = Agent(env, folder=tmp_path, num_envs=2, **SMALL).learn(40)
     assert agent.evaluate() <= (20.0 if env is Corridor else 10.0)
 
 
+@pytest.mark.slow
 def test_environments_of_one_name_are_told_apart() -> None:
     ids = [Agent(env).data.env_id for env in (Corridor, lambda: Corridor(5), lambda: Corridor(6), Corridor)]
     assert ids == [f"{__name__}:Corridor", ids[1], ids[2], f"{__name__}:Corridor"]
     assert ids[1] != ids[2]
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -146,6 +151,7 @@ def test_what_cannot_work_is_an_exception_of_one_line(settings: dict[str, Any], 
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env_steps", ["x", 0, 2.5])
 def test_env_steps_are_a_number(env_steps: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"env_steps is {env_steps!r}; it must be a whole number above 0"):

@@ -45,6 +45,7 @@ class Handover(gym.Env[Any, Any]):
 gym.register("tests/Handover-v0", Handover)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_values_bootstrap_under_the_mask_of_the_state_they_are_of(tmp_path: Path, num_envs: int) -> None:
     data = {"env_id": "tests/Handover-v0", "num_envs": num_envs, "capacity": 200, "batch_size": 32}
@@ -72,6 +73,7 @@ class Told(Handover):
 gym.register("tests/Told-v0", Told)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_masks_inside_observations_are_kept_to(tmp_path: Path, num_envs: int) -> None:
     wrapper = '--data.wrappers=[{"class_path": "MaskInObservation", "init_args": {"key": "allowed"}}]'
@@ -202,6 +204,7 @@ class Numbers(gym.Env[Any, Any]):
 gym.register("tests/Numbers-v0", Numbers)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("num_envs", [1, 2])
 @pytest.mark.parametrize(
     ("env_id", "kwargs"),
@@ -252,6 +255,7 @@ class Cue(gym.Env[Any, Any]):
 gym.register("tests/Cue-v0", Cue)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_every_choice_is_a_row(tmp_path: Path, num_envs: int) -> None:
     words = ("--data.env_id=tests/Cue-v0", f"--data.num_envs={num_envs}", "--agent.max_env_steps=120", *TINY)
@@ -403,6 +407,7 @@ class Drawn(gym.Env[Any, Any]):
 gym.register("tests/Drawn-v0", Drawn)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("picture", [None, "late", "text", [1, 2]])
 def test_pictures_that_are_none_never_end_a_training_that_is_done(tmp_path: Path, picture: Any) -> None:
     words = ("--data.env_id=tests/Drawn-v0", f"--data.env_kwargs={{picture: {picture or 'null'}}}", *TINY)
@@ -426,6 +431,7 @@ class Kept(Numbers):
 gym.register("tests/Kept-v0", Kept)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("how", "line"),
     [

@@ -49,6 +49,7 @@ def episodes(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_instantiates(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (package, extra) in NEEDS.items():
@@ -387,6 +388,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_one_clear_line(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -419,6 +421,7 @@ def test_a_checkpoint_of_another_task_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(run: Path, tmp_path: Path) -> None:
     args = ["fit", "--config", Q_LEARNING, "--trainer.default_root_dir", str(tmp_path), "--agent.max_episodes", "60"]
     process = subprocess.Popen(

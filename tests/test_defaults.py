@@ -27,6 +27,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict, 
     return yaml.safe_load(out), err
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("network", ["GRU", "FFM", "Transformer", "FrameStack"])
 def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, f"--model.network={network}")
@@ -40,6 +41,7 @@ def test_a_network_that_remembers(network: str, capsys: pytest.CaptureFixture[st
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["DQN", "IQN", "QRDQN"])
 def test_munchausen_selects_by_its_own_policy(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Double Q-learning would be refused with it: no default may be what the user then has to take back."""
@@ -68,6 +70,7 @@ def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
         assert name not in said
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "budget", ["--agent.max_episodes=5", "--trainer.max_steps=5", "--trainer.max_time=00:00:01:00"]
 )
@@ -77,6 +80,7 @@ def test_a_budget_that_is_given_is_the_only_one(budget: str, capsys: pytest.Capt
     assert "max_env_steps" not in said
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("group", "values"),
     [("agent", {"max_env_steps": 500}), ("target_sync", {"tau": 0.5}), ("data", {"num_envs": 4})],
@@ -87,6 +91,7 @@ def test_settings_that_are_given_as_a_group(group: str, values: dict, capsys: py
     assert not any(f"{group}.{name}" in said for name in values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["--target_sync.sync_every_updates=500", '--target_sync={"sync_every_updates": 500}'])
 def test_syncs_that_are_rare_are_copies(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model.network=GRU", given)
@@ -101,6 +106,7 @@ def test_a_clone_has_no_target_network_to_set_up(capsys: pytest.CaptureFixture[s
     assert "tau" not in said
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
@@ -154,6 +160,7 @@ OWN_DEFAULTS = {
 }
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(("words", "setting", "expected"), OWN_DEFAULTS.values(), ids=OWN_DEFAULTS)
 def test_a_class_that_is_named_has_its_own_defaults(
     words: list[str], setting: str, expected: dict, capsys: pytest.CaptureFixture[str]
@@ -165,6 +172,7 @@ def test_a_class_that_is_named_has_its_own_defaults(
     assert found["init_args"].items() >= expected.items()
 
 
+@pytest.mark.slow
 def test_a_class_that_is_named_in_a_file_or_from_python_has_its_own_defaults(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +188,7 @@ def test_a_class_that_is_named_in_a_file_or_from_python_has_its_own_defaults(
     assert written["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
+@pytest.mark.slow
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model=PQN")
     assert settings["data"]["sampler"]["class_path"].endswith(".RolloutSampler")
@@ -191,12 +200,14 @@ def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
     assert "layer_norm" not in settings["model"]["init_args"]["network"]["init_args"]
 
 
+@pytest.mark.slow
 def test_composed_remembers_if_its_network_does(capsys: pytest.CaptureFixture[str]) -> None:
     for core, num_envs in (("GRU", 16), ("MLP", 1)):
         settings, _ = printed(capsys, "--model.network=Composed", f"--model.network.network={core}")
         assert settings["data"]["num_envs"] == num_envs
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_remembers_if_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     own = f"{__name__}.Total"
     for words in ([f"--model.network={own}"], ["--model.network=Composed", f"--model.network.network={own}"]):
@@ -245,6 +256,7 @@ def test_other_kinds_have_the_classes_own(capsys: pytest.CaptureFixture[str]) ->
     assert printed(capsys, "--model=C51", "--model.network=Table")[0]["data"] == plain["data"]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["recall_gru", "delayed_recall_transformer", "delayed_recall_pqn", "cartpole_pqn"])
 def test_configs_of_these_kinds_rely_on_none(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of these defaults can't change results that are published."""

@@ -88,7 +88,17 @@ BLOCKS = [block for path in PAGES for block in blocks_of(path)]
 
 
 def of(language: str) -> list[Any]:
-    return [pytest.param(block, id=str(block)) for block in BLOCKS if block.language == language]
+    return [
+        pytest.param(block, id=str(block), marks=[pytest.mark.slow] if takes_long(block) else [])
+        for block in BLOCKS
+        if block.language == language
+    ]
+
+
+def takes_long(block: Block) -> bool:
+    """Whether Lightning's parser reads a command of it, which takes half a second; the README's is always tried."""
+    by_lightning = rf"(seqrl|seqrl_lightning) ({'|'.join((*LIGHTNINGS, 'sweep'))}) "
+    return block.language == "sh" and block.page != "README.md" and bool(re.search(by_lightning, block.code))
 
 
 def commands_of(code: str) -> Iterator[list[str]]:
@@ -282,6 +292,7 @@ def test_commands_are_read_by_their_parsers(
                 pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("block", of("yaml"))
 def test_configs_are_built_over_the_defaults(
@@ -301,6 +312,7 @@ def test_configs_are_built_over_the_defaults(
     assert values.shape == (2, built.data.n_actions)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("block", [block for block in of("python") if "docs/start.md" not in block.id])
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -311,6 +323,7 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_first_page_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for block in BLOCKS:

@@ -75,6 +75,7 @@ def test_tensorboards_file_is_named(tmp_path: Path, file_sizes: Callable[[int], 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("size", "what"), [(6_000, ".0 can't be written: File too large"), (150_000, ".replay can't be written: File too")]
 )

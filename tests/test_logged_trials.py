@@ -388,6 +388,7 @@ def test_conservative_values_prefer_what_the_log_holds(tmp_path: Path, log: Path
     assert "it must be the tables that the checkpoint's run learned from" in err
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -19,7 +19,7 @@ from seqrl_lightning.analysis.runs import find_runs
 from seqrl_lightning.batches import Transitions
 from tests.running import assert_identical
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parent.parent
 UPDATES = 120
 NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}

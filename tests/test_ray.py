@@ -25,7 +25,7 @@ from tests.collect.collecting import Zeros
 from tests.running import assert_identical, fit
 
 pytest.importorskip("ray", reason="Ray isn't installed: pip install 'seqrl-lightning[ray]'")
-pytestmark = pytest.mark.slow  # Ray and its processes take seconds to start
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # Ray and its processes take seconds to start
 
 NUM_ACTORS = 8
 

@@ -20,7 +20,7 @@ from tests.running import assert_identical
 from tests.test_processes import run, seen
 
 ray = pytest.importorskip("ray", reason="Ray isn't installed: pip install 'seqrl-lightning[ray]'")
-pytestmark = pytest.mark.slow  # Ray and its processes take seconds to start
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # Ray and its processes take seconds to start
 
 
 def settings() -> ActorSettings:

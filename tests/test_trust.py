@@ -139,12 +139,15 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     gym.registry.pop("Own-v0", None)
 
 
-def edited(path: Path, edit: Edit, target: Path, is_sealed: bool = True) -> Path:
+def edited(path: Path, edit: Edit, target: Path) -> Path:
     """The checkpoint as a stranger may hand it over: changed, and with a checksum that fits."""
-    contents = read_checkpoint(path, mmap=False)
+    save_edited(read_checkpoint(path, mmap=False), edit, target)
+    return target
+
+
+def save_edited(contents: dict[str, Any], edit: Edit, target: Path, is_sealed: bool = True) -> None:
     edit(contents)
     torch.save(seal(contents) if is_sealed else {**contents, "seqrl_lightning": seal({})["seqrl_lightning"]}, target)
-    return target
 
 
 def popen(marker: Path) -> dict[str, Any]:
@@ -175,6 +178,7 @@ def task_within(maker: str) -> Edit:
     return lambda c: c["datamodule_hyper_parameters"].update(env_id=maker, env_kwargs=WITHIN)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -430,6 +434,7 @@ def test_an_allowed_function_builds_a_network(own_module: Path, checkpoint: Path
     assert load_policy(path, allow="their_module").act(np.ones(4, np.float32)) in (0, 1)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_own_network_resumes_by_its_config(own_module: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in TINY if "network" not in argument]
     layers = "--model.network.layers.inner.size=SMALL"
@@ -496,6 +501,7 @@ class OwnNet(MLP):
 """
 
 
+@pytest.mark.slow
 def test_an_own_network_gets_the_values_that_it_was_trained_with(own_module: Path, tmp_path: Path) -> None:
     (tmp_path / "their_module.py").write_text(TYPED_MODULE)
     arguments = [argument for argument in TINY if "network" not in argument]
@@ -536,6 +542,7 @@ def test_an_object_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     text: str, own_module: Path, tmp_path: Path
@@ -551,6 +558,7 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training(text: str, tmp_path: Path) -> None:
     kwargs = json.dumps({"a": {"b": ["x y", text]}})
@@ -571,6 +579,7 @@ def test_a_text_of_a_setting_that_may_be_one_is_read_as_it_was_written(text: str
     assert parser.parse_string(written).name == text
 
 
+@pytest.mark.slow
 def test_an_own_network_may_need_memory_and_any_setting(own_module: Path, tmp_path: Path) -> None:
     """Every network that can be trained can be tested, resumed and loaded, too."""
     (tmp_path / "their_module.py").write_text(NOT_WITHOUT_MEMORY)
@@ -631,6 +640,7 @@ def test_a_text_that_a_parser_may_take_for_more_is_refused(text: str) -> None:
     assert rebuild(make, {"size": 1, "anything": text}, Trust(names=[text]), "a file", is_parsed=True)
 
 
+@pytest.mark.slow
 def test_an_own_algorithm_goes_by_the_name_that_its_package_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -853,6 +863,7 @@ def test_what_is_allowed_can_be_imported(allow: str, own_module: Path) -> None:
     assert Trust("__main__").allow == ("__main__",)
 
 
+@pytest.mark.slow
 def test_no_name_of_a_file_commands_the_terminal(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "\x1b[31mred"
     folder.mkdir()
@@ -902,6 +913,7 @@ def test_processes_of_the_program_find_no_module_in_the_current_folder(
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -948,6 +960,7 @@ def test_a_refusal_quotes_little_of_a_file(edit: Edit, checkpoint: Path, tmp_pat
     assert len(str(refusal.value.args[0])) < 1000 + len(str(path))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("edit", [lambda c: c.update(sidecars={}), lambda c: c.pop("sidecars")])
 def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path, dirs_exist_ok=True)
@@ -963,6 +976,7 @@ def test_no_run_goes_on_without_its_replay_memory_in_silence(edit: Edit, run: Pa
     assert refused or "The checkpoint holds no replay memory; a new one is filled before the run continues." in told
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -1013,6 +1027,7 @@ def test_images_that_no_weight_depends_on_take_little_memory() -> None:
         rebuild_learner(algorithm, huge, weights, Trust(), "a file")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -1069,22 +1084,27 @@ def load_if_possible(path: Path) -> tuple[Policy | None, str]:
     return policy, ""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def policy(checkpoint: Path) -> Policy:
+    return load_policy(checkpoint)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_edit_is_refused_in_a_line_or_changes_nothing(
-    data: st.DataObject, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: st.DataObject, checkpoint: Path, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any value of the file replaced by any other, with a checksum that fits or without."""
     called: list[Any] = []
     monkeypatch.setattr("os.system", called.append)
-    folder = set(tmp_path.parent.rglob("*"))
+    files = {path for folder in (tmp_path, checkpoint.parent) for path in folder.rglob("*")}
     contents = read_checkpoint(checkpoint, mmap=False)
     parts = {key: contents[key] for key in ("hyper_parameters", "datamodule_hyper_parameters", "policy", "state_dict")}
     place = data.draw(st.sampled_from(list(_places(parts))))
     value = data.draw(SCALARS)
     is_sealed = data.draw(st.booleans())
-    path = edited(checkpoint, set_in(*place, value=value), tmp_path / "edited.ckpt", is_sealed)
-    policy = load_policy(checkpoint)
+    path = tmp_path / "edited.ckpt"
+    save_edited(contents, set_in(*place, value=value), path, is_sealed)
     again, refusal = load_if_possible(path)
     if again is not None:
         observations = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
@@ -1092,13 +1112,13 @@ def test_an_edit_is_refused_in_a_line_or_changes_nothing(
     assert "\n" not in refusal
     path.unlink()
     assert not called
-    assert set(tmp_path.parent.rglob("*")) == folder
+    assert {path for folder in (tmp_path, checkpoint.parent) for path in folder.rglob("*")} == files
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_changes_nothing(
-    position: float, bit: int, checkpoint: Path, tmp_path: Path
+    position: float, bit: int, checkpoint: Path, policy: Policy, tmp_path: Path
 ) -> None:
     whole = checkpoint.read_bytes()
     content = bytearray(whole)
@@ -1107,7 +1127,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
     path.write_bytes(content)
     again, refusal = load_if_possible(path)
     if again is not None:
-        weights = load_policy(checkpoint).module.state_dict()
+        weights = policy.module.state_dict()
         assert all(torch.equal(tensor, weights[name]) for name, tensor in again.module.state_dict().items())
     assert "\n" not in refusal
 
@@ -1176,6 +1196,7 @@ def test_lightnings_own_way_to_load_is_as_strict(
     assert not called
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["escaped", "named", "LambdaLR", "MultiplicativeLR", "CyclicLR"])
 def test_a_parser_sees_no_name_in_a_text(
     kind: str, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1236,6 +1257,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("value", [NO_NAMES, *NAMES], ids=repr)
 def test_no_parser_follows_a_text_in_any_setting(
     value: Any, own_module: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1286,6 +1308,7 @@ def test_keys_that_a_parser_takes_apart_are_refused(key: str) -> None:
         Trust().require_names({"a": [{key: "torch.nn.Linear"}]}, "a file")
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("linear", "reason"),
     [
@@ -1342,6 +1365,7 @@ def test_a_task_without_its_version_is_the_newest(checkpoint: Path, tmp_path: Pa
         load_policy(path).make_env().close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
 def test_whether_to_compile_is_not_the_files_to_decide(
     theirs: bool, ours: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1359,6 +1383,7 @@ def test_whether_to_compile_is_not_the_files_to_decide(
     assert bool(compiled) is ours
 
 
+@pytest.mark.slow
 def test_wrappers_and_functions_of_ones_own_resume_by_the_config(own_module: Path, tmp_path: Path) -> None:
     (tmp_path / "their_module.py").write_text(OWN_MODULE + "\nclass Wrap(gym.Wrapper):\n    pass\n")
     arguments = [argument for argument in TINY if "network" not in argument]
@@ -1387,6 +1412,7 @@ class OwnNet(MLP):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [None, "torch.tanh", "torch.nn.functional.gelu", "torch.special.expit"])
 def test_a_function_as_a_setting_of_an_own_network_resumes(act: str | None, own_module: Path, tmp_path: Path) -> None:
     """Also torch's own, which are written in C, and defaults: by the config, and mostly by the module alone."""
@@ -1475,6 +1501,7 @@ def test_a_long_recipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_policy(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ckpts", "checkpoints"])
 def test_a_users_own_config_beside_checkpoints_is_no_runs(name: str, run: Path, tmp_path: Path) -> None:
     """Any folder names will do: nothing is written there, and links are not followed."""
@@ -1506,6 +1533,7 @@ def with_state(run: Path, edit: Callable[[dict[str, Any], dict[str, Any]], objec
     return last
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [

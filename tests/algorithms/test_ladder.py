@@ -75,6 +75,7 @@ class WithoutBootstrap:
         return returns, torch.zeros_like(discounts)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", LADDER)
 def test_the_ladder_learns_what_has_to_be_bootstrapped(tmp_path: Path, name: str) -> None:
     module_class, model, data = LADDER[name]
@@ -83,6 +84,7 @@ def test_the_ladder_learns_what_has_to_be_bootstrapped(tmp_path: Path, name: str
     np.testing.assert_allclose(q_values[:, 1], OPTIMAL, atol=0.12)
 
 
+@pytest.mark.slow
 def test_returns_over_several_steps_are_partly_those_of_the_policy_that_acts(tmp_path: Path) -> None:
     data = {"sampler": UniformSampler(n_step=5)}
     of_a_random_agent = learn(tmp_path / "1", DQN, data=data)
@@ -91,6 +93,7 @@ def test_returns_over_several_steps_are_partly_those_of_the_policy_that_acts(tmp
     assert of_a_greedy_one[4, 1] == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["C51", "QR-DQN", "IQN"])
 def test_not_without_the_bootstrap(tmp_path: Path, name: str) -> None:
     module_class, model, data = LADDER[name]
@@ -98,6 +101,7 @@ def test_not_without_the_bootstrap(tmp_path: Path, name: str) -> None:
     assert np.abs(learn(tmp_path, broken, model, data)[:, 1] - OPTIMAL).max() > 0.3
 
 
+@pytest.mark.slow
 def test_munchausen_prefers_the_same_actions(tmp_path: Path) -> None:
     for module_class in (DQN, IQN):
         q_values = learn(tmp_path / module_class.__name__, module_class, {"munchausen_alpha": 0.9}, max_steps=600)
@@ -116,6 +120,7 @@ def expected_sarsa_values(epsilon: float) -> np.ndarray[Any, Any]:
     return q_values[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module_class", [SARSA, ExpectedSARSA])
 def test_on_policy_values_count_exploration_in(tmp_path: Path, module_class: type[DQN]) -> None:
     q_values = learn(
@@ -130,6 +135,7 @@ def test_on_policy_values_count_exploration_in(tmp_path: Path, module_class: typ
     assert np.abs(q_values[:, 1] - OPTIMAL).max() > 0.2  # the greedy policy's values are others
 
 
+@pytest.mark.slow
 def test_discrete_sac_acts_by_its_policy(tmp_path: Path) -> None:
     model = {"target_entropy_ratio": 0.1, "initial_temperature": 0.1}
     logits = learn(tmp_path, DiscreteSAC, model, agent={"epsilon": ConstantEpsilon(0.0)}, max_steps=800)
@@ -167,6 +173,7 @@ def pqn_net(obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> MLP:
     return MLP(obs_shape, out_shape, (32,), layer_norm=True)
 
 
+@pytest.mark.slow
 def test_pqn_learns_without_replay_and_target(tmp_path: Path) -> None:
     q_values = learn(
         tmp_path,

@@ -140,6 +140,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], list[Callback]]] = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("length", "network"), [(1, MLP), (10, MinGRU)])
 @pytest.mark.parametrize("end", ENDS)
 def test_whatever_ends_a_run_it_has_learned_from_every_env_step(

@@ -30,6 +30,7 @@ def test_weights_in_half_precision_are_refused(tmp_path: Path, precision: Any) -
         fit(tmp_path, model={}, plugins=[HalfPrecision(precision)], **SMALL)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
 def test_so_they_are_by_every_command(tmp_path: Path, command: str) -> None:
     flags = ["--data.env_id=CartPole-v1", "--trainer.precision=bf16-true", f"--trainer.default_root_dir={tmp_path}"]

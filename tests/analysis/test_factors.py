@@ -76,6 +76,7 @@ def test_contrasts_of_more_than_two_levels_are_differences_from_the_first() -> N
     }
 
 
+@pytest.mark.slow
 def test_without_an_effect_few_intervals_of_a_larger_design_exclude_zero() -> None:
     """300 experiments of 3 x 2 conditions with five runs each, five effects in each: about one in twenty."""
     rates = rejections_of_effects(SCORES["normal"], (3, 2), 5, 300)
@@ -101,6 +102,7 @@ def test_an_interval_without_variance_is_a_point() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_report_has_them_and_other_designs_have_none(groups: dict[str, list[Run]]) -> None:
     sections = {section.name: section for section in sections_on_conditions(groups, Axis("episodes", ""))}
     table = sections["factors"].table

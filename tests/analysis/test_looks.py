@@ -78,6 +78,7 @@ def test_conditions_that_cross_no_small_factor_have_a_panel_each(names: list[str
     assert [(panel.title, list(panel.looks)) for panel in panels_of(names)] == [(name, [name]) for name in names]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(("num_conditions", "num_blocks"), [(1, 1), (2, 4), (4, 7), (10, 1), (5, 2), (5, 6)])
 def test_no_figure_is_wider_than_a_page_and_each_block_of_a_condition_is_in_one_panel(
     num_conditions: int, num_blocks: int

@@ -52,6 +52,7 @@ def test_a_table_has_no_formulas_and_its_numbers_are_numbers(tmp_path: Path) -> 
     assert again["number"].tolist() == table["number"].tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.lists(st.text('=+-@;\t\n" ,a1', max_size=8), min_size=2, max_size=6))
 @example(cells=["b", 'a;"=1+1'])
@@ -110,6 +111,7 @@ def test_a_tables_cell_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) ->
     assert "\x07" not in err
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
     """It may be the runs' author's, and with `text.usetex` Matplotlib would start LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: true\n")

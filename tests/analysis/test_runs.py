@@ -102,6 +102,7 @@ EPISODE = "9,0,0,9.0,9,True"
 HEAD = EPISODES.splitlines()[0]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
@@ -137,6 +138,7 @@ def test_a_table_of_episodes_that_is_none_is_refused(folder: Path, contents: byt
 TRIALS = "episode,trial,action,correct_action,state\n"
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
@@ -197,6 +199,7 @@ def record(data: bytes, length: int | None = None) -> bytes:
 VERSION = record(Event(file_version="brain.Event:2").SerializeToString())
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [

@@ -150,6 +150,7 @@ def test_no_p_is_smaller_than_that_of_samples_that_do_not_overlap() -> None:
         assert permutation_test(*samples) == pytest.approx(smallest_p(ours, theirs))
 
 
+@pytest.mark.slow
 def test_seeds_that_conditions_share_make_the_test_conservative() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(1000, 5))

@@ -21,6 +21,7 @@ def grouped(path: Path, num_subjects: int, num_trials: int) -> None:
     rows.assign(group=rows["subject"].map(lambda name: "ab"[int(name[1:]) % 2])).to_csv(path, index=False)
 
 
+@pytest.mark.slow
 def test_a_report_on_groups(tmp_path: Path) -> None:
     grouped(tmp_path / "choices.csv", 10, 40)
     models = f"Chance,{EXAMPLE}:Novelty"

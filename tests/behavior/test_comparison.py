@@ -96,6 +96,7 @@ def test_a_fit_that_failed_is_said() -> None:
     assert said.startswith("Logit fits worse than chance")
 
 
+@pytest.mark.slow
 def test_small_groups_are_told_apart_by_a_t_test() -> None:
     """With so many choices that a subject's fraction is its probability, it is that of the fractions' logits."""
     rng = np.random.default_rng(0)
@@ -108,6 +109,7 @@ def test_small_groups_are_told_apart_by_a_t_test() -> None:
     assert row["p"] == pytest.approx(exact.pvalue, abs=0.01)
 
 
+@pytest.mark.slow
 def test_groups_are_told_apart_if_they_differ() -> None:
     rng = np.random.default_rng(2)
     for probability, differs in ((0.75, True), (0.3, False)):

@@ -79,6 +79,7 @@ def test_maximum_likelihood_is_the_fraction() -> None:
     assert np.isnan(found.log_evidence).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_does_not_depend_on_the_unit_of_rewards(method: str) -> None:
     table = bandit(5, 60)

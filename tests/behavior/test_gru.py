@@ -21,6 +21,7 @@ def alternating() -> Histories:
     return histories_of(rows, "subject block state action reward")
 
 
+@pytest.mark.slow
 def test_it_predicts_what_value_learners_cannot(alternating: Histories) -> None:
     state = torch.random.get_rng_state()
     by_network = held_out_by_network(alternating, units=2).sum() / 360

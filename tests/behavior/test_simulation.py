@@ -122,6 +122,7 @@ def test_choices_do_not_follow_the_outcomes(told: Histories) -> None:
     assert (simulated.action == told.correct_action).mean() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_parameters_that_differ_are_recovered() -> None:
     told = read_histories(bandit(20, 200, beta=(1.5, 6.0)))
     learned = fit(find_model("QLearning"), told)
@@ -179,6 +180,7 @@ def test_position_is_measured_in_episodes() -> None:
     assert values["position"].to_dict() == {1: 0.5, 2: 0.5}
 
 
+@pytest.mark.slow
 def test_a_good_model_does_as_the_subjects_do_and_chance_does_not(told: Histories, learned: Fit) -> None:
     outside = {}
     for found in (learned, fit(find_model("Chance"), told)):

@@ -66,6 +66,7 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", PARTS)
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
@@ -140,6 +141,7 @@ def lose(monkeypatch: pytest.MonkeyPatch, lost: dict[int, int]) -> None:
     monkeypatch.setattr(AgentCallback, "_start_actors", lambda _, settings: Losing(settings))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["blocks and masks", "states", "noise"])
 def test_a_lost_actor_takes_its_round_again_and_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -200,6 +202,7 @@ def test_a_lost_actor_ends_the_run_if_the_settings_say_so(
         run(tmp_path, agent=agent)
 
 
+@pytest.mark.slow
 def test_actors_of_a_run_from_the_command_line_can_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line's networks and optimizers hold on to its parser, which can't be."""
     received: list[ActorSettings] = []

@@ -38,6 +38,7 @@ def run(tmp_path: Path, data: dict[str, Any] | None = None, **agent: Any) -> tup
     return recorder, AgentCallback.of(trainer), datamodule
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize(("vectorization_mode", "overlap"), [("sync", False), ("async", False), ("async", True)])
 def test_no_bogus_transition_is_ever_sampled(
@@ -98,6 +99,7 @@ def test_with_many_environments_the_ratio_holds_on_average(tmp_path: Path) -> No
     assert (np.array(recorder.env_steps) < due + 3).all()
 
 
+@pytest.mark.slow
 def test_an_overlapped_run_takes_the_same_steps_and_is_deterministic(tmp_path: Path) -> None:
     data = {"num_envs": 2, "vectorization_mode": "async"}
     runs = [run(tmp_path, data, overlap=True, env_steps_per_update=2) for _ in range(2)]

@@ -54,6 +54,7 @@ def block_of(path: str | Path) -> int:
     return int(read_checkpoint(Path(path))["ReplayDataModule"]["progress"]["block"])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("is_resumed", [False, True])
 def test_the_best_one_before_a_switch_gives_way_to_the_best_one_since(tmp_path: Path, is_resumed: bool) -> None:
     last = tmp_path / "checkpoints" / "last.ckpt"

@@ -102,6 +102,7 @@ def test_settings_become_flat_and_plain() -> None:
     }
 
 
+@pytest.mark.slow
 def test_it_changes_nothing(tmp_path: Path) -> None:
     _, module = run(tmp_path / "with")
     _, other = run(tmp_path / "without", board=False)

@@ -154,6 +154,7 @@ def test_an_environment_that_breaks_in_an_evaluation_ends_the_run(
     assert says[how] in message
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(("how", "mode", "num_envs"), EVALUATED)
 def test_an_evaluation_goes_on_with_other_episodes(how: str, mode: str | None, num_envs: int, tmp_path: Path) -> None:
     trainer, _, datamodule = evaluate(tmp_path, how, mode, num_envs, on_env_error="restart")

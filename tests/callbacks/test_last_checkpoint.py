@@ -64,6 +64,7 @@ def run(
     return diary.events, module.state_dict()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("every", [1, 2, 3])
 @pytest.mark.parametrize("stop", [10, 20, 30])
 def test_evaluations_come_when_they_would_have_come(tmp_path: Path, every: int, stop: int) -> None:
@@ -75,6 +76,7 @@ def test_evaluations_come_when_they_would_have_come(tmp_path: Path, every: int, 
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("moment", "flags"),
@@ -105,6 +107,7 @@ class Slow(Callback):
             time.sleep(30)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", [{"evaluation": 3}, {"batch": 30}])
 def test_a_long_evaluation_is_broken_off(
@@ -123,6 +126,7 @@ def test_a_long_evaluation_is_broken_off(
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
+@pytest.mark.slow
 def test_a_callback_with_a_monitored_key_resumes(tmp_path: Path) -> None:
     def stopping() -> EarlyStopping:
         return EarlyStopping("val/return_mean", mode="max", patience=100)
@@ -171,6 +175,7 @@ AT_EPOCH_STARTS: dict[str, Callable[[], Callback]] = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("batch", [14, 28])
 @pytest.mark.parametrize("name", AT_EPOCH_STARTS)
 def test_what_callbacks_prepare_at_an_epochs_start_is_prepared_in_mid_epoch(

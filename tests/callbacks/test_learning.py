@@ -62,6 +62,7 @@ def run_of(trainer: Any) -> Run:
     return Run(folder)
 
 
+@pytest.mark.slow
 def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> None:
     callbacks = [TrialWriter(), LearningMetrics(), EnvStepLogger()]
     trainer, _ = run(tmp_path, callbacks, **LEARNS, log_every_n_steps=10_000)  # written once, at the end
@@ -90,6 +91,7 @@ def test_tensorboard_and_the_report_have_the_same_numbers(tmp_path: Path) -> Non
     assert found["learning/errors/ordinal_inference"] == pytest.approx(inferred)
 
 
+@pytest.mark.slow
 def test_the_readme_counts_the_criterion_like_tensorboard(tmp_path: Path) -> None:
     trainer, _ = run(tmp_path, [EnvStepLogger()], **LEARNS)
     found = curves(trainer)
@@ -136,6 +138,7 @@ def test_it_changes_nothing(tmp_path: Path) -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_a_run_that_goes_on_writes_the_same(tmp_path: Path, num_envs: int) -> None:
     def go(folder: str, max_steps: int, **settings: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 from seqrl_lightning.cli import main
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("is_on", [True, False])
 def test_networks_are_printed_by_size(is_on: bool, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
     off = [] if is_on else ["--trainer.enable_model_summary=false"]

@@ -46,6 +46,7 @@ def run(root: Path, logger: str, *more: str, updates: int = 90) -> Path:
     return root / "lightning_logs" / "version_0"
 
 
+@pytest.mark.slow
 def test_a_csv_logger_has_it_all_beside_its_curves(tmp_path: Path) -> None:
     folder = run(tmp_path, "CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'csv'}")
     own = tmp_path / "csv" / "lightning_logs" / "version_0"
@@ -80,6 +81,7 @@ def test_the_curves_of_a_csv_logger_are_on_the_disk_after_each_evaluation(tmp_pa
     assert Looks.seen[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_made", [True, False])
 def test_an_agent_takes_a_logger_that_was_made_or_is_to_be_made(is_made: bool, tmp_path: Path) -> None:
     maker = partial(CSVLogger, save_dir=str(tmp_path / "csv"))
@@ -94,6 +96,7 @@ def test_an_agent_takes_a_logger_that_was_made_or_is_to_be_made(is_made: bool, t
     assert is_made or config["trainer"]["logger"]["init_args"]["save_dir"] == str(tmp_path / "csv")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("named", "kinds"),
     [

@@ -154,6 +154,7 @@ MEMORIES: dict[str, tuple[Any, bool]] = {  # and whether there are units to tell
 BONUSES = {"no bonus": None, "count": CountBonus(0.1), "RND": RND(0.1, batch_size=4)}
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_each_learner_with_each_memory_is_right_or_refused(tmp_path: Path, learner: str, memory: str) -> None:

@@ -62,6 +62,7 @@ def run(
     return trainer, torch.cat(weights)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "data",
     [
@@ -88,16 +89,17 @@ PQN_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
 )
 ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "prioritized n-step": (DQN, {"munchausen_alpha": 0.9}, {}, {"sampler": PrioritizedSampler(n_step=3)}),
-    "SARSA": (SARSA, {}, {}, {"sampler": LatestSampler()}),
-    "Expected SARSA": (ExpectedSARSA, {}, {}, {}),
-    "C51": (C51, {}, {}, {}),
-    "IQN": (IQN, {"double": True}, {}, {"sampler": PrioritizedSampler()}),
     "R2D2": (
         DQN,
         {"network": GRU, "double": True, "value_rescaling": 1e-3},
         {},
         {"num_envs": 2, "sampler": SequenceSampler(8, 4, 2, prioritized=True)},
     ),
+    "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),
+    "SARSA": (SARSA, {}, {}, {"sampler": LatestSampler()}),
+    "Expected SARSA": (ExpectedSARSA, {}, {}, {}),
+    "C51": (C51, {}, {}, {}),
+    "IQN": (IQN, {"double": True}, {}, {"sampler": PrioritizedSampler()}),
     "parts": (
         DQN,
         {"network": Composed},
@@ -141,12 +143,12 @@ ALGORITHMS: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str,
     "count bonus": (DQN, {"normalize_rewards": True}, {"exploration_bonus": CountBonus()}, {"num_envs": 3}),
     "RND": (DQN, {"network": GRU}, {"exploration_bonus": RND(batch_size=4)}, {"sampler": SequenceSampler(8, 4)}),
     "discrete SAC": (DiscreteSAC, {}, {"epsilon": ConstantEpsilon(0.0)}, {}),
-    "PQN": (PQN, {"epochs": 2}, *PQN_SETTINGS),
     "normalized PQN": (PQN, {"epochs": 2, "normalize_observations": True, "normalize_rewards": True}, *PQN_SETTINGS),
     "recurrent PQN": (PQN, {"epochs": 2, "network": GRU}, *PQN_SETTINGS),
 }
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_ends_as_if_it_had_never_stopped(tmp_path: Path, name: str) -> None:
     module_class, model, agent, data = ALGORITHMS[name]
@@ -307,9 +309,9 @@ ENDING: dict[str, Callable[[], Callback]] = {
     "a callback": EndAfter,
 }
 BUDGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "updates": ({}, {"max_steps": 13}),
     "episodes": ({"max_episodes": 9}, {}),
     "env steps": ({"max_env_steps": 60}, {}),
-    "updates": ({}, {"max_steps": 13}),
     "epochs": ({}, {"max_epochs": 2}),
     "time": ({}, {"max_time": {"milliseconds": 1}}),
     "early stopping": ({}, {"max_steps": 100}),
@@ -317,6 +319,7 @@ BUDGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("save_replay", [True, False])
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path, budget: str, save_replay: bool) -> None:
@@ -410,6 +413,7 @@ MORE: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else []) for name in MORE]
 )

@@ -67,6 +67,7 @@ def test_syncs_that_are_rare_are_copies(tmp_path: Path) -> None:
     assert torch.equal(weights.target[7], weights.policy[7])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("name", "value"), [("tau", 0.5), ("sync_every_updates", 10)])
 def test_settings_without_a_target_network_are_refused(tmp_path: Path, name: str, value: float) -> None:
     flags = ["--model=PQN", "--data.env_id=CartPole-v1", f"--trainer.default_root_dir={tmp_path}"]

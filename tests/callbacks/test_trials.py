@@ -93,6 +93,7 @@ gym.register("tests/Query-v0", Query)
 gym.register("tests/LateQuery-v0", LateQuery)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("num_envs", [1, 2])
 @pytest.mark.parametrize("env_id", ["tests/Query-v0", "tests/LateQuery-v0"])
 def test_rows_are_of_whole_episodes_where_the_right_action_is_stated_late(
@@ -161,6 +162,7 @@ def test_it_changes_nothing(tmp_path: Path) -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
     whole, _ = run(tmp_path / "whole", [TrialWriter(), LastCheckpoint()])
     half, _ = run(tmp_path / "half", [TrialWriter(), LastCheckpoint()], max_steps=30)
@@ -226,6 +228,7 @@ def test_probes_are_the_evaluations_under_the_present_rule(tmp_path: Path, num_e
     assert all((float(row["reward"]) > 0) == (row["action"] == row["correct_action"]) for row in probes)
 
 
+@pytest.mark.slow
 def test_probes_change_nothing_and_resume(tmp_path: Path) -> None:
     _, without = run(tmp_path / "without", [])
     whole, module = run(tmp_path / "whole", [ProbeWriter(), LastCheckpoint()])

@@ -115,6 +115,7 @@ def test_none_is_a_value_that_a_checkpoint_overrules(used: Any, given: Any, told
     assert overruled(*settings) == told
 
 
+@pytest.mark.slow
 def test_a_resumed_run_tells_and_its_config_starts_a_new_run(tmp_path: Path) -> None:
     arguments = [
         *("fit", "--data.env_id=CartPole-v1", "--data.batch_size=8", "--data.capacity=60", "--data.eval_episodes=1"),

@@ -211,6 +211,7 @@ def test_every_setting_is_refused_or_told_by_its_own_name(
     assert [line for line in wrong if line] == []
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("path", "value"),
     [

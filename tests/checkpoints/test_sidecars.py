@@ -269,6 +269,7 @@ def test_only_a_checkpoint_that_is_a_file_is_removed(tmp_path: Path, victim: Pat
     assert link.is_symlink()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("leaves_out", [(), ("best_model_path",), ("best_model_path", "kth_best_model_path")])
 def test_the_best_checkpoints_are_those_of_the_runs_own_folder(
     leaves_out: tuple[str, ...], tmp_path: Path, victim: Path
@@ -331,6 +332,7 @@ def test_a_moved_run_keeps_its_best_score(tmp_path: Path) -> None:
     assert Path(after.best_model_path) == tmp_path / "b/checkpoints" / Path(before.best_model_path).name
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("save_top_k", [1, 2, -1])
 def test_the_same_checkpoints_stay_after_a_kill(save_top_k: int, tmp_path: Path) -> None:
     """Here between the best checkpoint of an epoch and its last one."""

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 sys.modules["lightning"] = None  # whoever imports it fails
@@ -16,6 +18,7 @@ print(collector.progress.env_steps)
 """
 
 
+@pytest.mark.slow
 def test_it_runs_without_lightning() -> None:
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -55,6 +55,7 @@ def sections(report: Path) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+@pytest.mark.slow
 def test_the_report_on_a_task_with_an_order_has_everything(
     runs: Path, tmp_path: Path, all_formats: tuple[str, ...]
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_report_says_what_a_task_has_none_of(runs: Path, tmp_path: Path) -> 
         assert "class=left-out" in sections(tmp_path / name / "report.html")[left_out]
 
 
+@pytest.mark.slow
 def test_conditions_are_compared(runs: Path, tmp_path: Path) -> None:
     other = tmp_path / "gamma"
     arguments = (f"--config={runs}/sequence.yaml", f"--trainer.default_root_dir={other}", "--seed_everything=1")

@@ -63,6 +63,8 @@ def make(folder: Path, name: str, seconds: float = 0.0, status: int = 0) -> Job:
     return Job(name, words, folder / name / "fit.log")
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_jobs_run_and_failures_have_their_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [make(folder, "one"), make(folder, "two", status=3), make(folder, "three")]
     assert Submitit(2, {"cluster": "local", "timeout_min": 5}).run(jobs) == 0
@@ -73,6 +75,8 @@ def test_jobs_run_and_failures_have_their_reason(folder: Path, capsys: pytest.Ca
     assert "two: failed: a line of the log\n" in out
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_lets_jobs_save_and_begins_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt() -> None:
         wait_for(lambda: events(folder))
@@ -90,6 +94,8 @@ def test_ctrl_c_lets_jobs_save_and_begins_no_other(folder: Path, capsys: pytest.
     assert not list(folder.rglob("*.stop"))
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("has_saved", [True, False])
 def test_a_job_that_is_preempted_saves_and_resumes(folder: Path, has_saved: bool) -> None:
     """One that is killed before it could save fails."""
@@ -135,6 +141,7 @@ def test_a_job_that_was_stopped_stays_stopped_when_it_is_preempted(folder: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_seeds_on_a_cluster(folder: Path) -> None:
     root = folder / "seeds"
     fit = ["fit", "--data.env_id=CartPole-v1", f"--trainer.default_root_dir={root}", "--agent.max_episodes=3"]
@@ -171,6 +178,8 @@ def test_jobs_must_be_positive() -> None:
         Submitit(0, {"cluster": "local"})
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_no_result_is_read_that_lay_there_before(folder: Path) -> None:
     """submitit's results are pickles: each launch has a folder that is new, and whose name nobody can know."""
     for _ in range(2):

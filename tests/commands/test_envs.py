@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import pytest
 
 from tests.running import seqrl
 
@@ -20,6 +21,7 @@ def test_a_task_in_full() -> None:
     assert "render_mode: str | None = None" in out
 
 
+@pytest.mark.slow
 def test_it_is_found_by_a_program_that_has_not_used_it() -> None:
     command = [sys.executable, "-m", "seqrl_lightning", "envs", "seqrl/Recall-v0"]
     done = subprocess.run(command, capture_output=True, text=True)

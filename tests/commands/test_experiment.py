@@ -70,6 +70,8 @@ def test_every_condition_of_the_experiments_here_can_be_run(path: Path) -> None:
         check(condition, design)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path) -> None:
     status, out, err = start()
     assert status == 0, err
@@ -88,6 +90,8 @@ def test_every_condition_is_run_with_every_seed_once(start: Any, tmp_path: Path)
     assert read_levels(run) == Levels(1, {"gamma": "low"}, command)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_condition_that_fails_does_not_stop_the_others_and_is_run_again(start: Any, tmp_path: Path) -> None:
     status, _, err = start(fails=0.5)
     assert status == 1
@@ -123,6 +127,8 @@ def test_a_design_that_cannot_work_gets_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_the_printed_command_allows_own_tasks(start: Any, tmp_path: Path) -> None:
     """Those of the design, whatever a folder of runs from somebody else names."""
     assert allowing(["CartPole-v1", "CartPole-v1"]) == ""
@@ -135,6 +141,7 @@ def test_the_printed_command_allows_own_tasks(start: Any, tmp_path: Path) -> Non
     assert out.splitlines()[-1].endswith("/runs/report")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("target", ["condition", "seed"])
 def test_runs_from_somebody_else_with_links_out_of_them_are_refused(start: Any, target: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere/seed_1").mkdir(parents=True)
@@ -158,6 +165,7 @@ def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.M
     assert "the same `seqrl experiment` resumes what was saved and runs what is left" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "values"),
     [("MLP", (128, None, 0.9)), ("GRU", (32, 32, 1.0))],
@@ -192,6 +200,7 @@ trainer: {{max_steps: 10}}
     assert gru == mlp
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("learner", ["PQN", "SARSA"])
 def test_a_learner_without_some_of_these_settings_is_no_obstacle(learner: str, tmp_path: Path) -> None:
     """`double` is a setting of DQN alone."""

@@ -86,6 +86,8 @@ def test_the_command_that_comes_next_works_with_a_task_of_ones_own(
     assert out.splitlines()[-1] == f"seqrl analyse '{root}' --allow tests.tasks"
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_as_many_at_a_time_as_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     status, out, err = seqrl(*arguments(root, "--jobs", "2"))
@@ -161,6 +163,7 @@ def test_bad_input_gets_one_line(more: list[str], message: str, root: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> None:
     command = [sys.executable, "-m", "seqrl_lightning", *arguments(root), "--trainer.max_steps=3000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -185,6 +188,7 @@ def test_real_seeds_are_interrupted_go_on_and_are_read_as_one(root: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_seeds_whose_parent_is_killed_save_and_end_and_are_resumed(root: Path) -> None:
     command = [sys.executable, "-m", "seqrl_lightning", *arguments(root, "--jobs=2"), "--trainer.max_steps=100000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -258,6 +262,7 @@ def test_a_folder_of_seeds_with_links_out_of_it_is_refused(root: Path, tmp_path:
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["notes.txt", "lightning_logs/version_0/checkpoints/epoch=3-step=40.ckpt"])
 def test_nothing_is_deleted_that_a_run_did_not_write_or_that_may_be_wanted(root: Path, name: str) -> None:
     saved = root / "seed_1/lightning_logs/version_0/checkpoints/last.ckpt"

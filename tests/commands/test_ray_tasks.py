@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow  # Ray takes seconds to start
+@pytest.mark.alone
 def test_jobs_run_fail_and_stop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [make(folder, "one"), make(folder, "two", status=3), make(folder, "three", 120), make(folder, "four")]
 

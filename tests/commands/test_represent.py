@@ -97,6 +97,7 @@ def test_one_network_has_states_and_every_section(played: Path) -> None:
     assert cells[cells["item_step"] > cells["step"]]["accuracy"].max() < 0.5  # what is yet to come
 
 
+@pytest.mark.slow
 def test_a_table_is_seen_as_the_episodes_were(runs: Path, played: Path, tmp_path: Path) -> None:
     """The run's folder has a name that is HTML, and mathematics in figures. All that a GRU carries are its units."""
     folder = tmp_path / "<b>$x"

@@ -73,6 +73,7 @@ def swept(sweep_of_two: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Path) -> None:
     best = open_study(swept).best_trial
     path = swept / "swept" / "best.yaml"
@@ -89,6 +90,7 @@ def test_the_best_config_is_taken_by_fit_as_it_is_and_reaches_the_same(swept: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_sweep_goes_on_to_its_total(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(swept)
     template = study.best_trial
@@ -184,6 +186,7 @@ def test_a_trial_whose_process_reports_is_waited_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_sweep_ends_beside_trials_that_claim_to_run(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(swept)
     for _ in range(3):
@@ -202,6 +205,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("case", HOSTILE)
 def test_values_that_cannot_work_are_refused_before_the_first_trial(case: str, tmp_path: Path) -> None:
     space, message = HOSTILE[case]
@@ -258,6 +262,7 @@ def start(program: list[str], folder: Path, *more: str) -> subprocess.Popen[str]
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> None:
     quick = "from seqrl_lightning.commands import sweep_study as s; s.HEARTBEAT_SECONDS, s.GRACE_SECONDS = 1, 10; "
     program = ["-c", quick + "from seqrl_lightning.__main__ import main; main()"]
@@ -279,6 +284,7 @@ def test_two_processes_of_which_one_is_killed_share_a_study(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_jobs_train_the_trials_side_by_side(tmp_path: Path) -> None:
     status, out, err = seqrl("sweep", *write(tmp_path), "--trials=4", "--jobs=2")
     assert status == 0, err
@@ -292,6 +298,7 @@ def test_jobs_train_the_trials_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_leaves_no_trial_behind(tmp_path: Path) -> None:
     process = start(["-m", "seqrl_lightning"], tmp_path, "--trials=2", "--trainer.max_steps=100000")
     while not list(tmp_path.glob("swept/trial_0000/lightning_logs/version_0/checkpoints/last.ckpt")):

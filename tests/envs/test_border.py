@@ -148,6 +148,7 @@ BENDS = {
 }
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(bends=st.fixed_dictionaries(BENDS), num_envs=st.sampled_from([1, 3]), frame_stack=st.sampled_from([1, 2]))
 @pytest.mark.filterwarnings("ignore")

@@ -65,6 +65,7 @@ def test_every_task_has_a_page_and_a_picture(env_id: str) -> None:
     assert all(path.exists() for path in written), "run python -m docs.scripts.tasks"
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize(("env_id", "kwargs"), DEFAULTS + TASKS)
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31), num_envs=st.integers(1, 4), skill=st.floats(0.3, 1.0))
@@ -72,6 +73,7 @@ def test_given_settings(env_id: str, kwargs: dict[str, Any], seed: int, num_envs
     play_alike(env_id, kwargs, seed, num_envs, skill, steps=50)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env_id", SETTINGS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**31), num_envs=st.integers(1, 3), skill=st.floats(0.3, 1.0))

@@ -81,11 +81,12 @@ def assert_goes_on_alike(env_id: str, num_envs: int, mode: str | None, tmp_path:
 
 
 @pytest.mark.parametrize("env_id", [*CASES, *WRAPPED])
-@pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (3, "sync")])
+@pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), pytest.param(3, "sync", marks=pytest.mark.slow)])
 def test_they_go_on_as_if_nothing_had_happened(env_id: str, num_envs: int, mode: str | None, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, num_envs, mode, tmp_path)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("env_id", ["Blackjack-v1", "Taxi-v4", "stack", "tests/Growing-v0"])
 def test_in_processes_of_their_own(env_id: str, tmp_path: Any) -> None:
     assert_goes_on_alike(env_id, 2, "async", tmp_path)

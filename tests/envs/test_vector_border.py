@@ -146,6 +146,7 @@ def bent_lights(num_envs: int, mode: str, bends: dict[str, Any]) -> Any:
 gym.register("tests/BentLights-v0", vector_entry_point=bent_lights)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(bends=st.fixed_dictionaries(BENDS), mode=st.sampled_from(MODES), num_envs=st.sampled_from([1, 3]))
 @pytest.mark.filterwarnings("ignore")

@@ -51,6 +51,7 @@ def test_quantile_huber_losses_by_hand() -> None:
     assert_close(quantile_huber_losses(quantiles, fractions, targets, 1.0), tensor([first + second]))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kappa", [1e-3, None])
 def test_its_minimum_is_the_quantile(kappa: float | None) -> None:
     targets = torch.arange(1.0, 101.0)[None]

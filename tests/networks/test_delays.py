@@ -63,6 +63,7 @@ def accuracy_after_training(core: Callable[..., Network], batch: Callable[[], Ba
     return float(torch.stack(correct[-20:]).mean())
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("core", [GRU, LSTM, RNN, MinGRU, LRU, FFM, DeltaNet, Transformer])
 def test_it_bridges_a_delay_in_each_of_several_episodes(core: Any) -> None:
     assert accuracy_after_training(core, cue_and_question, 120) > 0.95

@@ -99,6 +99,7 @@ def run(
     return trainer, module, torch.cat(weights)
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_updates_are_the_same_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     """With a scheduler, syncs of the target, priorities, and minibatches of many sizes."""
