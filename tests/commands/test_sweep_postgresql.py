@@ -51,6 +51,7 @@ def server() -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_four_processes_of_which_one_is_killed_share_a_study(server: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", QUICK, "sweep", *write(tmp_path), "--data.batches_per_epoch=50"]
     command += ["--trials=6", "--trainer.max_steps=100", f"--storage={server}"]
