@@ -16,6 +16,8 @@ def test_the_variants_of_an_update_compute_the_same_gradients() -> None:
     check(Update(), HandWrittenGradient())
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_no_part_of_an_updates_time_is_counted_twice() -> None:
     command = [sys.executable, "-m", "benchmarks.breakdown", "--config", "benchmarks/jobs/b.yaml"]
     result = subprocess.run(

@@ -662,7 +662,8 @@ def test_every_learner_is_compared() -> None:
     assert {learner_class for learner_class, _ in LEARNERS.values()} == exported, "name it in LEARNERS"
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.slow_after(4)  # one of each kind
+@pytest.mark.parametrize("learner", sorted(LEARNERS, key=lambda name: name not in ("DQN", "C51", "IQN", "PQN")))
 def test_targets_losses_and_priorities_are_those_of_single_steps(learner: str, draws: dict[str, Any]) -> None:
     of_learner = [combination for combination in chosen() if combination.learner == learner]
     assert len(of_learner) >= 8

@@ -87,6 +87,7 @@ def env_kwargs(config: Any) -> Any:
     return typed(without_marks(config.as_dict()["data"]["env_kwargs"]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(kwargs=st.dictionaries(st.sampled_from(["x", "y"]), VALUES, min_size=1, max_size=2))
 def test_a_tasks_settings_in_a_file_are_read_and_written_as_they_are(kwargs: dict[str, Any]) -> None:

@@ -69,6 +69,7 @@ def test_it_bridges_a_delay_in_each_of_several_episodes(core: Any) -> None:
     assert accuracy_after_training(core, cue_and_question, 120) > 0.95
 
 
+@pytest.mark.slow
 def test_ffm_counts() -> None:
     assert accuracy_after_training(FFM, counts, 150) > 0.95
 
