@@ -23,6 +23,7 @@ SAYS = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "memory_models"])  # it has six runs
 def test_with_a_tiny_budget(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -64,12 +64,14 @@ def remembered_parts() -> Policy:
     return parts(GRU)
 
 
+@pytest.mark.slow
 def test_torch_export_of_a_policy_that_remembers_pictures(tmp_path: Path) -> None:
     policy = remembered_pictures()
     assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
     assert signature(policy)[0] == {"observation": ("batch", 8, 8), "state": (1, "batch", 16)}
 
 
+@pytest.mark.slow
 def test_torch_export_of_a_policy_whose_observations_have_parts(tmp_path: Path) -> None:
     policy = remembered_parts()
     assert export_policy(policy, "torch_export", tmp_path / "policy.pt2") < 1e-5
@@ -100,6 +102,7 @@ def normalized_parts() -> Policy:
     return policy_of(module, "uint8")
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("make", "file_format"),
     [(normalized, "torch_export"), (normalized, "safetensors"), (normalized_parts, "torch_export")],
@@ -115,6 +118,7 @@ def test_statistics_are_in_the_file(tmp_path: Path, make: Any, file_format: str)
     assert policy.module.act_values(zeros)[0] != pytest.approx(values, abs=1e-3)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "make", [recurrent, images, parts, remembered_parts, remembered_pictures, normalized, normalized_parts]
 )

@@ -50,6 +50,8 @@ def test_a_claim_ends_with_its_process(owner: subprocess.Popen[str], tmp_path: P
     assert not is_in_use(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_second_run_in_a_folder_is_refused_before_it_changes_anything(
     owner: subprocess.Popen[str], tmp_path: Path
 ) -> None:
