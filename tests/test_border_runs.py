@@ -450,6 +450,7 @@ def test_a_state_that_cannot_be_saved_is_refused_before_training(tmp_path: Path,
     assert line in err
 
 
+@pytest.mark.slow
 def test_another_vectorization_is_refused_before_anything_is_overwritten(tmp_path: Path) -> None:
     words = ("--data.env_id=CartPole-v1", "--data.num_envs=2", "--data.batch_size=8", "--agent.warmup_env_steps=20")
     words = (*words, "--data.eval_episodes=1", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=10")

@@ -189,6 +189,7 @@ def saved_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return Saved(request.param, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.mark.slow_after(1)
 def test_some_values_of_a_state_are_refused_in_a_line_or_change_nothing(saved_run: Saved) -> None:
     draw = np.random.default_rng(3)
     for number in draw.choice(len(saved_run.places), 4, replace=False):

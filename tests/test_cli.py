@@ -202,6 +202,7 @@ def test_a_run_ends_with_its_result_and_commands_that_work(
         assert running.seqrl(*arguments)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_commands_for_a_task_of_ones_own_allow_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--data.env_id=tests.tasks:tests/Doors-v0", "--data.batch_size=8", "--data.eval_episodes=1")

@@ -250,6 +250,7 @@ def test_a_network_that_declares_its_memory_wrongly(network: type[Network], line
     assert DQN((3,), 2, network=Total).remembers
 
 
+@pytest.mark.slow
 def test_other_kinds_have_the_classes_own(capsys: pytest.CaptureFixture[str]) -> None:
     plain, said = printed(capsys)
     assert (plain["data"]["num_envs"], plain["data"]["sampler"], said) == (1, None, "")

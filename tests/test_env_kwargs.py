@@ -131,6 +131,7 @@ gym.register("tests/Keeper-v0", Keeper)
 KWARGS = {"x": "yes", "y": ["null", {"z": "1_0", "n": 2}], "day": "2026-01-01", "flag": True}
 
 
+@pytest.mark.slow
 def test_a_runs_config_starts_a_run_with_the_same_settings_of_the_task(tmp_path: Path) -> None:
     (tmp_path / "ours.yaml").write_text(json.dumps({"data": {"env_kwargs": KWARGS}}))
     arguments = [*(argument for argument in TINY if "env_id" not in argument), "--data.env_id=tests/Keeper-v0"]

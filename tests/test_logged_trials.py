@@ -248,6 +248,7 @@ def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path, contents: bytes, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("encoding", "line"),
     [

@@ -542,7 +542,7 @@ def test_an_object_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     text: str, own_module: Path, tmp_path: Path
@@ -558,7 +558,7 @@ def test_a_text_that_a_checkpoint_could_not_hold_is_refused_before_training(
     assert not (tmp_path / "lightning_logs").exists()
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("text", ["2", "1e3", "yes", "null", "[1]"])
 def test_a_text_within_a_tasks_settings_comes_back_or_is_refused_before_training(text: str, tmp_path: Path) -> None:
     kwargs = json.dumps({"a": {"b": ["x y", text]}})
@@ -913,7 +913,7 @@ def test_processes_of_the_program_find_no_module_in_the_current_folder(
     assert not (tmp_path / "imported").exists()
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -1308,7 +1308,7 @@ def test_keys_that_a_parser_takes_apart_are_refused(key: str) -> None:
         Trust().require_names({"a": [{key: "torch.nn.Linear"}]}, "a file")
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("linear", "reason"),
     [

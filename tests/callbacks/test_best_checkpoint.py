@@ -81,5 +81,6 @@ def test_a_best_checkpoint_in_another_folder_is_named(tmp_path: Path) -> None:
         best_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_a_measure_of_one_block_has_one_best_checkpoint(tmp_path: Path) -> None:
     assert block_of(run(tmp_path, "val/block_0/score", 90).best_model_path) == 0

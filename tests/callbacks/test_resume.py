@@ -413,10 +413,8 @@ MORE: dict[str, tuple[type[DQN], dict[str, Any], dict[str, Any], dict[str, Any]]
 }
 
 
-@pytest.mark.slow_after(1)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else []) for name in MORE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
 def test_every_part_ends_as_if_it_had_never_stopped(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_run_that_goes_on_has_the_same_rows(tmp_path: Path) -> None:
     assert read(goes_on) == read(whole)
 
 
+@pytest.mark.slow
 def test_a_save_in_mid_interval_changes_no_rows_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the rows of the other process are those of this one; it counts fewer env steps."""
 

@@ -172,6 +172,7 @@ def changed(config: Any, path: str, value: Any) -> Any:
     return {"class_path": value} if path == "class_path" else {**config, key: inner}
 
 
+@pytest.mark.slow_after(1)
 def test_every_setting_that_changes_is_named_alone(base: tuple[Path, list[str]]) -> None:
     root, _ = base
     config = yaml.safe_load((run_folder(root) / "config.yaml").read_text())

@@ -269,7 +269,7 @@ def test_only_a_checkpoint_that_is_a_file_is_removed(tmp_path: Path, victim: Pat
     assert link.is_symlink()
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("leaves_out", [(), ("best_model_path",), ("best_model_path", "kth_best_model_path")])
 def test_the_best_checkpoints_are_those_of_the_runs_own_folder(
     leaves_out: tuple[str, ...], tmp_path: Path, victim: Path

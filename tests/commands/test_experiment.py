@@ -158,6 +158,7 @@ def test_runs_from_somebody_else_with_links_out_of_them_are_refused(start: Any, 
     assert [path.name for path in (tmp_path / "elsewhere").rglob("*")] == ["seed_1", "config.yaml"]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_with_what_to_do_next(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalProcesses, "run", lambda launcher, jobs: 2)
     status, _, err = start()
@@ -200,7 +201,7 @@ trainer: {{max_steps: 10}}
     assert gru == mlp
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["PQN", "SARSA"])
 def test_a_learner_without_some_of_these_settings_is_no_obstacle(learner: str, tmp_path: Path) -> None:
     """`double` is a setting of DQN alone."""
