@@ -195,6 +195,8 @@ def test_by_the_command_line_the_checkpoint_holds_network_and_wrappers(tmp_path:
     assert len(actions) == total >= 8  # which any policy reaches
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_program_that_never_imports_the_command_line_rebuilds_wrappers() -> None:
     scale = {"class_path": "gymnasium.wrappers.RescaleObservation", "init_args": {"min_obs": -1.0, "max_obs": 1.0}}
     settings = {"env_id": "seqrl/CartPoleNoVel-v1", "wrappers": [scale], "_instantiator": "by the command line"}

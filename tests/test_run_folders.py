@@ -31,6 +31,7 @@ def test_it_resumes_and_no_other_run_mixes_with_it(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_its_first_evaluation_resumes(tmp_path: Path) -> None:
     status, _, err = fit(tmp_path, "--trainer.max_steps=4")
     assert status == 0, err
@@ -46,12 +47,14 @@ def test_a_trial_run_names_no_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_agent_learns_on_without_a_logger(tmp_path: Path) -> None:
     settings = {"batch_size": 8, "warmup_env_steps": 8, "enable_progress_bar": False}
     agent = Agent("CartPole-v1", folder=tmp_path, logger=False, **settings).learn(40).learn(20)  # type: ignore[arg-type]
     assert agent.data.progress.env_steps == 60
 
 
+@pytest.mark.slow
 def test_an_agent_that_was_refused_learns_what_it_is_told_next(tmp_path: Path) -> None:
     settings = {"batch_size": 8, "warmup_env_steps": 100, "enable_progress_bar": False}
     agent = Agent("CartPole-v1", folder=tmp_path, **settings)  # type: ignore[arg-type]
@@ -67,6 +70,7 @@ def test_an_agent_without_checkpoints_learns_once(tmp_path: Path) -> None:
         agent.learn(20)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("where", [[], ["--trainer.default_root_dir=./runs//mine/"], ["--checkpoint.dirpath=best"]])
 def test_a_resumed_run_remembers_its_best_checkpoint_wherever_it_is(
     where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +92,7 @@ def test_a_resumed_run_remembers_its_best_checkpoint_wherever_it_is(
     assert best.samefile(states[1]["best_model_path"])
 
 
+@pytest.mark.slow
 def test_an_agent_that_learns_again_remembers_its_best_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

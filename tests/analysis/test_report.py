@@ -112,6 +112,7 @@ def test_a_tables_cell_doesnt_reach_the_terminal_as_a_command(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_figures_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
     """It may be the runs' author's, and with `text.usetex` Matplotlib would start LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: true\n")

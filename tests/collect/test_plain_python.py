@@ -19,6 +19,7 @@ print(collector.progress.env_steps)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_runs_without_lightning() -> None:
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -22,6 +22,7 @@ def test_a_task_in_full() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_is_found_by_a_program_that_has_not_used_it() -> None:
     command = [sys.executable, "-m", "seqrl_lightning", "envs", "seqrl/Recall-v0"]
     done = subprocess.run(command, capture_output=True, text=True)
