@@ -41,7 +41,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
     for count in (1, 20):
         curves = {f"condition {i}": [pd.Series(np.arange(3.0))] for i in range(4)}
         lines = [ReferenceLine("mastery", 1.0 + i, ":", [f"condition {i % 4}"]) for i in range(count)]
-        figure = draw_learning({0: curves}, "env steps", lines, [""])
+        figure = draw_learning({0: curves}, dict.fromkeys(curves, 1), "env steps", lines, [""])
         figure.canvas.draw()
         heights.append(figure.axes[0].get_window_extent().height)
     assert heights[1] > 0.85 * heights[0] > 0
@@ -49,7 +49,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
 
 def test_a_curve_of_one_evaluation_is_seen() -> None:
     """Its end is marked: a line from one point to itself shows nothing."""
-    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, "env steps", [], [""])
+    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, {"a": 1}, "env steps", [], [""])
     (line,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "a (n = 1)")
     assert line.get_marker() == MARKERS[0]
     assert line.get_markevery() == [-1]
@@ -89,7 +89,7 @@ def test_no_figure_is_wider_than_a_page_and_each_block_of_a_condition_is_in_one_
         for block in range(num_blocks)
     }
     titles = [f"block {block}" for block in curves]
-    figure = draw_learning(curves, "env steps", [], titles)
+    figure = draw_learning(curves, dict.fromkeys(conditions, 1), "env steps", [], titles)
     assert figure.get_figwidth() <= PAGE
     shown = [axes for axes in figure.axes if axes.get_visible()]
     found = sorted(

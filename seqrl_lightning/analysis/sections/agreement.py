@@ -7,6 +7,7 @@ import numpy as np
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.figures import ReferenceLine
+from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.metrics import TaskFacts
 
 T = TypeVar("T")
@@ -36,13 +37,41 @@ def stated(values: Mapping[str, T], separator: str = "; ") -> str:
     return separator.join(f"{value} ({', '.join(names)})" for value, names in found.items())
 
 
+def named_runs(groups: Groups) -> list[tuple[str, Run]]:
+    """Name each run by its seed and, if there are several conditions, by its condition."""
+    several = len(groups) > 1
+    return [(f"{name}, " * several + f"seed {run.seed}", run) for name, runs in groups.items() for run in runs]
+
+
+def num_runs_of(groups: Groups) -> dict[str, int]:
+    """Return the number of runs of each condition."""
+    return {name: len(runs) for name, runs in groups.items()}
+
+
 def number_of_seeds(groups: Groups) -> str:
     """State the n of a caption, like ``n = 5 seeds in each condition``."""
-    sizes = {name: len(runs) for name, runs in groups.items()}
+    sizes = num_runs_of(groups)
     if len(set(sizes.values())) > 1:
         return f"n = {stated(sizes)} seeds"
     (size, *_) = sizes.values()
     return f"n = {size} seed{'s' * (size > 1)}{' in each condition' if len(groups) > 1 else ''}"
+
+
+def note_on_evaluations(evaluated: Mapping[int, Mapping[str, int]], groups: Groups) -> str:
+    """Return the sentence on runs that were not evaluated in a block that is shown; empty if there are none.
+
+    Args:
+        evaluated: Number of runs that were evaluated, by block and condition; without conditions that have none.
+        groups: Runs by condition.
+    """
+    titles, lacking = block_titles(groups), []
+    for block, of_block in evaluated.items():
+        for name, runs in groups.items():
+            if (count := of_block.get(name, 0)) < len(runs) and block < runs[0].facts.num_blocks:
+                whose = f" of {name}" if len(groups) > 1 else ""
+                where = f" in {titles[block]}" if titles[block] else ""
+                lacking.append(f"{count} of {len(runs)} runs{whose}{where}")
+    return f" Not every run was evaluated: {'; '.join(lacking)}." if lacking else ""
 
 
 def mastery_in_words(groups: Groups) -> str:

@@ -15,7 +15,13 @@ from seqrl_lightning.analysis.measures import (
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.sections.agreement import block_titles, number_of_seeds, reference_lines
+from seqrl_lightning.analysis.sections.agreement import (
+    block_titles,
+    note_on_evaluations,
+    num_runs_of,
+    number_of_seeds,
+    reference_lines,
+)
 from seqrl_lightning.analysis.statistics import SPREAD, interquartile_mean
 from seqrl_lightning.functional import ERROR_KINDS
 from seqrl_lightning.types import Order
@@ -33,11 +39,14 @@ def positions(groups: Groups) -> Section:
     references = reference_lines(
         "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
     )
-    figure = figures.draw_positions({titles[block]: _by_condition(data, block) for block in blocks}, references)
+    accuracy = {block: _by_condition(data, block) for block in blocks}
+    panels = {titles[block]: of_block for block, of_block in accuracy.items()}
+    figure = figures.draw_positions(panels, num_runs_of(groups), references)
+    evaluated = {block: {name: len(seeds) for name, seeds in of_block.items()} for block, of_block in accuracy.items()}
     text = (
         f"Fraction of right choices at each serial position ({_position_in_words(groups)}), of the greedy policy in "
         f"the last evaluation of each block (probes.csv). {GREEDY}. Each seed (thin), and {SPREAD}; "
-        f"{number_of_seeds(groups)}."
+        f"{number_of_seeds(groups)}.{note_on_evaluations(evaluated, groups)}"
     )
     if references:
         text += " Random choices: one over the number of actions."
