@@ -66,6 +66,9 @@ def test_a_condition_looks_the_same_in_all_figures(tmp_path: Path) -> None:
     lacking = "0 of 2 runs of late in block 0: ABC; 1 of 2 runs of some in block 0: ABC."
     assert f"Not every run was evaluated: {lacking}" in section.text
     assert "Not every run" not in sections.learning({"whole": some[1:]}, EPISODES, {}).text
+    assert (
+        "Not every run was evaluated: no run in block 0: ABC." in sections.learning({"late": late}, EPISODES, {}).text
+    )
 
 
 def test_a_block_whose_order_differs_between_conditions_has_a_number_alone(tmp_path: Path) -> None:
@@ -142,5 +145,7 @@ def test_all_learners_are_named(tmp_path: Path) -> None:
         return sections.methods(groups, EPISODES, "seqrl compare").text
 
     trained = "trained on seqrl/SequenceDistractor-v0 (blocks ["
-    assert text(a="DQN", b="C51", c="DQN").startswith(f"DQN (a; c) and C51 (b) were {trained}")
+    found = text(a="DQN", b="C51", c="DQN")
+    assert found.startswith(f"DQN (a; c) and C51 (b) were {trained}")
+    assert " Conditions differed in model, DQN (a; c) or C51 (b). " in found
     assert text(d="C51", e="C51").startswith(f"C51 was {trained}")

@@ -192,6 +192,7 @@ def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> No
     said = " Not all runs have reached their budget: {}seed 2 (40 of 50 training episodes)."
     assert sections.warning({"all runs": [whole, early]}) == said.format("")
     assert sections.warning({"delay=4": [early], "delay=8": [whole]}) == said.format("delay=4, ")
+    assert sections.warning({"a": [whole], "b": [whole], "c": [other_budget]}) == " a and b have the same settings."
     assert sections.warning({"delay=4": [whole]}) == ""
 
 

@@ -9,8 +9,16 @@ from seqrl_lightning.analysis.figures import ReferenceLine, draw_learning
 from seqrl_lightning.analysis.looks import COLORS, LINES, MARKERS, MOST_IN_A_PANEL, looks_of, panels_of
 
 
+def test_curves_of_crossed_conditions_that_lie_on_each_other_are_seen() -> None:
+    """The color tells the level of the first factor, the marker that of the second, and no two have the same dashes."""
+    looks = looks_of(f"memory={memory}, delay={delay}" for memory in ("gru", "lstm") for delay in (4, 8))
+    assert [look.color for look in looks.values()] == [COLORS[i] for i in (0, 0, 1, 1)]
+    assert [look.marker for look in looks.values()] == [MARKERS[i] for i in (0, 1, 0, 1)]
+    assert [look.line for look in looks.values()] == list(LINES)
+
+
 def test_conditions_that_cross_two_factors_share_colors_and_dashes() -> None:
-    """The color tells the level of the first factor, dashes and marker that of the second."""
+    """With more than four, the dashes tell the level of the second factor too."""
     looks = looks_of(f"memory={memory}, delay={delay}" for memory in ("gru", "lstm", "frames") for delay in (4, 8))
     assert [look.color for look in looks.values()] == [COLORS[i] for i in (0, 0, 1, 1, 2, 2)]
     assert [look.line for look in looks.values()] == [LINES[i] for i in (0, 1, 0, 1, 0, 1)]

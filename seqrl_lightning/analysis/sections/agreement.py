@@ -34,7 +34,7 @@ def stated(values: Mapping[str, T], separator: str = "; ") -> str:
     found = by_value(values)
     if len(found) == 1:
         return str(next(iter(found)))
-    return separator.join(f"{value} ({', '.join(names)})" for value, names in found.items())
+    return separator.join(f"{value} ({'; '.join(names)})" for value, names in found.items())
 
 
 def named_runs(groups: Groups) -> list[tuple[str, Run]]:
@@ -58,18 +58,22 @@ def number_of_seeds(groups: Groups) -> str:
 
 
 def note_on_evaluations(evaluated: Mapping[int, Mapping[str, int]], groups: Groups) -> str:
-    """Return the sentence on runs that were not evaluated in a block that is shown; empty if there are none.
+    """Return the sentence on runs that were not evaluated in a block; empty if there are none.
 
     Args:
-        evaluated: Number of runs that were evaluated, by block and condition; without conditions that have none.
+        evaluated: Number of runs that were evaluated, by block and condition; without blocks and conditions that have
+            none.
         groups: Runs by condition.
     """
-    titles, lacking = block_titles(groups), []
-    for block, of_block in evaluated.items():
+    lacking = []
+    for block, title in enumerate(block_titles(groups)):
+        where = f" in {title}" if title else ""
+        if block not in evaluated:
+            lacking.append(f"no run{where}")
+            continue
         for name, runs in groups.items():
-            if (count := of_block.get(name, 0)) < len(runs) and block < runs[0].facts.num_blocks:
+            if (count := evaluated[block].get(name, 0)) < len(runs) and block < runs[0].facts.num_blocks:
                 whose = f" of {name}" if len(groups) > 1 else ""
-                where = f" in {titles[block]}" if titles[block] else ""
                 lacking.append(f"{count} of {len(runs)} runs{whose}{where}")
     return f" Not every run was evaluated: {'; '.join(lacking)}." if lacking else ""
 

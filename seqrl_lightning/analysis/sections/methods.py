@@ -102,8 +102,8 @@ def _differing(table: pd.DataFrame) -> list[str]:
     if len(table) > _MOST_STATED or table.shape[1] > _MOST_STATED:
         more = f" and {len(table) - _MOST_STATED} others" if len(table) > _MOST_STATED else ""
         return [f"Conditions differed in {', '.join(table.index[:_MOST_STATED])}{more}; the table begins with them."]
-    values = {setting: ", ".join(f"{name}: {value}" for name, value in row.items()) for setting, row in table.T.items()}
-    return [f"Conditions differed in {'; '.join(f'{setting} ({of_one})' for setting, of_one in values.items())}."]
+    named = [f"{setting}, {stated(row.to_dict(), ' or ')}" for setting, row in table.iterrows()]
+    return [f"Conditions differed in {', and in '.join(named)}."]
 
 
 def _seeds_and_versions(groups: Groups) -> str:
