@@ -148,6 +148,8 @@ def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis
         f"The {name} is taken from the first evaluation that all runs have reached, after {stretch.start:,.0f} "
         f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
     )
+    if (first := min(float(curve.index[-1]) for of_one in curves.values() for curve in of_one)) < stretch.end:
+        note += f" Runs that ended before, the first one after {first:,.0f}, keep their last value up to there."
     return Outcome(name, mean_over_training(curves, stretch), None, definitions.mean_return(axis.label), note)
 
 

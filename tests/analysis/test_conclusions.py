@@ -140,12 +140,23 @@ def test_captions_say_which_part_of_training_counts(tmp_path: Path) -> None:
     found = {section.name: section.text for section in sections_on_conditions({"short": short, "long": long}, on_steps)}
     assert (
         "The mean return over env steps is taken from the first evaluation that all runs have reached, after 9 env "
-        "steps, to 60; earlier training doesn't count." in found["outcomes"]
+        "steps, to 60; earlier training doesn't count. Env steps" in found["outcomes"]
     )
     for name in ("learning", "outcomes"):
         assert "Env steps count the steps of a delay too" in found[name]
     assert note_on_lengths({"short": short, "long": long}, EPISODES) == ""
     assert note_on_lengths({"short": short, "same": short}, on_steps) == ""
+
+
+def test_captions_say_how_long_a_run_that_ended_is_held(tmp_path: Path) -> None:
+    """Over an axis on which runs had different budgets, one that trained less keeps its last value."""
+    returns = ([0.0] * 20,)
+    short = make_run(tmp_path / "short", 1, returns, curve={9: 1.0, 24: 3.0, 60: 2.0})
+    long = make_run(tmp_path / "long", 1, returns, lengths=9, curve={9: 1.0, 90: 3.0, 180: 2.0})
+    found = {outcome.name: outcome for outcome in outcomes({"a": [short], "b": [long]}, Axis("env_steps", ""))}
+    held = found["mean return over env steps"]
+    assert held.note.endswith("Runs that ended before, the first one after 60, keep their last value up to there.")
+    assert held.values["a"].tolist() == [(15 * 1.0 + 36 * 3.0 + 120 * 2.0) / 171]
 
 
 def test_curves_are_aligned_to_the_switch_of_each_run(tmp_path: Path) -> None:
