@@ -431,6 +431,9 @@ def test_outcomes_of_several_blocks_are_left_out_where_runs_reached_different_on
     assert why_left_out(first) == "not every run has a number"
     assert why_left_out(last) == why_left_out(found["share of choices that were errors"]) == ""
     assert [last.values[name].tolist() for name in ("late", "whole")] == [[1.0], [2 / 3]]  # C, A for B, B
+    for section in (sections.positions, sections.probed_errors):
+        text = section({"late": [late], "whole": [whole]}).text
+        assert "Not every run was evaluated: 0 of 1 runs of late in block 0: ABC. " in f"{text} "
     found = {outcome.name: outcome for outcome in outcomes({"early": [early], "whole": [whole]}, EPISODES)}
     for name in ("final return", "share of choices that were errors", "share of exploration errors"):
         assert why_left_out(found[name]) == "runs ended in different blocks (0 to 1), under different rules"
