@@ -15,16 +15,23 @@ from seqrl_lightning.analysis.factors import Crossing, crossing_of, effects
 from seqrl_lightning.analysis.outcomes import (
     Outcome,
     compare,
+    different_rules,
     final_returns,
-    has_every_run,
     in_block,
     is_complete,
     outcomes,
     shared_blocks,
+    why_left_out,
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.sections import by_chance, learning, positions, probed_errors, returns, warning
-from seqrl_lightning.analysis.sections.agreement import block_titles, mastery_in_words, number_of_seeds
+from seqrl_lightning.analysis.sections.agreement import (
+    block_titles,
+    by_value,
+    mastery_in_words,
+    num_runs_of,
+    number_of_seeds,
+)
 from seqrl_lightning.analysis.statistics import (
     LEVEL,
     MIN_SEEDS,
@@ -48,8 +55,8 @@ def sections_on_conditions(groups: Groups, axis: Axis, effect: float | None = No
         effect: The smallest probability of improvement that matters, for planning; None to leave that out.
     """
     every, chances = outcomes(groups, axis), chances_of(groups)
-    found = [outcome for outcome in every if has_every_run(outcome)]
-    left_out = [outcome for outcome in every if not has_every_run(outcome)]
+    found = [outcome for outcome in every if not why_left_out(outcome)]
+    left_out = [outcome for outcome in every if why_left_out(outcome)]
     sections = [
         learning(groups, axis, chances),
         returns(groups),
@@ -82,11 +89,10 @@ def criteria(found: Sequence[Outcome], groups: Groups, chances: Mapping[str, Cha
 
 def _criterion_over(unit: str, times: Sequence[Outcome], groups: Groups, chances: Mapping[str, Chance]) -> Section:
     """The fraction of runs that have met the criterion, over the episodes or the trials of each block."""
-    num_runs = {name: len(runs) for name, runs in groups.items()}
     titles, num_blocks = block_titles(groups), shared_blocks(groups)
     title_of = {f"{unit} to criterion{in_block(k, num_blocks)}": titles[k] for k in range(num_blocks)}
     curves = {title_of[outcome.name]: _survival(outcome) for outcome in times}
-    figure = figures.draw_survival(curves, num_runs, f"{unit} of the block")
+    figure = figures.draw_survival(curves, num_runs_of(groups), f"{unit} of the block")
     text = (
         f"Fraction of runs that have met the criterion after that many {unit} of the block, by the Kaplan-Meier "
         "estimate, in which runs that never meet it count. A curve ends where the last run met it or the block ended; "
@@ -106,8 +112,8 @@ def _survival(outcome: Outcome) -> dict[str, Survival]:
 
 
 def seeds(every: Sequence[Outcome], groups: Groups, axis: Axis) -> Section:
-    """Every outcome of every seed; the figure shows the outcomes that all runs have."""
-    shown = [outcome for outcome in every if outcome.is_met is None and has_every_run(outcome)]
+    """Every outcome of every seed; the figure shows those by which conditions can be compared."""
+    shown = [outcome for outcome in every if outcome.is_met is None and not why_left_out(outcome)]
     if not shown:
         return Section("outcomes", "Outcomes", "The runs have no outcome in common.")
     figure = figures.draw_outcomes({outcome.name: outcome.values for outcome in shown})
@@ -123,9 +129,10 @@ def definitions_of(found: Sequence[Outcome]) -> str:
 
 
 def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups) -> Section:
-    """Each two conditions, compared by every outcome that all runs have."""
+    """Each two conditions, compared by every outcome by which they can be."""
+    omitted = _omitted(left_out)
     if not found:
-        return Section("tests", "Comparisons", "The runs have no outcome in common.")
+        return Section("tests", "Comparisons", f"The runs have no outcome in common.{omitted}")
     table = pd.concat([compare(outcome) for outcome in found], ignore_index=True)
     text = (
         f"The outcomes are defined under {_where_defined(found)}. A's and B's middle: the interquartile mean or, for "
@@ -133,16 +140,18 @@ def tests(found: Sequence[Outcome], left_out: Sequence[Outcome], groups: Groups)
         "probability that a run of A has the larger number, ties counting half, with its 95 % score interval "
         "(Newcombe, 2006, method 5); Cliff's delta is 2 P - 1. p: two-sided permutation test of the means or, for "
         "times to criterion, of the log-rank scores; p (Holm): adjusted for the pairs of conditions, but not for the "
-        "number of outcomes, so choose the outcome that you test before you look."
+        f"number of outcomes, so choose the outcome that you test before you look.{omitted}{warning(groups)}"
     )
-    for why in dict.fromkeys(outcome.why_missing for outcome in left_out):
-        names = [outcome.name for outcome in left_out if outcome.why_missing == why]
-        text += f" Left out, because {why}: {'; '.join(names)}."
-    text += warning(groups)
     if table["p"].isna().all():
         text += f" There is no test: it takes {MIN_SEEDS} seeds in each condition."
     text += too_few_for_tests(groups) + note_on_shared_seeds(groups)
     return Section("tests", "Comparisons", text, None, table.set_index(["outcome", "A", "B"]))
+
+
+def _omitted(left_out: Sequence[Outcome]) -> str:
+    """Name the outcomes that are left out, by the reason."""
+    reasons = by_value({outcome.name: why_left_out(outcome) for outcome in left_out})
+    return "".join(f" Left out, because {why}: {'; '.join(names)}." for why, names in reasons.items())
 
 
 def _where_defined(found: Sequence[Outcome]) -> str:
@@ -212,7 +221,9 @@ def profiles(groups: Groups) -> Section:
     scores = {name: final_returns(runs) for name, runs in groups.items()}
     every = np.concatenate(list(scores.values()))
     if np.isnan(every).any():
-        return Section("profiles", "Performance profiles", "A run was not evaluated.")
+        return Section("profiles", "Performance profiles", "A run was not evaluated in its last block.")
+    if differing := different_rules(groups):
+        return Section("profiles", "Performance profiles", f"The {differing}.")
     margin = 0.05 * (every.max() - every.min() or 1.0)
     thresholds = np.linspace(every.min() - margin, every.max() + margin, 201)
     drawn = {name: performance_profile(values, thresholds) for name, values in scores.items()}
@@ -222,7 +233,7 @@ def profiles(groups: Groups) -> Section:
     )
     data = pd.DataFrame(drawn, index=pd.Index(thresholds, name="return"))
     data = data.melt(ignore_index=False, var_name="condition", value_name="fraction").reset_index()
-    figure = figures.draw_profiles(drawn, thresholds, {name: len(runs) for name, runs in groups.items()})
+    figure = figures.draw_profiles(drawn, thresholds, num_runs_of(groups))
     return Section("profiles", "Performance profiles", text, figure, None, data)
 
 

@@ -63,7 +63,7 @@ def shared_axis(runs: Sequence[Run]) -> Axis:
     for name, (section, setting) in _BUDGETS.items():
         budgets = {_budget(run, section, setting) for run in runs}
         if len(budgets) == 1 and (budget := budgets.pop()) not in (None, -1):
-            return Axis(name, f"all runs had {budget:g} {AXES[name]}")
+            return Axis(name, f"all runs had a budget of {budget:g} {AXES[name]}")
     return Axis("env_steps", "the runs have no budget in common")
 
 
@@ -119,17 +119,18 @@ def evaluations(run: Run, axis: str) -> pd.DataFrame:
 
 
 def curves_of_block(tables: Sequence[pd.DataFrame], block: int) -> list[pd.Series]:
-    """Return each run's curve in a block, over x; none if a run was not evaluated in it.
+    """Return the curve in a block, over x, of each run that was evaluated in it.
 
     Args:
         tables: The :func:`evaluations` of each run.
         block: The block.
 
     Returns:
-        A series over x for each run. Where the run's block ended, and another rule began, its last value is NaN.
+        A series over x for each of these runs. Where the run's block ended, and another rule began, its last value is
+        NaN.
     """
     of_block = [table[table["block"] == block] for table in tables]
-    return [] if any(table.empty for table in of_block) else [_up_to_its_end(table) for table in of_block]
+    return [_up_to_its_end(table) for table in of_block if not table.empty]
 
 
 def _up_to_its_end(table: pd.DataFrame) -> pd.Series:

@@ -20,9 +20,7 @@ TRIALS_TO_CRITERION = (
 FINAL_RETURN = (
     "Final return: the greedy policy's mean return in the last evaluation of a run, under the rule of its last block."
 )
-FRACTION_RIGHT = (
-    "Fraction right: of the greedy policy's choices in the last evaluation of each block, all blocks together."
-)
+FRACTION_RIGHT = "Fraction right: of the greedy policy's choices in whole episodes of that evaluation."
 SHARE_OF_ERRORS = "Share of errors: of all training choices for which an action was right, random ones included."
 SHARES_OF_KINDS = f"Shares of kinds of errors: of all choices in whole training episodes. {KINDS_OF_ERRORS}"
 PREVIOUS_ORDER = (

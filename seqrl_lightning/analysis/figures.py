@@ -51,24 +51,32 @@ def draw_curves(axes: Axes, curves: Sequence[pd.Series], label: str, look: Look)
 
     Args:
         axes: The axes to draw on.
-        curves: A series for each seed.
+        curves: A series for each seed; without any, the condition is only in the legend.
         label: Label in the legend.
         look: Color of all of them, and dashes of the mean.
     """
-    grid, color = on_grid(curves), look.color
+    color = look.color
+    drawn: dict[str, Any] = {
+        "color": color,
+        "linestyle": look.line,
+        "marker": look.marker,
+        "markersize": 4,
+        "linewidth": 1.5,
+    }
     for curve in curves:
         axes.step(curve.index, curve.to_numpy(), where="post", color=color, alpha=0.3, linewidth=0.6)
-    if grid.empty:  # a block ended before another run was evaluated in it
+    if not curves or (grid := on_grid(curves)).empty:  # a block ended before another run was evaluated in it
+        axes.plot([], [], label=label, **drawn)
         return
     mean, lower, upper = interquartile_means(grid.to_numpy())
-    drawn = {"color": color, "linestyle": look.line, "marker": look.marker, "markevery": [-1], "markersize": 4}
-    axes.step(grid.index, mean, where="post", linewidth=1.5, label=label, clip_on=False, **drawn)  # its end is marked
+    axes.step(grid.index, mean, where="post", label=label, clip_on=False, markevery=[-1], **drawn)  # its end is marked
     if len(curves) >= MIN_SEEDS:
         axes.fill_between(grid.index, lower, upper, step="post", color=color, alpha=0.15, linewidth=0)
 
 
 def draw_learning(
     curves: Mapping[int, Mapping[str, Sequence[pd.Series]]],
+    num_runs: Mapping[str, int],
     xlabel: str,
     references: Sequence[ReferenceLine],
     titles: Sequence[str],
@@ -76,20 +84,21 @@ def draw_learning(
     """Draw the learning curves of each condition, for each block, from the block's start on.
 
     Args:
-        curves: A series for each seed, by block and condition.
+        curves: A series for each seed that was evaluated in a block, by block and condition.
+        num_runs: Number of runs of each condition.
         xlabel: What the x axes count.
         references: Returns to draw as lines, each in the panels of its conditions.
         titles: The blocks' titles.
     """
-    facets = panels_of(name for of_block in curves.values() for name in of_block)
+    facets = panels_of(num_runs)
     ends = [max(curve.index[-1] for of_one in of_block.values() for curve in of_one) for of_block in curves.values()]
     labels = xlabel, "return of the greedy policy"
     figure, rows = new_panels([facet.title for facet in facets], titles, labels, ends)
     for facet, row in zip(facets, rows, strict=True):
         for axes, of_block in zip(row, curves.values(), strict=True):
             shown, others = _divided(of_block, facet)
-            for name, of_one in shown.items():
-                draw_curves(axes, of_one, label_of(facet, name, len(of_one)), facet.looks[name])
+            for name, look in facet.looks.items():
+                draw_curves(axes, shown.get(name, []), label_of(facet, name, num_runs[name]), look)
             draw_references(axes, references, facet, shown)
             for grid in map(on_grid, others.values()):
                 means = np.array([interquartile_mean(row) for row in grid.to_numpy()])
@@ -213,7 +222,7 @@ def draw_outcomes(outcomes: Mapping[str, Mapping[str, FloatArray]]) -> Figure:
     Args:
         outcomes: [seeds] float by the number's name and the condition.
     """
-    facets = panels_of(name for of_one in outcomes.values() for name in of_one)
+    facets = panels_of(next(iter(outcomes.values())))
     looks = {name: look for facet in facets for name, look in facet.looks.items()}
     figure, panels = new_grid(len(outcomes), 0.2 + height_of_points(len(looks)), most_in_a_row=3, sharey=True)
     for axes, (name, points) in zip(panels, outcomes.items(), strict=True):
@@ -229,7 +238,7 @@ def draw_survival(curves: Mapping[str, Mapping[str, Survival]], num_runs: Mappin
         num_runs: Number of runs of each condition.
         xlabel: What the x axes count.
     """
-    facets = panels_of(name for of_block in curves.values() for name in of_block)
+    facets = panels_of(num_runs)
     ends = [
         1.04 * max(curve.times[-1] for curve in of_block.values()) for of_block in curves.values()
     ]  # a last step shows
@@ -265,21 +274,27 @@ def _draw_steps(
     axes.set_ylim(-0.03, 1.03)
 
 
-def draw_positions(accuracy: Mapping[str, Mapping[str, pd.DataFrame]], references: Sequence[ReferenceLine]) -> Figure:
+def draw_positions(
+    accuracy: Mapping[str, Mapping[str, pd.DataFrame]],
+    num_runs: Mapping[str, int],
+    references: Sequence[ReferenceLine],
+) -> Figure:
     """Draw the accuracy at each serial position: each seed thinly, and the interquartile mean with its interval.
 
     Args:
         accuracy: A row for each seed and a column for each position, by the title of a block and by condition.
+        num_runs: Number of runs of each condition.
         references: Accuracies to draw as lines, if one of their conditions is drawn.
     """
-    facets = panels_of(name for of_block in accuracy.values() for name in of_block)
+    facets = panels_of(num_runs)
     figure, rows = new_panels([facet.title for facet in facets], list(accuracy), ("serial position", "fraction right"))
     for facet, row in zip(facets, rows, strict=True):
         for axes, of_block in zip(row, accuracy.values(), strict=True):
             shown, others = _divided(of_block, facet)
-            shifts = 0.12 * (np.arange(len(shown)) - (len(shown) - 1) / 2)  # apart within a position
-            for (name, seeds), shift in zip(shown.items(), shifts, strict=True):
-                _draw_accuracy(axes, seeds, shift, label_of(facet, name, len(seeds)), facet.looks[name])
+            shifts = 0.12 * (np.arange(len(facet.looks)) - (len(facet.looks) - 1) / 2)  # apart within a position
+            for (name, look), shift in zip(facet.looks.items(), shifts, strict=True):
+                seeds = shown.get(name, pd.DataFrame())
+                _draw_accuracy(axes, seeds, shift, label_of(facet, name, num_runs[name]), look)
             draw_references(axes, references, facet, shown)
             for seeds in others.values():
                 draw_other(axes, seeds.columns.to_numpy(), np.array([summary.mean for summary in _summaries(seeds)]))
@@ -386,7 +401,7 @@ def draw_profiles(profiles: Mapping[str, FloatArray], thresholds: FloatArray, nu
         thresholds: [K] float, the scores.
         num_runs: Number of runs of each condition.
     """
-    facets = panels_of(profiles)
+    facets = panels_of(num_runs)
     labels = "final return (τ)", "fraction of runs with more than τ"
     figure, rows = new_panels([facet.title for facet in facets], [""], labels)
     for facet, (axes,) in zip(facets, rows, strict=True):

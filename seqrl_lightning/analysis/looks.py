@@ -6,7 +6,7 @@ from typing import NamedTuple
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 """The palette of Okabe and Ito, which color-blind people can tell apart."""
 
-LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
+LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (4, 1.5, 1, 1.5)))
 """Dashes beside the colors, so that lines which lie on each other and black-and-white prints can be read."""
 
 MARKERS = ("o", "s", "D", "v")
@@ -27,21 +27,25 @@ class Look(NamedTuple):
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """Give each name a distinct look.
 
-    Conditions that cross two factors have the color of their level of the first factor, and the dashes and the marker
-    of their level of the second. All others have colors, dashes and markers in turn, no two of them the same ones.
+    Conditions that cross two factors have the color of their level of the first factor, and the marker of their level
+    of the second. Their dashes are all different, so that curves which lie on each other are seen, or, where there are
+    too many conditions for that, go with the marker. All others have colors, dashes and markers in turn, no two of them
+    the same ones.
 
     Args:
         names: Names of conditions, like ``memory=gru, delay=4``, or of anything else.
 
     >>> looks = looks_of(["memory=gru, delay=4", "memory=gru, delay=8", "memory=lstm, delay=4", "memory=lstm, delay=8"])
-    >>> [LINES.index(look.line) for look in looks.values()], len({look.color for look in looks.values()})
-    ([0, 1, 0, 1], 2)
+    >>> [(COLORS.index(look.color), LINES.index(look.line), MARKERS.index(look.marker)) for look in looks.values()]
+    [(0, 0, 0), (0, 1, 1), (1, 2, 0), (1, 3, 1)]
     """
     unique = list(dict.fromkeys(names))
     crossed = _crossed(unique)
     if crossed is not None and len(crossed.first) <= len(COLORS) and len(crossed.second) <= len(LINES):
         places = [(crossed.first.index(a), crossed.second.index(b)) for a, b in crossed.levels]
-        return {name: _look(color, line, line) for name, (color, line) in zip(unique, places, strict=True)}
+        lines = range(len(unique)) if len(unique) <= len(LINES) else [second for _, second in places]
+        named = zip(unique, places, lines, strict=True)
+        return {name: _look(first, line, second) for name, (first, second), line in named}
     return {name: _look(i, i, i % len(COLORS) + i // len(COLORS)) for i, name in enumerate(unique)}
 
 

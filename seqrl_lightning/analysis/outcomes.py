@@ -14,6 +14,7 @@ from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.curves import (
     VALIDATION,
     Axis,
+    block_starts,
     common_stretch,
     curves_of_block,
     evaluations,
@@ -52,7 +53,7 @@ class Outcome(NamedTuple):
     is_met: Mapping[str, BoolArray] | None = None  # for times to an event: whether it occurred, or the time is censored
     definition: str = ""  # for a caption
     note: str = ""  # for a caption: over which stretch of training a mean is taken
-    why_missing: str = "not every run has a number"  # where some have none
+    incomparable: str = ""  # the reason why its numbers are not of the same thing in all runs; empty if they are
 
 
 def is_complete(outcome: Outcome) -> bool:
@@ -73,9 +74,14 @@ def outcomes(groups: Groups, axis: Axis) -> list[Outcome]:
     return [*speed(groups), *returns(groups, axis), *behavior(groups)]
 
 
-def has_every_run(outcome: Outcome) -> bool:
-    """Whether every run has a value: leaving out runs, such as those that never learned, would bias comparisons."""
-    return all(np.isfinite(values).all() for values in outcome.values.values())
+def why_left_out(outcome: Outcome) -> str:
+    """Return the reason why conditions can't be compared by the outcome; empty if they can.
+
+    Every run has to have a number: leaving out runs, such as those that never learned, would bias comparisons.
+    """
+    if outcome.incomparable or all(np.isfinite(values).all() for values in outcome.values.values()):
+        return outcome.incomparable
+    return "not every run has a number"
 
 
 def speed(groups: Groups) -> list[Outcome]:
@@ -113,10 +119,10 @@ def _to_criterion(unit: str, tables: Mapping[str, Sequence[pd.DataFrame]], block
 def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     """Measure the greedy policy's mean return over training, in each block, and its final one.
 
-    There is none if a run was not evaluated. A mean is NaN where the runs have no stretch of training in common.
+    There is none if no run was evaluated. A mean is NaN where the runs have no stretch of training in common.
     """
     final = {name: final_returns(runs) for name, runs in groups.items()}
-    if any(np.isnan(values).any() for values in final.values()):
+    if all(np.isnan(values).all() for values in final.values()):
         return []
     num_blocks = shared_blocks(groups)
     curves = {name: [evaluations(run, axis.name) for run in runs] for name, runs in groups.items()}
@@ -124,15 +130,17 @@ def returns(groups: Groups, axis: Axis) -> list[Outcome]:
     for block in range(num_blocks):
         of_block = {name: curves_of_block(tables, block) for name, tables in curves.items()}
         found.append(_mean_return(groups, of_block, axis, in_block(block, num_blocks)))
-    return [*found, Outcome("final return", final, None, definitions.FINAL_RETURN, note_on_rules(groups))]
+    differing = different_rules(groups)
+    return [*found, Outcome("final return", final, None, definitions.FINAL_RETURN, incomparable=differing)]
 
 
 def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis: Axis, where: str) -> Outcome:
     name = f"mean return over {axis.label}{where}"
-    stretch = common_stretch(curves) if all(curves.values()) else None
+    has_all = all(len(curves[condition]) == len(runs) for condition, runs in groups.items())
+    stretch = common_stretch(curves) if has_all else None
     if stretch is None:
         missing = {condition: np.full(len(runs), np.nan) for condition, runs in groups.items()}
-        return Outcome(name, missing, why_missing="the conditions have at most one evaluation in common")
+        return Outcome(name, missing, incomparable="the conditions have at most one evaluation in common")
     since, at_most = (
         (" since the start of the block", " (at most to the end of the shortest block)") if where else ("", "")
     )
@@ -140,11 +148,13 @@ def _mean_return(groups: Groups, curves: Mapping[str, Sequence[pd.Series]], axis
         f"The {name} is taken from the first evaluation that all runs have reached, after {stretch.start:,.0f} "
         f"{axis.label}{since}, to {stretch.end:,.0f}{at_most}; earlier training doesn't count."
     )
+    if (first := min(float(curve.index[-1]) for of_one in curves.values() for curve in of_one)) < stretch.end:
+        note += f" Runs that ended before, the first one after {first:,.0f}, keep their last value up to there."
     return Outcome(name, mean_over_training(curves, stretch), None, definitions.mean_return(axis.label), note)
 
 
-def note_on_rules(groups: Groups) -> str:
-    """Return the sentence that final returns are under different rules; empty where all runs ended in one block."""
+def different_rules(groups: Groups) -> str:
+    """Return words that say that runs ended under different rules; empty where all of them ended in one block."""
     last = {
         min(int(run.episodes["block"].max()), run.facts.num_blocks - 1)
         for runs in groups.values()
@@ -153,17 +163,22 @@ def note_on_rules(groups: Groups) -> str:
     }
     if len(last) < 2:
         return ""
-    blocks = f"{min(last)} to {max(last)}"
-    return f"Runs ended in different blocks ({blocks}), so their final returns are under different rules."
+    return f"runs ended in different blocks ({min(last)} to {max(last)}), under different rules"
 
 
 def final_returns(runs: Sequence[Run]) -> FloatArray:
     """Return the return in each run's last evaluation, under the rule of its last block.
 
     Returns:
-        [runs] float64; NaN for a run that was not evaluated.
+        [runs] float64; NaN for a run that was not evaluated in that block.
     """
-    return np.array([curve.iloc[-1] if len(curve := run.curve(VALIDATION)) else np.nan for run in runs])
+    return np.array([_final_return(run) for run in runs])
+
+
+def _final_return(run: Run) -> float:
+    begun = [start for start in block_starts(run.episodes, run.facts.num_blocks) if np.isfinite(start)]
+    curve = run.curve(VALIDATION).loc[begun[-1] :]
+    return float(curve.iloc[-1]) if len(curve) else np.nan
 
 
 def behavior(groups: Groups) -> list[Outcome]:
@@ -172,12 +187,14 @@ def behavior(groups: Groups) -> list[Outcome]:
     if any(len(tables[name]) < len(runs) for name, runs in groups.items()):
         return []
     facts = [run.facts for runs in groups.values() for run in runs]
-    found = [
-        _of_runs(
-            "fraction right in the last evaluation of each block", groups, _probed_accuracy, definitions.FRACTION_RIGHT
-        ),
-        _of_tables("share of choices that were errors", tables, _error_share, definitions.SHARE_OF_ERRORS),
-    ]
+    num_blocks, differing = shared_blocks(groups), different_rules(groups)
+    found = []
+    for block in range(num_blocks):
+        name = f"fraction right in the last evaluation{in_block(block, num_blocks)}"
+        measure = partial(_probed_accuracy, block=block if num_blocks > 1 else None)
+        found.append(_of_runs(name, groups, measure, definitions.FRACTION_RIGHT))
+    name = "share of choices that were errors"
+    found.append(_of_tables(name, tables, _error_share, definitions.SHARE_OF_ERRORS, differing))
     if any(of_run.num_positions is None or of_run.num_objects is None for of_run in facts):
         return found
     measured = {
@@ -186,13 +203,13 @@ def behavior(groups: Groups) -> list[Outcome]:
     }
     for kind in ERROR_KINDS:
         name = f"share of {kind.replace('_', '-')} errors"
-        found.append(_of_tables(name, measured, partial(_share_of, kind), definitions.SHARES_OF_KINDS))
-    for block in range(1, shared_blocks(groups)):
+        found.append(_of_tables(name, measured, partial(_share_of, kind), definitions.SHARES_OF_KINDS, differing))
+    for block in range(1, num_blocks):
         name = f"rank correlation with the previous order in block {block}"
         found.append(_of_runs(name, groups, partial(_transfer, block=block), definitions.RANK_CORRELATION))
-    if all(of_run.order is not None for of_run in facts) and shared_blocks(groups) > 1:
+    if all(of_run.order is not None for of_run in facts) and num_blocks > 1:
         name = f"share of errors by the previous order in the first {EARLY_EPISODES} episodes of a block"
-        found.append(_of_tables(name, measured, _interference, definitions.PREVIOUS_ORDER))
+        found.append(_of_tables(name, measured, _interference, definitions.PREVIOUS_ORDER, differing))
     return found
 
 
@@ -260,8 +277,12 @@ def _of_runs(name: str, groups: Groups, measure: Callable[[Run], float], definit
     return Outcome(name, values, None, definition)
 
 
-def _probed_accuracy(run: Run) -> float:
-    return np.nan if run.probes is None else float(probes_at(run.probes, "last")["is_right"].mean())
+def _probed_accuracy(run: Run, block: int | None) -> float:
+    """The accuracy in the last evaluation, of a block of a task that has several; NaN if the run has none in it."""
+    if run.probes is None:
+        return np.nan
+    probes = probes_at(run.probes, "last")
+    return float((probes if block is None else probes[probes["block"] == block])["is_right"].mean())
 
 
 def _transfer(run: Run, block: int) -> float:
@@ -276,9 +297,10 @@ def _of_tables(
     tables: Mapping[str, Sequence[pd.DataFrame]],
     measure: Callable[[pd.DataFrame], float],
     definition: str,
+    incomparable: str = "",
 ) -> Outcome:
     values = {condition: np.array([measure(table) for table in of_one], float) for condition, of_one in tables.items()}
-    return Outcome(name, values, None, definition)
+    return Outcome(name, values, None, definition, incomparable=incomparable)
 
 
 def _error_share(trials: pd.DataFrame) -> float:

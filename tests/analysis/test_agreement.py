@@ -17,7 +17,7 @@ from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.sections.agreement import block_titles, reference_lines
 from tests.analysis.made_runs import BEST, make_run
 
-EPISODES = Axis("episodes", "all runs had 40 training episodes")
+EPISODES = Axis("episodes", "all runs had a budget of 40 training episodes")
 PICKS = [(episode, block, letter, False) for episode, block in ((0, 0), (1, 1)) for letter in ("ABC", "CBA")[block]]
 ONE_BLOCK: dict[str, Any] = {"returns": ([BEST] * 20,), "trials": PICKS[:3], "probes": PICKS[:3]}
 TWO_BLOCKS: dict[str, Any] = {"trials": PICKS, "probes": PICKS}
@@ -29,8 +29,9 @@ def panels_of(section: Section) -> list[Axes]:
 
 
 def lines_of(axes: Axes) -> dict[str, tuple[float, Any]]:
-    """The height, at their end, and the color of the lines in the legend."""
-    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    """The height, at their end, and the color of the lines that are drawn under a label."""
+    named = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    lines = [line for line in named if len(pd.Series(line.get_ydata()))]
     return {str(line.get_label()): (float(pd.Series(line.get_ydata()).iloc[-1]), line.get_color()) for line in lines}
 
 
@@ -47,6 +48,27 @@ def test_conditions_with_different_numbers_of_blocks(names: tuple[str, str], tmp
         assert {"one (n = 1)", "two (n = 1)", "random choices"} <= set(lines_of(first))
         assert "one (n = 1)" not in lines_of(second)
         assert lines_of(first)["two (n = 1)"] == lines_of(second)["two (n = 1)"] == (value, color)
+
+
+def test_a_condition_looks_the_same_in_all_figures(tmp_path: Path) -> None:
+    """Also if it was not evaluated in the first block, where the caption says so; and the legend has one order."""
+    late = [make_run(tmp_path / f"late {seed}", seed, curve={90: 1.0}) for seed in (1, 2)]
+    some = [make_run(tmp_path / "some", 1, curve={90: 1.0}), make_run(tmp_path / "whole", 2)]
+    groups = {"late": late, "some": some}
+    section = sections.learning(groups, EPISODES, {})
+    first, second = panels_of(section)
+    assert "late (n = 2)" not in lines_of(first)
+    assert [lines_of(second)[f"{name} (n = 2)"][1] for name in groups] == list(COLORS[:2])
+    assert lines_of(first)["some (n = 2)"][1] == COLORS[1]
+    assert section.figure is not None
+    (legend,) = section.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["late (n = 2)", "some (n = 2)", "mastery"]
+    lacking = "0 of 2 runs of late in block 0: ABC; 1 of 2 runs of some in block 0: ABC."
+    assert f"Not every run was evaluated: {lacking}" in section.text
+    assert "Not every run" not in sections.learning({"whole": some[1:]}, EPISODES, {}).text
+    assert (
+        "Not every run was evaluated: no run in block 0: ABC." in sections.learning({"late": late}, EPISODES, {}).text
+    )
 
 
 def test_a_block_whose_order_differs_between_conditions_has_a_number_alone(tmp_path: Path) -> None:
@@ -107,7 +129,8 @@ def test_without_a_tolerance_no_two_values_are_one() -> None:
 def test_a_line_is_in_the_panels_of_its_conditions() -> None:
     curve = [pd.Series([1.0, 2.0])]
     lines = [ReferenceLine("mastery", 3.0, ":", ["a", "b"]), ReferenceLine("mastery", 5.0, ":", ["c"])]
-    panels = draw_learning({0: {"a": curve, "b": curve, "c": curve}, 1: {"b": curve}}, "trials", lines, ["", ""]).axes
+    curves = {0: {"a": curve, "b": curve, "c": curve}, 1: {"b": curve}}
+    panels = draw_learning(curves, dict.fromkeys("abc", 1), "trials", lines, ["", ""]).axes
     assert {"mastery, 3 (a; b)", "mastery, 5 (c)"} <= set(lines_of(panels[0]))
     assert "mastery, 5 (c)" not in lines_of(panels[1])
     assert [lines_of(axes)["mastery, 3 (a; b)"] for axes in panels] == [(3.0, COLORS[0])] * 2
@@ -121,6 +144,8 @@ def test_all_learners_are_named(tmp_path: Path) -> None:
         }
         return sections.methods(groups, EPISODES, "seqrl compare").text
 
-    trained = "trained on seqrl/SequenceDistractor-v0 with"
-    assert text(a="DQN", b="C51", c="DQN").startswith(f"DQN (a; c) and C51 (b) were {trained}")
+    trained = "trained on seqrl/SequenceDistractor-v0 (blocks ["
+    found = text(a="DQN", b="C51", c="DQN")
+    assert found.startswith(f"DQN (a; c) and C51 (b) were {trained}")
+    assert " Conditions differed in model, DQN (a; c) or C51 (b). " in found
     assert text(d="C51", e="C51").startswith(f"C51 was {trained}")

@@ -57,4 +57,6 @@ def test_reports_say_that_a_criterion_can_be_met_by_chance(tmp_path: Path) -> No
     assert text.endswith("with a probability above 5 %: it says little about learning.")
     rare = {"short": Chance(0.0, 1e5, 2e5), "long": chances["long"]}
     assert sections.by_chance(rare, groups).endswith("short: 100,000 to 200,000; long: never.")
+    never = {"short": Chance(0.0, 2e6, 3e9), "long": Chance(0.0, 3e6, 4e8)}
+    assert sections.by_chance(never, groups).endswith("(95 % interval, from playing the task): more than 1,000,000.")
     assert "not met by chance" in sections.by_chance({"long": chances["long"]}, groups)

@@ -28,7 +28,7 @@ from seqrl_lightning.analysis.figures import draw_curves
 from seqrl_lightning.analysis.levels import Levels, write_levels
 from seqrl_lightning.analysis.looks import looks_of
 from seqrl_lightning.analysis.measures import accuracy_by_position, criterion_by_block, probes_at
-from seqrl_lightning.analysis.outcomes import compare, has_every_run, note_on_rules, outcomes
+from seqrl_lightning.analysis.outcomes import compare, different_rules, final_returns, outcomes, why_left_out
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.trials import accuracy_of_probes
@@ -140,12 +140,23 @@ def test_captions_say_which_part_of_training_counts(tmp_path: Path) -> None:
     found = {section.name: section.text for section in sections_on_conditions({"short": short, "long": long}, on_steps)}
     assert (
         "The mean return over env steps is taken from the first evaluation that all runs have reached, after 9 env "
-        "steps, to 60; earlier training doesn't count." in found["outcomes"]
+        "steps, to 60; earlier training doesn't count. Env steps" in found["outcomes"]
     )
     for name in ("learning", "outcomes"):
         assert "Env steps count the steps of a delay too" in found[name]
     assert note_on_lengths({"short": short, "long": long}, EPISODES) == ""
     assert note_on_lengths({"short": short, "same": short}, on_steps) == ""
+
+
+def test_captions_say_how_long_a_run_that_ended_is_held(tmp_path: Path) -> None:
+    """Over an axis on which runs had different budgets, one that trained less keeps its last value."""
+    returns = ([0.0] * 20,)
+    short = make_run(tmp_path / "short", 1, returns, curve={9: 1.0, 24: 3.0, 60: 2.0})
+    long = make_run(tmp_path / "long", 1, returns, lengths=9, curve={9: 1.0, 90: 3.0, 180: 2.0})
+    found = {outcome.name: outcome for outcome in outcomes({"a": [short], "b": [long]}, Axis("env_steps", ""))}
+    held = found["mean return over env steps"]
+    assert held.note.endswith("Runs that ended before, the first one after 60, keep their last value up to there.")
+    assert held.values["a"].tolist() == [(15 * 1.0 + 36 * 3.0 + 120 * 2.0) / 171]
 
 
 def test_curves_are_aligned_to_the_switch_of_each_run(tmp_path: Path) -> None:
@@ -163,7 +174,7 @@ def test_curves_are_aligned_to_the_switch_of_each_run(tmp_path: Path) -> None:
 def test_the_axis_is_the_budget_that_runs_have_in_common(tmp_path: Path) -> None:
     short = make_run(tmp_path / "short", 1)
     long = make_run(tmp_path / "long", 1, lengths=9, data={"num_envs": 2})
-    assert shared_axis([short, long]) == ("episodes", "all runs had 40 training episodes")
+    assert shared_axis([short, long]) == ("episodes", "all runs had a budget of 40 training episodes")
     other = make_run(tmp_path / "other", 1, agent={"max_episodes": 30})
     assert shared_axis([short, other]).name == "env_steps"
     assert axis_of([short], "updates").name == "updates"
@@ -189,8 +200,10 @@ def test_runs_that_have_not_reached_their_budget_are_named(tmp_path: Path) -> No
     early = make_run(tmp_path / "early", 2, agent={"max_episodes": 50})
     other_budget = make_run(tmp_path / "other", 3, agent={"max_episodes": None})
     assert [unfinished(run) for run in (whole, early, other_budget)] == [None, "40 of 50 training episodes", None]
-    text = sections.warning({"delay=4": [whole, early]})
-    assert text == " Not all runs have reached their budget: delay=4, seed 2 (40 of 50 training episodes)."
+    said = " Not all runs have reached their budget: {}seed 2 (40 of 50 training episodes)."
+    assert sections.warning({"all runs": [whole, early]}) == said.format("")
+    assert sections.warning({"delay=4": [early], "delay=8": [whole]}) == said.format("delay=4, ")
+    assert sections.warning({"a": [whole], "b": [whole], "c": [other_budget]}) == " a and b have the same settings."
     assert sections.warning({"delay=4": [whole]}) == ""
 
 
@@ -341,7 +354,7 @@ def test_a_report_says_that_no_pair_can_differ_and_that_seeds_are_shared(groups:
 
 def test_fewer_than_five_seeds_are_not_tested(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
     few = {name: runs[:4] for name, runs in groups.items()}
-    table = pd.concat(compare(outcome) for outcome in outcomes(few, EPISODES) if has_every_run(outcome))
+    table = pd.concat(compare(outcome) for outcome in outcomes(few, EPISODES) if not why_left_out(outcome))
     assert table[["p", "p (Holm)", "lower", "upper"]].isna().all(axis=None)
     found = {section.name: section for section in sections_on_conditions(few, EPISODES, effect=0.75)}
     assert "There is no test" in found["tests"].text
@@ -358,9 +371,9 @@ def test_a_run_that_ended_in_an_earlier_block_has_no_speed_in_the_later_one(tmp_
     found = {outcome.name: outcome for outcome in outcomes({"one": [whole], "two": [short]}, EPISODES)}
     first, second = (found[f"episodes to criterion in block {block}"] for block in (0, 1))
     assert [first.values[name].tolist() for name in ("one", "two")] == [[5.0], [5.0]]
-    assert has_every_run(first)
+    assert not why_left_out(first)
     assert np.isnan(second.values["two"]).all()
-    assert not has_every_run(second)
+    assert why_left_out(second) == "not every run has a number"
     text = {
         section.name: section.text for section in sections_on_conditions({"one": [whole], "two": [short]}, EPISODES)
     }
@@ -383,11 +396,47 @@ def test_reports_say_that_conditions_trained_unequally(tmp_path: Path) -> None:
 
 def test_reports_say_that_final_returns_are_under_different_rules(tmp_path: Path) -> None:
     second, first = make_run(tmp_path / "second"), make_run(tmp_path / "first", returns=([0.0] * 20, []))
-    note = "Runs ended in different blocks (0 to 1), so their final returns are under different rules."
+    differing = "runs ended in different blocks (0 to 1), under different rules"
     groups = {"second": [second], "first": [first]}
-    assert note in sections.returns(groups).text
-    assert note in {section.name: section.text for section in sections_on_conditions(groups, EPISODES)}["outcomes"]
-    assert note_on_rules({"second": [second]}) == ""
+    assert f"The {differing}: their final returns can't be compared." in sections.returns(groups).text
+    found = {section.name: section for section in sections_on_conditions(groups, EPISODES)}
+    assert f"Left out, because {differing}: final return." in found["tests"].text
+    assert "final return" not in table_of(found["tests"]).index.get_level_values("outcome")
+    assert found["profiles"].figure is None
+    assert different_rules({"second": [second]}) == ""
+    table = table_of(sections.returns({"both": [second, first], "second": [second]}))
+    assert table["interquartile mean"].isna().tolist() == [True, False]
+    assert table["each seed"].tolist() == ["3, 3", "3"]
+
+
+def test_a_final_return_is_under_the_last_rule(tmp_path: Path) -> None:
+    """A run that is killed after the switch, at env step 60, and before an evaluation has no return under the rule."""
+    killed = make_run(tmp_path / "killed", 1, curve={30: 0.0, 57: BEST})
+    whole = make_run(tmp_path / "whole", 2, curve={30: 0.0, 57: BEST, 60: 1.0})
+    assert final_returns([killed, whole]).tolist() == [pytest.approx(np.nan, nan_ok=True), 1.0]
+    found = {outcome.name: outcome for outcome in outcomes({"a": [killed], "b": [whole]}, EPISODES)}
+    assert why_left_out(found["final return"]) == "not every run has a number"
+    assert why_left_out(found["episodes to criterion in block 0"]) == ""
+
+
+def test_outcomes_of_several_blocks_are_left_out_where_runs_reached_different_ones(tmp_path: Path) -> None:
+    """And greedy choices are compared block by block: those of one condition may be of one rule only."""
+    both = [(0, 0, letter, False) for letter in "ABC"] + [(1, 1, letter, False) for letter in "CAB"]
+    second = [(0, 1, letter, False) for letter in "CBA"]
+    early = make_run(tmp_path / "early", returns=([BEST] * 2, []), trials=both[:3], probes=both[:3])
+    late = make_run(tmp_path / "late", trials=both, probes=second)
+    whole = make_run(tmp_path / "whole", trials=both, probes=both)
+    found = {outcome.name: outcome for outcome in outcomes({"late": [late], "whole": [whole]}, EPISODES)}
+    first, last = (found[f"fraction right in the last evaluation in block {block}"] for block in (0, 1))
+    assert why_left_out(first) == "not every run has a number"
+    assert why_left_out(last) == why_left_out(found["share of choices that were errors"]) == ""
+    assert [last.values[name].tolist() for name in ("late", "whole")] == [[1.0], [2 / 3]]  # C, A for B, B
+    for section in (sections.positions, sections.probed_errors):
+        text = section({"late": [late], "whole": [whole]}).text
+        assert "Not every run was evaluated: 0 of 1 runs of late in block 0: ABC. " in f"{text} "
+    found = {outcome.name: outcome for outcome in outcomes({"early": [early], "whole": [whole]}, EPISODES)}
+    for name in ("final return", "share of choices that were errors", "share of exploration errors"):
+        assert why_left_out(found[name]) == "runs ended in different blocks (0 to 1), under different rules"
 
 
 def test_captions_define_what_they_show(groups: dict[str, list]) -> None:  # type: ignore[type-arg]
@@ -396,9 +445,9 @@ def test_captions_define_what_they_show(groups: dict[str, list]) -> None:  # typ
         assert "n = 5 seeds in each condition" in found[name].text
     assert "mastered if its return is at least 3." in found["criterion"].text
     shown = [outcome for outcome in outcomes(groups, EPISODES) if outcome.is_met is None]
-    assert all(outcome.definition for outcome in shown if has_every_run(outcome))
+    assert all(outcome.definition for outcome in shown if not why_left_out(outcome))
     for outcome in shown:
-        assert not has_every_run(outcome) or outcome.definition in found["outcomes"].text
+        assert why_left_out(outcome) or outcome.definition in found["outcomes"].text
     few = {"fast": groups["fast"], "slow": groups["slow"][:4]}
     assert "n = 5 (fast); 4 (slow) seeds" in sections.learning(few, EPISODES, {}).text
 

@@ -9,8 +9,16 @@ from seqrl_lightning.analysis.figures import ReferenceLine, draw_learning
 from seqrl_lightning.analysis.looks import COLORS, LINES, MARKERS, MOST_IN_A_PANEL, looks_of, panels_of
 
 
+def test_curves_of_crossed_conditions_that_lie_on_each_other_are_seen() -> None:
+    """The color tells the level of the first factor, the marker that of the second, and no two have the same dashes."""
+    looks = looks_of(f"memory={memory}, delay={delay}" for memory in ("gru", "lstm") for delay in (4, 8))
+    assert [look.color for look in looks.values()] == [COLORS[i] for i in (0, 0, 1, 1)]
+    assert [look.marker for look in looks.values()] == [MARKERS[i] for i in (0, 1, 0, 1)]
+    assert [look.line for look in looks.values()] == list(LINES)
+
+
 def test_conditions_that_cross_two_factors_share_colors_and_dashes() -> None:
-    """The color tells the level of the first factor, dashes and marker that of the second."""
+    """With more than four, the dashes tell the level of the second factor too."""
     looks = looks_of(f"memory={memory}, delay={delay}" for memory in ("gru", "lstm", "frames") for delay in (4, 8))
     assert [look.color for look in looks.values()] == [COLORS[i] for i in (0, 0, 1, 1, 2, 2)]
     assert [look.line for look in looks.values()] == [LINES[i] for i in (0, 1, 0, 1, 0, 1)]
@@ -41,7 +49,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
     for count in (1, 20):
         curves = {f"condition {i}": [pd.Series(np.arange(3.0))] for i in range(4)}
         lines = [ReferenceLine("mastery", 1.0 + i, ":", [f"condition {i % 4}"]) for i in range(count)]
-        figure = draw_learning({0: curves}, "env steps", lines, [""])
+        figure = draw_learning({0: curves}, dict.fromkeys(curves, 1), "env steps", lines, [""])
         figure.canvas.draw()
         heights.append(figure.axes[0].get_window_extent().height)
     assert heights[1] > 0.85 * heights[0] > 0
@@ -49,7 +57,7 @@ def test_a_long_legend_leaves_the_curves_their_space() -> None:
 
 def test_a_curve_of_one_evaluation_is_seen() -> None:
     """Its end is marked: a line from one point to itself shows nothing."""
-    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, "env steps", [], [""])
+    figure = draw_learning({0: {"a": [pd.Series([1.0], index=[4000])]}}, {"a": 1}, "env steps", [], [""])
     (line,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "a (n = 1)")
     assert line.get_marker() == MARKERS[0]
     assert line.get_markevery() == [-1]
@@ -89,7 +97,7 @@ def test_no_figure_is_wider_than_a_page_and_each_block_of_a_condition_is_in_one_
         for block in range(num_blocks)
     }
     titles = [f"block {block}" for block in curves]
-    figure = draw_learning(curves, "env steps", [], titles)
+    figure = draw_learning(curves, dict.fromkeys(conditions, 1), "env steps", [], titles)
     assert figure.get_figwidth() <= PAGE
     shown = [axes for axes in figure.axes if axes.get_visible()]
     found = sorted(

@@ -7,6 +7,7 @@ import numpy as np
 
 from seqrl_lightning.analysis.conditions import Groups
 from seqrl_lightning.analysis.figures import ReferenceLine
+from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.metrics import TaskFacts
 
 T = TypeVar("T")
@@ -33,16 +34,48 @@ def stated(values: Mapping[str, T], separator: str = "; ") -> str:
     found = by_value(values)
     if len(found) == 1:
         return str(next(iter(found)))
-    return separator.join(f"{value} ({', '.join(names)})" for value, names in found.items())
+    return separator.join(f"{value} ({'; '.join(names)})" for value, names in found.items())
+
+
+def named_runs(groups: Groups) -> list[tuple[str, Run]]:
+    """Name each run by its seed and, if there are several conditions, by its condition."""
+    several = len(groups) > 1
+    return [(f"{name}, " * several + f"seed {run.seed}", run) for name, runs in groups.items() for run in runs]
+
+
+def num_runs_of(groups: Groups) -> dict[str, int]:
+    """Return the number of runs of each condition."""
+    return {name: len(runs) for name, runs in groups.items()}
 
 
 def number_of_seeds(groups: Groups) -> str:
     """State the n of a caption, like ``n = 5 seeds in each condition``."""
-    sizes = {name: len(runs) for name, runs in groups.items()}
+    sizes = num_runs_of(groups)
     if len(set(sizes.values())) > 1:
         return f"n = {stated(sizes)} seeds"
     (size, *_) = sizes.values()
     return f"n = {size} seed{'s' * (size > 1)}{' in each condition' if len(groups) > 1 else ''}"
+
+
+def note_on_evaluations(evaluated: Mapping[int, Mapping[str, int]], groups: Groups) -> str:
+    """Return the sentence on runs that were not evaluated in a block; empty if there are none.
+
+    Args:
+        evaluated: Number of runs that were evaluated, by block and condition; without blocks and conditions that have
+            none.
+        groups: Runs by condition.
+    """
+    lacking = []
+    for block, title in enumerate(block_titles(groups)):
+        where = f" in {title}" if title else ""
+        if block not in evaluated:
+            lacking.append(f"no run{where}")
+            continue
+        for name, runs in groups.items():
+            if (count := evaluated[block].get(name, 0)) < len(runs) and block < runs[0].facts.num_blocks:
+                whose = f" of {name}" if len(groups) > 1 else ""
+                lacking.append(f"{count} of {len(runs)} runs{whose}{where}")
+    return f" Not every run was evaluated: {'; '.join(lacking)}." if lacking else ""
 
 
 def mastery_in_words(groups: Groups) -> str:

@@ -15,7 +15,13 @@ from seqrl_lightning.analysis.measures import (
 )
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
-from seqrl_lightning.analysis.sections.agreement import block_titles, number_of_seeds, reference_lines
+from seqrl_lightning.analysis.sections.agreement import (
+    block_titles,
+    note_on_evaluations,
+    num_runs_of,
+    number_of_seeds,
+    reference_lines,
+)
 from seqrl_lightning.analysis.statistics import SPREAD, interquartile_mean
 from seqrl_lightning.functional import ERROR_KINDS
 from seqrl_lightning.types import Order
@@ -33,11 +39,12 @@ def positions(groups: Groups) -> Section:
     references = reference_lines(
         "random choices", "-.", {name: _random_accuracy(runs[0]) for name, runs in groups.items()}
     )
-    figure = figures.draw_positions({titles[block]: _by_condition(data, block) for block in blocks}, references)
+    accuracy = {titles[block]: _by_condition(data, block) for block in blocks}
+    figure = figures.draw_positions(accuracy, num_runs_of(groups), references)
     text = (
         f"Fraction of right choices at each serial position ({_position_in_words(groups)}), of the greedy policy in "
         f"the last evaluation of each block (probes.csv). {GREEDY}. Each seed (thin), and {SPREAD}; "
-        f"{number_of_seeds(groups)}."
+        f"{number_of_seeds(groups)}.{note_on_evaluations(_evaluated(data), groups)}"
     )
     if references:
         text += " Random choices: one over the number of actions."
@@ -57,6 +64,11 @@ def _by_condition(data: pd.DataFrame, block: int) -> dict[str, pd.DataFrame]:
     """Return the accuracies in a block, a row for each seed and a column for each position, by condition."""
     of_block = data[data["block"] == block].groupby("condition", sort=False)
     return {str(name): rows.pivot(index="seed", columns="position", values="accuracy") for name, rows in of_block}
+
+
+def _evaluated(data: pd.DataFrame) -> dict[int, dict[str, int]]:
+    """Return the number of runs that were evaluated in each block, by condition."""
+    return {block: rows.groupby("condition")["seed"].nunique().to_dict() for block, rows in data.groupby("block")}
 
 
 def probed_accuracy(groups: Groups) -> pd.DataFrame:
@@ -99,7 +111,8 @@ def probed_errors(groups: Groups) -> Section:
     table = data.groupby(["condition", "block", "evaluation"], sort=False)[kinds].mean()
     text = (
         "Share of choices of each kind in the first and in the last evaluation of each block (probes.csv), in which no "
-        f"choice is random; mean over seeds, {number_of_seeds(groups)}. {KINDS_OF_ERRORS}"
+        f"choice is random; mean over seeds, {number_of_seeds(groups)}.{note_on_evaluations(_evaluated(data), groups)} "
+        f"{KINDS_OF_ERRORS}"
     )
     return Section("probed_errors", title, text, None, table, data)
 

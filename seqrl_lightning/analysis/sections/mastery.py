@@ -15,6 +15,8 @@ from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.sections.agreement import mastery_in_words, number_of_seeds
 from seqrl_lightning.analysis.survival import kaplan_meier
 
+_LONGER_THAN_TRAINING = 1_000_000  # episodes, beyond which their number says no more
+
 
 def criterion(runs: Sequence[Run], chances: Mapping[str, Chance]) -> Section:
     """Episodes to criterion, and savings."""
@@ -63,10 +65,7 @@ def by_chance(chances: Mapping[str, Chance], groups: Mapping[str, Sequence[Run]]
     """
     if not any(np.isfinite(chance.most) for chance in chances.values()):
         return "No random episode was mastered, so the criterion is not met by chance."
-    words = [
-        f"{chance.fewest:,.0f} to {chance.most:,.0f}" if np.isfinite(chance.most) else "never"
-        for chance in chances.values()
-    ]
+    words = [_number_by_chance(chance) for chance in chances.values()]
     by_name = "; ".join(f"{name}: {word}" for name, word in zip(chances, words, strict=True))
     named = words[0] if len(set(words)) == 1 else by_name
     text = (
@@ -82,6 +81,12 @@ def by_chance(chances: Mapping[str, Chance], groups: Mapping[str, Sequence[Run]]
         f"{text} {where}, blocks are so long that random choices meet it with a probability above 5 %: it says little "
         "about learning."
     )
+
+
+def _number_by_chance(chance: Chance) -> str:
+    if chance.fewest > _LONGER_THAN_TRAINING:
+        return f"more than {_LONGER_THAN_TRAINING:,}" if np.isfinite(chance.most) else "never"
+    return f"{chance.fewest:,.0f} to {chance.most:,.0f}"
 
 
 def _longest_block(run: Run) -> int:

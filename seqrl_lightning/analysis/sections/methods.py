@@ -8,7 +8,7 @@ from seqrl_lightning.analysis.conditions import Groups, settings_of
 from seqrl_lightning.analysis.curves import Axis
 from seqrl_lightning.analysis.report import Section, written_by
 from seqrl_lightning.analysis.runs import Run, one_task
-from seqrl_lightning.analysis.sections.agreement import by_value, stated
+from seqrl_lightning.analysis.sections.agreement import by_value, named_runs, stated
 from seqrl_lightning.analysis.statistics import MIN_SEEDS
 
 _STATED = {
@@ -49,8 +49,9 @@ def methods(groups: Groups, axis: Axis, command: str, program: str = "seqrl") ->
     verb = "was" if len(learners) == 1 else "were"
     table = pd.DataFrame([settings_of(runs[0]) for runs in groups.values()], index=list(groups)).T
     is_same = table.nunique(axis=1, dropna=False) == 1
+    shared = table.loc[is_same].iloc[:, 0]
     sentences = [
-        f"{_subject(learners)} {verb} trained on {env_id} with {_in_words(table.loc[is_same].iloc[:, 0])}.",
+        f"{_subject(learners)} {verb} trained on {env_id}{_of_task(shared)} with {_in_words(shared)}.",
         *_differing(table[~is_same]),
         "All settings are in the table below, under their names in the runs' config.yaml.",
         _seeds_and_versions(groups),
@@ -73,6 +74,14 @@ def _subject(learners: dict[str, list[str]]) -> str:
     return " and ".join(f"{name} ({'; '.join(of_one)})" if several else name for name, of_one in learners.items())
 
 
+def _of_task(settings: "pd.Series[str]") -> str:
+    """State the settings of the task that all conditions have in common, in brackets; empty without any."""
+    prefix = "data.env_kwargs."
+    given = settings[settings.index.str.startswith(prefix) & ~settings.isin(_NOTHING)]
+    named = ", ".join(f"{name.removeprefix(prefix)} {value}" for name, value in given.items())
+    return f" ({named})" if named else ""
+
+
 def _in_words(settings: "pd.Series[str]") -> str:
     """State the settings that a paper states, as far as all conditions have them in common."""
     found = []
@@ -93,14 +102,13 @@ def _differing(table: pd.DataFrame) -> list[str]:
     if len(table) > _MOST_STATED or table.shape[1] > _MOST_STATED:
         more = f" and {len(table) - _MOST_STATED} others" if len(table) > _MOST_STATED else ""
         return [f"Conditions differed in {', '.join(table.index[:_MOST_STATED])}{more}; the table begins with them."]
-    values = {setting: ", ".join(f"{name}: {value}" for name, value in row.items()) for setting, row in table.T.items()}
-    return [f"Conditions differed in {'; '.join(f'{setting} ({of_one})' for setting, of_one in values.items())}."]
+    named = [f"{setting}, {stated(row.to_dict(), ' or ')}" for setting, row in table.iterrows()]
+    return [f"Conditions differed in {', and in '.join(named)}."]
 
 
 def _seeds_and_versions(groups: Groups) -> str:
     seeds = stated({name: ", ".join(str(run.seed) for run in runs) for name, runs in groups.items()})
-    each = [(f"{name}, seed {run.seed}", run) for name, runs in groups.items() for run in runs]
-    versions = stated({name: run.versions for name, run in each if run.versions})
+    versions = stated({name: run.versions for name, run in named_runs(groups) if run.versions})
     return f"The seeds were {seeds}.{f' Runs were trained with {versions}.' if versions else ''}"
 
 

@@ -17,13 +17,15 @@ from seqrl_lightning.analysis.curves import (
     note_on_training,
 )
 from seqrl_lightning.analysis.definitions import FINAL_RETURN, GREEDY
-from seqrl_lightning.analysis.outcomes import final_returns, note_on_rules
+from seqrl_lightning.analysis.outcomes import different_rules, final_returns
 from seqrl_lightning.analysis.report import Section
 from seqrl_lightning.analysis.runs import Run
 from seqrl_lightning.analysis.sections.agreement import (
     block_titles,
     by_value,
     facts_of,
+    note_on_evaluations,
+    num_runs_of,
     number_of_seeds,
     reference_lines,
 )
@@ -52,8 +54,9 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
         "random choices", "-.", {name: chance.mean_return for name, chance in chances.items()}, tolerance
     )
     figure = figures.draw_learning(
-        curves, xlabel, [*mastery, *memoryless, *random], [titles[block] for block in curves]
+        curves, num_runs_of(groups), xlabel, [*mastery, *memoryless, *random], [titles[block] for block in curves]
     )
+    evaluated = {block: {name: len(of_one) for name, of_one in of_block.items()} for block, of_block in curves.items()}
     ended = "A block's curve ends with the run's block, and the seeds' mean with the first of them to end. "
     text = (
         f"Return of the greedy policy under the current rule, over {axis.label} ({axis.reason}): the mean over the "
@@ -61,6 +64,7 @@ def learning(groups: Groups, axis: Axis, chances: Mapping[str, Chance]) -> Secti
         f"{number_of_seeds(groups)}. Between two evaluations the earlier one holds, and a run that ended keeps its "
         f"last value. {ended if len(titles) > 1 else ''}"
         "Random choices: the mean return of playing the task at random."
+        + note_on_evaluations(evaluated, groups)
         + (note_on_lengths(groups, axis) or note_on_training(groups))
     )
     if mastery:
@@ -101,9 +105,10 @@ def returns(groups: Groups) -> Section:
     for name, runs in groups.items():
         scores = final_returns(runs)
         summary = summarize(scores)
+        middle = (np.nan,) * 3 if different_rules({name: runs}) else (summary.mean, summary.lower, summary.upper)
         spread = "95 % interval" if summary.is_interval else "range"
         seeds = ", ".join("-" if np.isnan(score) else f"{score:.4g}" for score in scores)
-        rows[name] = (summary.num_runs, summary.mean, summary.lower, summary.upper, spread, seeds)
+        rows[name] = (summary.num_runs, *middle, spread, seeds)
     columns = ["n", "interquartile mean", "lower", "upper", "lower to upper", "each seed"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     if not table["n"].any():
@@ -112,8 +117,8 @@ def returns(groups: Groups) -> Section:
         f"{FINAL_RETURN} {GREEDY}. Shown are {SPREAD}; with fewer seeds, their range. The final policy is evaluated, "
         "not the best one during training."
     )
-    if note := note_on_rules(groups):
-        text += f" {note}"
+    if differing := different_rules(groups):
+        text += f" The {differing}: their final returns can't be compared."
     return Section("returns", "Final return", text, None, table)
 
 
