@@ -1,5 +1,6 @@
 """Error messages of one line that name the setting."""
 
+import argparse
 import difflib
 import os
 import re
@@ -7,9 +8,10 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from seqrl_lightning.launched import ERROR, report
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, printable, shortened
@@ -183,6 +185,22 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
+class HelpFormatter(DefaultHelpFormatter):
+    """jsonargparse's help in users' words: no Python class as a type, and no default that a sentence has stated."""
+
+    def _get_type_str(self, action: argparse.Action) -> str | None:
+        shown: str | None = super()._get_type_str(action)
+        for cls, name in ((Path, "path"), (dict, "mapping")):
+            shown = shown and shown.replace(f"<class '{cls.__name__}'>", name)
+        return shown
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        shown: str = super()._get_help_string(action)
+        if action.default in (None, []) and "by default" in (action.help or ""):
+            return shown.replace(", default: %(default)s", "").replace(" (default: %(default)s)", "")
+        return shown
+
+
 class OneLineErrors(ArgumentParser):
     """A parser whose error messages are one line, without the list of all options.
 
@@ -190,6 +208,7 @@ class OneLineErrors(ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def explain(self, message: str) -> str:

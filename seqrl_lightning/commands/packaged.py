@@ -38,7 +38,7 @@ def path_of(config: str) -> str:
     is_file_name = path.suffix in (".yaml", ".yml", ".json")
     if path.exists() or (not is_file_name and (path.name != config or path.suffix)):
         return config
-    from seqrl_lightning.errors import require_known, suggestion  # they import torch, which lists of configs don't need
+    from seqrl_lightning.errors import require_known, suggestion  # they take a moment to import
     from seqrl_lightning.types import ConfigurationError
 
     if is_file_name:

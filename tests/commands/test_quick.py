@@ -12,8 +12,8 @@ from docs.scripts import overview
 from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS
 from seqrl_lightning.commands.packaged import configs, with_paths
-from seqrl_lightning.commands.quick import OVERVIEW
-from seqrl_lightning.errors import extra_in, shorten_message
+from seqrl_lightning.commands.quick import OVERVIEW, answer
+from seqrl_lightning.errors import OneLineErrors, extra_in, shorten_message
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
@@ -26,17 +26,29 @@ def test_the_overview_is_that_of_the_classes() -> None:
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_lists_import_no_torch(arguments: list[str]) -> None:
+    status, out, imported = quickly(arguments)
+    assert status == 0
+    assert out.strip()
+    assert not {"torch", "lightning", "gymnasium", "numpy"} & imported
+
+
+@pytest.mark.parametrize("arguments", [["fti"], ["fit", "--config", "sequence_dqnn"]], ids=" ".join)
+def test_misspelled_commands_and_configs_import_no_torch(arguments: list[str]) -> None:
+    status, _, imported = quickly(arguments)
+    assert status == 2
+    assert not {"torch", "lightning", "gymnasium"} & imported
+
+
+def quickly(arguments: list[str]) -> tuple[int, str, set[str]]:
+    """Return the exit status of ``seqrl`` in a new process, its output, and the modules that it imported."""
     code = (
-        f"import sys; sys.argv = ['seqrl', *{arguments}]\n"
-        "from seqrl_lightning.__main__ import main\nmain()\n"
-        "assert not {'torch', 'lightning', 'gymnasium', 'numpy'} & set(sys.modules)"
+        "import sys; sys.argv = ['seqrl']\n"  # as it is when `seqrl` is started: the package looks at it
+        "from seqrl_lightning.__main__ import main\n"
+        f"sys.argv += {arguments}\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write('imported ' + ' '.join(sys.modules))"
     )
-    # argv is what it is when `seqrl` is started: the package looks at it
-    run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.argv = ['seqrl']\n{code}"], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip()
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return run.returncode, run.stdout, set(run.stderr.rpartition("imported ")[2].split())
 
 
 def test_help_lists_all_commands() -> None:
@@ -52,8 +64,25 @@ def test_help_has_two_lengths_and_whole_sentences(monkeypatch: pytest.MonkeyPatc
     named = [name for name in re.findall(r"--([\w.]+)", short) if not name.startswith(elsewhere)]
     assert len(named) > 20
     assert all(f"--{name}" in full for name in named)
-    entries = [line for group in json.loads(OVERVIEW.read_text())["settings"].values() for line in group.values()]
+    settings = json.loads(OVERVIEW.read_text())["settings"]
+    entries = [line for groups in settings.values() for group in groups.values() for line in group.values()]
     assert all(line.endswith(".") for line in entries)
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_the_help_of_an_evaluation_lists_what_changes_one(command: str) -> None:
+    named = set(re.findall(r"^  --([\w.]+)", answer(command, ["--help"]) or "", re.MULTILINE))
+    assert {"config", "ckpt_path", "allow", "data.env_kwargs", "data.eval_episodes", "data.eval_seed"} <= named
+    assert not [name for name in named if name.startswith(("agent", "model", "target_sync", "trainer.max", "seed"))]
+
+
+def test_the_help_of_a_command_names_no_python_class() -> None:
+    parser = OneLineErrors(prog="seqrl")
+    parser.add_argument("--output", type=Path, help="the folder; by default `runs`")
+    parser.add_argument("--submitit", type=dict, help="settings")
+    text = " ".join(parser.format_help().split())
+    assert "the folder; by default `runs` (type: path)" in text
+    assert "settings (type: mapping, default: null)" in text
 
 
 @pytest.mark.parametrize(
