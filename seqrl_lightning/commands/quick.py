@@ -29,7 +29,7 @@ class _Overview(TypedDict):
 
 def answer(name: str, arguments: Sequence[str]) -> str | None:
     """Return what a command prints, if it needs nothing but the overview; None otherwise."""
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         return commands()
     if name in LIGHTNINGS and arguments[-1:] in (["-h"], ["--help"]):
         return settings(name)

@@ -13,11 +13,23 @@ from seqrl_lightning.cli import SeqRLCLI
 from seqrl_lightning.commands import COMMANDS, LIGHTNINGS
 from seqrl_lightning.commands.packaged import configs, with_paths
 from seqrl_lightning.commands.quick import OVERVIEW, answer
+from seqrl_lightning.data import ReplayDataModule
+from seqrl_lightning.data_class import data_class_of
 from seqrl_lightning.errors import OneLineErrors, extra_in, shorten_message
 from seqrl_lightning.types import ConfigurationError
 from tests.running import seqrl
 
-QUICK = (["--help"], [], ["--version"], ["algorithms"], ["envs"], ["configs"], ["fit", "--help"], ["test", "-h"])
+QUICK = (
+    ["--help"],
+    ["help"],
+    [],
+    ["--version"],
+    ["algorithms"],
+    ["envs"],
+    ["configs"],
+    ["fit", "--help"],
+    ["test", "-h"],
+)
 
 
 def test_the_overview_is_that_of_the_classes() -> None:
@@ -32,7 +44,7 @@ def test_lists_import_no_torch(arguments: list[str]) -> None:
     assert not {"torch", "lightning", "gymnasium", "numpy"} & imported
 
 
-@pytest.mark.parametrize("arguments", [["fti"], ["fit", "--config", "sequence_dqnn"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["fti"], ["-v"], ["fit", "--config", "sequence_dqnn"]], ids=" ".join)
 def test_misspelled_commands_and_configs_import_no_torch(arguments: list[str]) -> None:
     status, _, imported = quickly(arguments)
     assert status == 2
@@ -114,6 +126,35 @@ def test_the_settings_of_one_command_are_built(monkeypatch: pytest.MonkeyPatch) 
     assert status == 0, err
     assert "env_id: CartPole-v1" in out
     assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ("data: {env_id: CartPole-v1", r"which is no YAML: while parsing a flow mapping .* line 1, column 7"),
+        ("- data", "it must be a YAML file of settings, each as name: value"),
+        (None, "which is a folder; it must be a file"),
+    ],
+)
+def test_a_config_that_holds_no_settings_is_named(contents: str | None, reason: str, tmp_path: Path) -> None:
+    config = tmp_path if contents is None else tmp_path / "mine.yaml"
+    if contents is not None:
+        config.write_text(contents)
+    with pytest.raises(ConfigurationError, match=f"--config is '{config}'[,;] {reason}") as refusal:
+        data_class_of(with_paths(["--config", str(config)]))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_empty_config_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("# nothing yet\n")
+    assert data_class_of(["--config", str(tmp_path / "mine.yaml")]) is ReplayDataModule
+
+
+def test_an_argument_is_missed_by_the_name_in_the_help() -> None:
+    status, _, err = seqrl("analyse")
+    assert (status, err) == (2, "seqrl: error: RUN: missing; `seqrl analyse --help` describes the arguments\n")
+    status, _, err = seqrl("export", "last.ckpt", "--format=onnx")
+    assert "'last.ckpt' follows no setting; settings begin with --, as in --ckpt_path last.ckpt" in err
 
 
 def test_an_unknown_key_of_a_file_is_a_setting_too() -> None:
