@@ -4,9 +4,13 @@ import json
 import re
 import subprocess
 import sys
+from argparse import ArgumentError
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from docs.scripts import overview
 from seqrl_lightning.cli import SeqRLCLI
@@ -148,6 +152,25 @@ def test_a_config_that_holds_no_settings_is_named(contents: str | None, reason: 
 def test_an_empty_config_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("# nothing yet\n")
     assert data_class_of(["--config", str(tmp_path / "mine.yaml")]) is ReplayDataModule
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "must_be"),
+    [
+        (PositiveInt, "0", "a whole number above 0"),
+        (PositiveInt, "x", "a whole number above 0"),
+        (list[PositiveInt], "[0]", "a whole number above 0"),
+        (PositiveFloat | None, "-1", "a number above 0"),
+        (int | None, "1e5", "a whole number or null"),
+    ],
+)
+def test_what_a_number_must_be_is_said_in_words(kind: Any, value: str, must_be: str) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--n", type=kind)
+    with pytest.raises(ArgumentError) as error:
+        parser.parse_args([f"--n={value}"])
+    shown = {"1e5": "100000.0"}.get(value, value.strip("[]"))
+    assert shorten_message(str(error.value)) == f"n is {shown!r}; it must be {must_be}"
 
 
 def test_an_argument_is_missed_by_the_name_in_the_help() -> None:
