@@ -93,6 +93,7 @@ def _maker_of_copies(env: gym.Env[Any, Any]) -> EnvMaker:
             made.unwrapped.render_mode = render_mode
         return made
 
+    make_copy.__name__ = type(env.unwrapped).__name__
     return make_copy
 
 

@@ -94,7 +94,7 @@ def test_it_says_what_it_is_and_each_remark_once(
 ) -> None:
     env = gym.make("FrozenLake-v1")
     agent = Agent(env, "QRDQN", seed=3, folder=tmp_path, frame_stack=1, **SMALL)
-    assert re.fullmatch(r"<Agent: QRDQN on python/Env-v\d+, seed 3, 0 env steps learned>", repr(agent))
+    assert re.fullmatch(r"<Agent: QRDQN on python/FrozenLakeEnv-v\d+, seed 3, 0 env steps learned>", repr(agent))
     assert "30 env steps learned" in repr(agent.learn(30))
     assert caplog.text.count("are flattened to") == 1
     assert len({str(warning.message) for warning in recwarn}) == len(recwarn)
