@@ -66,13 +66,14 @@ def run_command(name: str, arguments: list[str]) -> None:
     if name in COMMANDS:
         command_module(name).run(parse(name, arguments))
         return
-    if not name.startswith("-"):
-        from seqrl_lightning.errors import require_known
+    from seqrl_lightning.errors import fail, require_known
 
-        require_known("the command", name, (*LIGHTNINGS, *COMMANDS))
+    if name.startswith("-"):
+        fail(f"{name} stands where a command must: the command comes first, as in `seqrl fit --config sequence_dqn`")
+    require_known("the command", name, (*LIGHTNINGS, *COMMANDS))
     from seqrl_lightning.cli import SeqRLCLI
 
-    if name in LIGHTNINGS and (arguments[-2:] == ["--help", "all"] or arguments[-1:] == ["--help=all"]):
+    if arguments[-2:] == ["--help", "all"] or arguments[-1:] == ["--help=all"]:
         arguments = ["--help"]
     sys.argv[1:] = [name, *arguments]
     SeqRLCLI()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+import gymnasium as gym
 from lightning.pytorch.cli import LightningArgumentParser
 
 from seqrl_lightning.algorithms.acting import ActingModule
@@ -21,6 +23,7 @@ from seqrl_lightning.env_ids import EnvMaker, id_of
 from seqrl_lightning.envs import Wrapper
 from seqrl_lightning.errors import refusal_in
 from seqrl_lightning.exploration import EpsilonSchedule
+from seqrl_lightning.lightning_messages import quiet
 from seqrl_lightning.networks import NetworkCallable
 from seqrl_lightning.replay import Sampler
 from seqrl_lightning.running.parser import SETTINGS_OF, explain, with_texts
@@ -131,8 +134,8 @@ class Agent:
         agent.save("agent.ckpt")
 
     Args:
-        env: The Gymnasium id of the task (``package:Id`` imports a package first), a class of environments, or a
-            function that makes one.
+        env: The Gymnasium id of the task (``package:Id`` imports a package first), a class of environments, a function
+            that makes one, or an environment, of which the agent plays copies.
         learner: The learner's name, like ``DQN`` or ``my_learners.Mine``, or its class.
         seed: Seed of all random streams.
         folder: Runs go to ``lightning_logs/`` below it. Agents that continue to learn need a folder each.
@@ -150,7 +153,7 @@ class Agent:
 
     def __init__(
         self,
-        env: str | EnvMaker,
+        env: str | EnvMaker | gym.Env[Any, Any],
         learner: str | type[ActingModule] = "DQN",
         *,
         seed: int = 0,
@@ -170,6 +173,10 @@ class Agent:
         self._config = {**config, "seed_everything": seed}
         self._env_steps = 0  # that it is to have taken in all
         self._build()
+
+    def __repr__(self) -> str:
+        learner, task, seed = type(self.module).__name__, self.data.env_id, self._config["seed_everything"]
+        return f"<Agent: {learner} on {task}, seed {seed}, {self._env_steps:,} env steps learned>"
 
     def learn(self, env_steps: int) -> Self:
         """Learn for ``env_steps`` env steps; a second call continues where the first one ended, bit for bit.
@@ -200,7 +207,9 @@ class Agent:
         self._env_steps += env_steps
         self._config["agent"]["max_env_steps"] = self._env_steps
         try:
-            self._build()
+            with quiet(), warnings.catch_warnings():  # it was built before, with the same remarks
+                warnings.simplefilter("ignore")
+                self._build()
             self._fit.run()
         except ConfigurationError:
             self._env_steps = before  # nothing was learned

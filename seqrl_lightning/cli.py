@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -271,7 +272,7 @@ class SeqRLCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:  # an accelerator, a time and the like
-            raise ConfigurationError(f"trainer: {one_line(error)}") from error
+            raise ConfigurationError(f"{_given_in(one_line(error), config)}: {one_line(error)}") from error
 
     @property
     def _max_gib(self) -> float:
@@ -291,6 +292,15 @@ class SeqRLCLI(LightningCLI):
         if subcommand == "fit":
             return training_logger(root, self._run, self._origin.env_steps)
         return evaluation_logger(root, subcommand, self._run)
+
+
+def _given_in(message: str, trainer: Namespace) -> str:
+    """Return the Trainer's setting that its error is about, with its value; ``trainer`` if it can't be told."""
+    given = [name for name, value in vars(trainer).items() if value is not None]
+    unnamed = {"accelerator": "backend found", "max_time": "Timer"}
+    patterns = [*((name, f"{name}=") for name in given), *((name, rf"\b{name}\b") for name in given), *unnamed.items()]
+    named = next((name for name, pattern in patterns if re.search(pattern, message)), None)
+    return "trainer" if named is None else f"trainer.{named} is {trainer[named]!r}"
 
 
 def _limit_of_tables(max_gib: float | None) -> float:

@@ -8,6 +8,7 @@ import yaml
 
 from seqrl_lightning.data import LearnerDataModule, LoggedTrials, ReplayDataModule
 from seqrl_lightning.errors import require_known
+from seqrl_lightning.types import ConfigurationError, one_line, require
 
 DATA_CLASSES: dict[str, type[LearnerDataModule]] = {cls.__name__: cls for cls in (ReplayDataModule, LoggedTrials)}
 """The datamodules that a command can name."""
@@ -52,6 +53,16 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, object]]:
         if option == "--data_class":
             yield "data_class", value
         elif option in ("--config", "-c") and Path(value).is_file():  # what it isn't, the parser says
-            contents = yaml.safe_load(Path(value).read_text())
-            if isinstance(contents, dict) and "data_class" in contents:
+            contents = _settings_in(Path(value))
+            if "data_class" in contents:
                 yield "data_class", contents["data_class"]
+
+
+def _settings_in(config: Path) -> dict[str, Any]:
+    try:
+        contents = yaml.safe_load(config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--config is {str(config)!r}, which is no YAML: {one_line(error)}") from error
+    is_settings = isinstance(contents, dict | None)
+    require(is_settings, "--config", str(config), "a YAML file of settings, each as name: value")
+    return contents or {}

@@ -1,5 +1,6 @@
 """Ids of tasks: Gymnasium's, and of environments that are a class or a function by where they are imported from."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from gymnasium.vector import VectorEnv
 
-from seqrl_lightning.types import require
+from seqrl_lightning.types import ConfigurationError, one_line, require
 
 EnvMaker = Callable[..., gym.Env[Any, Any] | VectorEnv[Any, Any, Any]]
 """A class of environments, single or vectorized, or a function that makes a single one."""
@@ -40,19 +41,22 @@ def guarded_by(guard: Guard) -> Iterator[None]:
         _GUARD.reset(before)
 
 
-def id_of(env: str | EnvMaker) -> str:
+def id_of(env: str | EnvMaker | gym.Env[Any, Any]) -> str:
     """Return the id of a task, for ``data.env_id``.
 
     Args:
         env: An id, which stays as it is, or a class or a function. The id of one that a module has by its name is
             ``my_module:Name``, which other processes find; of another one, an id that is registered in this process.
+            So is that of an environment, of which all others are copies.
 
     Raises:
-        ConfigurationError: If it is an environment, or something else that makes none.
+        ConfigurationError: If it is something else, or an environment that can't be copied.
     """
     if isinstance(env, str):
         return env
-    must_be = "an id, a class of environments, or a function that makes one"
+    if isinstance(env, gym.Env):
+        env = _maker_of_copies(env)
+    must_be = "an id, a class of environments, a function that makes one, or a single environment"
     require(callable(env), "env_id", f"an object of {type(env).__name__}", must_be)
     module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
     if module != "__main__" and _found(module, name) is env:
@@ -67,6 +71,30 @@ def id_of(env: str | EnvMaker) -> str:
         if env in (spec.entry_point, spec.vector_entry_point):
             return env_id
     raise AssertionError("each version is another task's, though there are more versions than tasks")
+
+
+def _maker_of_copies(env: gym.Env[Any, Any]) -> EnvMaker:
+    """Return a function that makes copies of an environment as it is now: it stays its owner's, whoever steps it.
+
+    Raises:
+        ConfigurationError: If it can't be copied.
+    """
+    try:
+        copied = copy.deepcopy(env)
+    except Exception as error:  # whatever it holds may raise: a window, a socket, a lock
+        raise ConfigurationError(
+            f"env_id is an object of {type(env.unwrapped).__name__}, which can't be copied for evaluations "
+            f"({one_line(error)}); give its class, or a function that makes one"
+        ) from error
+
+    def make_copy(render_mode: str | None = None) -> gym.Env[Any, Any]:
+        made = copy.deepcopy(copied)
+        if render_mode is not None:  # render() reads the attribute, by Gymnasium's convention
+            made.unwrapped.render_mode = render_mode
+        return made
+
+    make_copy.__name__ = type(env.unwrapped).__name__
+    return make_copy
 
 
 def spec_of(env_id: str) -> EnvSpec:

@@ -1,5 +1,6 @@
 """Error messages of one line that name the setting."""
 
+import argparse
 import difflib
 import os
 import re
@@ -7,9 +8,10 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from seqrl_lightning.launched import ERROR, report
 from seqrl_lightning.types import ConfigurationError, RunError, one_line, printable, shortened
@@ -43,6 +45,7 @@ _EXAMPLES = {  # of abstract classes
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _CALLABLE = re.compile(r"\s*-? ?Type \S+Callable\[.*\] expects a function or a callable class: ")
 _EXPECTED = re.compile(r"(?:- )?Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])(?:\. Got value: (.*))?")
+_POSITIVE = re.compile(r"Not of type Positive(Int|Float): (?:(\S+) does not|.*'(.*)'$)?", re.MULTILINE)
 _TYPES = {  # Python's names of the types that settings have, in the words of YAML
     "bool": "true or false",
     "int": "a whole number",
@@ -51,6 +54,7 @@ _TYPES = {  # Python's names of the types that settings have, in the words of YA
     "list": "a list",
     "tuple": "a list",
     "dict": "a mapping of names to values",
+    "NoneType": "null",
 }
 
 
@@ -64,6 +68,9 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
     """
     key = ".".join(KEY.findall(message))
     lines = [_CALLABLE.sub("", line) for line in KEY.sub("", message).splitlines() if not _NESTING.fullmatch(line)]
+    if positive := _POSITIVE.search(message):
+        value = positive[2] or positive[3] or _given_value(message)
+        return f"{key} is {value!r}; it must be a {'whole number' if positive[1] == 'Int' else 'number'} above 0"
     if expected := _expected(lines, message):
         return f"{key} {expected}"
     reason = one_line(" ".join(lines)).removeprefix("- ")
@@ -82,7 +89,9 @@ def shorten_message(message: str, settings: Iterable[str] = (), classes: Iterabl
         names = [f"{no_part[1]}.{name}" for name in dir(sys.modules.get(no_part[1]))]
         return f"{key} is {no_part[3]!r}, which doesn't exist{suggestion(no_part[3], names)}"
     if extra := re.fullmatch(r"[Uu]nrecognized arguments: ([^-].*)", reason):
-        return f"{extra[1]!r} follows no setting; settings begin with --, as in --config {extra[1].split()[0]}"
+        value = extra[1].split()[0]
+        option = "ckpt_path" if value.endswith(".ckpt") else "config"
+        return f"{extra[1]!r} follows no setting; settings begin with --, as in --{option} {value}"
     if choice := re.match(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", reason):
         names = re.findall(r"[\w.-]+", choice[3])
         return f"{choice[1]} is {choice[2]!r}; it must be one of {', '.join(names)}{suggestion(choice[2], names)}"
@@ -100,9 +109,8 @@ def _expected(lines: list[str], message: str) -> str:
         The end of the sentence that begins with the setting; empty if the message is about something else.
     """
     tried = [_EXPECTED.fullmatch(line.strip()) for line in lines if line.strip()]
-    given = re.search(r"^\s*Given value: (.*)$", message, re.MULTILINE)
     found = [match for match in tried if match is not None]
-    value = next((match[3] for match in found if match[3]), given[1] if given else None)
+    value = next((match[3] for match in found if match[3]), _given_value(message))
     if not found or len(found) < len(tried) or value is None:
         return ""
     value = re.sub(r"\. Got value: Namespace\(.*", "", value)
@@ -115,6 +123,11 @@ def _expected(lines: list[str], message: str) -> str:
         return f"is {value!r}; it must be {' or '.join(kinds)}"
     must_be = f"{', '.join(kinds)} or one of " if kinds else "one of "
     return f"is {value!r}; it must be {must_be}{', '.join(names)}{suggestion(value, [*names, 'true', 'false'])}"
+
+
+def _given_value(message: str) -> str | None:
+    given = re.search(r"^\s*Given value: (.*)$", message, re.MULTILINE)
+    return given[1] if given else None
 
 
 def require_known(setting: str, value: object, known: Iterable[str | None]) -> None:
@@ -183,6 +196,22 @@ def fail(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
+class HelpFormatter(DefaultHelpFormatter):
+    """jsonargparse's help in users' words: no Python class as a type, and no default that a sentence has stated."""
+
+    def _get_type_str(self, action: argparse.Action) -> str | None:
+        shown: str | None = super()._get_type_str(action)
+        for cls, name in ((Path, "path"), (dict, "mapping")):
+            shown = shown and shown.replace(f"<class '{cls.__name__}'>", name)
+        return shown
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        shown: str = super()._get_help_string(action)
+        if action.default in (None, []) and "by default" in (action.help or ""):
+            return shown.replace(", default: %(default)s", "").replace(" (default: %(default)s)", "")
+        return shown
+
+
 class OneLineErrors(ArgumentParser):
     """A parser whose error messages are one line, without the list of all options.
 
@@ -190,6 +219,7 @@ class OneLineErrors(ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def explain(self, message: str) -> str:
@@ -205,10 +235,10 @@ class OneLineErrors(ArgumentParser):
         if not self.exit_on_error:  # an inner parser of jsonargparse's: its message becomes part of an outer one
             super().error(message, ex)
         if missing := _MISSING.fullmatch(message):
-            positional = {action.dest for action in self._actions if not action.option_strings}
+            positional = {action.dest: action.metavar for action in self._actions if not action.option_strings}
             names = [name.removeprefix("fit.") for name in missing[1].split(", ")]
-            shown = ", ".join(name.upper() if name in positional else f"--{name}" for name in names)
-            fail(f"{shown}: missing; {self.hint_of_missing(names)}")
+            labels = [str(positional[name] or name).upper() if name in positional else f"--{name}" for name in names]
+            fail(f"{', '.join(labels)}: missing; {self.hint_of_missing(names)}")
         fail(self.explain(message))
 
 

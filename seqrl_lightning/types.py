@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
+    from torch import Tensor
 
 Array = NDArray[Any]
 BoolArray = NDArray[np.bool_]
@@ -46,12 +46,12 @@ class Order(NamedTuple):
 class Choices(NamedTuple):
     """Choices that were right or wrong, M of them: whole episodes, each in a row and in its order."""
 
-    env: Tensor  # [M] int64, of this process
-    episode: Tensor  # [M] int64, numbered from 0 in their order here
-    block: Tensor  # [M] int64, whose rule held; 0 for tasks without blocks
-    position: Tensor  # [M] int64, how much of the sequence stood, or how many answers the episode had seen
-    action: Tensor  # [M] int64, the object or symbol that was chosen
-    correct_action: Tensor  # [M] int64, the one that was right
+    env: "Tensor"  # [M] int64, of this process
+    episode: "Tensor"  # [M] int64, numbered from 0 in their order here
+    block: "Tensor"  # [M] int64, whose rule held; 0 for tasks without blocks
+    position: "Tensor"  # [M] int64, how much of the sequence stood, or how many answers the episode had seen
+    action: "Tensor"  # [M] int64, the object or symbol that was chosen
+    correct_action: "Tensor"  # [M] int64, the one that was right
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """``Agent`` and ``run_callbacks``: a run from Python is the run of ``seqrl fit``, and what is missing is an error."""
 
+import re
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_it_learns_evaluates_and_saves_a_policy(tmp_path: Path) -> None:
     )
     assert tested[0] == 0
     assert f"{found:g}" in tested[1]
+
+
+@pytest.mark.slow
+def test_it_says_what_it_is_and_each_remark_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    env = gym.make("FrozenLake-v1")
+    agent = Agent(env, "QRDQN", seed=3, folder=tmp_path, frame_stack=1, **SMALL)
+    assert re.fullmatch(r"<Agent: QRDQN on python/FrozenLakeEnv-v\d+, seed 3, 0 env steps learned>", repr(agent))
+    assert "30 env steps learned" in repr(agent.learn(30))
+    assert caplog.text.count("are flattened to") == 1
+    assert len({str(warning.message) for warning in recwarn}) == len(recwarn)
 
 
 @pytest.mark.slow

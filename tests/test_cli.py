@@ -221,7 +221,7 @@ def test_random_weights_are_evaluated_on_demand_only(
     words = ("--config", Q_LEARNING, "--trainer.logger", "false")
     status, _, err = call(capsys, monkeypatch, "test", *words)
     assert status == 2
-    assert "ckpt_path is None; it must be a checkpoint file, 'last' or 'best', or 'untrained' for random weights" in err
+    assert "--ckpt_path: missing; name a checkpoint file, 'last' or 'best', or 'untrained' for random weights" in err
     status, out, _ = call(capsys, monkeypatch, "test", *words, "--ckpt_path", "untrained")
     assert status == 0
     assert "test/return_mean" in out
@@ -354,7 +354,7 @@ BAD = {
     "unknown data key": (["--data.batchsize=3"], "data.batchsize is not a setting; did you mean 'data.batch_size'?"),
     "an abbreviation": (["--data.num_env=3"], "data.num_env is not a setting; did you mean 'data.num_envs'?"),
     "seed": (["--seed_everything=-1"], "seed_everything is -1; it must be from 0 to 4294967295"),
-    "time": (["--trainer.max_time=abc"], "trainer: `Timer(duration='abc')` is not a valid duration"),
+    "time": (["--trainer.max_time=abc"], "trainer.max_time is 'abc': `Timer(duration='abc')` is not a valid"),
     "wrong type": (["--model.gamma=high"], "model.gamma is 'high'; it must be a number"),
     "optimizer": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.momentum=-1"], "model.optimizer can't be"),
     "no budget": (["--agent.max_episodes=null"], "nothing ends this run"),
@@ -382,10 +382,12 @@ BAD = {
         "data.vectorization_mode is 'syncc'; did you mean 'sync'? It must be one of async, null, sync, ",
     ),
     "a list's setting in a part": (["--model.network.hidden_sizes=a"], "hidden_sizes is 'a'; it must be a list"),
-    "devices": (["--trainer.devices=-3"], "trainer: `devices` selected with"),
+    "devices": (["--trainer.devices=-3"], "trainer.devices is '-3': `devices` selected with"),
+    "no devices": (["--trainer.devices=0"], "trainer.devices is '0': `Trainer(devices='0')` value is not a valid"),
     "a fraction": (["--data.batch_size=3.5"], "data.batch_size is '3.5'; it must be a whole number"),
     "no mapping": (["--data.env_kwargs=3"], "data.env_kwargs is '3'; it must be a mapping of names to values"),
-    "accelerator": (["--trainer.accelerator=gppu"], "trainer: You selected an invalid accelerator name"),
+    "accelerator": (["--trainer.accelerator=gppu"], "trainer.accelerator is 'gppu': You selected an invalid"),
+    "no such accelerator": (["--trainer.accelerator=mps"], "trainer.accelerator is 'mps': "),
 }
 
 

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
@@ -68,9 +70,32 @@ def test_an_own_class_has_the_name_of_a_registered_task(monkeypatch: pytest.Monk
     assert type(data.task) is own
 
 
-def test_an_environment_is_no_maker_of_some() -> None:
-    with pytest.raises(ConfigurationError, match="env_id is 'an object of Short'; it must be an id, a class of"):
-        ReplayDataModule(Short())  # type: ignore[arg-type]
+def test_an_environment_is_copied() -> None:
+    env = gym.wrappers.TimeLimit(Short(length=3), 50)
+    data = ReplayDataModule(id_of(env), num_envs=2, eval_episodes=2)
+    assert data.env_id == data.hparams["env_id"]
+    assert (type(data.task), data.task.length) == (Short, 3)
+    assert data.task is not env.unwrapped
+    assert not hasattr(env.unwrapped, "steps")  # nobody has reset it
+    env.unwrapped.length = 4  # type: ignore[attr-defined]
+    assert data.task.length == 3
+
+
+def test_a_copied_environment_draws_itself() -> None:
+    data = ReplayDataModule(id_of(gym.make("seqrl/Recall-v0", length=2)))
+    drawn = data.factory.make_env(render_mode="rgb_array")
+    drawn.reset(seed=0)
+    assert np.asarray(drawn.render()).ndim == 3
+
+
+def test_what_makes_no_environment_is_refused() -> None:
+    must_be = "it must be an id, a class of environments, a function that makes one, or a single environment"
+    with pytest.raises(ConfigurationError, match=f"env_id is 'an object of CartPoleVectorEnv'; {must_be}"):
+        id_of(CartPoleVectorEnv(2))  # type: ignore[arg-type]
+    env = Short()
+    env.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match=r"env_id is an object of Short, which can't be copied .*; give its"):
+        id_of(env)
 
 
 @pytest.mark.parametrize("name", ["Popen", "subprocess", "Missing", "__name__"])

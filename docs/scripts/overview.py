@@ -18,14 +18,18 @@ from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.docstrings import parse_docstring, plain, summary
 
 CLASSES = {"data": ReplayDataModule, "agent": AgentCallback, "target_sync": TargetSync, "model": TrainingModule}
-SETTINGS: dict[str, list[str] | dict[str, str]] = {
+_CONFIG = (
+    "A YAML file with settings, or the name of a packaged one (`seqrl configs`); later ones override earlier ones, and "
+    "flags override all of them."
+)
+_ROOT = "The folder that `lightning_logs/` is in. Default: the current one."
+_HARDWARE = "Hardware to compute on, like `gpu` and 2. Default: `auto`."
+TRAINING: dict[str, list[str] | dict[str, str]] = {
     "Run": {
-        "--config": "A YAML file with settings, or the name of a packaged one (`seqrl configs`); later ones override "
-        "earlier ones, and flags override all of them.",
+        "--config": _CONFIG,
         "--seed_everything": "Seed of all random streams. Default: 0.",
-        "--seeds": "fit: train with the seeds from 1 to this number, in parallel processes.",
-        "--ckpt_path": "A checkpoint: a file, `last` (fit: resume the newest run), `best`, or, except for fit, "
-        "`untrained`.",
+        "--seeds": "Train with the seeds from 1 to this number, in parallel processes.",
+        "--ckpt_path": "A checkpoint to resume from: a file, `last` (of the newest run), or `best`.",
     },
     "Task and replay memory": [
         *("data.env_id", "data.env_kwargs", "data.num_envs", "data.wrappers", "data.frame_stack"),
@@ -42,10 +46,23 @@ SETTINGS: dict[str, list[str] | dict[str, str]] = {
     ],
     "Target network": ["target_sync.sync_every_updates", "target_sync.tau"],
     "Trainer": {
-        "--trainer.default_root_dir": "The folder that `lightning_logs/` is in. Default: the current one.",
+        "--trainer.default_root_dir": _ROOT,
         "--trainer.max_steps": "Updates of the network after which the run ends. Default: no limit.",
         "--trainer.max_time": "Time after which the run ends, as DD:HH:MM:SS. Default: no limit.",
-        "--trainer.accelerator, --trainer.devices": "Hardware to compute on, like `gpu` and 2. Default: `auto`.",
+        "--trainer.accelerator, --trainer.devices": _HARDWARE,
+    },
+}
+EVALUATION: dict[str, list[str] | dict[str, str]] = {
+    "Policy": {
+        "--config": f"{_CONFIG} The network and the learner are those of the checkpoint.",
+        "--ckpt_path": "The checkpoint: a file, `last` (of the newest run), `best`, or `untrained`.",
+        "--allow": "A module of your own that the checkpoint may name, like my_tasks.",
+    },
+    "Task": ["data.env_id", "data.env_kwargs", "data.wrappers", "data.frame_stack"],
+    "Episodes": ["data.eval_episodes", "data.eval_num_envs", "data.eval_seed", "data.eval_max_steps"],
+    "Trainer": {
+        "--trainer.default_root_dir": _ROOT,
+        "--trainer.accelerator, --trainer.devices": _HARDWARE,
     },
 }
 DEFAULTS = {  # of settings whose default a signature doesn't show as people write it
@@ -66,12 +83,17 @@ def text() -> str:
     groups = configurable_classes()
     algorithms = {title: {cls.__name__: summary(cls) for cls in classes} for title, classes in groups.items()}
     envs = {env_id: describe_in_a_line(gym.make(env_id).unwrapped) for env_id in task_ids()}
-    shown = {
-        title: names if isinstance(names, dict) else {f"--{name}": describe(name) for name in names}
-        for title, names in SETTINGS.items()
-    }
-    overview = {"algorithms": algorithms, "envs": envs, "settings": shown}
+    settings = {"training": described(TRAINING), "evaluation": described(EVALUATION)}
+    overview = {"algorithms": algorithms, "envs": envs, "settings": settings}
     return json.dumps(overview, indent=1, ensure_ascii=False) + "\n"
+
+
+def described(groups: dict[str, list[str] | dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return groups of settings with the meaning of each."""
+    return {
+        title: names if isinstance(names, dict) else {f"--{name}": describe(name) for name in names}
+        for title, names in groups.items()
+    }
 
 
 def describe(name: str) -> str:

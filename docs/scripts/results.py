@@ -157,7 +157,8 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
         if not results:
             lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
         for report in results:
-            lines.append(f"- {link}: {sentence(report)} (`{report['command']}`).")
+            change = "" if report["name"] == config else ", with other settings"  # those of its command
+            lines.append(f"- {link}{change}: {sentence(report)} (`{report['command']}`).")
             if report["name"] == config and report["seeds"][0].get("curve"):
                 image = os.path.relpath(ROOT / "docs" / "images" / f"curve_{report['name']}.png", folder)
                 curves.append(f"![The greedy policy's return during training, {report['name']}]({image})")

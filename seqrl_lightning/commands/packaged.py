@@ -36,11 +36,13 @@ def path_of(config: str) -> str:
     """
     path = Path(config)
     is_file_name = path.suffix in (".yaml", ".yml", ".json")
-    if path.exists() or (not is_file_name and (path.name != config or path.suffix)):
+    if not path.is_dir() and (path.exists() or (not is_file_name and (path.name != config or path.suffix))):
         return config
-    from seqrl_lightning.errors import require_known, suggestion  # they import torch, which lists of configs don't need
+    from seqrl_lightning.errors import require_known, suggestion  # they take a moment to import
     from seqrl_lightning.types import ConfigurationError
 
+    if path.is_dir():
+        raise ConfigurationError(f"--config is {config!r}, which is a folder; it must be a file")
     if is_file_name:
         packaged = path.stem if path.stem in configs() else ""
         beside = suggestion(config, map(str, path.parent.glob(f"*{path.suffix}")))

@@ -22,14 +22,14 @@ _INDENT = 26
 class _Overview(TypedDict):
     """The contents of ``overview.json``: the first line on each thing, by its name."""
 
-    settings: dict[str, dict[str, str]]  # by the title of a group
+    settings: dict[str, dict[str, dict[str, str]]]  # of training and of evaluation, by the title of a group
     algorithms: dict[str, dict[str, str]]  # by the title of a group
     envs: dict[str, str]
 
 
 def answer(name: str, arguments: Sequence[str]) -> str | None:
     """Return what a command prints, if it needs nothing but the overview; None otherwise."""
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         return commands()
     if name in LIGHTNINGS and arguments[-1:] in (["-h"], ["--help"]):
         return settings(name)
@@ -47,9 +47,9 @@ def commands() -> str:
 
 
 def settings(name: str) -> str:
-    """Return the text of ``seqrl fit --help``: the settings that people set."""
+    """Return the text of ``seqrl fit --help``, or of another of Lightning's commands: the settings that people set."""
     lines = [f"usage: seqrl {name} [--config FILE_OR_NAME ...] [--SETTING VALUE ...]"]
-    for title, group in _overview()["settings"].items():
+    for title, group in _overview()["settings"]["training" if name == "fit" else "evaluation"].items():
         lines += ["", f"{title}:", *(_entry(setting, line, _INDENT) for setting, line in group.items())]
     more = f"`seqrl {name} --help all` describes every setting, and `--print_config` prints the values that a run has."
     return "\n".join([*lines, "", more])

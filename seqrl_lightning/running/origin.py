@@ -68,8 +68,9 @@ class Origin:
         if given == _UNTRAINED and not resumes:
             return None
         if given is None:
-            must_be = f"a checkpoint file, 'last' or 'best', or {_UNTRAINED!r} for random weights"
-            require(resumes, "ckpt_path", None, must_be)
+            if not resumes:
+                meant = f"a checkpoint file, 'last' or 'best', or {_UNTRAINED!r} for random weights"
+                raise ConfigurationError(f"--ckpt_path: missing; name {meant}")
             return None
         self.checkpoint = self._find_in_run(given, root, resumes, max_gib) if given in ("last", "best") else given
         if not Path(self.checkpoint).is_file():
