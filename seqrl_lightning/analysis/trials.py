@@ -80,10 +80,18 @@ def require_observations(trials: pd.DataFrame) -> None:
     """
     if "state" not in trials:
         return
-    states = [np.array(json.loads(text)) for text in trials["state"].cat.categories]
-    is_whole = not trials["state"].isna().any() and len({state.shape for state in states}) == 1
-    if not (is_whole and all(state.dtype.kind in "biuf" for state in states)):
+    shapes = {_shapes_in(json.loads(text)) for text in trials["state"].cat.categories}
+    if trials["state"].isna().any() or len(shapes) != 1 or None in shapes:
         raise ValueError("its column state doesn't hold an observation in every row, of the same shape in all of them")
+
+
+def _shapes_in(state: object) -> tuple[tuple[str, tuple[int, ...]], ...] | None:
+    """Return the name and the shape of each part of an observation, "" for an array; None if it isn't of numbers."""
+    parts = state if isinstance(state, dict) else {"": state}
+    arrays = {name: np.array(part) for name, part in parts.items()}
+    if not arrays or any(array.dtype.kind not in "biuf" for array in arrays.values()):
+        return None
+    return tuple((name, array.shape) for name, array in sorted(arrays.items()))
 
 
 def number_episodes(table: pd.DataFrame) -> IntArray:
@@ -141,11 +149,12 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
 
 
 def shows_position(path: Path) -> bool:
-    """Whether the states in a table of trials can begin with the serial position: they are there, and not stacked."""
+    """Whether the states in a table of trials can begin with the serial position: plain lists, not stacks or parts."""
     first = pd.read_csv(path, nrows=1)
     if "state" not in first:
         return False
-    return not any(isinstance(value, list) for state in first["state"] for value in json.loads(state))
+    states = [json.loads(text) for text in first["state"]]
+    return not any(isinstance(state, dict) or any(isinstance(value, list) for value in state) for state in states)
 
 
 def with_observation_columns(trials: pd.DataFrame, facts: TaskFacts) -> pd.DataFrame:

@@ -220,6 +220,8 @@ def played_rows(
         explores: [N] of each step, whether its actions were random; None for greedy episodes.
     """
     steps = list(played)
+    states_right_action = any(step.shown.correct_action is not None for step, _ in steps)
+    no_right_action = -1 if states_right_action else ""  # a task may state it for the first time in mid-episode
     return [
         flat(
             Trial(
@@ -229,7 +231,7 @@ def played_rows(
                 label(step.shown.block, env),
                 as_json(step.shown.observation[env], obs_shape),
                 int(step.action[env]),
-                label(step.shown.correct_action, env),
+                label(step.shown.correct_action, env, no_right_action),
                 float(step.outcome.task_reward[env]),
                 int(step.outcome.terminated[env]),
                 int(step.outcome.truncated[env]),
@@ -253,9 +255,9 @@ def flat(trial: Trial) -> Row:
     return (*trial[:-1], *trial.q_values)
 
 
-def label(labels: IntArray | None, env: int) -> int | str:
-    """Return what the task states about an environment; an empty text if it doesn't."""
-    return "" if labels is None else int(labels[env])
+def label(labels: IntArray | None, env: int, default: int | str = "") -> int | str:
+    """Return what the task states about an environment; ``default`` if it states nothing."""
+    return default if labels is None else int(labels[env])
 
 
 def as_json(observation: Array, shape: tuple[int, ...]) -> str:

@@ -136,6 +136,7 @@ def test_a_table_of_episodes_that_is_none_is_refused(folder: Path, contents: byt
 
 
 TRIALS = "episode,trial,action,correct_action,state\n"
+PARTS = '"{""picture"": [[1, 2]], ""numbers"": [0.5]}"'
 
 
 @pytest.mark.slow_after(6)
@@ -152,6 +153,9 @@ TRIALS = "episode,trial,action,correct_action,state\n"
         (f"{TRIALS}0,0,1000,1,[1.0]\n", "action in .*trials.csv is 1000; it must be below 1000"),
         (f"{TRIALS}0,0,1,9999999999,[1.0]\n", "correct_action in .*trials.csv is 9999999999; it must be below"),
         (f"{TRIALS}0,0,-5,-7,[1.0]\n", ""),
+        (f"{TRIALS}0,0,1,1,{PARTS}\n", ""),
+        (f"{TRIALS}0,0,1,1,{PARTS}\n0,1,1,1,{PARTS.replace('[1, 2]', '[1]')}\n", "of the same shape in all"),
+        (f"{TRIALS}0,0,1,1,{PARTS.replace('[1, 2]', 'null')}\n", "of the same shape in all"),
         *(
             (f"{TRIALS}0,0,0,0,[1.0]\n0,1,0,0,{state}\n", f"trials.csv can't be used: .*{reason}")
             for state, reason in (

@@ -16,6 +16,10 @@ from seqrl_lightning.callbacks import AgentCallback, EnvStepLogger, LastCheckpoi
 from seqrl_lightning.callbacks.trials import as_json
 from seqrl_lightning.collect import Episode
 from seqrl_lightning.parts import PackedShape
+from seqrl_lightning.policy import Policy
+from seqrl_lightning.recipe import Recipe
+from seqrl_lightning.recording import write_played
+from seqrl_lightning.trust import Trust
 from tests.running import fit
 
 BLOCKS = [{"sequence": "ABCD", "episodes": 4}, {"sequence": "reversed"}]
@@ -203,6 +207,14 @@ def test_other_tasks_have_none(tmp_path: Path) -> None:
         tmp_path, data, {}, {"warmup_env_steps": 16}, callbacks=[TrialWriter()], logger=True, max_steps=10
     )
     assert not (Path(trainer.log_dir) / "trials.csv").exists()
+
+
+def test_a_policys_table_has_no_gap_before_the_right_action_is_stated(tmp_path: Path) -> None:
+    _, module = run(tmp_path, [], data={"env_id": "tests/Query-v0", "env_kwargs": {}}, max_steps=4)
+    recipe = Recipe("", {}, {"env_id": "tests/Query-v0", "env_kwargs": {}, "wrappers": []}, "float32")
+    write_played(Policy(module, recipe, trust=Trust([__name__])), tmp_path / "played.csv", num_episodes=2)
+    with (tmp_path / "played.csv").open() as file:
+        assert [row["correct_action"] for row in csv.DictReader(file)] == ["-1", "-1", "-1", "-1", "-1", "1"] * 2
 
 
 def test_parts_are_written_by_their_names() -> None:
