@@ -5,8 +5,10 @@ compared with those of ``tests/oracle.py``. By default some hundred combinations
 that can occur together do; ``-m slow`` walks the whole product, and all pairs through the command line.
 """
 
+import dataclasses
 import functools
 import itertools
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,7 @@ class Combination(NamedTuple):
     updates_per_step: int
     num_envs: int
     parts: bool  # observations are packed parts, one for each number
+    normalized: bool  # observations and rewards
 
     def __str__(self) -> str:
         return "-".join(f"{name}={value}" for name, value in self._asdict().items())
@@ -112,6 +115,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "updates_per_step": (1, 2),
     "num_envs": (1, 3),
     "parts": (False, True),
+    "normalized": (False, True),
 }
 PARTS = PackedShape({"first": ("float32", (1,)), "second": ("float32", (1,))})
 
@@ -126,13 +130,16 @@ def product() -> list[Combination]:
             "n_step": sampler == "rollout",
             "updates_per_step": learner == "PQN",
             "rescaling": learner == "BehaviorCloning",
+            "normalized": learner == "BehaviorCloning",
         }
         values = {**VALUES, "learner": (learner,), "sampler": (sampler,), "network": (network,)}
         values |= {name: values[name][:1] for name, is_so in means_nothing.items() if is_so}
         for combination in map(Combination._make, itertools.product(*values.values())):
             has_more = combination.num_envs > 1 or combination.updates_per_step > 1
-            if not (combination.parts and (has_more or combination.rescaling or combination.noisy)):
-                found.append(combination)  # parts half of the time, with what no code knows of the other
+            is_alone = combination.parts and (has_more or combination.rescaling or combination.noisy)
+            is_alone |= combination.normalized and (has_more or combination.masks or combination.noisy)
+            if not is_alone:  # each goes with what no code knows of the other in a part of the product only
+                found.append(combination)
     return found
 
 
@@ -189,6 +196,7 @@ def build_network(combination: Combination) -> Any:
 def build_learner(combination: Combination) -> Any:
     learner_class, settings = LEARNERS[combination.learner]
     shared: dict[str, Any] = {"gamma": GAMMA, "value_rescaling": RESCALING if combination.rescaling else None}
+    shared |= dict.fromkeys(("normalize_observations", "normalize_rewards"), combination.normalized)
     if learner_class is BehaviorCloning:
         shared = {}
     if learner_class is not PQN:
@@ -311,6 +319,14 @@ class World:
             next_observation, next_mask = self._observe(is_final, terminated)
             self.ring.add(action, reward, terminated, truncated, next_observation, next_mask)
 
+    def scale(self, learner: LearnerModule) -> None:
+        """Gives a learner that normalizes the statistics of other observations and rewards, from then on fixed."""
+        rng = np.random.default_rng(0)
+        self.scaled_by = rng.normal(0.5, 2.0, (7, OBS)).astype(np.float32), rng.normal(0.5, 2.0, 7)
+        no = np.zeros(7, np.bool_)
+        learner.normalization.add(self._packed(self.scaled_by[0]), self.scaled_by[1], no, ~no)
+        learner.normalization.share()
+
     def steps(self) -> set[tuple[int, int]]:
         """Environment and row of all steps."""
         return {(e, row) for e, rows in enumerate(self.rows) for row in range(len(rows) - 1) if not rows[row].is_final}
@@ -326,6 +342,14 @@ class World:
 
 
 # What the oracle makes of it
+
+
+def _deviation(column: list[float]) -> float:
+    return float((statistics.pvariance(column) + 1e-8) ** 0.5)
+
+
+def _clipped(x: float) -> float:
+    return max(-10.0, min(10.0, x))
 
 
 def numbers(observation: Tensor) -> Tensor:
@@ -386,13 +410,29 @@ class Oracle:
     def needs_next_action(self) -> bool:
         return self.combination.learner == "SARSA"
 
+    @functools.cached_property
+    def rows(self) -> list[list[Row]]:
+        """Of each environment, as the learner reads them."""
+        if not self.combination.normalized:
+            return self.world.rows
+        observations, rewards = self.world.scaled_by
+        means, deviations = ([of(column) for column in observations.T.tolist()] for of in (oracle.mean, _deviation))
+        of_rewards = _deviation(rewards.tolist())
+
+        def scaled(row: Row) -> Row:
+            numbers = zip(row.observation, means, deviations, strict=True)
+            observation = [_clipped((x - mean) / deviation) for x, mean, deviation in numbers]
+            return dataclasses.replace(row, observation=observation, reward=_clipped(row.reward / of_rewards))
+
+        return [[scaled(row) for row in rows] for rows in self.world.rows]
+
     def locate(self, batch: Batch) -> list[tuple[int, int]]:
         """Environment and row of each column's first state."""
         return [self.world.where[tuple(state)] for state in numbers(batch.state_batch)[0].tolist()]
 
     def outlooks(self, env: int, first: int, end: int) -> dict[int, Outlook]:
         """The networks' view of rows ``first`` to ``end - 1``, read in order if they remember."""
-        rows = self.world.rows[env]
+        rows = self.rows[env]
         features: dict[str, list[Any]] = {}
         for name, net in self.nets.items():
             start = first
@@ -407,7 +447,7 @@ class Oracle:
     def state_at(self, env: int, row: int) -> Any:
         """The state that the acting network carried into a row, where it is kept."""
         keeps = self.combination.stored_state or self.combination.sampler == "rollout"
-        rows = self.world.rows[env]
+        rows = self.rows[env]
         if not keeps or "policy" not in self.nets or not self.nets["policy"].remembers:
             return None
         episode = row
@@ -419,7 +459,7 @@ class Oracle:
         self, step: Transition, env: int, looks: dict[int, Outlook], place: tuple[int, int], drawn: Any
     ) -> Result:
         """Of one transition, at a place (row, column) of the batch."""
-        rows, of, s = self.world.rows[env], self.combination.learner, self.settings
+        rows, of, s = self.rows[env], self.combination.learner, self.settings
         action = rows[step.row].action
         assert action is not None
         now, then = looks[step.row], looks[step.next_row]
@@ -471,9 +511,9 @@ class Oracle:
         length = len(batch.action_batch)
         is_window = isinstance(batch, Windows)
         for column, (env, first) in enumerate(self.locate(batch)):
-            rows = self.world.rows[env]
+            rows = self.rows[env]
             if isinstance(batch, Windows):
-                self.check_rows(batch, column, rows, first)
+                self.check_rows(batch, column, self.world.rows[env], first)
             end = first + length if is_window else len(rows)
             looks = self.outlooks(env, first, min(first + length + 1, len(rows))) if is_window else {}
             lambda_returns = self.lambda_returns(rows, first, min(end, len(rows) - 1), looks)
@@ -571,6 +611,8 @@ class Masses:
 def check(combination: Combination, draws: dict[str, Any], seed: int) -> None:
     learner, sampler = build_learner(combination), build_sampler(combination)
     world = World(combination, seed)
+    if combination.normalized:
+        world.scale(learner)
     if combination.learner == "PQN":
         if earlier := seed % 12:
             world.play(learner, sampler, earlier)
@@ -591,11 +633,13 @@ def check(combination: Combination, draws: dict[str, Any], seed: int) -> None:
         masses.take_in()
         batch = next(batches)
         weights = masses.weights(batch)
-        parts = list(batch.split(combination.updates_per_step))
+        k = combination.updates_per_step
         updates, results = [], []
-        for number, part in enumerate(parts):
+        for number, part, read in zip(
+            range(k), batch.split(k), learner.normalization.batch(batch).split(k), strict=True
+        ):
             first = number * part.action_batch.shape[1]
-            updates.append(learner.optimize_model(part))
+            updates.append(learner.optimize_model(read))
             truth = Oracle(combination, learner, world, draws)
             of_part = {column - first: weight for column, weight in weights.items() if column >= first}
             results.append(compare(combination, part, updates[-1], truth, of_part))
@@ -613,12 +657,12 @@ def check_rollout(
 ) -> None:
     batch = sampler(world.ring, 1, np.random.default_rng(0))
     assert isinstance(batch, Windows)
-    minibatch = learner.fix_targets(batch)
+    minibatch = learner.fix_targets(learner.normalization.batch(batch))
     update = learner.optimize_model(minibatch)
     truth = Oracle(combination, learner, world, draws)
     net, rescaling = truth.nets["policy"], truth.settings.rescaling
     expected: dict[tuple[int, int], tuple[float, float]] = {}
-    for env, rows in enumerate(world.rows):
+    for env, rows in enumerate(truth.rows):
         first, end = len(rows) - 1 - LENGTH, len(rows) - 1
         looks = truth.outlooks(env, first, end + 1)
         for row, value in truth.lambda_returns(rows, first, end, looks).items():
@@ -725,6 +769,7 @@ def config_of(combination: Combination, root: str) -> dict[str, Any]:
     model = {"network": network, **settings}
     model |= {"value_rescaling": RESCALING} if combination.rescaling else {}
     model |= {} if combination.learner == "PQN" else {"updates_per_step": k}
+    model |= {"normalize_observations": True, "normalize_rewards": True} if combination.normalized else {}
     return {
         "data": {
             "env_id": "tests/Doors-v0" if combination.masks else "tests/Diary-v0",
