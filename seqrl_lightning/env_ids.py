@@ -128,7 +128,10 @@ def _spec_in(package: str, task: str) -> EnvSpec:
     namespace, name, version = parse_env_id(task)
     if version is None:
         version = find_highest_version(namespace, name)
-    return gym.spec(get_env_id(namespace, name, version))
+    env_id = get_env_id(namespace, name, version)
+    if package and task.isidentifier() and env_id not in gym.registry:  # Gymnasium would suggest a task of its own
+        raise gym.error.NameNotFound(f"{package} defines no class and no function {task}")
+    return gym.spec(env_id)
 
 
 def makeable(env_id: str) -> str | EnvSpec:

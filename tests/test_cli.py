@@ -334,7 +334,7 @@ def test_the_program_knows_its_version_and_its_commands() -> None:
 
 
 BAD = {
-    "continuous actions": (["--data.env_id=Pendulum-v1", "--data.env_kwargs={}"], "needs a Discrete action space"),
+    "continuous actions": (["--data.env_id=Pendulum-v1", "--data.env_kwargs={}"], "must be Discrete or MultiDiscrete"),
     "unknown env": (["--data.env_id=seqrl/Sequense-v0"], "data.env_id is 'seqrl/Sequense-v0'"),
     "misfit network": (["--model.network=torch.nn.Flatten"], "model.network"),
     "batch and buffer": (["--data.batch_size=1000"], "data.batch_size is 1000; it must be at most data.capacity = 500"),

@@ -285,7 +285,8 @@ def test_all_environments_are_closed_once(how: str) -> None:
     [
         ({"env_id": "seqrl/Sequense-v0"}, r"data.env_id is 'seqrl/Sequense-v0', .* Did you mean: `Sequence`"),
         ({"env_id": "no_such_package:Env-v0"}, r"data.env_id is 'no_such_package:Env-v0', .*No module named"),
-        ({"env_id": "Pendulum-v1"}, r"data.env_id is 'Pendulum-v1', whose actions are Box.*needs a Discrete"),
+        ({"env_id": "tests.tasks:Diry"}, r"'tests.tasks:Diry', .* defines no class and no function Diry$"),
+        ({"env_id": "Pendulum-v1"}, r"'Pendulum-v1', whose actions are Box.*must be Discrete or MultiDiscrete"),
         ({"env_id": "tests/Undeclared-v0"}, r"data.autoreset_mode is None; it must be one of .* doesn't declare it"),
         ({**TASK, "env_kwargs": {"trials": 3}}, r"data.env_kwargs is {'trials': 3}, which seqrl/Sequence-v0 refuses"),
         ({**TASK, "env_kwargs": {"blocks": [{"sequence": "XY"}]}}, r"X, Y is not among the objects ABCDEFGHIJ"),

@@ -72,7 +72,14 @@ def test_what_is_given_counts(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
-    "budget", ["--agent.max_episodes=5", "--trainer.max_steps=5", "--trainer.max_time=00:00:01:00"]
+    "budget",
+    [
+        "--agent.max_episodes=5",
+        "--trainer.max_steps=5",
+        "--trainer.max_time=00:00:01:00",
+        "--trainer.callbacks=Timer",
+        "--trainer.callbacks+=Timer",
+    ],
 )
 def test_a_budget_that_is_given_is_the_only_one(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings, said = printed(capsys, "--model.network=GRU", budget)

@@ -14,6 +14,14 @@ def is_composed(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)
 
 
+def has_fixed_size(space: gym.Space[Any]) -> bool:
+    """Return whether all observations of a space have one size."""
+    try:
+        return space.is_np_flattenable
+    except NotImplementedError:  # a space of a task's own may not say, like that of Minigrid's missions
+        return False
+
+
 def lacks_parts(space: gym.Space[Any]) -> bool:
     """Return whether a composed space, or one within it, has no part: nothing can be made of its observations."""
     if not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):

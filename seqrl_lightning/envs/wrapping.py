@@ -15,7 +15,7 @@ from seqrl_lightning.envs.bare import make_task
 from seqrl_lightning.envs.learned_scales import require_no_statistics
 from seqrl_lightning.envs.packing import PackedParts, PackedSpace
 from seqrl_lightning.envs.parts import CheckedBox, CheckedParts
-from seqrl_lightning.envs.spaces import has_picture, is_composed, lacks_parts
+from seqrl_lightning.envs.spaces import has_fixed_size, has_picture, is_composed, lacks_parts
 from seqrl_lightning.envs.task_reward import TaskReward
 from seqrl_lightning.envs.wrappers import MAX_COMBINATIONS, FlattenMultiDiscreteAction, is_enumerable, num_combinations
 from seqrl_lightning.signals import EndedBySignal
@@ -103,7 +103,7 @@ def make_vectorized(
 
 
 def require_discrete(space: gym.Space[Any], env_id: str) -> None:
-    """Refuse actions that aren't Discrete from 0 on.
+    """Refuse actions that can't be numbered from 0 on.
 
     Raises:
         ConfigurationError: If they aren't.
@@ -116,7 +116,8 @@ def require_discrete(space: gym.Space[Any], env_id: str) -> None:
         )
     if not isinstance(space, Discrete):
         raise ConfigurationError(
-            f"data.env_id is {env_id!r}, whose actions are {space}; value-based learning needs a Discrete action space"
+            f"data.env_id is {env_id!r}, whose actions are {space}; they must be Discrete or MultiDiscrete "
+            "(a wrapper in data.wrappers can make them so)"
         )
     must_be = "0; gymnasium.wrappers.TransformAction can move them"
     require(space.start == 0, f"the first action of {env_id}", int(space.start), must_be)
@@ -128,8 +129,8 @@ def require_flat(space: gym.Space[Any], env_id: str) -> None:
     Raises:
         ConfigurationError: If they have none.
     """
-    must_be = "of a fixed size; a wrapper in data.wrappers can make them so"
-    require(space.is_np_flattenable, f"the observation space of {env_id}", str(space), must_be)
+    must_be = "of a fixed size; a wrapper in data.wrappers can make it so (for Minigrid, MinigridParts)"
+    require(has_fixed_size(space), f"the observation space of {env_id}", str(space), must_be)
     must_be = "a space with a part in each Dict and Tuple"
     require(not lacks_parts(space), f"the observation space of {env_id}", str(space), must_be)
 

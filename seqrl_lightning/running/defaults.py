@@ -128,7 +128,8 @@ def defaults_by_kind(given: Namespace, has_agent: bool = True) -> tuple[str, dic
     if not has_agent:
         of_agent = ("agent.", "data.num_envs", "data.capacity")
         return reason, {name: value for name, value in defaults.items() if not name.startswith(of_agent)}
-    callbacks = given.get("trainer.callbacks") or []
+    named = given.get("trainer.callbacks") or []
+    callbacks = named if isinstance(named, list) else [named]
     is_timed = any(callback.class_path.endswith(".Timer") for callback in callbacks if isinstance(callback, Namespace))
     if not is_timed and all(given.get(name) in none for name, none in _NO_BUDGET.items()):
         defaults["agent.max_env_steps"] = env_steps

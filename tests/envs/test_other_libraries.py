@@ -1,5 +1,6 @@
 """Minigrid and NeuroGym, by one wrapper each; and stand-ins of theirs where they aren't installed."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,16 +10,17 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Text
 
 from seqrl_lightning.data import ReplayDataModule
-from seqrl_lightning.envs import MinigridParts, NeuroGymTrials
+from seqrl_lightning.env_ids import id_of
+from seqrl_lightning.envs import EnvFactory, MinigridParts, NeuroGymTrials
 from seqrl_lightning.errors import extra_in
 from seqrl_lightning.types import ConfigurationError
 
 
-class Missions(Text):
-    """As ``minigrid.core.mission.MissionSpace``."""
+class Missions(gym.Space[str]):
+    """As ``minigrid.core.mission.MissionSpace``, which doesn't say whether it can be flattened."""
 
     def __init__(self, mission_func: Callable[..., str], ordered_placeholders: list[list[str]] | None) -> None:
-        super().__init__(100)
+        super().__init__(dtype=str)
         self.mission_func, self.ordered_placeholders = mission_func, ordered_placeholders
 
 
@@ -69,6 +71,12 @@ def test_a_task_with_one_mission_shows_none() -> None:
 def test_what_has_no_such_parts_is_refused(env: gym.Env[Any, Any], reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         MinigridParts(env)
+
+
+def test_without_the_wrapper_its_name_is_in_the_refusal() -> None:
+    task = EnvFactory(id_of(functools.partial(Grid, *COLORS_AND_KINDS)))
+    with pytest.raises(ConfigurationError, match=r"observation space of .* must be of a fixed size; .* MinigridParts"):
+        task.read_facts()
 
 
 class Trials(gym.Env[Any, int]):
