@@ -1,4 +1,4 @@
-"""What practitioners bring, all at once, with every learner, memory and kind of batch: right, or refused in a line.
+"""All that surrounds a learner, at once, with every learner, memory and kind of batch: right, or refused in a line.
 
 One task has pictures beside numbers of a large scale, and MultiDiscrete actions; its observations and rewards are
 normalized, a bonus is added, and units and layers are reinitialized. What the replay memory holds, the bonus and the
@@ -20,7 +20,19 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from lightning.pytorch import Callback
 
-from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
+from seqrl_lightning import algorithms
+from seqrl_lightning.algorithms import (
+    C51,
+    DQN,
+    IQN,
+    PQN,
+    QRDQN,
+    SARSA,
+    BehaviorCloning,
+    DiscreteSAC,
+    ExpectedSARSA,
+    LearnerModule,
+)
 from seqrl_lightning.callbacks import AgentCallback, DormantUnits, LastCheckpoint, PeriodicResets
 from seqrl_lightning.collect import RND, CountBonus
 from seqrl_lightning.exploration import ConstantEpsilon
@@ -178,6 +190,11 @@ def check_statistics(trainer: Any, module: Any, data: Any, bonus: Any) -> None:
     scale = float(module.normalization.rewards.norm.moments.variance)
     assert scale == pytest.approx(statistics.pvariance(all_returns), rel=1e-4)
     assert {value % 100.0 for value in AgentCallback.of(trainer).episode_log.recent_returns} == {0.0}
+
+
+def test_every_learner_that_has_an_agent_is_there() -> None:
+    exported = {getattr(algorithms, name) for name in algorithms.__all__} - {LearnerModule, BehaviorCloning}
+    assert {learner_class for learner_class, _ in LEARNERS.values()} == exported, "name it in LEARNERS"
 
 
 @pytest.mark.parametrize(
