@@ -44,8 +44,8 @@ def read_reports() -> dict[str, dict[str, Any]]:
 
 def with_tables(text: str, reports: dict[str, dict[str, Any]]) -> str:
     """Return the page's text with the present tables."""
-    tables = {"results": results(reports), "recurrent_ppo": recurrent_ppo(reports), "settings": settings(reports)}
-    return BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}", text)
+    tables = {"results": results, "recurrent_ppo": recurrent_ppo, "settings": settings}
+    return BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]](reports)}\n{found[3]}", text)
 
 
 def results(reports: dict[str, dict[str, Any]]) -> str:
