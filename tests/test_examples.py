@@ -39,7 +39,6 @@ def test_with_a_tiny_budget(
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_as_it_is(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), "--trainer.enable_progress_bar=false"]

@@ -19,6 +19,5 @@ def run(*arguments: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_rooms_that_use_them_pass_without_fast_paths() -> None:
     run("-n", "0", "tests/algorithms", "tests/networks", "tests/callbacks/test_agent.py", "tests/test_learning.py")
