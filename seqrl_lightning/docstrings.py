@@ -4,15 +4,24 @@ import inspect
 import re
 from typing import Any
 
-from docstring_parser import Docstring, DocstringStyle, parse
+from docstring_parser import Docstring, DocstringStyle, ParseError, parse
 
 _ROLE = re.compile(r":\w+:`([^`]+)`")
 _PACKAGES = re.compile(r"\b(?:\w+\.)+(?=\w)")
 
 
 def parse_docstring(cls: type[Any]) -> Docstring:
-    """Parse a class's docstring (Google style) into its description, parameters and errors."""
-    return parse(inspect.getdoc(cls), DocstringStyle.GOOGLE)
+    """Parse a class's docstring (Google style) into its description, parameters and errors.
+
+    A task's or a library's docstring may be in any style. If it can't be parsed, the whole text is the description.
+    """
+    text = inspect.getdoc(cls) or ""
+    try:
+        return parse(text, DocstringStyle.GOOGLE)
+    except ParseError:
+        found = Docstring(DocstringStyle.GOOGLE)
+        found.short_description, _, found.long_description = text.partition("\n")
+        return found
 
 
 def full_text(cls: type[Any]) -> str:

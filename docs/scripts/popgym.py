@@ -1,14 +1,14 @@
 """Write POPGym's results into ``docs/popgym.md``: ``python -m docs.scripts.popgym``.
 
 The tables between ``<!-- popgym: NAME -->`` and ``<!-- end of popgym -->``, and the figure of the learning curves, come
-from the results of ``benchmarks.popgym``, ``benchmarks.popgym_references`` and ``benchmarks.recurrent_ppo``.
+from the results of ``benchmarks.popgym`` and ``benchmarks.popgym_references``.
 """
 
 import json
 import re
 from typing import Any
 
-from benchmarks.popgym import CELLS, FOLDER, LEVELS, RESULTS, option, task_of
+from benchmarks.popgym import CELLS, FOLDER, LEVELS, option, task_of
 from benchmarks.popgym_references import PATH as REFERENCES
 from docs.scripts.results import ROOT, draw, table
 
@@ -22,7 +22,6 @@ PUBLISHED: dict[str, tuple[float | None, float | None, float | None]] = {  # of 
     "MultiarmedBandit": (0.631, 0.598, 0.574),
     "PositionOnlyCartPole": (1.0, 1.0, 1.0),
 }
-RECURRENT_PPO = RESULTS / "recurrent_ppo.json"  # its module can't be imported without sb3-contrib
 BLOCK = re.compile(r"(<!-- popgym: (\w+) -->\n).*?(<!-- end of popgym -->)", re.DOTALL)
 PAGE = ROOT / "docs" / "popgym.md"
 FIGURE = ROOT / "docs" / "images" / "popgym.png"
@@ -44,7 +43,7 @@ def read_reports() -> dict[str, dict[str, Any]]:
 
 def with_tables(text: str, reports: dict[str, dict[str, Any]]) -> str:
     """Return the page's text with the present tables."""
-    tables = {"results": results, "recurrent_ppo": recurrent_ppo, "settings": settings}
+    tables = {"results": results, "settings": settings}
     return BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]](reports)}\n{found[3]}", text)
 
 
@@ -67,22 +66,6 @@ def results(reports: dict[str, dict[str, Any]]) -> str:
         )
     figure = f"\n\n![Return of the greedy policy during training, by task](images/{FIGURE.name})" if reports else ""
     return table(rows) + figure
-
-
-def recurrent_ppo(reports: dict[str, dict[str, Any]]) -> str:
-    """Return the table of recurrent PPO's returns beside ours of seed 1."""
-    columns = ("same_env_steps", "same_cpu_time")
-    rows = [["task", "here", "recurrent PPO, same env steps", "recurrent PPO, same CPU time"]]
-    for cell, theirs in json.loads(RECURRENT_PPO.read_text())["cells"].items():
-        ours = next(seed for seed in reports[cell]["seeds"] if seed["seed"] == 1)
-        in_words = [
-            f"{theirs[name]['return_mean']:.3f} ({theirs[name]['env_steps']:,} env steps, "
-            f"{theirs[name]['cpu_seconds']:.0f} CPU s)"
-            for name in columns
-        ]
-        here = f"{ours['return_mean']:.3f} ({ours['env_steps']:,} env steps, {ours['fit_cpu_seconds']:.0f} CPU s)"
-        rows.append([cell, here, *in_words])
-    return table(rows)
 
 
 def settings(reports: dict[str, dict[str, Any]]) -> str:
