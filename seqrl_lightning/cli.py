@@ -294,11 +294,14 @@ class SeqRLCLI(LightningCLI):
         return evaluation_logger(root, subcommand, self._run)
 
 
+_UNNAMED = {"accelerator": "backend found", "max_time": "Timer"}  # words of errors that don't name their setting
+
+
 def _given_in(message: str, trainer: Namespace) -> str:
     """Return the Trainer's setting that its error is about, with its value; ``trainer`` if it can't be told."""
     given = [name for name, value in vars(trainer).items() if value is not None]
-    unnamed = {"accelerator": "backend found", "max_time": "Timer"}
-    patterns = [*((name, f"{name}=") for name in given), *((name, rf"\b{name}\b") for name in given), *unnamed.items()]
+    unnamed = [(name, words) for name, words in _UNNAMED.items() if name in given]
+    patterns = [*((name, f"{name}=") for name in given), *((name, rf"\b{name}\b") for name in given), *unnamed]
     named = next((name for name, pattern in patterns if re.search(pattern, message)), None)
     return "trainer" if named is None else f"trainer.{named} is {trainer[named]!r}"
 

@@ -47,11 +47,13 @@ def open_study(name: str, url: str, folder: Path, no_pruning: bool) -> optuna.St
 
 
 def _public(url: str) -> str:
-    """Return a database's URL without its password."""
+    """Return a database's URL without its password, which may also be an option of the connection."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parts = make_url(url)
     except ArgumentError:
         return url
+    hidden = parts.update_query_dict({"password": "***"}) if "password" in parts.query else parts
+    return hidden.render_as_string(hide_password=True)
 
 
 def open_storage(url: str) -> SweepStorage:

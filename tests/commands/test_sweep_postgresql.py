@@ -78,8 +78,10 @@ def test_four_processes_of_which_one_is_killed_share_a_study(server: str, tmp_pa
 
 
 def test_an_error_hides_the_databases_password(tmp_path: Path) -> None:
-    url = "postgresql+psycopg://me:secret@/?host=/nowhere"
+    url = "postgresql+psycopg://me:secret@/?host=/nowhere&password=secret"
     status, _, err = seqrl("sweep", *write(tmp_path), "--trials=1", f"--storage={url}")
     assert status == 2
     assert "secret" not in err
-    assert "--storage is 'postgresql+psycopg://me:***@/?host=%2Fnowhere', which can't be opened" in err
+    assert (
+        "--storage is 'postgresql+psycopg://me:***@/?host=%2Fnowhere&password=%2A%2A%2A', which can't be opened" in err
+    )
