@@ -38,6 +38,11 @@ _OF_OTHER_LEARNERS = {
     "model.updates_per_step": " of PQN, whose updates follow from epochs and minibatches; leave it out",
 }
 _OTHER_NAMES = {"lr": "model.learning_rate", "seed": "seed_everything"}  # of other libraries, for settings of this one
+_OTHER_COMMANDS = {
+    **dict.fromkeys(("train", "learn", "run"), "fit"),
+    **dict.fromkeys(("eval", "evaluate"), "test"),
+    **dict.fromkeys(("plot", "report"), "analyse"),
+}
 _EXAMPLES = {  # of abstract classes
     "lightning.pytorch.loggers.Logger": "TensorBoardLogger",
     "seqrl_lightning.replay.Sampler": "UniformSampler",
@@ -148,7 +153,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the question whether another name was meant; empty if none is near."""
     names = {_own_part(other): other for other in known}
     meant = _own_part(name)
-    near = difflib.get_close_matches(meant, names, 1)
+    near = [other for other in names if other == _OTHER_COMMANDS.get(meant)]
+    near = near or difflib.get_close_matches(meant, names, 1)
     near = near or [other for other in names if len(meant) > 2 and meant in other][:1]
     return "".join(f"; did you mean {names[other]!r}?" for other in near)
 

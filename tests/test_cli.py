@@ -327,7 +327,7 @@ def test_a_warning_of_the_package_names_no_line_of_its_code(monkeypatch: pytest.
 
 def test_the_program_knows_its_version_and_its_commands() -> None:
     assert running.seqrl("--version")[1] == f"seqrl-lightning {seqrl_lightning.__version__}\n"
-    for wrong, right in (("fti", "fit"), ("analyze", "analyse")):
+    for wrong, right in (("fti", "fit"), ("train", "fit"), ("analyze", "analyse")):
         status, _, err = running.seqrl(wrong)
         assert status == 2
         assert f"did you mean {right!r}?" in err

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 import seqrl_lightning.envs  # noqa: F401  # registers the tasks
 from seqrl_lightning.commands.quick import list_envs
 from seqrl_lightning.docstrings import full_text, settings, summary
-from seqrl_lightning.errors import require_known
+from seqrl_lightning.errors import fail, require_known
 from seqrl_lightning.types import stated
 
 
@@ -20,6 +20,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Print the descriptions."""
     for env_id in arguments.env_ids:
+        if env_id in gym.registry and env_id not in task_ids():
+            fail(f"{env_id} is a task of another package, which describes it; `seqrl envs` lists this package's tasks")
         require_known("the task", env_id, task_ids())
     print("\n\n".join(map(describe, arguments.env_ids)) or list_envs())
 
