@@ -91,7 +91,7 @@ class Settings(TypedDict, total=False):
     # some learners
     double: bool
     huber_delta: float | None
-    lambda_: float | None
+    lambda_: float
     munchausen_alpha: float
     munchausen_temperature: float
     munchausen_clip: float

@@ -32,6 +32,7 @@ _MUNCHAUSEN = " of this learner; leave it out (DQN, QRDQN and IQN have it)"
 _OF_OTHER_LEARNERS = {
     "model.double": " of this learner; leave it out (DQN, QRDQN, IQN and C51 have it)",
     "model.huber_delta": " of C51, whose loss is a cross-entropy; leave it out",
+    "model.lambda_": " of this learner; leave it out (QLambda and PQN have it)",
     "model.munchausen_alpha": _MUNCHAUSEN,
     "model.munchausen_temperature": _MUNCHAUSEN,
     "model.munchausen_clip": _MUNCHAUSEN,

@@ -32,6 +32,7 @@ from seqrl_lightning.algorithms import (
     DiscreteSAC,
     ExpectedSARSA,
     LearnerModule,
+    QLambda,
 )
 from seqrl_lightning.algorithms.updates import last_of
 from seqrl_lightning.batches import Batch, Update, Windows
@@ -63,8 +64,8 @@ LEARNERS: dict[str, tuple[type[LearnerModule], dict[str, Any]]] = {
     "DQN": (DQN, {}),
     "double": (DQN, {"double": True}),
     "Munchausen": (DQN, MUNCHAUSEN),
-    "Q(lambda)": (DQN, {"lambda_": 0.7}),
-    "double Q(lambda)": (DQN, {"double": True, "lambda_": 0.4}),
+    "Q(lambda)": (QLambda, {"lambda_": 0.7}),
+    "double Q(lambda)": (QLambda, {"double": True, "lambda_": 0.4}),
     "SARSA": (SARSA, {}),
     "Expected SARSA": (ExpectedSARSA, {}),
     "C51": (C51, ATOMS),
@@ -167,9 +168,8 @@ REFUSED = {  # before training, by the words of the line
     "data.sampler": lambda c: (
         c.sampler != "rollout"
         if c.learner == "PQN"
-        else c.network == "GRU" and c.sampler in ("uniform", "latest", "prioritized")
+        else (c.network == "GRU" or "lambda" in c.learner) and c.sampler in ("uniform", "latest", "prioritized")
     ),
-    "model.lambda_": lambda c: "lambda" in c.learner and c.sampler in ("uniform", "latest", "prioritized"),
     "data.sampler.n_step": lambda c: "lambda" in c.learner and "windows" in c.sampler and c.n_step > 1,
     "model.updates_per_step": lambda c: c.sampler == "rollout" and c.updates_per_step > 1,
 }

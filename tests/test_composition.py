@@ -32,6 +32,7 @@ from seqrl_lightning.algorithms import (
     DiscreteSAC,
     ExpectedSARSA,
     LearnerModule,
+    QLambda,
 )
 from seqrl_lightning.callbacks import AgentCallback, DormantUnits, LastCheckpoint, PeriodicResets
 from seqrl_lightning.collect import RND, CountBonus
@@ -86,7 +87,7 @@ LEARNERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "DQN": (DQN, {"double": True}),
     "Munchausen": (DQN, {"munchausen_alpha": 0.9}),
     "CQL": (DQN, {"cql_alpha": 0.5}),
-    "Q(lambda)": (DQN, {"lambda_": 0.7}),
+    "Q(lambda)": (QLambda, {"lambda_": 0.7}),
     "SARSA": (SARSA, {}),
     "Expected SARSA": (ExpectedSARSA, {}),
     "C51": (C51, {"v_min": -5.0, "v_max": 5.0}),
@@ -124,7 +125,7 @@ def refusal(learner: str, memory: str, sampler: str) -> str | None:
     if memory != "none" and sampler in SINGLE:
         return "data.sampler is .*; it must be SequenceSampler"
     if learner == "Q(lambda)" and sampler in SINGLE:
-        return r"model\.lambda_ is 0\.7; it must be "
+        return "data.sampler is .*; it must be SequenceSampler with QLambda"
     return None
 
 

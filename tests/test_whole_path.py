@@ -19,7 +19,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from seqrl_lightning.algorithms import DQN, PQN
+from seqrl_lightning.algorithms import DQN, PQN, QLambda
 from seqrl_lightning.batches import Batch, Transitions, Windows
 from seqrl_lightning.collect import ExplorationBonus
 from seqrl_lightning.parts import PackedShape
@@ -233,7 +233,9 @@ class Truth:
     def compare_update(self, batch: Batch, update: Any) -> None:
         """The targets, priorities and loss of one update of a DQN."""
         learner, losses, weights = self.learner, [], []
-        for (t, b), (*outputs, target) in self.targets(batch, learner.lambda_, learner.use_double_q).items():
+        for (t, b), (*outputs, target) in self.targets(
+            batch, learner.lambda_ if isinstance(learner, QLambda) else None, learner.use_double_q
+        ).items():
             action = int(batch.action_batch[t, b])
             error = target - outputs[action]
             self.near(update["state_action_values"][t, b], outputs[action], "predicted")
@@ -299,7 +301,7 @@ CASES = {
     ),
     "broken environments": case(
         ONE_STEP,
-        model(GRU, lambda_=0.7, double=True),
+        model(GRU, "QLambda", lambda_=0.7, double=True),
         {"masks": True, "breaks": True, "agent": {"on_env_error": "restart", "max_env_restarts": 1000}},
         breaks=True,
     ),

@@ -7,6 +7,7 @@ from seqrl_lightning.algorithms.dqn import DQN
 from seqrl_lightning.algorithms.iqn import IQN
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.pqn import PQN
+from seqrl_lightning.algorithms.q_lambda import QLambda
 from seqrl_lightning.algorithms.qr_dqn import QRDQN
 from seqrl_lightning.algorithms.sarsa import SARSA, ExpectedSARSA
 
@@ -21,4 +22,5 @@ __all__ = [
     "DiscreteSAC",
     "ExpectedSARSA",
     "LearnerModule",
+    "QLambda",
 ]

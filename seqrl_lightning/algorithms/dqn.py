@@ -7,19 +7,17 @@ from torch import Tensor
 
 from seqrl_lightning.algorithms.learner import LearnerModule
 from seqrl_lightning.algorithms.settings import require_positive
-from seqrl_lightning.batches import Batch, Reader, Update, Windows
+from seqrl_lightning.batches import Batch, Reader, Update
 from seqrl_lightning.functional import (
     choice_losses,
     double_q_target,
     huber_losses,
     munchausen_target,
-    q_lambda_target,
     q_target,
     value_of,
 )
 from seqrl_lightning.networks import MLP, NetworkCallable
 from seqrl_lightning.parts import ObsShape
-from seqrl_lightning.replay import Sampler, SequenceSampler
 from seqrl_lightning.types import require
 
 
@@ -33,8 +31,6 @@ class DQN(LearnerModule):
         huber_delta: The TD error at which the Huber loss turns from a parabola into a line; None for half the squared
             error.
         double: Whether the policy network selects the action that the target network values (arXiv:1509.06461).
-        lambda_: How far the target looks ahead along a window, in [0, 1]: Peng's Q(lambda) (arXiv:2103.00107),
-            instead of the sampler's n-step returns. None for those.
         munchausen_alpha: Weight of the scaled log-policy in the reward (Munchausen DQN, arXiv:2007.14430; 0.9 there);
             0 for plain Q-learning. The policy that is learned about is then the softmax of the target network.
         munchausen_temperature: Temperature of that softmax.
@@ -48,9 +44,6 @@ class DQN(LearnerModule):
         ConfigurationError: If a setting can't work, or the network doesn't fit the task.
     """
 
-    learns_means: bool = True
-    """Whether outputs are expected returns, which lambda-returns are made of."""
-
     def __init__(
         self,
         obs_shape: ObsShape,
@@ -58,7 +51,6 @@ class DQN(LearnerModule):
         network: NetworkCallable = MLP,
         huber_delta: float | None = 1.0,
         double: bool = False,
-        lambda_: float | None = None,
         munchausen_alpha: float = 0.0,
         munchausen_temperature: float = 0.03,
         munchausen_clip: float = -1.0,
@@ -73,33 +65,11 @@ class DQN(LearnerModule):
         require(cql_alpha >= 0, "model.cql_alpha", cql_alpha, "0 or more")
         must_be = "false with munchausen_alpha, which has a policy of its own"
         require(not (double and munchausen_alpha), "model.double", double, must_be)
-        if lambda_ is not None:
-            require(0 <= lambda_ <= 1, "model.lambda_", lambda_, "in [0, 1]")
-            must_be = f"null with {type(self).__name__}, which learns distributions of returns"
-            require(self.learns_means, "model.lambda_", lambda_, must_be)
-            must_be = "null with munchausen_alpha, whose bonus belongs to a single step"
-            require(not munchausen_alpha, "model.lambda_", lambda_, must_be)
         self.huber_delta = huber_delta
         self.use_double_q = double  # `double` is nn.Module's cast to float64
-        self.lambda_ = lambda_
         self.munchausen_alpha = munchausen_alpha
         self.cql_alpha = cql_alpha
         self.munchausen = munchausen_alpha, munchausen_temperature, munchausen_clip
-
-    def check_sampler(self, sampler: Sampler) -> None:
-        """Refuse single transitions and n-step returns for lambda-returns, which look ahead along windows.
-
-        Raises:
-            ConfigurationError: If the sampler doesn't fit the network, the updates or ``lambda_``.
-        """
-        super().check_sampler(sampler)
-        if self.lambda_ is None:
-            return
-        must_be = f"null with {type(sampler).__name__}, whose transitions have no order"
-        require(sampler.gives_windows, "model.lambda_", self.lambda_, must_be)
-        if isinstance(sampler, SequenceSampler):
-            must_be = "1 with model.lambda_, which looks ahead by itself"
-            require(sampler.n_step == 1, "data.sampler.n_step", sampler.n_step, must_be)
 
     def optimize_model(self, batch: Batch) -> Update:
         """Compute the loss between predicted Q-values and those that the Bellman equation expects.
@@ -166,21 +136,7 @@ class DQN(LearnerModule):
             return self.to_outputs(target)
         next_outputs, next_mask = batch.read_next_states(self.target_net)
         next_values = self.to_values(next_outputs)
-        selector_values = None if next_selector_outputs is None else self.q_values(next_selector_outputs)
-        if self.lambda_ is not None:
-            assert isinstance(batch, Windows)
-            target = q_lambda_target(
-                batch.reward_batch.squeeze(-1),
-                batch.terminated_batch,
-                batch.is_last_batch,
-                next_values,
-                self.gamma,
-                self.lambda_,
-                next_mask,
-                selector_values,
-            )
-        elif selector_values is None:
-            target = q_target(returns, discounts, next_values, next_mask)
-        else:
-            target = double_q_target(returns, discounts, next_values, selector_values, next_mask)
-        return self.to_outputs(target)
+        if next_selector_outputs is None:
+            return self.to_outputs(q_target(returns, discounts, next_values, next_mask))
+        selector_values = self.q_values(next_selector_outputs)
+        return self.to_outputs(double_q_target(returns, discounts, next_values, selector_values, next_mask))

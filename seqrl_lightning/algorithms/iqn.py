@@ -47,8 +47,6 @@ class IQN(DQN):
     policy_net: "ImplicitQuantileNetwork"
     target_net: "ImplicitQuantileNetwork"
 
-    learns_means = False
-
     def __init__(
         self,
         obs_shape: ObsShape,

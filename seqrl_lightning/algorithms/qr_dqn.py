@@ -30,8 +30,6 @@ class QRDQN(DQN):
         ConfigurationError: If a setting can't work.
     """
 
-    learns_means = False
-
     def __init__(
         self,
         obs_shape: ObsShape,

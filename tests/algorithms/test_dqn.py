@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn, tensor
 from torch.testing import assert_close
 
-from seqrl_lightning.algorithms import DQN, IQN, QRDQN
+from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.batches import Transitions
 from seqrl_lightning.collect import Policy
 from seqrl_lightning.networks import MLP, Table
@@ -183,19 +183,11 @@ class WrongInput(WrongWidth):
         ({"huber_delta": 0.0}, "model.huber_delta is 0.0"),
         ({"clip_grad_value": -1.0}, "model.clip_grad_value is -1.0"),
         ({"clip_grad_norm": 0.0}, "model.clip_grad_norm is 0.0"),
-        ({"lambda_": 1.5}, r"model.lambda_ is 1.5; it must be in \[0, 1\]"),
-        ({"lambda_": 0.0, "munchausen_alpha": 0.9}, "model.lambda_ is 0.0; it must be null with munchausen_alpha"),
     ],
 )
 def test_bad_settings_are_named(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         DQN((4,), 3, **kwargs)
-
-
-@pytest.mark.parametrize("learner", [QRDQN, IQN])
-def test_lambda_returns_are_for_means(learner: type[DQN]) -> None:
-    with pytest.raises(ConfigurationError, match=f"model.lambda_ is 0.7; it must be null with {learner.__name__}"):
-        learner((4,), 3, lambda_=0.7)
 
 
 def test_double_precision_is_still_a_cast() -> None:

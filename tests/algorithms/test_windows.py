@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule
+from seqrl_lightning.algorithms import C51, DQN, IQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA, LearnerModule, QLambda
 from seqrl_lightning.networks import GRU, MLP
 from seqrl_lightning.replay import RingBuffer, Sampler, SequenceSampler, UniformSampler
 from seqrl_lightning.types import ConfigurationError
@@ -90,9 +90,9 @@ def test_sarsa_trains_on_windows(tmp_path: Path) -> None:
 def test_a_lambda_of_zero_is_plain_q_learning(double: bool) -> None:
     batch = filled_ring(masks=True).windows(np.array([0, 1]), 12, burn_in=0)
     targets = []
-    for lambda_ in (None, 0.0, 0.5):
+    for learner_class, settings in ((DQN, {}), (QLambda, {"lambda_": 0.0}), (QLambda, {"lambda_": 0.5})):
         torch.manual_seed(0)
-        learner = DQN((3,), 2, network=GRU, double=double, lambda_=lambda_)
+        learner = learner_class((3,), 2, network=GRU, double=double, **settings)
         targets.append(learner.optimize_model(batch)["expected_state_action_values"][batch.weight_batch > 0])
     assert_close(targets[0], targets[1])
     assert (targets[0] != targets[2]).any()
@@ -107,13 +107,13 @@ def test_the_last_transition_of_an_episode_and_of_the_window_is_last() -> None:
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        (UniformSampler(), "model.lambda_ is 0.7; it must be null with UniformSampler"),
-        (SequenceSampler(n_step=3), "data.sampler.n_step is 3; it must be 1 with model.lambda_"),
+        (UniformSampler(), "data.sampler is 'UniformSampler'; it must be SequenceSampler with QLambda"),
+        (SequenceSampler(n_step=3), "data.sampler.n_step is 3; it must be 1 with QLambda"),
     ],
 )
 def test_lambda_returns_need_windows_of_single_steps(sampler: Sampler, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        DQN((3,), 2, network=network, lambda_=0.7).check_sampler(sampler)
+        QLambda((3,), 2, network=network).check_sampler(sampler)
 
 
 def test_what_does_not_count_changes_nothing() -> None:

@@ -89,7 +89,6 @@ OTHERS: dict[str, Any] = {
     "model.network.encoder_size": 8,
     "model.network.head": "DuelingHead",
     "agent.exploration_bonus.network.head": "DuelingHead",
-    "model.lambda_": 0.5,
     "model.optimizer": "torch.optim.SGD",
     "model.optimizer.betas": [0.5, 0.5],
     "model.optimizer.foreach": True,

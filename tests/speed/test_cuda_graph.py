@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqrl_lightning import speed
-from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, training
+from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, QLambda, training
 from seqrl_lightning.algorithms.trainer_settings import require_gpu_for_graphs
 from seqrl_lightning.algorithms.training import TrainingModule
 from seqrl_lightning.batches import Update
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[type[TrainingModule[Any]], dict[str, Any], Sampler | None
     ),
     "min_gru": (DQN, {"network": MinGRU}, SequenceSampler(length=6)),
     "transformer": (DQN, {"network": Transformer}, SequenceSampler(length=6)),
-    "q_lambda": (DQN, {"network": GRU, "lambda_": 0.8}, SequenceSampler(length=6)),
+    "q_lambda": (QLambda, {"network": GRU, "lambda_": 0.8}, SequenceSampler(length=6)),
     "pqn": (PQN, {"epochs": 2}, RolloutSampler(8)),
     "pqn_gru": (PQN, {"network": GRU, "epochs": 2}, RolloutSampler(8)),
 }
