@@ -15,12 +15,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 import torch
 
 import seqrl_lightning
+from benchmarks.learning import read_curve
 from seqrl_lightning.recording import write_played
 
 RESULTS = Path(__file__).parent / "results" / "offline.json"
@@ -30,6 +32,14 @@ NUM_UPDATES = 5_000  # of cartpole_cql.yaml
 D3RLPY = "d3rlpy==2.8.1"
 AGENT_SEED = 101  # of the agents that the logs are of; learners have others
 SEEDS = (4, 5, 6)  # settings were chosen on seeds 1, 2, 3 and 11
+LEARNERS = {
+    "cql": "DQN with `cql_alpha: 1` ([`cartpole_cql.yaml`](../configs/offline/cartpole_cql.yaml))",
+    "dqn": "the same with `cql_alpha: 0`",
+    "d3rlpy_cql": f"d3rlpy {D3RLPY.partition('==')[2]}'s `DiscreteCQL`",
+    "clone": "clone with a GRU ([`delayed_recall_clone.yaml`](../configs/offline/delayed_recall_clone.yaml))",
+}
+"""The learners' names in the table of docs/offline.md."""
+
 CARTPOLE_ENV_STEPS, CARTPOLE_EPSILON = 16_000, 0.45
 RECALL_ENV_STEPS, RECALL_EPISODES, RECALL_EPSILON = 60_000, 1_000, 0.1
 
@@ -54,7 +64,14 @@ def cartpole(folder: Path) -> dict[str, Any]:
         results["cql"].append(learned(folder / "cql", "offline/cartpole_cql", log, seed))
         results["d3rlpy_cql"].append(learned_by_d3rlpy(folder / "d3rlpy_cql", log, seed))
         results["dqn"].append(learned(folder / "dqn", "offline/cartpole_cql", log, seed, ["--model.cql_alpha", "0"]))
-    return {"env_steps": NUM_STEPS, "epsilon": CARTPOLE_EPSILON, "log_return_mean": mediocre, **results}
+    agent = evaluated(folder / "agent", folder / "agent_test.json")
+    return {
+        "env_steps": NUM_STEPS,
+        "epsilon": CARTPOLE_EPSILON,
+        "agent": agent,
+        "log_return_mean": round(mediocre, 1),
+        **results,
+    }
 
 
 def delayed_recall(folder: Path) -> dict[str, Any]:
@@ -64,6 +81,16 @@ def delayed_recall(folder: Path) -> dict[str, Any]:
     agent = evaluated(folder / "agent", folder / "agent_test.json")
     clones = [learned(folder / "clone", "offline/delayed_recall_clone", log, seed) for seed in SEEDS]
     return {"episodes": RECALL_EPISODES, "epsilon": RECALL_EPSILON, "agent": agent, "clone": clones}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return a Markdown table of the final returns and the median CPU time of each learner of one task's log."""
+    lines = ["| learner | return, seed by seed | CPU seconds (median) |", "| --- | --- | --- |"]
+    for learner in (name for name in LEARNERS if name in found):
+        returns = ", ".join(f"{result['return']:g}" for result in found[learner])
+        seconds = median(result["cpu_seconds"] for result in found[learner])
+        lines.append(f"| {LEARNERS[learner]} | {returns} | {seconds:.1f} |")
+    return "\n".join(lines)
 
 
 def logged(
@@ -91,14 +118,16 @@ def returns_in(log: Path) -> "pd.Series[float]":
 
 
 def learned(folder: Path, config: str, log: Path, seed: int, words: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a learner of a log reaches at the end, and how much CPU time it took."""
+    """Return what a learner of a log reaches at the end, its curve over updates, and how much CPU time it took."""
     folder = folder / f"seed_{seed}"
     found = folder / "result.json"
     if not found.exists():
         start = children_seconds()
         last = fit(folder, config, seed, ["--data.trials", str(log), *words])
         seconds = round(children_seconds() - start, 1)
-        found.write_text(json.dumps({"seed": seed, "cpu_seconds": seconds, "return": evaluated_last(last)}))
+        curve = read_curve(str(last.parent.parent))
+        result = {"seed": seed, "cpu_seconds": seconds, "return": evaluated_last(last), "curve": curve}
+        found.write_text(json.dumps(result))
     return dict(json.loads(found.read_text()))
 
 

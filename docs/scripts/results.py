@@ -5,7 +5,8 @@ table of all configs and one for each config, the learning curves of each task (
 rows of ``README_CONFIGS`` in ``README.md`` between its two markers, the first line of each config, and, in the other
 pages of ``docs/``, the text between ``<!-- measured: NAMES -->`` and ``<!-- end of measured -->``, with the curve of
 each config named there. The tables between ``<!-- benchmark: NAME -->`` and ``<!-- end of benchmark -->`` come from the
-results of ``throughput``, ``replay``, ``gpu``, ``bunching`` and ``plasticity``. None of these are edited by hand.
+results of ``throughput``, ``replay``, ``gpu``, ``bunching``, ``plasticity``, ``startup`` and ``offline``, whose curves
+are drawn, too. None of these are edited by hand.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks import bunching, gpu, plasticity, replay, throughput
+from benchmarks import bunching, gpu, offline, plasticity, replay, startup, throughput
 from benchmarks.learning import RESULTS
 from seqrl_lightning.analysis.statistics import interquartile_mean, interquartile_mean_interval
 from seqrl_lightning.functional import CRITERION_EPISODES
@@ -39,6 +40,13 @@ BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str, str]] = {  # the ta
     "gpu_losses": (gpu.losses_table, "gpu", "losses"),
     "bunching_sequence_dqn": (bunching.table, "bunching_sequence_dqn", "seeds"),
     "plasticity": (plasticity.table, "plasticity", "runs"),
+    "startup": (startup.table, "startup", "seconds"),
+    "offline_cartpole": (offline.table, "offline", "cartpole"),
+    "offline_clone": (offline.table, "offline", "delayed_recall"),
+}
+OFFLINE_CURVES = {  # the figures of docs/offline.md: the task's key in the file of figures, and its learners
+    "curve_offline_cartpole": ("cartpole", {"cql": "cql_alpha: 1", "dqn": "cql_alpha: 0"}),
+    "curve_offline_clone": ("delayed_recall", {"clone": "clone of a GRU agent"}),
 }
 README_CONFIGS = (  # one for each kind of task, algorithm and memory, the reference's failure included
     "cartpole_dqn",
@@ -83,6 +91,10 @@ def main() -> None:
         draw(curves, ROOT / "docs" / "images" / file_name(env_id))
         for name in curves.keys() & {report["config"] for report in reports.values()}:
             draw({name: curves[name]}, ROOT / "docs" / "images" / f"curve_{name}.png")
+    found = json.loads((RESULTS / "offline.json").read_text())
+    for file, (env, titles) in OFFLINE_CURVES.items():
+        offline_curves = {title: [result["curve"] for result in found[env][key]] for key, title in titles.items()}
+        draw(offline_curves, ROOT / "docs" / "images" / f"{file}.png", progress="updates")
 
 
 def read_reports() -> dict[str, dict[str, Any]]:
@@ -295,8 +307,8 @@ def file_name(env_id: str) -> str:
     return f"curves_{re.split('[/:]', env_id)[-1].lower()}.png"
 
 
-def draw(curves: dict[str, list[Curve]], path: Path) -> None:
-    """Draw a figure with a panel for each config."""
+def draw(curves: dict[str, list[Curve]], path: Path, progress: str = "environment steps") -> None:
+    """Draw a figure with a panel for each config, over ``progress``."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -309,7 +321,7 @@ def draw(curves: dict[str, list[Curve]], path: Path) -> None:
         draw_panel(axes, name, seeds)
     for axes in panels.flat[len(curves) :]:
         axes.remove()
-    figure.supxlabel("environment steps", fontsize="medium")
+    figure.supxlabel(progress, fontsize="medium")
     figure.supylabel("return of the greedy policy", fontsize="medium")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
