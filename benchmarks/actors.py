@@ -14,7 +14,8 @@ from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
 from seqrl_lightning.collect.actors import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
-from seqrl_lightning.collect.rounds import ReplayedEnvs, ReplayedPolicy, Rounds
+from seqrl_lightning.collect.replayed import ReplayedEnvs, ReplayedPolicy
+from seqrl_lightning.collect.rounds import Rounds
 from seqrl_lightning.data import ReplayDataModule
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.random_streams import random_stream

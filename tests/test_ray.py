@@ -16,12 +16,13 @@ import torch
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint
 from seqrl_lightning.collect.actors import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
-from seqrl_lightning.collect.rounds import InProcess, Rounds, Workers
+from seqrl_lightning.collect.rounds import Rounds, Workers
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.ray_cluster import ray_session
 from seqrl_lightning.types import ConfigurationError, RunError
 from tests.collect.collecting import Zeros
+from tests.in_process import InProcess
 from tests.running import assert_identical, fit
 
 pytest.importorskip("ray", reason="Ray isn't installed: pip install 'seqrl-lightning[ray]'")

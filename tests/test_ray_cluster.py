@@ -11,11 +11,12 @@ import pytest
 
 from seqrl_lightning.collect.actors import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
-from seqrl_lightning.collect.rounds import InProcess, Rounds
+from seqrl_lightning.collect.rounds import Rounds
 from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.types import RunError
 from tests.collect.collecting import Zeros
+from tests.in_process import InProcess
 from tests.running import assert_identical
 from tests.test_processes import run, seen
 

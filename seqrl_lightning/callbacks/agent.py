@@ -41,7 +41,8 @@ from seqrl_lightning.collect.env_steps import Budget, EnvSteps
 from seqrl_lightning.collect.pace import Pace
 from seqrl_lightning.collect.policy import Explorer
 from seqrl_lightning.collect.ray_actors import RayActors
-from seqrl_lightning.collect.rounds import ReplayedEnvs, ReplayedPolicy, Rounds, Workers
+from seqrl_lightning.collect.replayed import ReplayedEnvs, ReplayedPolicy
+from seqrl_lightning.collect.rounds import Rounds, Workers
 from seqrl_lightning.data import LearnerDataModule, ReplayDataModule
 from seqrl_lightning.envs import Border, EnvFault
 from seqrl_lightning.exploration import EpsilonSchedule, ExponentialEpsilon

@@ -13,11 +13,11 @@ from seqrl_lightning.algorithms import PQN, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, TrialWriter
 from seqrl_lightning.cli import main
 from seqrl_lightning.collect.actors import ActorSettings, Broken
-from seqrl_lightning.collect.rounds import InProcess
 from seqrl_lightning.exploration import ConstantEpsilon, LadderEpsilon
 from seqrl_lightning.networks import GRU, MLP, NoisyLinear
 from seqrl_lightning.replay import RolloutSampler, SequenceSampler
 from seqrl_lightning.types import ConfigurationError, RunError
+from tests.in_process import InProcess
 from tests.running import assert_identical, fit
 from tests.tasks import Diary
 
