@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.running import assert_identical
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 CONFIG = """
 seed_everything: 3
@@ -156,6 +156,7 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(
     assert curves[0] == curves[1]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes_saves_what_workers_hold(signum: int, status: int, tmp_path: Path) -> None:
     """As a terminal or a cluster sends it: the environments' own processes wait until their state is saved."""
@@ -181,6 +182,7 @@ def test_a_signal_to_all_processes_saves_what_workers_hold(signum: int, status: 
     assert_identical(*map(state, roots))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.4, 1.2])
 def test_a_signal_in_the_first_seconds_is_one_line(signum: int, seconds: float, tmp_path: Path) -> None:
@@ -195,6 +197,7 @@ def test_a_signal_in_the_first_seconds_is_one_line(signum: int, seconds: float, 
     assert "Traceback" not in output
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("signum", "status", "line"), [(signal.SIGINT, 1, "graceful"), (signal.SIGTERM, 143, "SIGTERM")]
 )
@@ -285,6 +288,7 @@ def processes_of(session: int) -> list[str]:
     return found
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
