@@ -258,7 +258,7 @@ class Settings:
     support: Vector = field(default_factory=list)
     fractions: Vector = field(default_factory=list)
     acting_fractions: Vector = field(default_factory=list)
-    target_entropy: float = 0.0
+    target_entropy_ratio: float = 0.0
     cql_alpha: float = 0.0
     lambda_: float | None = None
 
@@ -465,7 +465,7 @@ def soft_actor_critic(
     actor_loss = sum(p * (temperature * math.log(p) - q[a]) for a, p in policy.items())
     entropy = -sum(p * math.log(p) for p in policy.values())
     loss = sum(huber(expected - x, 1.0) for x in predictions) + actor_loss
-    loss += log_temperature * (entropy - s.target_entropy)
+    loss += log_temperature * (entropy - s.target_entropy_ratio * math.log(len(policy)))
     return Result(predictions[0], expected, loss, abs(expected - predictions[0]))
 
 

@@ -402,7 +402,7 @@ class Oracle:
             support=[-2.0, -0.75, 0.5, 1.75, 3.0],
             fractions=[1 / 6, 3 / 6, 5 / 6],
             acting_fractions=[0.8 * (2 * i + 1) / 8 for i in range(4)],
-            target_entropy=0.5 * float(np.log(ACTIONS)),
+            target_entropy_ratio=0.5,
             cql_alpha=given.get("cql_alpha", 0.0),
             lambda_=given.get("lambda_"),
         )

@@ -29,7 +29,8 @@ class DiscreteSAC(LearnerModule):
         network: Builds the actor and both critics from ``obs_shape`` and ``(n_actions,)``.
         huber_delta: The TD error at which the critics' Huber loss turns from a parabola into a line; None for half the
             squared error.
-        target_entropy_ratio: The entropy to hold, as a fraction of the largest, ``log(n_actions)``; in (0, 1).
+        target_entropy_ratio: The entropy to hold, as a fraction of the largest, the logarithm of the number of actions
+            that a state allows; in (0, 1).
         initial_temperature: The initial temperature.
         shared: The settings of :class:`LearnerModule`, which every learner has.
 
@@ -57,7 +58,7 @@ class DiscreteSAC(LearnerModule):
         self.initial_temperature = initial_temperature
         super().__init__(obs_shape, n_actions, network, **shared)
         self.huber_delta = huber_delta
-        self.target_entropy = target_entropy_ratio * math.log(self.n_actions)
+        self.target_entropy_ratio = target_entropy_ratio
 
     def build_network(self, network: NetworkCallable) -> nn.Module:
         """Build the actor and the critics, all of the same kind."""
@@ -94,9 +95,23 @@ class DiscreteSAC(LearnerModule):
         ]
         actor_losses = expected_value(temperature * log_policy - lower_values, policy)
         entropy = -expected_value(log_policy, policy).detach()
-        temperature_losses = nets.log_temperature * (entropy - self.target_entropy)
+        temperature_losses = nets.log_temperature * (entropy - self.target_entropy(batch.action_mask_batch))
         losses = critic_losses[0] + critic_losses[1] + actor_losses + temperature_losses
         return self.summary(batch, losses, state_action_values[0], expected_state_action_values)
+
+    def target_entropy(self, action_mask: Tensor | None) -> Tensor | float:
+        """Return the entropy to hold: of the actions that a state allows, since no policy has more than theirs.
+
+        Args:
+            action_mask: [T, B, A] bool, true where an action is allowed; None allows all.
+
+        Returns:
+            [T, B] float, or one number for all states.
+        """
+        if action_mask is None:
+            return self.target_entropy_ratio * math.log(self.n_actions)
+        num_allowed = action_mask.sum(-1).clamp(min=1)  # a terminal state may allow none
+        return self.target_entropy_ratio * num_allowed.log()
 
     def target(self, batch: Batch, temperature: Tensor) -> Tensor:
         """Return what both critics should output for the actions taken, [T, B].

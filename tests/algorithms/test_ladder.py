@@ -1,5 +1,6 @@
 """Every algorithm learns what has to be bootstrapped, and does not when its bootstrap is taken away."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,14 @@ def test_each_part_of_discrete_sac_learns_from_its_own_term() -> None:
     for name, p in sac.policy_net.named_parameters():
         if name.startswith("critics"):
             torch.testing.assert_close(p.grad, gradients[name])
+
+
+def test_the_entropy_that_discrete_sac_holds_is_one_that_the_allowed_actions_can_have() -> None:
+    sac = DiscreteSAC((6,), 8, network=mlp, target_entropy_ratio=0.5)
+    mask = torch.zeros(1, 3, 8, dtype=torch.bool)
+    mask[0, 0, :2] = mask[0, 1, :4] = True  # and none in a terminal state
+    torch.testing.assert_close(sac.target_entropy(mask), torch.tensor([[0.5, 1.0, 0.0]]) * math.log(2))
+    assert sac.target_entropy(None) == pytest.approx(1.5 * math.log(2))
 
 
 PQN_AGENT = {"warmup_env_steps": 64, "updates_per_collect": 4, "env_steps_per_update": 16.0}
