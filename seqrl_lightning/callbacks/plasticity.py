@@ -33,7 +33,8 @@ class FreshWeights(Callback):
     def __init__(self, setting: str, every_updates: int | None) -> None:
         require(every_updates is None or every_updates > 0, setting, every_updates, "at least 1")
         self._every_updates = every_updates
-        self._num_times = 0  # that the interval ended
+        self._num_times = 0  # that weights were renewed
+        self._updates_before = 0  # the training step under way
         self._rng = random_stream(type(self).__name__)
         self._is_resumed = False
 
@@ -43,6 +44,10 @@ class FreshWeights(Callback):
             self._rng = random_stream(type(self).__name__)
         self._is_resumed = False
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Note the number of updates, of which a training step may make several."""
+        self._updates_before = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
@@ -50,9 +55,8 @@ class FreshWeights(Callback):
         assert isinstance(pl_module, ActingModule)
         if self._every_updates is None:
             return
-        num_times = trainer.global_step // self._every_updates
-        if num_times > self._num_times:
-            self._num_times = num_times
+        if trainer.global_step // self._every_updates > self._updates_before // self._every_updates:
+            self._num_times += 1
             seed = trainer.strategy.broadcast(int(self._rng.integers(2**31)))  # without a run's seed they differ
             self.renew(pl_module, pl_module.fresh_network(seed), batch)
 

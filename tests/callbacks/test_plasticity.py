@@ -89,6 +89,14 @@ def test_the_optimizer_begins_anew_however_updates_are_made(tmp_path: Path, upda
     assert {int(state["step"]) for state in trainer.optimizers[0].state.values()} == {4}
 
 
+def test_resets_are_counted_where_a_training_step_makes_more_updates_than_lie_between_two(tmp_path: Path) -> None:
+    before, after = Snapshots(), Other()
+    run(tmp_path, [before, PeriodicResets(3, max_resets=2), after], model={"updates_per_step": 10})
+    pairs = zip(before.weights, after.weights, strict=True)
+    changed = [not torch.equal(*(weights["policy_net.head.output.weight"] for weights in pair)) for pair in pairs]
+    assert changed == [True, True, False]  # after 10, 20 and 30 updates
+
+
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     def parts() -> list[Callback]:
         return [DormantUnits(0.5, recycle_every_updates=7), PeriodicResets(11, max_resets=2), LastCheckpoint()]
