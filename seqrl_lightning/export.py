@@ -168,8 +168,9 @@ def _read_onnx(policy: Policy, path: Path) -> Run:
     names = [node.name for node in session.get_inputs()]
 
     def run(observation: Shown, state: State) -> tuple[Tensor, State]:
-        shown = list(observation.values()) if isinstance(observation, dict) else [observation]
-        arrays = {name: tensor.numpy() for name, tensor in zip(names, [*shown, state], strict=False)}
+        inputs = list(observation.values()) if isinstance(observation, dict) else [observation]
+        inputs += [] if state is None else [state]
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
         q_values, _, *next_state = map(torch.from_numpy, session.run(None, arrays))
         return q_values, next_state[0] if next_state else None
 

@@ -4,7 +4,7 @@ import unicodedata
 import warnings
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,11 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
-State = Any
-"""The state that a network carries between steps; ``None`` at first. Feed-forward networks return it unchanged."""
+State: TypeAlias = "Tensor | None"
+"""The state that a network carries between steps, ``[S, B, ...]`` float32; None at first.
+
+Feed-forward networks return it unchanged.
+"""
 
 CompileMode = bool | Literal["cuda_graphs", "compiled_cuda_graphs"]
 """``model.compile``: whether, and how, updates are compiled; see ``TrainingModule``."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -232,7 +233,9 @@ class Total(Network):
         super().__init__(obs_shape[0], out_shape)
 
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
-        total = observation.sum(0, keepdim=True) + (0.0 if state is None else state)
+        if state is None or (is_first is not None and is_first[0].all()):
+            state = torch.zeros_like(observation[:1])
+        total = observation.sum(0, keepdim=True) + state
         return total.expand_as(observation), total
 
 
@@ -242,6 +245,26 @@ class Undeclared(Total):
 
 class Forgetful(MLP):
     remembers = True
+
+
+class Endless(Total):
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        return super().torso(observation, state)
+
+
+class BatchFirst(Total):
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        return observation, observation[-1]
+
+
+class Pair(Total):
+    def torso(self, observation: Tensor, state: Any = None, is_first: Tensor | None = None) -> tuple[Tensor, Any]:
+        return observation, (observation[:1], observation[:1])
+
+
+class Double(Total):
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        return observation, observation[:1].double()
 
 
 @pytest.mark.parametrize(
@@ -255,6 +278,20 @@ def test_a_network_that_declares_its_memory_wrongly(network: type[Network], line
     with pytest.raises(ConfigurationError, match=f"^remembers of model.network {line}$"):
         DQN((3,), 2, network=network)
     assert DQN((3,), 2, network=Total).remembers
+
+
+@pytest.mark.parametrize(
+    ("network", "line"),
+    [
+        (Endless, "'carried into the next episode'; it must be reset before each row in which is_first is true"),
+        (BatchFirst, r"'torch.float32 \[1, 3\]'; it must be one float32 tensor \[S, B, ...\], here with B = 1"),
+        (Double, r"'torch.float64 \[1, 1, 3\]'; it must be one float32 tensor"),
+        (Pair, "'tuple'; it must be one float32 tensor"),
+    ],
+)
+def test_a_network_that_carries_what_is_no_state(network: type[Network], line: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^the state of {network.__name__} is {line}"):
+        DQN((3,), 2, network=network)
 
 
 @pytest.mark.slow
