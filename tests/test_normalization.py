@@ -13,7 +13,7 @@ from seqrl_lightning.algorithms import DQN, PQN, SARSA, DiscreteSAC
 from seqrl_lightning.callbacks import AgentCallback
 from seqrl_lightning.envs import PreviousActionReward
 from seqrl_lightning.exploration import ConstantEpsilon
-from seqrl_lightning.networks import GRU, Composed, Network, Table
+from seqrl_lightning.networks import GRU, MLP, Composed, Network, Table
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, RolloutSampler, SequenceSampler
 from seqrl_lightning.types import ConfigurationError
@@ -92,6 +92,30 @@ def test_every_kind_of_batch_is_normalized_by_all_that_was_seen(tmp_path: Path, 
     _, module, _ = fit(tmp_path, settings, {**BOTH, **model}, agent, None, [witness], module_class, max_steps=12)
     assert witness.num_read >= 12
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("network", [MLP, GRU])  # which act in NumPy and in torch
+def test_actions_are_chosen_by_normalized_observations(network: Any) -> None:
+    module = DQN((3,), 2, network=network, normalize_observations=True)
+    assert module.normalization.observations is not None
+    rows = np.random.default_rng(0).normal(5.0, 2.0, (50, 3)).astype(np.float32)
+    module.normalization.observations.add(torch.from_numpy(rows))
+    module.normalization.share()
+    values, _ = module.act_values(rows[:4])
+    read = ((rows[:4] - rows.mean(0)) / rows.std(0)).astype(np.float32)
+    with torch.no_grad():
+        expected = module.policy_net(torch.from_numpy(read)[None])[0][0]
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_actions_are_chosen_without_the_memory_of_the_episode_before() -> None:
+    module = DQN((3,), 2, network=GRU)
+    rows = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    _, state = module.act_values(rows)
+    afresh, _ = module.act_values(rows)
+    values, _ = module.act_values(rows, state, np.array([True, False]))
+    np.testing.assert_allclose(values[0], afresh[0], atol=1e-6)
+    assert np.abs(values[1] - afresh[1]).max() > 1e-4
 
 
 def test_logged_returns_are_the_tasks_own_and_evaluation_leaves_the_statistics_alone(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 from torch.testing import assert_close
 
+from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.callbacks import TargetSync
 from seqrl_lightning.types import ConfigurationError
 from tests.running import fit, seqrl
@@ -51,6 +53,20 @@ def test_no_lag_with_a_copy_at_every_update(tmp_path: Path) -> None:
     weights = run(tmp_path, sync_every_updates=1, tau=1.0)
     for policy, target in zip(weights.policy, weights.target, strict=True):
         assert torch.equal(policy, target)
+
+
+def test_buffers_are_copied_with_each_sync() -> None:
+    module: Any = DQN((3,), 2)
+    for net in (module.policy_net, module.target_net):
+        net.register_buffer("seen", torch.zeros(1))  # like the running statistics of a batch norm
+    trainer: Any = SimpleNamespace(optimizers=[torch.optim.SGD(module.policy_net.parameters())])
+    TargetSync(sync_every_updates=2).on_train_start(trainer, module)
+    seen = []
+    for update in range(1, 5):
+        module.policy_net.seen.fill_(update)
+        trainer.optimizers[0].step()
+        seen.append(float(module.target_net.seen))
+    assert seen == [0.0, 2.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, 0.005), (2, 1.0), (500, 1.0)])

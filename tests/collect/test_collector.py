@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl_lightning.collect import Collector
-from seqrl_lightning.exploration import ConstantEpsilon
+from seqrl_lightning.collect import Collector, CountBonus
+from seqrl_lightning.exploration import ConstantEpsilon, LinearEpsilon
+from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import SequenceSampler
 from seqrl_lightning.types import IntArray, RunError
 from tests.collect.collecting import CountingNetwork, make_collector
@@ -58,6 +59,34 @@ def test_processes_number_their_environments_and_count_for_all() -> None:
     assert finished[-1].env_steps <= 2 * collector.progress.env_steps
     other = collect(make_collector(rank=0, world_size=2), 30)
     assert not np.array_equal(collector.ring.observation, other.ring.observation)  # from seeds of their own
+
+
+def test_epsilon_follows_the_env_steps_of_all_processes() -> None:
+    collector = collect(make_collector(epsilon=LinearEpsilon(1.0, 0.0, 80), world_size=4), 1)
+    while collector.progress.env_steps < 10:  # of 40 in all
+        collector.step()
+    collector.step()
+    assert collector.progress.epsilon == 0.5
+
+
+def test_rewards_are_scaled_as_they_are_learned_from() -> None:
+    collector = make_collector()
+    collector.normalization = Normalization((4,), observations=False, rewards=True, gamma=0.9)
+    collector.bonus = CountBonus(scale=3.0)
+    collector.bonus.begin(collector.envs.envs.observation_space.shape, "float32", np.random.default_rng(0))
+    collect(collector, 40)
+    collector.normalization.share()
+    ring, returns = collector.ring, []
+    for env in range(ring.num_envs):
+        total = 0.0
+        for row in range(ring.num_full_rows):
+            if ring.is_final[row, env]:
+                total = 0.0
+                continue
+            total = 0.9 * total + float(ring.reward[row, env])  # with its bonus
+            returns.append(total)
+    assert collector.normalization.rewards is not None
+    assert float(collector.normalization.rewards.norm.moments.variance) == pytest.approx(np.var(returns))
 
 
 @pytest.mark.parametrize(("num_envs", "mode"), [(1, None), (3, None), (3, "sync"), (2, "async")])
