@@ -152,19 +152,26 @@ def test_discrete_sac_samples_in_training_only() -> None:
 
 
 def test_each_part_of_discrete_sac_learns_from_its_own_term() -> None:
-    sac = DiscreteSAC((6,), 2, network=mlp, target_entropy_ratio=0.9)
-    state, one = torch.rand(1, 8, 6), torch.ones(1, 8)
-    batch = Transitions(state, one.long(), one.unsqueeze(-1), state, one.bool())
+    sac = DiscreteSAC((6,), 2, network=mlp, target_entropy_ratio=0.9, initial_temperature=0.5)
+    nets, state, one = sac.policy_net, torch.rand(1, 8, 6), torch.ones(1, 8)
+    batch = Transitions(state, one.long(), one.unsqueeze(-1), torch.rand(1, 8, 6), ~one.bool())
     sac.optimize_model(batch)["loss"].backward()
-    gradients = {name: p.grad for name, p in sac.policy_net.named_parameters()}
-    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
-    values = [critic(state)[0] for critic in sac.policy_net.critics]
-    critics_alone = sum(huber_losses(v[..., 1], one, 1.0).mean() for v in values)
+    gradients = {name: parameter.grad for name, parameter in nets.named_parameters()}
     sac.zero_grad()
-    critics_alone.backward()
-    for name, p in sac.policy_net.named_parameters():
-        if name.startswith("critics"):
-            torch.testing.assert_close(p.grad, gradients[name])
+    with torch.no_grad():
+        target = sac.target(batch, torch.tensor(0.5))
+        lower_values = torch.minimum(*(critic(state)[0] for critic in nets.critics))
+    log_policy = nets.actor(state)[0].log_softmax(-1)
+    actor = (log_policy.exp() * (0.5 * log_policy - lower_values)).sum(-1).mean()
+    critics = sum(huber_losses(critic(state)[0][..., 1], target, 1.0).mean() for critic in nets.critics)
+    entropy = -(log_policy.exp() * log_policy).sum(-1).mean().item()
+    temperature = nets.log_temperature * (entropy - 0.9 * math.log(2))
+    (actor + critics + temperature).backward()
+    for name, parameter in nets.named_parameters():
+        gradient = gradients[name]
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_the_entropy_that_discrete_sac_holds_is_one_that_the_allowed_actions_can_have() -> None:
