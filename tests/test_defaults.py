@@ -252,6 +252,12 @@ class Endless(Total):
         return super().torso(observation, state)
 
 
+class BothWays(Total):
+    def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
+        features, state = super().torso(observation, state, is_first)
+        return features + len(observation), state
+
+
 class BatchFirst(Total):
     def torso(self, observation: Tensor, state: State = None, is_first: Tensor | None = None) -> tuple[Tensor, State]:
         return observation, observation[-1]
@@ -292,6 +298,12 @@ def test_a_network_that_declares_its_memory_wrongly(network: type[Network], line
 def test_a_network_that_carries_what_is_no_state(network: type[Network], line: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^the state of {network.__name__} is {line}"):
         DQN((3,), 2, network=network)
+
+
+def test_a_network_that_reads_windows_otherwise_than_steps() -> None:
+    line = "model.network is 'BothWays'; it must be one that reads two rows at once as it reads one after the other"
+    with pytest.raises(ConfigurationError, match=f"^{line}$"):
+        DQN((3,), 2, network=BothWays)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shap
         with torch.no_grad():
             outputs, state = net(blank_observations(obs_shape))
         if state is not None:
-            _require_state(net, blank_observations(obs_shape), state)
+            _require_state(net, blank_observations(obs_shape, length=2), state)
     except ConfigurationError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -41,19 +41,18 @@ def build_network(network: NetworkCallable, obs_shape: tuple[int, ...], out_shap
     return net
 
 
-def _require_state(net: nn.Module, observation: Tensor, state: object) -> None:
-    """Refuse a state that can't be stored for each environment, or that reaches into the next episode.
+def _require_state(net: nn.Module, rows: Tensor, state: object) -> None:
+    """Refuse a state that can't be stored for each environment, or by which windows are read otherwise than steps.
 
     Args:
         net: The network.
-        observation: [1, 1, *obs].
-        state: What the network carries after it.
+        rows: [2, 1, *obs].
+        state: What the network carries after one row.
 
     Raises:
         ConfigurationError: If it is such a state.
     """
-    name = f"the state of {type(net).__name__}"
-    must_be = "one float32 tensor [S, B, ...], here with B = 1"
+    name, must_be = f"the state of {type(net).__name__}", "one float32 tensor [S, B, ...], here with B = 1"
     require(isinstance(state, Tensor), name, type(state).__name__, must_be)
     assert isinstance(state, Tensor)
     fits = state.dtype == torch.float32 and state.dim() > 1 and state.shape[1] == 1
@@ -61,8 +60,16 @@ def _require_state(net: nn.Module, observation: Tensor, state: object) -> None:
     was_training = net.training
     net.eval()  # no noise
     with torch.no_grad():
-        afresh, _ = net(observation)
-        restarted, _ = net(observation, torch.ones_like(state), torch.ones(1, 1, dtype=torch.bool))
+        first, state = net(rows[:1])
+        second, _ = net(rows[1:], state)
+        at_once, _ = net(rows)
+        restarted, _ = net(rows[:1], torch.ones_like(state), torch.ones(1, 1, dtype=torch.bool))
     net.train(was_training)
-    is_reset = torch.allclose(afresh, restarted, rtol=1e-4, atol=1e-5, equal_nan=True)
-    require(is_reset, name, "carried into the next episode", "reset before each row in which is_first is true")
+    must_be = "reset before each row in which is_first is true"
+    require(_are_close(restarted, first), name, "carried into the next episode", must_be)
+    must_be = "one that reads two rows at once as it reads one after the other"
+    require(_are_close(at_once, torch.cat([first, second])), "model.network", type(net).__name__, must_be)
+
+
+def _are_close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
