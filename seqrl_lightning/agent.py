@@ -165,9 +165,8 @@ class Agent:
         for name, value in settings.items():
             group = next((group for group, cls in SETTINGS_OF.items() if name in setting_names(cls)), None)
             (config[group] if group else config["model"]["init_args"])[name] = _as_setting(value)
-        config["max_gib"] = config["data"].pop(
-            "max_gib", None
-        )  # as on the command line: of all files, linked to data's
+        # As on the command line, it limits all files; the data's own is linked to it.
+        config["max_gib"] = config["data"].pop("max_gib", None)
         config["data"]["env_id"] = id_of(env)
         config["trainer"]["default_root_dir"] = str(folder)
         self._config = {**config, "seed_everything": seed}
