@@ -60,6 +60,15 @@ def test_forbidden_actions_are_neither_explored_nor_greedy() -> None:
         assert MASK[np.arange(3), policy.act(OBSERVATION, MASK)].all()
 
 
+def test_with_forbidden_actions_epsilon_is_the_rate_of_random_ones_among_the_allowed() -> None:
+    policy, mask = exploring(0.3), np.tile([True, False, True], (20_000, 1))
+    action = policy.act(np.zeros((20_000, 4), np.float32), mask)
+    assert policy.explores is not None
+    assert policy.explores.mean() == pytest.approx(0.3, abs=0.02)
+    assert (action[policy.explores] == 0).mean() == pytest.approx(0.5, abs=0.02)
+    assert (action[~policy.explores] == 2).all()
+
+
 def test_epsilon_follows_the_env_steps() -> None:
     policy = ExploringPolicy(constant_values(3), LinearEpsilon(1.0, 0.0, 100), 3, np.random.default_rng(0))
     policy.act(OBSERVATION, env_steps=25)
