@@ -16,12 +16,26 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = tuple(f"tests/algorithms/test_{name}.py" for name in ("dqn", "windows", "pqn"))
 TESTS = (("tests/functional", "tests/test_batches.py", "tests/replay", *ALGORITHMS), ("tests/test_combinations.py",))
+TESTS_OF_ACTING = (("tests/collect", "tests/test_normalization.py", "tests/networks/test_normalization.py"),)
+TESTS_OF_NETWORKS = (
+    ("tests/networks/test_heads.py", "tests/networks/test_noisy.py", "tests/networks/test_contract.py"),
+)
 TESTS_OF_PARTS = (("tests/test_parts.py", "tests/envs/test_packing.py"),)
 ROWS, RING, SAMPLERS, SEQUENCES, ROLLOUTS = (
     f"seqrl_lightning/replay/{name}.py" for name in ("rows", "ring", "samplers", "sequences", "rollouts")
 )
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 BATCHES = "seqrl_lightning/batches.py"
+ACTING, EPSILON, SYNC = (
+    f"seqrl_lightning/{name}.py" for name in ("algorithms/acting", "exploration", "callbacks/target_sync")
+)
+COLLECTOR, EPISODES, POLICY, BONUS = (
+    f"seqrl_lightning/collect/{name}.py" for name in ("collector", "episodes", "policy", "bonus")
+)
+NORMALIZATION, HEADS, NOISY, UNITS, RECURRENT, TRANSFORMER = (
+    f"seqrl_lightning/networks/{name}.py"
+    for name in ("normalization", "heads", "noisy", "hidden_units", "recurrent", "transformer")
+)
 SHAPES, COMPOSED = "seqrl_lightning/parts.py", "seqrl_lightning/networks/composed.py"
 CHECKED, PACKING, WRAPPING = (f"seqrl_lightning/envs/{name}.py" for name in ("parts", "packing", "wrapping"))
 TARGETS, RETURNS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
@@ -32,6 +46,15 @@ LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
     f"seqrl_lightning/algorithms/{name}.py"
     for name in ("learner", "dqn", "c51", "iqn", "sarsa", "discrete_sac", "pqn", "updates")
 )
+
+
+KEEPS_STATE = """        if policy.remembers:
+            self.sampler.keep_state(self.ring, policy.state, episodes.lengths)
+"""
+ACTS = """        env_steps = self.progress.env_steps * self.world_size
+        shown = episodes.shown
+        action = policy.act(shown.observation, shown.action_mask, episodes.is_first, env_steps)
+"""
 
 
 class Mutation(NamedTuple):
@@ -48,7 +71,137 @@ def of_parts(path: str, old: str, new: str) -> Mutation:
     return Mutation(path, old, new, TESTS_OF_PARTS)
 
 
+def of_acting(path: str, old: str, new: str) -> Mutation:
+    """A fault in how actions are chosen, counted and stored, or in what they are normalized by."""
+    return Mutation(path, old, new, TESTS_OF_ACTING)
+
+
+def of_networks(path: str, old: str, new: str) -> Mutation:
+    """A fault in a network."""
+    return Mutation(path, old, new, TESTS_OF_NETWORKS)
+
+
+def of(path: str, old: str, new: str, test: str) -> Mutation:
+    """A fault that one file of tests catches."""
+    return Mutation(path, old, new, ((test,),))
+
+
 MUTATIONS = {
+    # Acting, storing and counting
+    "an episode starts where one has ended": of_acting(
+        EPISODES,
+        "self.is_first, self.is_restarting = self.is_restarting, ended",
+        "self.is_first, self.is_restarting = ended, ended",
+    ),
+    "an episode's return counts on": of_acting(EPISODES, "        self.returns[self.is_restarting] = 0.0\n", ""),
+    "an episode's length counts on": of_acting(EPISODES, "        self.lengths[self.is_restarting] = 0\n", ""),
+    "epsilon follows this process's env steps": of_acting(
+        COLLECTOR,
+        "env_steps = self.progress.env_steps * self.world_size\n        shown",
+        "env_steps = self.progress.env_steps\n        shown",
+    ),
+    "a reset earns a bonus": of_acting(
+        COLLECTOR,
+        "self.bonus(shown.observation, ~episodes.is_restarting)",
+        "self.bonus(shown.observation, episodes.lengths >= 0)",
+    ),
+    "rewards are scaled without their bonus": of_acting(
+        COLLECTOR,
+        "self.normalization.add(shown.observation, reward, ended,",
+        "self.normalization.add(shown.observation, outcome.reward, ended,",
+    ),
+    "the state is kept after the network has read the row": of_acting(
+        COLLECTOR,
+        KEEPS_STATE + ACTS,
+        ACTS + KEEPS_STATE,
+    ),
+    "greedy actions are forbidden ones": of_acting(
+        POLICY, "action, self.rule(self.values, action_mask))", "action, self.rule(self.values))"
+    ),
+    "the explorer remembers the episode before": of_acting(
+        POLICY,
+        "self.act_values(observation, self.state, is_first)\n        return np.where",
+        "self.act_values(observation, self.state)\n        return np.where",
+    ),
+    "the network remembers the episode before": of_acting(
+        ACTING, "self.policy_net(observation_batch, state, is_first_batch)", "self.policy_net(observation_batch, state)"
+    ),
+    "with forbidden actions all but epsilon are random": of_acting(
+        EPSILON, "return uniform[0] < epsilon, (action_mask", "return uniform[0] > epsilon, (action_mask"
+    ),
+    "random actions are the next allowed ones": of_acting(
+        EPSILON, "(action_mask.cumsum(1) > rank[:, None])", "(action_mask.cumsum(1) >= rank[:, None])"
+    ),
+    "the novelty's mean is subtracted": of_acting(
+        BONUS, "self._error_norm.rescale(errors)", "self._error_norm(errors)"
+    ),
+    # Normalization
+    "torch acts on raw observations": of_acting(
+        ACTING, "            observation_batch = self.normalization.observation(observation_batch)\n", ""
+    ),
+    "NumPy acts on raw observations": of_acting(ACTING, "self.normalization.array(observation)", "observation"),
+    "next states are raw": of_acting(
+        NORMALIZATION,
+        "map(self.observation, (batch.state_batch, batch.next_state_batch))",
+        "self.observation(batch.state_batch), batch.next_state_batch",
+    ),
+    "first observations are left out of the statistics": of_acting(
+        NORMALIZATION,
+        "            self.observations.add(torch.from_numpy(observation))\n        if self.rewards is not None:\n"
+        "            self.rewards.returns = None",
+        "            pass\n        if self.rewards is not None:\n            self.rewards.returns = None",
+    ),
+    "rewards lose their mean": of_acting(NORMALIZATION, "self.norm.rescale(reward)", "self.norm(reward)"),
+    "scaled returns cross an episode's end": of_acting(NORMALIZATION, "np.where(ended, 0.0, returns)", "returns"),
+    "scaled returns count resets": of_acting(NORMALIZATION, "returns[is_step]", "returns"),
+    # Networks
+    "advantages lose their mean over atoms": of_networks(
+        HEADS, "advantage.mean(-len(self.out_shape), keepdim=True)", "advantage.mean(-1, keepdim=True)"
+    ),
+    "noise has no sign": of_networks(NOISY, "noise.sign() * noise.abs().sqrt()", "noise.abs().sqrt()"),
+    "a recurrent network remembers the episode before": of_networks(
+        RECURRENT, "state = state.masked_fill(starts[0].unsqueeze(-1), 0.0)\n        if", "pass\n        if"
+    ),
+    "attention crosses an episode's start": of_networks(
+        TRANSFORMER, "(is_near & is_same)", "(is_near & torch.ones_like(is_same))"
+    ),
+    "keys of the episode before are kept": of_networks(
+        TRANSFORMER, "F.pad(memory[-reach:] * is_kept, padding)", "F.pad(memory[-reach:], padding)"
+    ),
+    "recycled units are still read": of(
+        UNITS,
+        "_replace(parameter, torch.zeros_like(parameter), mask, optimizer)",
+        "_replace(parameter, parameter.clone(), mask, optimizer)",
+        "tests/networks/test_hidden_units.py",
+    ),
+    "recycled units keep their moments": of(
+        UNITS, "            value.masked_fill_(mask, 0.0)", "            pass", "tests/networks/test_hidden_units.py"
+    ),
+    "the target network syncs an update early": of(
+        SYNC,
+        "if self.updates % self.sync_every_updates == 0:",
+        "if (self.updates - 1) % self.sync_every_updates == 0:",
+        "tests/callbacks/test_target_sync.py",
+    ),
+    "the target network keeps its buffers": of(
+        SYNC, "target_buffer.copy_(policy_buffer)", "pass", "tests/callbacks/test_target_sync.py"
+    ),
+    "the target network takes large steps": of(
+        SYNC,
+        "get_ema_multi_avg_fn(1.0 - self.tau)",
+        "get_ema_multi_avg_fn(self.tau)",
+        "tests/callbacks/test_target_sync.py",
+    ),
+    # Gradients of discrete SAC
+    "the temperature learns from the actor's loss": of(
+        SAC, "nets.log_temperature.exp().detach()", "nets.log_temperature.exp()", "tests/algorithms/test_ladder.py"
+    ),
+    "the actor learns from the temperature's loss": of(
+        SAC,
+        "-expected_value(log_policy, policy).detach()",
+        "-expected_value(log_policy, policy)",
+        "tests/algorithms/test_ladder.py",
+    ),
     # The ring
     "the next slot is two rows on": Mutation(
         RING, "(last_slots + self.num_envs) %", "(last_slots + 2 * self.num_envs) %"
