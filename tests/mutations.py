@@ -42,9 +42,9 @@ TARGETS, RETURNS, POLICIES, LOSSES, DISTRIBUTIONAL, RESCALING = (
     f"seqrl_lightning/functional/{name}.py"
     for name in ("targets", "returns", "policies", "losses", "distributional", "rescaling")
 )
-LEARNER, DQN, C51, IQN, SARSA, SAC, PQN, UPDATES = (
+LEARNER, DQN, Q_LAMBDA, C51, IQN, SARSA, SAC, PQN, UPDATES = (
     f"seqrl_lightning/algorithms/{name}.py"
-    for name in ("learner", "dqn", "c51", "iqn", "sarsa", "discrete_sac", "pqn", "updates")
+    for name in ("learner", "dqn", "q_lambda", "c51", "iqn", "sarsa", "discrete_sac", "pqn", "updates")
 )
 
 
@@ -404,7 +404,7 @@ MUTATIONS = {
         TARGETS, "next_values if next_selector_values is None else next_selector_values", "next_values"
     ),
     "Q(lambda) is learned from n-step returns too": Mutation(
-        DQN, 'require(sampler.n_step == 1, "data.sampler.n_step"', 'require(True, "data.sampler.n_step"'
+        Q_LAMBDA, 'require(sampler.n_step == 1, "data.sampler.n_step"', 'require(True, "data.sampler.n_step"'
     ),
     "epsilon is shared among forbidden actions": Mutation(
         POLICIES, "allowed = action_mask.to(q_values.dtype)", "allowed = torch.ones_like(q_values)"
