@@ -58,7 +58,7 @@ def _require_state(net: nn.Module, rows: Tensor, state: object) -> None:
     fits = state.dtype == torch.float32 and state.dim() > 1 and state.shape[1] == 1
     require(fits, name, f"{state.dtype} {list(state.shape)}", must_be)
     was_training = net.training
-    net.eval()  # no noise
+    net.train(False)  # no noise
     with torch.no_grad():
         first, state = net(rows[:1])
         second, _ = net(rows[1:], state)
