@@ -132,6 +132,9 @@ MUTATIONS = {
     "random actions are the next allowed ones": of_acting(
         EPSILON, "(action_mask.cumsum(1) > rank[:, None])", "(action_mask.cumsum(1) >= rank[:, None])"
     ),
+    "a restart forgets another environment's episode": of_acting(
+        COLLECTOR, "self.ring.drop(env, int(lengths[env]))", "self.ring.drop(0, int(lengths[env]))"
+    ),
     "the novelty's mean is subtracted": of_acting(
         BONUS, "self._error_norm.rescale(errors)", "self._error_norm(errors)"
     ),
@@ -231,6 +234,7 @@ MUTATIONS = {
         "        if next_actions:\n            is_transition &=",
         "        if False:\n            is_transition &=",
     ),
+    "a row without a mask keeps an older one": Mutation(ROWS, "self.action_mask[self.head] = True", "pass"),
     "a final observation isn't marked": Mutation(
         ROWS,
         "np.logical_or(terminated, truncated, out=self.is_final[self.head])",
@@ -495,6 +499,7 @@ MUTATIONS = {
         "lower_values = torch.minimum(*(self.to_values(outputs) for outputs in next_outputs))",
         "lower_values = torch.maximum(*(self.to_values(outputs) for outputs in next_outputs))",
     ),
+    "PQN learns in order": Mutation(PQN, "torch.randperm(num_columns)", "torch.arange(num_columns)"),
     "PQN ignores value_rescaling": Mutation(PQN, "self.to_outputs(returns))", "returns)"),
     "only the last part's priorities are written": Mutation(
         UPDATES, 'torch.cat([update["priority_batch"] for update in updates], dim=1)', 'last["priority_batch"]'

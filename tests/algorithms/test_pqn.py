@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from seqrl_lightning.algorithms import PQN
+from seqrl_lightning.batches import Minibatch, Update
 from seqrl_lightning.callbacks import LastCheckpoint
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.networks import GRU, LSTM, MLP, MinGRU, Table
@@ -180,6 +181,26 @@ def test_a_rollout_that_is_cut_short_has_its_share_of_updates(tmp_path: Path) ->
     model = {"epochs": 2}
     trainer, *_ = fit(tmp_path, data, model, {"max_episodes": 32 + 12}, module_class=PQN)
     assert trainer.global_step == 16 + 6
+
+
+class Noting(PQN):
+    """Notes the targets that it learns from."""
+
+    learned: tuple[float, ...] = ()
+
+    def optimize_model(self, batch: Minibatch) -> Update:
+        self.learned += tuple(batch.targets[0].tolist())
+        return super().optimize_model(batch)
+
+
+def test_each_epoch_has_all_transitions_in_an_order_of_its_own(tmp_path: Path) -> None:
+    data = {**DATA, "sampler": RolloutSampler(LENGTH)}
+    _, pqn, _ = fit(tmp_path, data, {"network": small(MLP), "epochs": 2}, {}, module_class=Noting, max_steps=4)
+    assert isinstance(pqn, Noting)
+    half = len(pqn.learned) // 2
+    one, other = pqn.learned[:half], pqn.learned[half:]
+    assert sorted(one) == sorted(other)
+    assert one != other
 
 
 def test_a_process_that_has_no_share_in_a_rollout_changes_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seqrl_lightning.collect import Collector, CountBonus
+from seqrl_lightning.envs import EnvFault, Outcome
 from seqrl_lightning.exploration import ConstantEpsilon, LinearEpsilon
 from seqrl_lightning.networks.normalization import Normalization
 from seqrl_lightning.replay import SequenceSampler
@@ -214,6 +215,21 @@ def test_a_restart_forgets_the_broken_episode(tmp_path: Any, how: str, num_envs:
     assert collector.progress.env_faults == len(warnings) == 1
     assert "restarted" in warnings[0]
     assert len(transitions(collector)) == collector.progress.env_steps - lost
+
+
+def test_a_restart_forgets_no_episode_of_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = collect(make_collector(on_error="restart", warn=lambda message: None), 20)
+    while collector.episodes.lengths.min() < 2:
+        collector.step()
+    ring, head, (other, broken) = collector.ring, collector.ring.head, collector.episodes.lengths.tolist()
+
+    def step(action: IntArray) -> Outcome:
+        raise EnvFault(1, "it broke")
+
+    monkeypatch.setattr(collector.envs.envs, "step", step)
+    assert collector.step() == broken
+    assert ring.is_final[head - broken : head + 1, 1].all()
+    assert not ring.is_final[head - other : head, 0].any()
 
 
 def test_too_many_restarts_end_the_run(tmp_path: Any) -> None:

@@ -269,3 +269,14 @@ def test_a_state_that_no_such_ring_has_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(StateError, match=r"the replay memory's \w+ in the checkpoint is"):
         other.load_state_dict({**ring.state_dict(), **more}, 4)
     assert (other.num_added, other.action_mask.shape) == (0, (11, 2, 0))
+
+
+def test_a_step_without_a_mask_allows_all_actions_in_a_row_that_had_one() -> None:
+    ring = RingBuffer(4, 1, (1,), "float32")
+    first, no, observation = np.array([0]), np.array([False]), np.zeros((1, 1), np.float32)
+    ring.restart(observation, np.array([[True, False]]))
+    for mask in [np.array([[True, False]])] * 5 + [None] * 5:
+        ring.add(first, np.zeros(1), no, no, observation, mask)
+    masks = ring.transitions(ring.slots(np.arange(1, 5))).action_mask_batch
+    assert masks is not None
+    assert masks.all()
