@@ -62,8 +62,8 @@ def _require_state(net: nn.Module, rows: Tensor, state: object) -> None:
     was_training = net.training
     net.train(False)  # no noise
     with torch.no_grad():
-        first, state = net(rows[:1])
-        second, _ = net(rows[1:], state)
+        first, after_it = net(rows[:1])
+        second, _ = net(rows[1:], after_it)
         at_once, _ = net(rows)
         restarted, _ = net(rows[:1], torch.ones_like(state), torch.ones(1, 1, dtype=torch.bool))
     net.train(was_training)
