@@ -26,8 +26,9 @@ ROWS, RING, SAMPLERS, SEQUENCES, ROLLOUTS = (
 )
 DATASET, PRIORITIES = "seqrl_lightning/replay/dataset.py", "seqrl_lightning/replay/priorities.py"
 BATCHES = "seqrl_lightning/batches.py"
-ACTING, EPSILON, SYNC = (
-    f"seqrl_lightning/{name}.py" for name in ("algorithms/acting", "exploration", "callbacks/target_sync")
+ACTING, EVALUATION, EPSILON, SYNC = (
+    f"seqrl_lightning/{name}.py"
+    for name in ("algorithms/acting", "algorithms/evaluation", "exploration", "callbacks/target_sync")
 )
 COLLECTOR, EPISODES, POLICY, BONUS = (
     f"seqrl_lightning/collect/{name}.py" for name in ("collector", "episodes", "policy", "bonus")
@@ -137,6 +138,9 @@ MUTATIONS = {
     ),
     "the novelty's mean is subtracted": of_acting(
         BONUS, "self._error_norm.rescale(errors)", "self._error_norm(errors)"
+    ),
+    "an evaluated return counts on": of_acting(
+        EVALUATION, "step.outcome.task_reward * step.is_playing", "step.outcome.task_reward"
     ),
     # Normalization
     "torch acts on raw observations": of_acting(
@@ -354,6 +358,7 @@ MUTATIONS = {
         "weight_batch=batch.weight_batch * torch.from_numpy(weight)",
         "weight_batch=torch.ones_like(batch.weight_batch) * torch.from_numpy(weight)",
     ),
+    "errors that aren't finite count": Mutation(PRIORITIES, " & errors.isfinite()", ""),
     "errors of rows without a weight count": Mutation(PRIORITIES, "errors.masked_fill(~is_known, torch.nan)", "errors"),
     "epsilon is zero": Mutation(
         DATASET,

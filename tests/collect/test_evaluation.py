@@ -1,6 +1,10 @@
 """The episodes that an evaluation plays."""
 
-from seqrl_lightning.collect import EvaluationTasks
+import numpy as np
+
+from seqrl_lightning.algorithms import evaluation
+from seqrl_lightning.collect import EvaluationTasks, rollout
+from seqrl_lightning.envs import EnvFactory
 from seqrl_lightning.types import EvaluationTask, Progress
 
 
@@ -22,3 +26,12 @@ def test_each_block_is_played_and_the_present_one_counts_twice() -> None:
     ]
     progress.block = 0  # the tasks follow it
     assert [task.names for task in tasks][:2] == [("block_0/", ""), ("block_1/",)]
+
+
+def test_a_return_is_that_of_the_first_episode_though_its_environment_is_played_on() -> None:
+    envs = EnvFactory("seqrl/Sequence-v0", {"objects": "ABC", "max_trials": 5}).make_envs(2)
+    actions = iter(np.array([[1, 0], [2, 0], [0, 0], [1, 0], [2, 0]]))  # the first one ends twice, after two steps
+    played = list(rollout(lambda observation, mask: next(actions), envs, seed=0))
+    assert sum(step.outcome.task_reward[0] for step in played) == 4.0
+    _, returns, lengths, is_cut = evaluation._summary(iter(played), keeps_steps=False)
+    assert (returns.tolist(), lengths.tolist(), is_cut.tolist()) == ([2.0, 0.0], [2, 5], [False, False])

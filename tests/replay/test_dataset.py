@@ -4,9 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from seqrl_lightning.replay import LatestSampler, PrioritizedSampler, ReplayDataset, RingBuffer, UniformSampler
-from seqrl_lightning.types import ConfigurationError, Progress
+from seqrl_lightning.replay import (
+    LatestSampler,
+    PrioritizedSampler,
+    ReplayDataset,
+    RingBuffer,
+    SequenceSampler,
+    UniformSampler,
+    write_priorities,
+)
+from seqrl_lightning.types import ConfigurationError, FloatArray, IntArray, Progress
 from tests.replay.test_samplers import GOES_ON, play
 
 
@@ -52,3 +61,18 @@ def test_too_few_transitions_for_a_batch_are_refused() -> None:
         next(iter(dataset(3, LatestSampler(), 8)))
     with pytest.raises(ConfigurationError, match=r"before a next action is known; it must be more than .* = 2"):
         next(iter(dataset(1, UniformSampler(), 2, next_actions=True)))
+
+
+def test_an_error_that_isnt_finite_changes_no_priority() -> None:
+    """Of a window's steps, those with an error count; a window without one keeps its priority."""
+    written: list[Any] = []
+
+    class Noting(SequenceSampler):
+        def update_priorities(self, slots: IntArray, errors: FloatArray) -> None:
+            written.append((slots.tolist(), errors.tolist()))
+
+    ring = RingBuffer(40, 2, (1,), "float32")
+    play(ring, [[GOES_ON, GOES_ON]] * 8)
+    batch = ring.windows(np.array([2, 3]), 2)._replace(slot_batch=torch.tensor([[2, 3]]))
+    write_priorities(Noting(), batch, torch.tensor([[torch.inf, torch.inf], [1.0, torch.nan]]))
+    assert str(written) == "[([2], [[nan], [1.0]])]"
