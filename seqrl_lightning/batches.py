@@ -6,7 +6,7 @@ from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from seqrl_lightning.types import State
+from seqrl_lightning.types import ConfigurationError, State
 
 Reader = Callable[..., tuple[Tensor, State]]
 """A network, or a part of one: ``(observation [T, B, *obs], state, is_first) -> ([T, B, ...], state)``."""
@@ -221,6 +221,19 @@ class Update(TypedDict):
     expected_state_action_values: Tensor  # [T, B] float: what it should have predicted
     priority_batch: NotRequired[Tensor]  # [T, B] float, not negative, detached: for prioritized replay
     is_outside_support: NotRequired[Tensor]  # [T, B] bool: targets that a fixed support can't represent (C51)
+
+
+def loss_of(update: Update) -> Tensor:
+    """Return the loss of what ``optimize_model`` returned.
+
+    Raises:
+        ConfigurationError: If it returned anything else than an :class:`Update`.
+    """
+    if isinstance(update, dict) and Update.__required_keys__ <= update.keys():
+        return update["loss"]
+    named = sorted(update) if isinstance(update, dict) else type(update).__name__
+    must_be = f"a dict with {', '.join(sorted(Update.__required_keys__))}; summary() makes it"
+    raise ConfigurationError(f"what optimize_model returns is {named}; it must be {must_be}")
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

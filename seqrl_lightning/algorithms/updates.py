@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from seqrl_lightning.batches import BatchT, Update
+from seqrl_lightning.batches import BatchT, Update, loss_of
 
 
 class LightningStep(Generic[BatchT]):
@@ -29,13 +29,14 @@ class LightningStep(Generic[BatchT]):
     def __call__(self, batch: BatchT) -> Update:
         """Make one update. Returns what ``optimize_model`` does, with the loss detached."""
         update = self.optimize_model(batch)
+        loss = loss_of(update)
         self.optimizer.zero_grad()
-        self.module.manual_backward(update["loss"])
+        self.module.manual_backward(loss)
         self.module.configure_gradient_clipping(self.optimizer)
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
-        update["loss"] = update["loss"].detach()
+        update["loss"] = loss.detach()
         return update
 
 
@@ -56,6 +57,7 @@ def without_cached_casts() -> Iterator[None]:
 def last_of(updates: Sequence[Update]) -> Update:
     """Return the last of the K updates of a training step, with the priorities of all of them, [T, K * B]."""
     last = updates[-1]
+    loss_of(last)  # of a user's learner, which Lightning reads without a word on the rest
     if "priority_batch" in last:
         last["priority_batch"] = torch.cat([update["priority_batch"] for update in updates], dim=1)
     return last

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from seqrl_lightning.batches import BatchT, Update
+from seqrl_lightning.batches import BatchT, Update, loss_of
 from seqrl_lightning.speed.compiled import compiled_differentiate
 from seqrl_lightning.speed.fused_adam import FusedAdamStep
 from seqrl_lightning.trainer_access import attributes_of
@@ -79,6 +79,7 @@ class PlainStep(Generic[BatchT]):
         for parameter in self.parameters:  # as optimizer.zero_grad() does, without its profiling
             parameter.grad = None
         update = self.optimize_model(batch)
-        update["loss"].backward(self.one)
-        update["loss"] = update["loss"].detach()
+        loss = loss_of(update)
+        loss.backward(self.one)
+        update["loss"] = loss.detach()
         return update

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqrl_lightning.algorithms import C51, DQN, IQN, PQN, QRDQN, SARSA, DiscreteSAC, ExpectedSARSA
-from seqrl_lightning.batches import Transitions
+from seqrl_lightning.batches import Batch, Transitions, Update
 from seqrl_lightning.exploration import ConstantEpsilon
 from seqrl_lightning.functional import huber_losses
 from seqrl_lightning.networks import GRU, MLP, DuelingHead
@@ -311,3 +311,16 @@ def test_whole_rollouts_need_room_whoever_learns_from_them(tmp_path: Path, modul
 def test_an_algorithm_written_for_methods_that_are_gone_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"Own.follow_policy would never be called; it must be optimize_model"):
         type("Own", (DQN,), {"follow_policy": lambda self, values, q_values, batch: values})
+
+
+class OnlyALoss(DQN):
+    """A learner whose update leaves out what it learned from."""
+
+    def optimize_model(self, batch: Batch) -> Update:
+        return cast(Update, {"loss": super().optimize_model(batch)["loss"]})
+
+
+@pytest.mark.parametrize("updates_per_step", [1, 2])
+def test_an_update_without_its_values_is_refused_in_a_line(tmp_path: Path, updates_per_step: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"what optimize_model returns is \['loss'\]; it must be a dict with "):
+        learn(tmp_path, OnlyALoss, {"updates_per_step": updates_per_step}, {}, {}, max_steps=2)
