@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqrl_lightning.analysis.trials import MAX_ACTIONS, number_episodes, read_table, require_numbers
-from seqrl_lightning.errors import needs_extra, refused_in_a_line
+from seqrl_lightning.analysis.trials import MAX_ACTIONS, number_episodes, read_parquet, read_table, require_numbers
 from seqrl_lightning.parts import PackedShape
 from seqrl_lightning.replay.logged import LoggedRows
 from seqrl_lightning.types import Array, BoolArray, IntArray, require
@@ -32,7 +31,11 @@ def read_steps(path: Path, max_gib: float) -> pd.DataFrame:
     Raises:
         ConfigurationError: If it can't be read, or a column is missing.
     """
-    table = _read_parquet(path, max_gib) if path.suffix == ".parquet" else read_table(path, _NUMBERS)
+    if path.suffix == ".parquet":
+        table = read_parquet(path, max_gib)
+        require_numbers(table, path, _NUMBERS)
+    else:
+        table = read_table(path, _NUMBERS)
     must_be = "a table with state: the observation before each choice, as trials.csv has it"
     require("state" in table, f"the columns of {path}", list(table), must_be)
     for name in ("trial", "terminated", "truncated"):
@@ -42,23 +45,9 @@ def read_steps(path: Path, max_gib: float) -> pd.DataFrame:
     return table.sort_values(["number", "trial"] if "trial" in table else ["number"], kind="stable", ignore_index=True)
 
 
-def _read_parquet(path: Path, max_gib: float) -> pd.DataFrame:
-    with needs_extra("parquet"):
-        from pyarrow import parquet
-    with refused_in_a_line(str(path)):
-        file = parquet.ParquetFile(path)
-        groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
-        claimed, limit = sum(group.total_byte_size for group in groups), max_gib * 2**30
-        require(claimed <= limit, f"the bytes that {path} unfolds to", claimed, f"at most {limit:.0f}")
-        table = file.read().to_pandas(ignore_metadata=True)
-    require_numbers(table, path, _NUMBERS)
-    return table
-
-
-def num_actions(table: pd.DataFrame) -> int:
-    """Return a table's number of actions: by its columns ``q_0``, ``q_1`` and so on, or else by its largest action."""
-    values = [match for name in table if (match := _VALUE_COLUMN.fullmatch(str(name)))]
-    return len(values) or int(table["action"].max()) + 1
+def stated_actions(table: pd.DataFrame) -> int | None:
+    """Return a table's number of actions by its columns ``q_0``, ``q_1`` and so on; None without any."""
+    return sum(_VALUE_COLUMN.fullmatch(str(name)) is not None for name in table) or None
 
 
 def rows_of(

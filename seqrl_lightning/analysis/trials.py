@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqrl_lightning.errors import refused_in_a_line
+from seqrl_lightning.errors import needs_extra, refused_in_a_line
 from seqrl_lightning.functional import ERROR_KINDS, error_kinds
 from seqrl_lightning.metrics import TaskFacts
 from seqrl_lightning.types import Choices, ConfigurationError, IntArray, require
@@ -44,6 +44,28 @@ def read_table(path: Path, numbers: Sequence[str], counts: Sequence[str] = (), *
         table = pd.read_csv(path, compression=None, **options)
     require_numbers(table, path, numbers, counts)
     return table
+
+
+def read_parquet(path: Path, max_gib: float) -> pd.DataFrame:
+    """Read a Parquet file, which a stranger may have written; dictionaries of values become plain columns.
+
+    Args:
+        path: The file.
+        max_gib: One that unfolds to more is refused.
+
+    Raises:
+        ConfigurationError: If it isn't one, or is too large.
+    """
+    with needs_extra("parquet"):
+        from pyarrow import parquet
+    with refused_in_a_line(str(path)):
+        file = parquet.ParquetFile(path)
+        groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
+        claimed, limit = sum(group.total_byte_size for group in groups), max_gib * 2**30
+        require(claimed <= limit, f"the bytes that {path} unfolds to", claimed, f"at most {limit:.0f}")
+        table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
+    plain = {name: column.cat.categories.dtype for name, column in table.select_dtypes("category").items()}
+    return table.astype(plain)
 
 
 def require_numbers(table: pd.DataFrame, path: Path, numbers: Sequence[str], counts: Sequence[str] = ()) -> None:
@@ -107,7 +129,7 @@ def number_episodes(table: pd.DataFrame) -> IntArray:
     return np.asarray(table.groupby(columns, sort=False, dropna=False).ngroup(), np.int64)
 
 
-def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
+def read_trials(path: Path, facts: TaskFacts, needs_right: bool = True) -> pd.DataFrame:
     """Read a table of trials and add columns.
 
     Args:
@@ -115,6 +137,7 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
             ``episode``, ``trial``, ``action``, ``correct_action`` and, optionally, ``subject``, ``session``, ``env``,
             ``block``, ``state``, ``terminated``, ``truncated``. Episodes may be numbered separately for each of them.
         facts: Facts about the task.
+        needs_right: Whether ``correct_action`` must be stated; where it needn't and isn't, it is -1.
 
     Returns:
         The table with these columns in addition:
@@ -126,7 +149,11 @@ def read_trials(path: Path, facts: TaskFacts) -> pd.DataFrame:
         - ``outcome``: ``right``, or one of :data:`seqrl_lightning.functional.ERROR_KINDS` (``wrong`` for tasks without
           an order of objects). ``uncounted`` where no action was right or wrong, and in episodes that did not end.
     """
-    trials = read_table(path, ("episode", "action", "correct_action"), dtype={"state": "category"})
+    numbers = ("episode", "action", *(["correct_action"] if needs_right else []))
+    trials = read_table(path, numbers, dtype={"state": "category"})
+    if not needs_right:
+        trials["correct_action"] = trials["correct_action"].fillna(-1) if "correct_action" in trials else -1
+        require_numbers(trials, path, ("correct_action",))
     for name in ("action", "correct_action"):
         largest = int(trials[name].max())
         require(largest < MAX_ACTIONS, f"{name} in {path}", largest, f"below {MAX_ACTIONS}")

@@ -28,6 +28,7 @@ _MAX_ROUNDS = 200  # of expectation-maximization
 _STEPS_A_ROUND = 3  # of Newton's method
 _TOLERANCE = 5e-3  # of a round's gain in the log-evidence of all subjects
 _LEAST_VARIANCE = 1e-4
+_UNDETERMINED = 10.0  # standard error on the scale without bounds, beyond which the likelihood is flat
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ class Fit:
 
     @property
     def standard_errors(self) -> pd.DataFrame:
-        """The standard errors of :attr:`parameters`, by the delta method."""
+        """The standard errors of :attr:`parameters`, by the delta method; NaN where the choices don't determine it."""
         errors = np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+        errors = np.where(errors < _UNDETERMINED, errors, np.nan)
         specs = enumerate(self.model.free.items())
         columns = {name: spec.slope(self.points[:, i]) * errors[:, i] for i, (name, spec) in specs}
         return pd.DataFrame(columns, index=pd.Index(self.subjects, name="subject"))

@@ -135,7 +135,8 @@ def read_histories(table: pd.DataFrame) -> Histories:
             ``reward``; a run's ``trials.csv`` is one. A row whose ``action`` is empty or -1 is a missed trial. Optional
             columns: ``subject`` (or ``seed``); ``group`` of the subject; ``episode`` (and ``env``), without which each
             choice is an episode, and which may be renumbered in each session or block; ``session`` and ``block``;
-            ``correct_action``, -1 or empty where there is none; ``allowed``, the actions to choose from, like ``0 2``.
+            ``trial``, which must ascend in an episode; ``correct_action``, -1 or empty where there is none;
+            ``allowed``, the actions to choose from, like ``0 2``.
 
     Returns:
         The histories. Where episodes of several environments alternate, one comes after the other, as they began.
@@ -148,6 +149,7 @@ def read_histories(table: pd.DataFrame) -> Histories:
         require(column in table, "the table's columns", list(table.columns), "state, action, reward (and subject)")
     table = table.reset_index(drop=True)
     is_missed = _is_missed(table)
+    _require_order(table)
     subject = _first_of(table, SUBJECT_COLUMNS, "all").astype(str)
     actions = _whole_numbers(table["action"].mask(is_missed, 0), 0, "an action in the table")
     actions = np.where(is_missed, NO_ACTION, actions)
@@ -183,6 +185,21 @@ def _is_missed(table: pd.DataFrame) -> pd.Series:
         raise ConfigurationError("the table has empty cells in state or reward; every choice needs both")
     require(not is_missed.all(), "the number of choices in the table", 0, "at least 1")
     return is_missed
+
+
+def _require_order(table: pd.DataFrame) -> None:
+    """Refuse rows in another order than that of the trials, as far as the table numbers them.
+
+    Numbers may begin again: without columns for sessions or episodes, those of the next one do.
+    """
+    if "trial" not in table:
+        return
+    trial = pd.to_numeric(table["trial"], errors="coerce")
+    episode = number_episodes(table) if set(EPISODE_COLUMNS) & set(table) else np.zeros(len(table))
+    before, least = trial.groupby(episode).shift(), trial.groupby(episode).transform("min")
+    is_early = (trial < before) & (trial > least)
+    found = [f"{trial[row]:g} after {before[row]:g}" for row in np.flatnonzero(is_early)[:1]]
+    require(not found, "trial in the table", found, "ascending in each episode or session: sort the rows")
 
 
 def _column(table: pd.DataFrame, name: str, empty: int) -> pd.Series:

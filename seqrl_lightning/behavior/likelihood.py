@@ -1,6 +1,7 @@
 """The probability of choices under a model, for all subjects at once: the only loop is over trials."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from seqrl_lightning.behavior.histories import NO_ACTION, Histories, Trial
 from seqrl_lightning.behavior.model import Latents, Model, Parameters, Size
-from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray
+from seqrl_lightning.types import BoolArray, ConfigurationError, FloatArray, require
 
 _LEAST = 1e-12  # of a probability, so that none has an infinite logarithm
 
@@ -26,18 +27,22 @@ class Learners:
 
     def __init__(self, model: Model, p: Parameters, size: Size) -> None:
         self._model, self._p = model, p
-        self._memory = model.begin(size)
+        with self._method("begin"):
+            self._memory = model.begin(size)
         self._last = np.full((size.subjects, size.states), -1) if "perseveration" in p else None
 
     def probabilities(self, trial: Trial) -> FloatArray:
         """Return the probability of each action in a trial, [B, A] float64.
 
         Raises:
-            ConfigurationError: If the model's are of another shape, or not finite.
+            ConfigurationError: If the model's can't be computed, are of another shape, negative, or not finite.
         """
-        chosen = self._model.probabilities(self._memory, self._p, trial)
+        with self._method("probabilities"):
+            chosen = np.asarray(self._model.probabilities(self._memory, self._p, trial))
         if chosen.shape != trial.allowed.shape:
             self._refuse(f"of shape {chosen.shape}", f"[B, A] = {trial.allowed.shape}")
+        if (chosen < 0).any():
+            self._refuse(f"{chosen.min():.3g} in one place", "from 0 to 1 everywhere")
         if self._last is not None:
             is_last = np.arange(chosen.shape[1]) == self._last[trial.row, trial.state][:, None]
             chosen = np.where(is_last, np.exp(self._p["perseveration"])[:, None] * chosen, chosen)
@@ -54,12 +59,27 @@ class Learners:
     def _refuse(self, found: str, must_be: str) -> NoReturn:
         raise ConfigurationError(f"the array of probabilities of {self._model.name} is {found}; it must be {must_be}")
 
+    @contextmanager
+    def _method(self, name: str) -> Iterator[None]:
+        """Name the model and the method in errors of its code, which may be a user's."""
+        try:
+            yield
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error} (SEQRL_TRACEBACK=1 shows where)"
+            raise ConfigurationError(f"the method {name} of {self._model.name} raised {what}") from error
+
     def update(self, trial: Trial) -> Latents:
         """Learn from the choice and the reward; nothing is learned or forgotten in a missed trial."""
         is_missed = trial.action == NO_ACTION
         if is_missed.any():
             return self._update_others(trial, is_missed)
-        latents = self._model.update(self._memory, self._p, trial)
+        with self._method("update"):
+            latents = self._model.update(self._memory, self._p, trial)
+            shapes = {name: np.shape(values) for name, values in latents.items()}
+        wrong = {name: shape for name, shape in shapes.items() if shape != trial.row.shape}
+        require(not wrong, f"the shape of latents of {self._model.name}", wrong, f"[B] = {trial.row.shape}")
         if self._last is not None:
             self._last[trial.row, trial.state] = trial.action
         return latents

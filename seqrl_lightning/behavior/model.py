@@ -142,11 +142,18 @@ class Model:
         return {}
 
     def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
-        """Return the probability of each action, [B, A] float64; those that are not allowed are left out later."""
-        raise NotImplementedError
+        """Return the probability of each action, [B, A] float64.
+
+        Actions that are not allowed are left out later, and the others' probabilities divided by their sum.
+        """
+        raise NotImplementedError("a model has to define it")
 
     def update(self, memory: Memory, p: Parameters, trial: Trial) -> Latents:
-        """Learn from the choice and the reward, in place. Return what is worth a column in the table of latents."""
+        """Learn from the choice and the reward, in place.
+
+        Returns:
+            What is worth a column in the table of latents; an empty dictionary for nothing.
+        """
         return {}
 
 

@@ -29,7 +29,7 @@ from seqrl_lightning.behavior.recovery import (
     recover_parameters,
     summarize_recovery,
 )
-from seqrl_lightning.types import FloatArray
+from seqrl_lightning.types import FloatArray, shortened
 
 _WORSE = 1.01  # times the log-likelihood of chance: no fit that succeeded falls below it
 _METHOD_NAMES = {
@@ -101,6 +101,11 @@ def cautions(compared: Comparison) -> list[str]:
     if histories.allowed.all() and not taken.all():
         never = ", ".join(map(str, np.flatnonzero(taken == 0)))
         said.append(f"Nobody took action {never}; if it was not there to choose, say so in the column allowed.")
+    if (histories.allowed.sum(-1) < 2)[histories.is_choice].all():
+        said.append("There was one action to choose from: the choices say nothing about any model.")
+    rewards = np.unique(histories.reward[histories.is_choice])
+    if len(rewards) == 1:
+        said.append(f"All rewards are {rewards[0]:g}: the choices say little about how subjects learn from rewards.")
     chance = chance_log_likelihood(histories).sum()
     for name, found in compared.fits.items():
         if found.log_likelihood.sum() < _WORSE * chance:
@@ -108,6 +113,11 @@ def cautions(compared: Comparison) -> list[str]:
         looks_ahead = isinstance(found.model, QLearning | Sarsa) and "gamma" in found.model.free
         if looks_ahead and histories.num_positions == 1:
             said.append(f"{name} has nothing to look ahead to: the table has no episodes of several choices.")
+        unknown = found.standard_errors.isna()
+        if found.method == "ml" and unknown.any(axis=None):
+            which = ", ".join(map(str, unknown.columns[unknown.any()]))
+            who = shortened(", ".join(map(str, unknown.index[unknown.any(axis=1)])))
+            said.append(f"The choices of {who} don't determine {which} of {name}; give --method map.")
     return said
 
 

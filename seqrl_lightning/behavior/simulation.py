@@ -9,7 +9,8 @@ from seqrl_lightning.behavior.likelihood import Learners, parameters_at, size_of
 from seqrl_lightning.behavior.model import Model
 from seqrl_lightning.types import Array, BoolArray, FloatArray, IntArray
 
-_NEAR = 10.0  # trials: how far in time an outcome is copied from, on average
+_NEAR = 5.0  # rows of a kind: how far from the nearest one an outcome is copied from, on average
+_REDRAWN = 20  # rows of a kind: how much farther away one may be that was copied once less
 _SHOWN = ("state", "allowed", "set_size")  # what a row shows before the choice
 
 
@@ -61,12 +62,12 @@ class TableTask:
         """Return what follows the actions [N] at trial t, where the table's trials [N] are shown."""
         histories = self._histories
         state = histories.state[shown, self._subject]
-        time = t + np.rint(self._rng.laplace(0.0, _NEAR, len(state))).astype(np.int64)
+        time, offset = np.full(len(state), t), np.rint(self._rng.laplace(0.0, _NEAR, len(state))).astype(np.int64)
         row = np.where(action == NO_ACTION, shown, -1)
         for rows, kind in zip(
             self._alike, self._kinds(state, action, histories.correct_action[t], histories.fold[t]), strict=True
         ):
-            row = np.where(row < 0, rows.nearest(kind, time), row)
+            row = np.where(row < 0, rows.draw(np.where(row < 0, kind, -1), time, offset), row)
         row = np.where(row < 0, self._worst[state, self._subject], row)
         copied = row, self._subject
         correct = histories.correct_action[t] if self._copies_by_right else histories.correct_action[copied]
@@ -107,6 +108,7 @@ class _Rows:
         self._length = len(kind)
         time = np.nonzero(is_row)[0]
         self._codes = np.sort(kind[is_row] * self._length + time)  # by kind, and then by time
+        self._draws = np.zeros(len(self._codes), np.int64)
 
     def nearest(self, kind: IntArray, time: IntArray) -> IntArray:
         """Return the trial of each kind [M] that is nearest to a time [M]; -1 where there is none."""
@@ -116,6 +118,29 @@ class _Rows:
         distance = np.where(found // self._length == kind, np.abs(found - wanted), np.inf)
         best = np.where(distance[0] <= distance[1], found[0], found[1])
         return np.where(np.isinf(distance.min(0)), -1, best % self._length)
+
+    def draw(self, kind: IntArray, time: IntArray, offset: IntArray) -> IntArray:
+        """Draw a trial of each kind [M], no two of them alike, ``offset`` [M] rows of the kind from a time [M].
+
+        Offsets are reflected at the first and the last row. A row nearby that was drawn less often is preferred, so
+        that the rows are drawn about equally often, and outcomes are as frequent as in the table. The row that is
+        nearest in time would too often be one that stands alone, such as the last choice before a subject turned away
+        from an action that was not rewarded.
+
+        Returns:
+            [M] int64; -1 where there is no trial of the kind, or the kind is -1.
+        """
+        first, end = (np.searchsorted(self._codes, (kind + k) * self._length) for k in (0, 1))
+        count = np.where(kind >= 0, end - first, 0)
+        place = np.searchsorted(self._codes, kind * self._length + time) - first + offset
+        place %= np.maximum(2 * count, 1)
+        place = np.minimum(place, 2 * count - 1 - place)
+        number = np.arange(max(int(count.max()), 1))
+        index = np.minimum(first[:, None] + number, len(self._codes) - 1)
+        distance = np.abs(number - place[:, None]) + _REDRAWN * self._draws[index]
+        best = first + np.where(number < count[:, None], distance, np.inf).argmin(1)
+        self._draws[best[count > 0]] += 1
+        return np.where(count > 0, self._codes[np.minimum(best, len(self._codes) - 1)] % self._length, -1)
 
 
 def simulate(model: Model, histories: Histories, points: FloatArray, seed: int) -> Histories:

@@ -1,8 +1,8 @@
 """Fit models of learning to the choices of agents, animals or people, and write a report.
 
-The table is a CSV file with a row for each choice, in their order: state, action (numbered from 0; empty or -1 for a
-missed trial), reward and, if there are several subjects, subject. A run's trials.csv is one. Further columns that are
-read: group, episode, session or block, correct_action, allowed (the actions to choose from, like "0 2").
+The table is a CSV or Parquet file with a row for each choice, in their order: state, action (numbered from 0; empty or
+-1 for a missed trial), reward and, if there are several subjects, subject. A run's trials.csv is one. Further columns
+that are read: group, episode, session or block, correct_action, allowed (the actions to choose from, like "0 2").
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ NAMES = ("subject", "seed", "group")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the table, the models and the report's folder."""
-    parser.add_argument("table", type=Path, help="a CSV file with a row for each choice")
+    parser.add_argument("table", type=Path, help="a CSV or Parquet file with a row for each choice")
     parser.add_argument(
         "--models",
         help="the models, with commas between them: QLearning, QLearning+forgetting+perseveration, or models of your "
@@ -110,9 +110,13 @@ def read(path: Path, max_gib: float) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    from seqrl_lightning.analysis.trials import read_parquet
+
     if not path.is_file():
-        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV file that exists")
+        raise ConfigurationError(f"the table is {str(path)!r}; it must be a CSV or Parquet file that exists")
     require_file(path, max_gib)
+    if path.suffix == ".parquet":
+        return read_parquet(path, max_gib)
     with refused_in_a_line(str(path)):
         table = pd.read_csv(path, compression=None, converters=dict.fromkeys(NAMES, str.strip))
     if len(table.columns) == 1 and ";" in table.columns[0]:

@@ -37,17 +37,27 @@ def read_logged(
 
     Args:
         trials: A table's path, ``minari:ID`` for a Minari data set, or several of them.
-        obs_shape: Shape of an observation; None for that of the first log.
+        obs_shape: Shape of a task's observation; None, without a task, for that of the first log.
         obs_dtype: NumPy's name of its dtype; None for one that suits the first log's.
-        n_actions: Number of actions; None for the largest that any log states.
+        n_actions: Number of actions; None for the largest that any log states. That of a task must be the same as in
+            each log that states it, by columns ``q_0``, ``q_1`` and so on or as a Minari data set.
         max_gib: Tables that are larger, or take more memory, are refused.
 
     Raises:
         ConfigurationError: If one can't be read.
     """
+    of_task = obs_shape is not None
     sources = [trials] if isinstance(trials, str) else trials
     require(len(sources) > 0, "data.trials", trials, "a table, or several")
     logs = [_minari(source) if source.startswith(_MINARI) else _table(Path(source), max_gib) for source in sources]
+    for log in logs if of_task else ():
+        must_be = f"{n_actions}, as in the task"
+        require(
+            not log.states_actions or log.n_actions == n_actions,
+            f"the number of actions in {log.name}",
+            log.n_actions,
+            must_be,
+        )
     n_actions = n_actions or max(log.n_actions for log in logs)
     parts: list[LoggedRows] = []
     for log in logs:
@@ -58,14 +68,16 @@ def read_logged(
 
 
 class _Log(NamedTuple):
+    name: str
     n_actions: int
+    states_actions: bool  # whether it says so itself; its largest action does not
     rows: Callable[[int, tuple[int, ...] | None, str | None], LoggedRows]  # from n_actions, obs_shape and obs_dtype
     checksum: str
 
 
 def _table(path: Path, max_gib: float) -> _Log:
     with needs_extra("analysis"):
-        from seqrl_lightning.analysis.logged import num_actions, read_steps, rows_of
+        from seqrl_lightning.analysis.logged import read_steps, rows_of, stated_actions
     require_file(path, max_gib)
     with limited_memory(max_gib):
         table = read_steps(path, max_gib)
@@ -74,7 +86,8 @@ def _table(path: Path, max_gib: float) -> _Log:
         with limited_memory(max_gib), refused_in_a_line(str(path)):  # a short text may stand for many rows
             return rows_of(table, path, n_actions, obs_shape, obs_dtype)
 
-    return _Log(num_actions(table), as_task, checksum(path))
+    stated = stated_actions(table)
+    return _Log(str(path), stated or int(table["action"].max()) + 1, stated is not None, as_task, checksum(path))
 
 
 def _minari(source: str) -> _Log:
@@ -98,7 +111,7 @@ def _minari(source: str) -> _Log:
         require(space.n <= n_actions, f"the number of actions in {source}", int(space.n), f"at most {n_actions}")
         return rows._replace(observation=rows.observation.astype(obs_dtype or rows.observation.dtype))
 
-    return _Log(int(space.n), as_task, found)
+    return _Log(source, int(space.n), True, as_task, found)
 
 
 def _episode(episode: Any, first_action: int, space: Box | Discrete[Any]) -> LoggedRows:

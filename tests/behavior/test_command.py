@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.behavior.tables import bandit
+from seqrl_lightning.behavior.fits import fit
+from seqrl_lightning.behavior.histories import read_histories
+from seqrl_lightning.behavior.model import find_model
+from seqrl_lightning.behavior.sections import Comparison, cautions
+from seqrl_lightning.commands.fit_behaviour import read
+from tests.behavior.tables import bandit, histories_of
 from tests.running import seqrl
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_behavior_model.py"
@@ -111,7 +116,7 @@ def test_latents_are_joined_to_the_tables_rows(tmp_path: Path) -> None:
     """By the row's number, and with its own columns; names of subjects are texts."""
     rows = bandit(2, 30).assign(trial=list(range(30)) * 2, subject=["001"] * 30 + ["NA"] * 30)
     rows.loc[[3, 40], ["action", "reward"]] = np.nan
-    rows = rows.sample(frac=1, random_state=0)
+    rows = rows.sample(frac=1, random_state=0).sort_values("trial", kind="stable")  # subjects alternate
     rows.to_csv(tmp_path / "choices.csv", index=False)
     status, _, err = seqrl("fit-behaviour", str(tmp_path / "choices.csv"), "--models", "QLearning")
     assert status == 0, err
@@ -139,7 +144,31 @@ def test_what_is_likely_a_mistake_is_said(tmp_path: Path) -> None:
     ):
         assert f"WARNING: {said}" in out
         assert said in (tmp_path / "behavior" / "report.html").read_text()
-    assert out.count("WARNING") == 3
+    assert "The choices of s0, s2 don't determine alpha, beta, gamma of QLearning+gamma; give --method map." in out
+    assert out.count("WARNING") == 4
+
+
+def test_a_parquet_table_is_as_its_csv(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = bandit(2, 10).astype({"subject": "category", "block": "category"})
+    table.to_parquet(tmp_path / "choices.parquet")
+    table.to_csv(tmp_path / "choices.csv", index=False)
+    read_ones = [read_histories(read(tmp_path / f"choices.{kind}", 1.0)) for kind in ("parquet", "csv")]
+    for name in ("state", "action", "reward", "fold", "correct_action"):
+        np.testing.assert_array_equal(*(getattr(histories, name) for histories in read_ones))
+    assert read_ones[0].subjects == read_ones[1].subjects == ("s0", "s1")
+
+
+def test_what_choices_say_nothing_about_is_said() -> None:
+    told = histories_of([("s", 0, 1.0)] * 20)
+    fits = {"QLearning": fit(find_model("QLearning"), told, "ml")}
+    said = cautions(Comparison(told, fits, fits, {}))
+    assert said == [
+        "There was one action to choose from: the choices say nothing about any model.",
+        "All rewards are 1: the choices say little about how subjects learn from rewards.",
+        "The choices of all don't determine alpha, beta of QLearning; give --method map.",
+    ]
+    assert fits["QLearning"].standard_errors.isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +210,7 @@ def test_what_does_not_suit_the_table_gets_one_line(tmp_path: Path, arguments: l
         ("state,action,reward\n", "the number of choices in the table is 0; it must be at least 1"),
         ('state,action,reward\n"', "choices.csv can't be used: Error tokenizing data"),
         ("", "choices.csv can't be used: No columns"),
-        (None, "it must be a CSV file"),
+        (None, "it must be a CSV or Parquet file"),
         ("state,action,reward\n0,-1,\n", "the number of choices in the table is 0; it must be at least 1"),
         ("state,action,reward,subject\n0,1,1,\n0,1,1,a\n", "the table has empty cells in subject"),
         (

@@ -1,6 +1,7 @@
 """The likelihood of each model, against loops over single choices that are written without it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from seqrl_lightning.behavior.model import (
     INVERSE_TEMPERATURE,
     RATE,
     TENDENCY,
+    Latents,
     Memory,
     Model,
     Parameter,
     Parameters,
+    Size,
     find_model,
 )
 from seqrl_lightning.types import ConfigurationError, FloatArray
@@ -374,6 +377,44 @@ def test_latents_are_those_of_each_trial() -> None:
     assert table["prediction_error"].tolist() == pytest.approx([1.0, 0.5, np.nan, -0.5], nan_ok=True)
     chance = np.exp(1) / (np.exp(1) + 1)
     assert table["probability"].tolist() == pytest.approx([0.5, 0.5, np.nan, chance], nan_ok=True)
+
+
+class Buggy(Model):
+    """Its method ``where`` does what it must not."""
+
+    parameters = {"size": Parameter(0.0, 5.0)}
+
+    def __init__(self, where: str, does: Callable[[], object]) -> None:
+        super().__init__()
+        self._where, self._does = where, does
+
+    def begin(self, size: Size) -> Memory:
+        return self._done("begin", {})
+
+    def probabilities(self, memory: Memory, p: Parameters, trial: Trial) -> FloatArray:
+        return self._done("probabilities", np.full(trial.allowed.shape, 0.5))
+
+    def update(self, memory: Memory, p: Parameters, trial: Trial) -> Latents:
+        return self._done("update", {})
+
+    def _done(self, where: str, otherwise: Any) -> Any:
+        return self._does() if where == self._where else otherwise
+
+
+@pytest.mark.parametrize(
+    ("where", "does", "message"),
+    [
+        ("begin", lambda: {}["q"], "the method begin of Buggy raised KeyError: 'q'"),
+        ("probabilities", lambda: {}["gamma"], "the method probabilities of Buggy raised KeyError: 'gamma'"),
+        ("probabilities", lambda: np.array([[1.5, -0.5]]), "is -0.5 in one place; it must be from 0 to 1"),
+        ("update", lambda: None, "the method update of Buggy raised AttributeError"),
+        ("update", lambda: {"error": np.zeros(3)}, "latents of Buggy is {'error': (3,)}; it must be [B] = (1,)"),
+    ],
+)
+def test_a_models_bug_gets_one_line_with_its_name(where: str, does: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        log_likelihood(Buggy(where, does), histories_of([("s", 1, 1.0)]), np.zeros((1, 1, 1)))
+    assert message in str(refusal.value)
 
 
 class Broken(Model):

@@ -17,6 +17,7 @@ from seqrl_lightning.behavior.recovery import (
 )
 from seqrl_lightning.behavior.sections import recovered_parameters
 from seqrl_lightning.behavior.simulation import TableTask, simulate
+from seqrl_lightning.types import ConfigurationError
 from tests.behavior.tables import bandit, histories_of, point
 
 
@@ -96,6 +97,28 @@ def test_a_wrong_choice_in_a_state_without_one_has_the_outcome_of_wrong_choices(
     told = histories_of([("s", 0, 1.0, 0), ("t", 1, 0.0, 0)], "state action reward correct_action")
     outcome = TableTask(told, seed=0).answer(0, np.array([0]), np.array([1]))
     assert outcome.reward.tolist() == [0.0]
+
+
+def test_outcomes_are_copied_equally_often() -> None:
+    """The last choice before the subject turns away from an action is never rewarded, and stands alone in time."""
+    actions = [0, 0, 0, 1] + [1] * 36
+    told = histories_of([("s", a, float(a == 0 and t < 2)) for t, a in enumerate(actions)])
+    task = TableTask(told, seed=0)
+    first, shown = np.array([0]), np.array([0])
+    drawn = [int(task.answer(t, shown, first).row[0]) for t in range(3, 33)]
+    assert np.bincount(drawn).tolist() == [10, 10, 10]
+
+
+@pytest.mark.slow
+def test_a_subject_that_follows_the_model_repeats_choices_as_simulated() -> None:
+    """With few trials per cue and block, where the outcomes of a choice that stands alone would count too much."""
+    model = find_model("QLearning")
+    told = read_histories(bandit(40, 120, alpha=(0.4,), beta=(4.0,)))
+    points = np.repeat(point(model, alpha=0.4, beta=4.0), 40, axis=0)
+    simulated = [measure(simulate(model, told, points, seed=seed)) for seed in range(3)]
+    real, copied = measure(told), pd.concat(simulated).groupby(["measure", "x"], as_index=False)["value"].mean()
+    after_reward = [table.query("measure == 'repeats' and x == 1")["value"].item() for table in (real, copied)]
+    assert after_reward[1] == pytest.approx(after_reward[0], abs=0.01)
 
 
 def test_missed_trials_are_missed_in_the_simulation() -> None:
@@ -202,6 +225,15 @@ def test_a_missed_trial_is_a_step_of_its_episode() -> None:
     right = measure(histories.with_columns(correct_action=histories.position % 3))
     values = right[right["measure"] == "position"].set_index("x")["value"]
     assert values.to_dict() == {1: 1.0, 2: 1.0, 3: 1.0}
+
+
+@pytest.mark.parametrize("columns", ["trial", "session trial", "episode trial"])
+def test_trials_must_ascend(columns: str) -> None:
+    names = f"{columns} state action reward"
+    ascending = [(*[0] * columns.count(" "), trial, "s", trial % 2, 1.0) for trial in (0, 1, 2, 3)]
+    assert histories_of(ascending * 2, names).num_choices.tolist() == [8]  # the numbers begin again
+    with pytest.raises(ConfigurationError, match="trial in the table is \\['1 after 2'\\]; it must be ascending"):
+        histories_of([ascending[k] for k in (0, 2, 1, 3)], names)
 
 
 def test_episodes_may_be_numbered_anew() -> None:
