@@ -233,7 +233,7 @@ def states_in(
     """
     facts = facts_of(policy, table)
     with refused_in_a_line(str(table)):
-        trials = ordered(_whole(read_trials(table, facts)), num_episodes)
+        trials = ordered(_whole(read_trials(table, facts, needs_right=False)), num_episodes)
         seen = observations_in(trials, policy, table)
         labels = labels_of(trials, facts)
     recorded = record(policy, seen)

@@ -279,6 +279,12 @@ def test_the_table_must_be_of_the_task(tmp_path: Path) -> None:
     path = str(table(tmp_path / "t.csv", *episode(0, 3, 1)))
     with pytest.raises(ConfigurationError, match=r"the shape of state in .* it must be \(4,\)"):
         LoggedTrials(path, env_id="CartPole-v1")
+    values = {f"q_{action}": 0.0 for action in range(3)}  # three actions, of which the task has two
+    path = str(
+        table(tmp_path / "values.csv", *({**row, **values, "state": "[0, 0, 0, 0]"} for row in episode(0, 3, 1)))
+    )
+    with pytest.raises(ConfigurationError, match=r"the number of actions in .* is 3; it must be 2, as in the task"):
+        LoggedTrials(path, env_id="CartPole-v1")
     with pytest.raises(ConfigurationError, match=r"t2\.csv is missing"):
         LoggedTrials(str(tmp_path / "t2.csv"))
     with pytest.raises(ConfigurationError, match=r"data\.capacity is 2; it must be at least"):
@@ -330,6 +336,7 @@ def test_a_clone_chooses_as_the_log_does_and_goes_on_online(tmp_path: Path, log:
     )
     assert code == 0, err
     assert "100 updates from logged trials" in out
+    assert "No picture" not in out + err
     clone = tmp_path.joinpath(*LAST)
     policy = seqrl_lightning.load_policy(clone)
     assert policy.act(np.eye(6, dtype=np.float32)[:5]).tolist() == [1] * 5

@@ -75,6 +75,22 @@ def test_episodes_that_did_not_end_are_left_out(tmp_path: Path) -> None:
         recording.states_in(policy, path)
 
 
+def test_a_task_need_not_state_the_right_action(tmp_path: Path) -> None:
+    policy, path = policy_of(GRU), tmp_path / "trials.csv"
+    recording.write_played(policy, path, NUM_EPISODES, seed=3)
+    whole, trials = recording.states_in(policy, path), pd.read_csv(path)
+    for other in (trials.drop(columns="correct_action"), trials.assign(correct_action=np.nan)):
+        other.to_csv(path, index=False)
+        found = recording.states_in(policy, path)
+        np.testing.assert_array_equal(found.units, whole.units)
+        unknown = ["correct_action", "delay", "position"]
+        assert (found.labels[unknown] == -1).all(axis=None)
+        pd.testing.assert_frame_equal(found.labels.drop(columns=unknown), whole.labels.drop(columns=unknown))
+    trials.assign(correct_action="A").to_csv(path, index=False)
+    with pytest.raises(ConfigurationError, match=r"correct_action in \S+ is \['A'\]; it must be a number"):
+        recording.states_in(policy, path)
+
+
 @pytest.mark.parametrize("network", [GRU, LSTM, Transformer, FrameStack])
 def test_recorded_states_are_those_of_a_policy_that_acts(network: Any, tmp_path: Path) -> None:
     policy = policy_of(network)

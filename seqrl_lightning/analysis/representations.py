@@ -76,8 +76,8 @@ def represent(name: str, aligned: Aligned, num_shuffles: int, seed: int) -> Repr
     units, item_steps = aligned.units, aligned.item_steps
     if not item_steps:
         raise ConfigurationError(
-            "the items are the same in all episodes, or too rare; there must be a step at which they differ, each of "
-            "them in at least ten episodes"
+            "the items (of a task without symbols, the actions) are the same in all episodes, or too rare; there must "
+            "be a step at which they differ, each of them in at least ten episodes"
         )
     items = aligned.item[:, item_steps].T  # [P, E]
     return Representation(

@@ -187,8 +187,8 @@ class BoardPages(Callback):
         self._write_picture(title, np.asarray(picture), env_steps)
 
     def _greedy_frames(self, policy: Policy) -> Iterator[Array]:
-        """Yield the frames of a greedy episode; none if the task doesn't draw itself."""
-        if "rgb_array" not in ((self._data.task.metadata or {}).get("render_modes") or ()):
+        """Yield the frames of a greedy episode; none if there is no task, or it doesn't draw itself."""
+        if self._data.env_id is None or "rgb_array" not in ((self._data.task.metadata or {}).get("render_modes") or ()):
             return
         env = self._data.factory.make_env(render_mode="rgb_array")
         observation, info = env.reset(seed=self._data.eval_seed, options=self._options())

@@ -134,7 +134,7 @@ def test_networks_are_compared_over_training_and_with_each_other(runs: Path, tmp
     ("arguments", "message"),
     [
         (["{runs}/gru", "{runs}/sequence"], "the runs are of seqrl/DelayedRecall-v0 and seqrl/Sequence-v0; they must"),
-        (["{runs}/sequence"], "the items are the same in all episodes, or too rare"),
+        (["{runs}/sequence"], "the actions) are the same in all episodes, or too rare"),
         (["{runs}/mlp", "--units=state"], "--units is 'state'; it must be features: the network carries no state"),
         (["{runs}/nothing"], "holds no run"),
         (["{runs}/gru", "--table={runs}/no.csv"], "no.csv is missing; it must be a file"),
