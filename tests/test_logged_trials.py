@@ -336,7 +336,6 @@ def test_a_clone_chooses_as_the_log_does_and_goes_on_online(tmp_path: Path, log:
     )
     assert code == 0, err
     assert "100 updates from logged trials" in out
-    assert "No picture" not in out + err
     clone = tmp_path.joinpath(*LAST)
     policy = seqrl_lightning.load_policy(clone)
     assert policy.act(np.eye(6, dtype=np.float32)[:5]).tolist() == [1] * 5
@@ -443,16 +442,25 @@ def test_an_agent_has_nothing_to_clone_and_a_log_needs_a_task_to_be_evaluated(tm
     assert "data.env_id is None; it must be a task" in err
 
 
-def test_from_python_a_run_needs_no_agent(tmp_path: Path, log: Path) -> None:
+def test_from_python_a_run_needs_no_agent(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it try to draw the task that it doesn't have."""
     from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import TensorBoardLogger
 
-    from seqrl_lightning.callbacks import run_callbacks
+    from seqrl_lightning.callbacks import board, run_callbacks
+    from seqrl_lightning.callbacks.board import BoardPages
+
+    said: list[str] = []
+    monkeypatch.setattr(board, "rank_zero_info", said.append)
 
     data = LoggedTrials(str(log), sampler=PrioritizedSampler(), batch_size=8, batches_per_epoch=10)
     learner = BehaviorCloning(data.obs_shape, data.n_actions, learning_rate=0.01)
     callbacks = run_callbacks(None, progress_bar=False, checkpointing=False)
     flags = {"enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = Trainer(max_steps=30, logger=False, callbacks=callbacks, default_root_dir=tmp_path, **flags)
+    callbacks.append(BoardPages())
+    logger = TensorBoardLogger(tmp_path)
+    trainer = Trainer(max_steps=30, logger=logger, callbacks=callbacks, default_root_dir=tmp_path, **flags)
     before = learner.policy_net(torch.eye(6)[None])[0].softmax(-1)[0, 4, 1]
     trainer.fit(learner, datamodule=data)
     assert learner.policy_net(torch.eye(6)[None])[0].softmax(-1)[0, 4, 1] > before
+    assert not said
