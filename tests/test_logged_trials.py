@@ -448,7 +448,6 @@ def test_from_python_a_run_needs_no_agent(tmp_path: Path, log: Path, monkeypatch
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from seqrl_lightning.callbacks import board, run_callbacks
-    from seqrl_lightning.callbacks.board import BoardPages
 
     said: list[str] = []
     monkeypatch.setattr(board, "rank_zero_info", said.append)
@@ -457,7 +456,6 @@ def test_from_python_a_run_needs_no_agent(tmp_path: Path, log: Path, monkeypatch
     learner = BehaviorCloning(data.obs_shape, data.n_actions, learning_rate=0.01)
     callbacks = run_callbacks(None, progress_bar=False, checkpointing=False)
     flags = {"enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
-    callbacks.append(BoardPages())
     logger = TensorBoardLogger(tmp_path)
     trainer = Trainer(max_steps=30, logger=logger, callbacks=callbacks, default_root_dir=tmp_path, **flags)
     before = learner.policy_net(torch.eye(6)[None])[0].softmax(-1)[0, 4, 1]
