@@ -57,7 +57,7 @@ def without_cached_casts() -> Iterator[None]:
 def last_of(updates: Sequence[Update]) -> Update:
     """Return the last of the K updates of a training step, with the priorities of all of them, [T, K * B]."""
     last = updates[-1]
-    loss_of(last)  # of a user's learner, which Lightning reads without a word on the rest
+    loss_of(last)  # under automatic optimization, Lightning checks the loss alone
     if "priority_batch" in last:
         last["priority_batch"] = torch.cat([update["priority_batch"] for update in updates], dim=1)
     return last
