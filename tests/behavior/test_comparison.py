@@ -91,9 +91,11 @@ def test_a_fit_that_failed_is_said() -> None:
     told = flips([30, 10], 60, "aa")
     found = fit(Logit(), told, "ml")
     failed = replace(found, log_likelihood=found.log_likelihood - 40.0)
-    assert cautions(Comparison(told, {"Logit": found}, {"Logit": found}, {})) == []
-    (said,) = cautions(Comparison(told, {"Logit": failed}, {"Logit": failed}, {}))
-    assert said.startswith("Logit fits worse than chance")
+    (of_rewards,) = cautions(Comparison(told, {"Logit": found}, {"Logit": found}, {}))
+    assert of_rewards.startswith("All rewards are 0")
+    said = cautions(Comparison(told, {"Logit": failed}, {"Logit": failed}, {}))
+    assert [text for text in said if text != of_rewards] == [text for text in said if "fits worse than chance" in text]
+    assert len(said) == 2
 
 
 @pytest.mark.slow
