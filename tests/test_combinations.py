@@ -10,7 +10,6 @@ import functools
 import itertools
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -697,7 +696,12 @@ ALLOWED = [combination for combination in PRODUCT if not is_refused(combination)
 
 
 @functools.cache
-def chosen() -> list[Combination]:
+def pairs() -> list[Combination]:
+    return covering(ALLOWED, 2)
+
+
+@functools.cache
+def triples() -> list[Combination]:
     return covering(ALLOWED, 3)
 
 
@@ -706,10 +710,17 @@ def test_every_learner_is_compared() -> None:
     assert {learner_class for learner_class, _ in LEARNERS.values()} == exported, "name it in LEARNERS"
 
 
-@pytest.mark.slow_after(4)  # one of each kind
-@pytest.mark.parametrize("learner", sorted(LEARNERS, key=lambda name: name not in ("DQN", "C51", "IQN", "PQN")))
+@pytest.mark.parametrize("learner", LEARNERS)
 def test_targets_losses_and_priorities_are_those_of_single_steps(learner: str, draws: dict[str, Any]) -> None:
-    of_learner = [combination for combination in chosen() if combination.learner == learner]
+    of_learner = [combination for combination in pairs() if combination.learner == learner]
+    assert len(of_learner) >= 3
+    walk(of_learner, draws)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_so_they_are_with_every_three_values(learner: str, draws: dict[str, Any]) -> None:
+    of_learner = [combination for combination in triples() if combination.learner == learner]
     assert len(of_learner) >= 8
     walk(of_learner, draws)
 
@@ -733,9 +744,10 @@ def test_the_others_are_refused_in_a_line() -> None:
 
 
 def test_every_three_values_that_go_together_are_walked() -> None:
-    triples: Iterator[Any] = (itertools.combinations(enumerate(combination), 3) for combination in ALLOWED)
-    of_all = set(itertools.chain.from_iterable(triples))
-    assert of_all == set(itertools.chain.from_iterable(itertools.combinations(enumerate(c), 3) for c in chosen()))
+    def of(combinations: list[Combination]) -> set[Any]:
+        return {values for c in combinations for values in itertools.combinations(enumerate(c), 3)}
+
+    assert of(ALLOWED) == of(triples())
 
 
 # All pairs through the command line
