@@ -300,6 +300,20 @@ def test_a_network_that_carries_what_is_no_state(network: type[Network], line: s
         DQN((3,), 2, network=network)
 
 
+class Frozen(Total):
+    """A part of it stays in evaluation mode, as a pretrained one with batch normalization does."""
+
+    def __init__(self, obs_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        super().__init__(obs_shape, out_shape)
+        self.head.train(False)
+
+
+def test_a_frozen_part_stays_frozen_when_the_network_is_tried() -> None:
+    net = DQN((3,), 2, network=Frozen).policy_net
+    assert net.training
+    assert not net.head.training
+
+
 def test_a_network_that_reads_windows_otherwise_than_steps() -> None:
     line = "model.network is 'BothWays'; it must be one that reads two rows at once as it reads one after the other"
     with pytest.raises(ConfigurationError, match=f"^{line}$"):

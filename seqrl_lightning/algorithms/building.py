@@ -59,14 +59,15 @@ def _require_state(net: nn.Module, rows: Tensor, state: object) -> None:
     require(fits, name, f"{state.dtype} {list(state.shape)}", must_be)
     if state.is_meta:  # built to look at shapes alone
         return
-    was_training = net.training
+    modes = [(module, module.training) for module in net.modules()]  # a part may be frozen in evaluation mode
     net.train(False)  # no noise
     with torch.no_grad():
         first, after_it = net(rows[:1])
         second, _ = net(rows[1:], after_it)
         at_once, _ = net(rows)
         restarted, _ = net(rows[:1], torch.ones_like(state), torch.ones(1, 1, dtype=torch.bool))
-    net.train(was_training)
+    for module, is_training in modes:
+        module.training = is_training
     must_be = "reset before each row in which is_first is true"
     require(_are_close(restarted, first), name, "carried into the next episode", must_be)
     must_be = "one that reads two rows at once as it reads one after the other"

@@ -37,6 +37,12 @@ def test_an_unknown_task_is_one_line() -> None:
     assert err.count("\n") == 1
 
 
+def test_a_task_of_another_package_is_named_as_such() -> None:
+    status, _, err = seqrl("envs", "CartPole-v1")
+    assert status == 2
+    assert err.startswith("seqrl: error: CartPole-v1 is a task of another package")
+
+
 def test_the_rule_and_the_settings_of_a_memory_task() -> None:
     _, out, _ = seqrl("envs", "seqrl/Recall-v0")
     assert out.startswith("seqrl/Recall-v0: Watch L symbols, then reproduce them.\n")
