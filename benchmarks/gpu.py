@@ -351,17 +351,30 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     """Return the table of updates per second, in Markdown."""
     lines = [
         "| updates per second | bare loop | ours | `compile: true` | bare loop as a graph | `cuda_graphs` "
-        "| of the bare loop | of the bare graph | `cuda_graphs`, whole run |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| `compiled_cuda_graphs` | `cuda_graphs` / bare loop | / bare graph | `cuda_graphs`, whole run |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
-        keys = ("bare eager", "eager", "compiled", "bare graphed", "cuda_graphs")
+        keys = ("bare eager", "eager", "compiled", "bare graphed", "cuda_graphs", "compiled_cuda_graphs")
         cells = [f"{row[key]:,.0f}" if key in row else "not run" for key in keys]
-        for bare in ("bare eager", "bare graphed"):
-            cells.append(f"{row['cuda_graphs'] / row[bare]:.2f}x" if bare in row else "")
+        cells += [f"{row['cuda_graphs'] / row[bare]:.2f}" for bare in ("bare eager", "bare graphed")]
         cells.append(f"{row['cuda_graphs, in the Trainer']:,.0f}")
         lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
+
+
+def pong_table(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the table of Pong's evaluations, in Markdown."""
+    (row,) = rows.values()
+    lines = ["| minutes | env steps | greedy return, 8 episodes |", "| --- | --- | --- |"]
+    lines += [f"| {at['minutes']:.1f} | {at['env_steps']:,} | {at['return']:.1f} |" for at in row["curve"]]
+    return "\n".join(lines)
+
+
+def pong_sentence(row: dict[str, Any], device: str) -> str:
+    """Return Pong's result in one line."""
+    where = f"{row['env_steps']:,} env steps, {row['minutes']:.1f} minutes on one {device}"
+    return f"greedy return {row['return']:.1f} after {where}, seed 1 (python -m benchmarks.gpu --parts 0 --pong 8)"
 
 
 def losses_table(rows: dict[str, dict[str, float]]) -> str:
@@ -477,18 +490,21 @@ def train_pong(table: Table, minutes: float, folder: Path, mode: str) -> None:
     """Train PQN in Pong until its greedy return is 18, or for some minutes; resume what is in the folder."""
     flags = ["--trainer.callbacks+=benchmarks.gpu.Goal", "--trainer.callbacks.mean_return=18"]
     flags += [f"--trainer.default_root_dir={folder}", f"--model.compile={mode}", *QUIET]
+    name, rows = f"PQN, compile: {mode}", []
     if any(folder.rglob("last.ckpt")):
         flags += ["--ckpt_path=last"]
+        rows = table.rows.get("Pong", {}).get(name, {}).get("curve", [])
+    minutes_before = rows[-1]["minutes"] if rows else 0.0
     hours, rest = divmod(minutes * 60, 3600)
     flags += [f"--trainer.max_time=00:{int(hours):02}:{int(rest // 60):02}:{int(rest % 60):02}"]
     command = [sys.executable, "-m", "seqrl_lightning.cli", "fit", *PONG, *flags]
-    rows = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith('{"minutes'):
-                rows.append(json.loads(line))
-                table.add("Pong", f"PQN, compile: {mode}", {**rows[-1], "curve": rows})
+                row = json.loads(line)
+                rows.append({**row, "minutes": minutes_before + row["minutes"]})
+                table.add("Pong", name, {**rows[-1], "curve": rows})
 
 
 def main() -> None:

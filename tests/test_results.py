@@ -30,7 +30,7 @@ def reports() -> Reports:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_first_line_of_a_config_is_the_measured_result(config: Path, reports: Reports) -> None:
-    assert config.read_text() == with_first_line(config, reports.get(config.stem)), "python -m docs.scripts.results"
+    assert config.read_text() == with_first_line(config, reports), "python -m docs.scripts.results"
 
 
 def test_the_readme_shows_the_measured_results(reports: Reports) -> None:

@@ -37,7 +37,8 @@ BENCHMARK_TABLES: dict[str, tuple[Callable[[Any], str], str, str]] = {  # the ta
     "throughput_ratios": (throughput.ratios_table, "throughput", "runs"),
     "replay": (replay.table, "replay", "microseconds"),
     "gpu": (gpu.table, "gpu", "updates per second"),
-    "gpu_losses": (gpu.losses_table, "gpu", "losses"),
+    "gpu_pong": (gpu.pong_table, "gpu", "Pong"),
+    "gpu_losses": (gpu.losses_table, "gpu_h200", "losses"),
     "bunching_sequence_dqn": (bunching.table, "bunching_sequence_dqn", "seeds"),
     "plasticity": (plasticity.table, "plasticity", "runs"),
     "startup": (startup.table, "startup", "seconds"),
@@ -48,6 +49,7 @@ OFFLINE_CURVES = {  # the figures of docs/offline.md: the task's key in the file
     "curve_offline_cartpole": ("cartpole", {"cql": "cql_alpha: 1", "dqn": "cql_alpha: 0"}),
     "curve_offline_clone": ("delayed_recall", {"clone": "clone of a GRU agent"}),
 }
+PONG = "pong_pqn"  # trained by benchmarks.gpu
 README_CONFIGS = (  # one for each kind of task, algorithm and memory, the reference's failure included
     "cartpole_dqn",
     "cartpole_pqn",
@@ -81,7 +83,7 @@ def main() -> None:
     """Write all of them."""
     reports = read_reports()
     for path in sorted((ROOT / "configs").glob("*.yaml")):
-        path.write_text(with_first_line(path, reports.get(path.stem)))
+        path.write_text(with_first_line(path, reports))
     readme = ROOT / "README.md"
     readme.write_text(with_benchmarks(with_summary(readme.read_text(), reports)))
     (ROOT / "docs" / "results.md").write_text(page(reports))
@@ -91,6 +93,8 @@ def main() -> None:
         draw(curves, ROOT / "docs" / "images" / file_name(env_id))
         for name in curves.keys() & {report["config"] for report in reports.values()}:
             draw({name: curves[name]}, ROOT / "docs" / "images" / f"curve_{name}.png")
+    pong = json.loads((RESULTS / "gpu.json").read_text())["Pong"]["PQN, compile: cuda_graphs"]["curve"]
+    draw({PONG: [[[at["env_steps"], at["return"]] for at in pong]]}, ROOT / "docs" / "images" / f"curve_{PONG}.png")
     found = json.loads((RESULTS / "offline.json").read_text())
     for file, (env, titles) in OFFLINE_CURVES.items():
         offline_curves = {title: [result["curve"] for result in found[env][key]] for key, title in titles.items()}
@@ -109,12 +113,21 @@ def read_config(name: str) -> dict[str, Any]:
     return settings
 
 
-def with_first_line(config: Path, report: dict[str, Any] | None) -> str:
+def with_first_line(config: Path, reports: dict[str, dict[str, Any]]) -> str:
     """Return the config's text with its result in the first line."""
-    command = f"python -m benchmarks.learning configs/{config.name}"
-    result = f"# Result: {sentence(report) if report else f'not run yet ({command})'}.\n"
     lines = config.read_text().splitlines(keepends=True)
-    return result + "".join(lines[1 if lines[0].startswith("# Result: ") else 0 :])
+    lines = lines[1 if lines[0].startswith("# Result: ") else 0 :]
+    return "".join([f"# Result: {result_of(config.stem, reports)}.\n", *lines])
+
+
+def result_of(config: str, reports: dict[str, dict[str, Any]]) -> str:
+    """Return a config's result in one line."""
+    if config in reports:
+        return sentence(reports[config])
+    if config == PONG:
+        found = json.loads((RESULTS / "gpu.json").read_text())
+        return gpu.pong_sentence(found["Pong"]["PQN, compile: cuda_graphs"], found["device"])
+    return f"not run yet (python -m benchmarks.learning configs/{config}.yaml)"
 
 
 def with_summary(readme: str, reports: dict[str, dict[str, Any]]) -> str:
@@ -167,7 +180,7 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
         ]
         link = f"[`{config}.yaml`]({os.path.relpath(ROOT / 'configs' / f'{config}.yaml', folder)})"
         if not results:
-            lines.append(f"- {link}: not run yet (`python -m benchmarks.learning configs/{config}.yaml`).")
+            lines.append(f"- {link}: {result_of(config, reports)}.")
         for report in results:
             change = "" if report["name"] == config else ", with other settings"  # those of its command
             lines.append(f"- {link}{change}: {sentence(report)} (`{report['command']}`).")

@@ -188,8 +188,9 @@ def test_graphs_learn_what_single_kernels_do(tmp_path: Path, case: str, compile:
     """IQN draws its fractions from the device's random stream; so do noisy layers."""
     if compile == "compiled_cuda_graphs" and case not in ("dqn", "double", "c51", "pqn"):
         pytest.skip("compiling takes long")
-    _, _, expected = run(tmp_path, case, False, **ON_GPU)
-    _, _, weights = run(tmp_path, case, compile, callbacks=(losses := Losses(),), **ON_GPU)
+    flags = {**ON_GPU, "deterministic": case == "pictures"}  # convolutions sum in any order, which Adam enlarges
+    _, _, expected = run(tmp_path, case, False, **flags)
+    _, _, weights = run(tmp_path, case, compile, callbacks=(losses := Losses(),), **flags)
     assert losses.losses[-1].device.type == "cuda"
     assert_close(weights, expected, rtol=2e-3, atol=2e-4)
     assert torch.stack(losses.losses).isfinite().all()
