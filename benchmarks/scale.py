@@ -2,7 +2,7 @@
 
 Prints the env steps per second, the price and the bottleneck for 1 to 1,024 actors and 1 to 64 GPUs, from times that
 were measured elsewhere: `python -m benchmarks.actors` measures a step, a call and storing, `benchmarks.update` an
-update.
+update; `benchmarks.gpu` measures one on a GPU (Nature's CNN as a CUDA graph on an H100: 6.3e-4 seconds).
 
 An actor's round of R rows and the learner's R * N / ratio updates take place at once, so that a round takes as long as
 the slower of the two. What isn't in the model: a network's bandwidth, other users of the machine, an actor that is
@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 ACTORS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 GPUS = (1, 2, 4, 8, 16, 32, 64)
-LARGEST_RUN = "2 actors with a learner, in processes of one machine with 2 cores; no GPU, no second machine"
+LARGEST_RUN = (
+    "2 learners with 2 actors each, in processes of one machine with 2 cores; one GPU without actors; no second machine"
+)
 
 
 class Times(NamedTuple):

@@ -109,6 +109,7 @@ def _node_id(_: Any) -> str:
 
 
 def test_each_process_that_learns_has_actors_of_its_own(tmp_path: Path) -> None:
+    """And a run of both, resumed, ends as if it had never stopped."""
     from ray.cluster_utils import Cluster
 
     flags = "--agent.actors=2", "--agent.env_steps_per_update=4", "--agent.updates_per_collect=5"
@@ -116,13 +117,20 @@ def test_each_process_that_learns_has_actors_of_its_own(tmp_path: Path) -> None:
     assert "agent.ray_address is 'local'; it must be a cluster's with 2 processes that learn" in result.stderr
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
     try:
-        result = run(tmp_path, *flags, f"--agent.ray_address={cluster.address}", "--trainer.max_steps=40")
+        flags = *flags, f"--agent.ray_address={cluster.address}"
+        result = run(tmp_path / "whole", *flags, "--trainer.max_steps=40")
+        assert result.returncode == 0, result.stderr
+        for max_steps, resumed in ((20, ()), (40, ("--ckpt_path=last",))):
+            result = run(tmp_path / "part", *flags, f"--trainer.max_steps={max_steps}", *resumed)
+            assert result.returncode == 0, result.stderr
     finally:
         cluster.shutdown()
-    assert result.returncode == 0, result.stderr
-    one, other = seen(tmp_path)
+    one, other = seen(tmp_path / "whole")
     assert_identical(one["weights"], other["weights"])
     assert not np.array_equal(one["data"]["ring"]["action"], other["data"]["ring"]["action"])
     progress = one["data"]["progress"]
     assert progress["env_steps"] == other["data"]["progress"]["env_steps"]  # of both
     assert progress["env_steps"] >= 2 * (100 + 40 * 4) - 2 * 2 * 5
+    for uninterrupted, continued in zip((one, other), seen(tmp_path / "part"), strict=True):
+        for key in ("weights", "data"):
+            assert_identical(uninterrupted[key], continued[key])

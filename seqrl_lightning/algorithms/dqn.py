@@ -32,7 +32,8 @@ class DQN(LearnerModule):
             error.
         double: Whether the policy network selects the action that the target network values (arXiv:1509.06461).
         munchausen_alpha: Weight of the scaled log-policy in the reward (Munchausen DQN, arXiv:2007.14430; 0.9 there);
-            0 for plain Q-learning. The policy that is learned about is then the softmax of the target network.
+            0 for plain Q-learning, without the two settings below. The policy that is learned about is otherwise the
+            softmax of the target network.
         munchausen_temperature: Temperature of that softmax.
         munchausen_clip: The smallest value of the scaled log-policy in the reward, before ``munchausen_alpha``.
         cql_alpha: Weight of conservative Q-learning's part of the loss (CQL(H), arXiv:2006.04779, eq. 4), which lowers

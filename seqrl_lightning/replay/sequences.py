@@ -40,7 +40,8 @@ class SequenceSampler(Sampler):
         stored_state: Whether the network starts (at the burn-in, if there is one) from the state that the agent's
             network had there; otherwise it starts from none (DRQN, arXiv:1507.06527).
         n_step: The largest number of steps that a transition leads ahead within its episode and window.
-        prioritized: Whether windows are drawn by their errors; otherwise all are equally likely.
+        prioritized: Whether windows are drawn by their errors; otherwise all are equally likely, and the settings below
+            change nothing (so that one key turns priorities off).
         alpha: Strength of prioritization (0.9 in the paper).
         beta: Strength of the correction of its bias (0.6 in the paper).
         eta: A window's priority is ``eta * max + (1 - eta) * mean`` of its errors (section 2.3).
