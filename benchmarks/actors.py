@@ -12,7 +12,7 @@ from functools import partial
 
 from seqrl_lightning.algorithms import DQN
 from seqrl_lightning.collect import Collector, EpisodeLog, ExploringPolicy, GuardedEnvs, TrialRecorder
-from seqrl_lightning.collect.actors import ActorSettings
+from seqrl_lightning.collect.actor_messages import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
 from seqrl_lightning.collect.replayed import ReplayedEnvs, ReplayedPolicy
 from seqrl_lightning.collect.rounds import Rounds

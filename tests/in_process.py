@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seqrl_lightning.collect.actors import Actor, ActorSettings
+from seqrl_lightning.collect.actor_messages import ActorSettings
+from seqrl_lightning.collect.actors import Actor
 
 
 class InProcess:

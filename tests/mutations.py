@@ -30,8 +30,8 @@ ACTING, EVALUATION, EPSILON, SYNC = (
     f"seqrl_lightning/{name}.py"
     for name in ("algorithms/acting", "algorithms/evaluation", "exploration", "callbacks/target_sync")
 )
-COLLECTOR, EPISODES, POLICY, BONUS = (
-    f"seqrl_lightning/collect/{name}.py" for name in ("collector", "episodes", "policy", "bonus")
+COLLECTOR, EPISODES, POLICY, RND = (
+    f"seqrl_lightning/collect/{name}.py" for name in ("collector", "episodes", "policy", "rnd")
 )
 NORMALIZATION, HEADS, NOISY, UNITS, RECURRENT, TRANSFORMER = (
     f"seqrl_lightning/networks/{name}.py"
@@ -136,9 +136,7 @@ MUTATIONS = {
     "a restart forgets another environment's episode": of_acting(
         COLLECTOR, "self.ring.drop(env, int(lengths[env]))", "self.ring.drop(0, int(lengths[env]))"
     ),
-    "the novelty's mean is subtracted": of_acting(
-        BONUS, "self._error_norm.rescale(errors)", "self._error_norm(errors)"
-    ),
+    "the novelty's mean is subtracted": of_acting(RND, "self._error_norm.rescale(errors)", "self._error_norm(errors)"),
     "an evaluated return counts on": of_acting(
         EVALUATION, "step.outcome.task_reward * step.is_playing", "step.outcome.task_reward"
     ),

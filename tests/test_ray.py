@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint
-from seqrl_lightning.collect.actors import ActorSettings
+from seqrl_lightning.collect.actor_messages import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
 from seqrl_lightning.collect.rounds import Rounds, Workers
 from seqrl_lightning.envs import EnvFactory

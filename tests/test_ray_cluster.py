@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqrl_lightning.collect.actors import ActorSettings
+from seqrl_lightning.collect.actor_messages import ActorSettings
 from seqrl_lightning.collect.ray_actors import RayActors
 from seqrl_lightning.collect.rounds import Rounds
 from seqrl_lightning.envs import EnvFactory

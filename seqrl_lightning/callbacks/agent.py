@@ -35,8 +35,8 @@ from seqrl_lightning.collect import (
     GuardedEnvs,
     TrialRecorder,
 )
-from seqrl_lightning.collect.actors import ActorSettings
-from seqrl_lightning.collect.collector import CollectorEnvs
+from seqrl_lightning.collect.actor_messages import ActorSettings
+from seqrl_lightning.collect.collector_envs import CollectorEnvs
 from seqrl_lightning.collect.env_steps import Budget, EnvSteps
 from seqrl_lightning.collect.pace import Pace
 from seqrl_lightning.collect.policy import Explorer

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from seqrl_lightning.collect.actors import Actor, ActorSettings, Broken
+from seqrl_lightning.collect.actor_messages import ActorSettings, Broken
+from seqrl_lightning.collect.actors import Actor
 from seqrl_lightning.ray_cluster import ray_session
 from seqrl_lightning.types import RunError, one_line, require
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from seqrl_lightning.collect.actors import (
+from seqrl_lightning.collect.actor_messages import (
     Beginning,
     Broken,
     Columns,

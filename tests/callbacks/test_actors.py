@@ -12,7 +12,7 @@ import torch
 from seqrl_lightning.algorithms import PQN, ExpectedSARSA
 from seqrl_lightning.callbacks import AgentCallback, LastCheckpoint, TrialWriter
 from seqrl_lightning.cli import main
-from seqrl_lightning.collect.actors import ActorSettings, Broken
+from seqrl_lightning.collect.actor_messages import ActorSettings, Broken
 from seqrl_lightning.exploration import ConstantEpsilon, LadderEpsilon
 from seqrl_lightning.networks import GRU, MLP, NoisyLinear
 from seqrl_lightning.replay import RolloutSampler, SequenceSampler
