@@ -1,5 +1,7 @@
 """The bounds of spaces: the values that an array may hold."""
 
+import math
+from operator import le
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,8 @@ from gymnasium.spaces import Box
 
 from seqrl_lightning.envs.faults import EnvValueError
 from seqrl_lightning.types import Array, BoolArray
+
+_FEW = 16  # values, which Python compares in less time than NumPy
 
 
 class Bounds:
@@ -26,9 +30,16 @@ class Bounds:
         # Inside finite bounds there is neither NaN nor infinity: two comparisons find everything, and take half the
         # time with bounds for each environment.
         if self._can_be_outside:
-            self._low, self._high = (np.broadcast_to(bound, shape).copy() for bound in (low, high))
-            self._dtype_low, self._dtype_high = np.full_like(self._low, lowest), np.full_like(self._high, highest)
             self._space = space
+            self._limits = {  # by whether the space's bounds are checked, or the dtype's alone
+                True: [np.broadcast_to(bound, shape).copy() for bound in (low, high)],
+                False: [np.full(shape, limit, space.dtype) for limit in (lowest, highest)],
+            }
+            self._has_few = math.prod(shape) <= _FEW
+            self._lists = {
+                is_checked: [bound.ravel().tolist() if self._has_few else [] for bound in limits]
+                for is_checked, limits in self._limits.items()
+            }
 
     def require(self, array: Array, check_bounds: bool, name: str) -> None:
         """Refuse an array with NaN or infinity in it, or, with ``check_bounds``, with a value outside its space.
@@ -38,7 +49,11 @@ class Bounds:
         """
         if not (self._can_be_outside if check_bounds else self._can_be_infinite):
             return
-        low, high = (self._low, self._high) if check_bounds else (self._dtype_low, self._dtype_high)
+        if self._has_few:
+            values, (lowest, highest) = array.ravel().tolist(), self._lists[check_bounds]
+            if all(map(le, lowest, values)) and all(map(le, values, highest)):
+                return
+        low, high = self._limits[check_bounds]
         is_above, is_below = array >= low, array <= high
         # count_nonzero() is several times as fast as all().
         if np.count_nonzero(is_above) + np.count_nonzero(is_below) < 2 * array.size:
