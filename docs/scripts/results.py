@@ -180,7 +180,8 @@ def measured(names: str, folder: Path, reports: dict[str, dict[str, Any]]) -> st
         ]
         link = f"[`{config}.yaml`]({os.path.relpath(ROOT / 'configs' / f'{config}.yaml', folder)})"
         if not results:
-            lines.append(f"- {link}: {result_of(config, reports)}.")
+            result = re.sub(r"\((python .*)\)", r"(`\1`)", result_of(config, reports))  # a comment has no Markdown
+            lines.append(f"- {link}: {result}.")
         for report in results:
             change = "" if report["name"] == config else ", with other settings"  # those of its command
             lines.append(f"- {link}{change}: {sentence(report)} (`{report['command']}`).")
